@@ -1,0 +1,25 @@
+"""The stages of the lifecycle, one folder each, and the contract and harness that run them."""
+
+from __future__ import annotations
+
+import importlib
+
+from components.contract import Component
+
+STAGES = (
+    "curate",
+    "tokenize",
+    "pretrain",
+    "evaluate",
+    "classify_finetune",
+    "instruct_finetune",
+    "reward_model",
+    "preference_tune",
+)
+
+
+def load(name: str) -> Component:
+    """The component called ``name``; a ``KeyError`` lists the known ones."""
+    if name not in STAGES:
+        raise KeyError(f"no component called {name!r}; there are: {', '.join(STAGES)}")
+    return importlib.import_module(f"components.{name}").component

@@ -1,0 +1,222 @@
+"""The contract every stage keeps: what a component declares, and what it is given when it runs.
+
+A component is described by a :class:`Component` in ``components/<name>/__init__.py``; its parameters live in
+``components/<name>/parameters.py`` and its work in ``components/<name>/stage.py`` as ``run(context)``. The first two
+import nothing heavy, so that the command line, the flows and the contract tests can read them in milliseconds.
+
+A component knows nothing of MLflow, DVC or Prefect. Everything it needs of the outside is on its :class:`Context`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ArtifactType = Literal["raw", "dataset", "tokenizer", "model", "report"]
+
+
+class StageParameters(BaseModel):
+    """Base of every parameter model: unknown keys are errors, values are not coerced across kinds, nothing mutates."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A named, typed input or output of a component.
+
+    Attributes:
+        name: key under which the context hands out the path.
+        path: workspace-relative path; ``{instance}`` stands for the instance of a ``foreach`` stage.
+        type: what the bytes are.
+        role: what they are for (ML Metadata's event path): corpus, tokenizer, base, reference, eval_set ...
+        registered_model: name under which the registry keeps versions of this output, if it does.
+    """
+
+    name: str
+    path: str
+    type: ArtifactType
+    role: str
+    registered_model: str | None = None
+
+    def for_instance(self, instance: str | None) -> Artifact:
+        """The same artifact with ``{instance}`` filled in."""
+        if instance is None:
+            return self
+        return Artifact(
+            self.name,
+            self.path.format(instance=instance),
+            self.type,
+            self.role.format(instance=instance),
+            self.registered_model.format(instance=instance) if self.registered_model else None,
+        )
+
+
+@dataclass(frozen=True)
+class Component:
+    """One versioned stage of the lifecycle.
+
+    Attributes:
+        name: folder under ``components/`` and section of ``params.yaml``.
+        version: semantic version; raise it when the meaning of the output changes.
+        summary: one sentence for ``--help`` and the flows' forms.
+        parameters: pydantic model of the stage's section of ``params.yaml``.
+        inputs: what it reads, in order.
+        outputs: what it writes; each is an empty folder when ``run`` starts.
+        code: workspace-relative paths of all code that touches its numbers, its own folder first.
+        instances: names of a ``foreach`` stage's instances; empty for a plain stage.
+        processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
+    """
+
+    name: str
+    version: str
+    summary: str
+    parameters: type[StageParameters]
+    inputs: tuple[Artifact, ...]
+    outputs: tuple[Artifact, ...]
+    code: tuple[str, ...]
+    instances: tuple[str, ...] = ()
+    processes: Callable[[Any], int] = lambda parameters: 1
+
+    def run(self, context: Context) -> None:
+        """Do the stage's work: read ``context.inputs``, write ``context.outputs``."""
+        importlib.import_module(f"components.{self.name}.stage").run(context)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A final figure about what a stage made, kept by DVC, MLflow and the registry.
+
+    Attributes:
+        name: stable name, ``snake_case``.
+        value: the figure itself.
+        higher_is_better: its direction; ``None`` where neither is better.
+        stderr: standard error of the value, in its unit.
+        n: number of observations behind it.
+        eval_set: name of the *input* it was measured on, if it was measured on one.
+        baselines: honest baselines on the same observations, by name.
+    """
+
+    name: str
+    value: float
+    higher_is_better: bool | None = None
+    stderr: float | None = None
+    n: int | None = None
+    eval_set: str | None = None
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+
+class InputProblem(Exception):
+    """The user's parameters or data cannot be used. Carries every problem found; the process exits with code 2."""
+
+    def __init__(self, problems: str | list[str]):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Interrupted(Exception):
+    """Raised by a component that saw ``context.stopping``, after it saved its checkpoint."""
+
+
+@dataclass
+class Context:
+    """What a running component is given.
+
+    Attributes:
+        parameters: the validated parameter model.
+        seed: the workspace's seed; a component derives all its randomness from it.
+        inputs: path of each declared input, by name.
+        outputs: empty staging folder for each declared output, by name; published by rename when ``run`` returns.
+        scratch: folder named by the fingerprint; survives crashes, so checkpoints go here.
+        instance: instance of a ``foreach`` stage.
+        events: append-only file that the harness tails: curves, figures, final metrics, progress.
+        tokens: tokens processed so far, for the receipt; a component adds to it.
+        device: device the work ran on, for the receipt.
+    """
+
+    parameters: Any
+    seed: int
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    scratch: Path
+    instance: str | None = None
+    events: Path | None = None
+    tokens: int = 0
+    device: str = "cpu"
+    stopping: bool = False
+    metrics: list[Metric] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    headline: str | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one process that logs and writes (rank 0)."""
+        return int(os.environ.get("RANK", "0")) == 0
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add a point to the live curves. Never blocks on a tracking server."""
+        self._emit("point", step=step, metrics={name: float(value) for name, value in metrics.items()})
+
+    def record(self, metric: Metric, *, headline: bool = False) -> None:
+        """Record a final figure; the ``headline`` one is shown on the run's last screen."""
+        self.metrics.append(metric)
+        if headline:
+            self.headline = metric.name
+        self._emit("metric", **asdict(metric))
+
+    def figure(self, name: str, figure: Figure) -> Path:
+        """Save a matplotlib figure as ``<report>/<name>.png`` (metadata-free, so equal figures are equal bytes)."""
+        path = self.outputs["report"] / f"{name}.png"
+        if self.is_main:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+        self.attach(path)
+        return path
+
+    def attach(self, path: Path) -> None:
+        """Show a file of the report folder in the tracking server as soon as it can be reached."""
+        self._emit("artifact", path=str(path))
+
+    def warn(self, message: str) -> None:
+        """Tell the user something that does not stop the stage; it is kept in the receipt."""
+        self.warnings.append(message)
+        self._emit("warning", message=message)
+
+    @contextmanager
+    def progress(self, description: str, total: float, unit: str = "it") -> Iterator[Callable[..., None]]:
+        """Progress of long work.
+
+        Yields a function ``advance(n=1, **fields)``; ``fields`` (loss, tokens_per_second ...) are shown beside the
+        bar. Calls are cheap: at most four events a second are written.
+        """
+        done, last = 0.0, 0.0
+
+        def advance(n: float = 1, **fields: float) -> None:
+            nonlocal done, last
+            done += n
+            now = time.monotonic()
+            if now - last >= 0.25 or done >= total:
+                last = now
+                self._emit("progress", description=description, done=done, total=total, unit=unit, fields=fields)
+
+        yield advance
+
+    def _emit(self, kind: str, **body: Any) -> None:
+        if self.events is None or not self.is_main:
+            return
+        line = json.dumps({"kind": kind, "time": time.time(), **body}, default=float) + "\n"
+        # One write call on an O_APPEND descriptor: a killed process leaves at most one torn last line.
+        with open(self.events, "ab", buffering=0) as file:
+            file.write(line.encode())

@@ -1,0 +1,81 @@
+"""Report pages: one self-contained HTML file of text, tables and figures, readable without a server."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment
+
+_TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+ body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
+ h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d7dde5}
+ p.lead{color:#56606d;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.92rem}
+ th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #e6eaf0;vertical-align:top}
+ th{color:#56606d;font-weight:600} td.number{text-align:right;font-variant-numeric:tabular-nums}
+ pre{background:#f5f7fa;padding:.7rem;overflow:auto;white-space:pre-wrap;font-size:.85rem} img{max-width:100%}
+</style></head><body>
+<h1>{{ title }}</h1>
+{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
+{% for kind, body in blocks %}
+{% if kind == "heading" %}<h2>{{ body }}</h2>
+{% elif kind == "text" %}<p>{{ body }}</p>
+{% elif kind == "code" %}<pre>{{ body }}</pre>
+{% elif kind == "figure" %}<figure><img alt="{{ body.alt }}" src="data:image/png;base64,{{ body.data }}"></figure>
+{% elif kind == "table" %}<table><tr>{% for cell in body.header %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in body.rows %}<tr>{% for cell in row %}<td{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% endif %}
+{% endfor %}
+</body></html>
+"""
+)
+
+
+class Page:
+    """A report page built top to bottom; every method returns the page, so that calls chain."""
+
+    def __init__(self, title: str, lead: str = ""):
+        self.title, self.lead = title, lead
+        self._blocks: list[tuple[str, object]] = []
+
+    def heading(self, text: str) -> Page:
+        return self._add("heading", text)
+
+    def text(self, text: str) -> Page:
+        return self._add("text", text)
+
+    def code(self, text: str) -> Page:
+        """Preformatted text: samples, examples of dropped rows."""
+        return self._add("code", text)
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Page:
+        """Numbers are right-aligned; floats are shown to four significant digits."""
+        return self._add("table", {"header": header, "rows": [[_cell(value) for value in row] for row in rows]})
+
+    def figure(self, path: Path, alt: str) -> Page:
+        """Embed a PNG file."""
+        return self._add("figure", {"alt": alt, "data": base64.b64encode(path.read_bytes()).decode()})
+
+    def write(self, path: Path) -> Path:
+        """Write the page, whole or not at all."""
+        temporary = path.with_suffix(path.suffix + ".partial")
+        temporary.write_text(_TEMPLATE.render(title=self.title, lead=self.lead, blocks=self._blocks), encoding="utf-8")
+        os.replace(temporary, path)
+        return path
+
+    def _add(self, kind: str, body: object) -> Page:
+        self._blocks.append((kind, body))
+        return self
+
+
+def _cell(value: object) -> dict[str, object]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return {"text": "" if value is None else str(value), "number": False}
+    return {"text": f"{value:,}" if isinstance(value, int) else f"{value:,.4g}", "number": True}

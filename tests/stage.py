@@ -1,0 +1,29 @@
+"""Runs a component in the test's own process, without the harness around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.contract import Component, Context
+
+
+def run_component(component: Component, workspace: Path, parameters: dict | None = None, *, instance: str | None = None,
+                  seed: int = 1337) -> Context:
+    """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given."""
+    outputs = {}
+    for artifact in component.outputs:
+        outputs[artifact.name] = workspace / artifact.for_instance(instance).path
+        outputs[artifact.name].mkdir(parents=True, exist_ok=True)
+    scratch = workspace / "scratch" / component.name
+    scratch.mkdir(parents=True, exist_ok=True)
+    context = Context(
+        parameters=component.parameters(**(parameters or {})),
+        seed=seed,
+        inputs={a.name: workspace / a.for_instance(instance).path for a in component.inputs},
+        outputs=outputs,
+        scratch=scratch,
+        instance=instance,
+        events=workspace / f"{component.name}.events.jsonl",
+    )
+    component.run(context)
+    return context
