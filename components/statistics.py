@@ -58,7 +58,7 @@ def ratio_stderr(numerators: ArrayLike, denominators: ArrayLike, clusters: Seque
     numerators, denominators = np.asarray(numerators, float), np.asarray(denominators, float)
     if not numerators.shape == denominators.shape == (len(clusters),):
         raise ValueError(
-            f"numerators {numerators.shape}, denominators {denominators.shape} and {len(clusters)} clusters do not match"
+            f"numerators {numerators.shape}, denominators {denominators.shape}, {len(clusters)} clusters do not match"
         )
     index, count = _cluster_index(clusters)
     if count < 2:
