@@ -1,0 +1,18 @@
+"""Tokenize: a byte-level BPE tokenizer, and the corpus packed into a few large token shards."""
+
+from components.contract import Artifact, Component
+from components.tokenize.parameters import TokenizeParameters
+
+component = Component(
+    name="tokenize",
+    version="1.0.0",
+    summary="Train or load a tokenizer and pack the corpus into token shards.",
+    parameters=TokenizeParameters,
+    inputs=(Artifact("corpus", "data/corpus", "dataset", "corpus"),),
+    outputs=(
+        Artifact("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
+        Artifact("tokens", "data/tokens", "dataset", "tokens"),
+        Artifact("report", "reports/tokenize", "report", "report"),
+    ),
+    code=("components/tokenize", "components/reporting.py"),
+)

@@ -1,0 +1,119 @@
+"""The tokenize stage: tokenizer, packed shards, and what they are like."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+
+from components.contract import Context, Metric
+from components.tokenize import corpus as corpora
+from components.tokenize.compression import Compression
+from components.tokenize.parameters import TokenizeParameters
+
+
+def run(context: Context) -> None:
+    """Train or load the tokenizer, pack each split, report bytes per token."""
+    # Only now: the Rust library reads it at its first use. Encoding is parallel within a batch.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from components.tokenize.report import write_report
+    from components.tokenize.shards import dtype_for, write_index
+
+    parameters: TokenizeParameters = context.parameters
+    corpus = context.inputs["corpus"]
+    corpora.check(corpus)
+    tokenizer = _tokenizer(context)
+    vocabulary = len(tokenizer)
+    dtype = dtype_for(vocabulary)
+    splits, compressions, lengths = {}, {}, {}
+    total = sum(corpora.documents(corpus, split) for split in corpora.SPLITS)
+    with context.progress("tokenize", total, unit="documents") as advance:
+        for split in corpora.SPLITS:
+            splits[split], compressions[split], lengths[split] = _pack(context, tokenizer, split, dtype, advance)
+    if not splits["test"]["documents"]:
+        context.warn("the corpus has no test split")
+    write_index(
+        context.outputs["tokens"], dtype=dtype, vocabulary=vocabulary, end=tokenizer.eos_token_id, splits=splits
+    )
+    tokenizer.save_pretrained(context.outputs["tokenizer"])
+    context.tokens += sum(split["tokens"] for split in splits.values())
+
+    validation = _sum(compressions["validation"])
+    context.record(
+        Metric(
+            "bytes_per_token",
+            validation.bytes_per_token,
+            higher_is_better=True,
+            stderr=validation.stderr,
+            n=validation.documents,
+            eval_set="corpus",
+            baselines={"bytes": 1.0},
+        ),
+        headline=True,
+    )
+    context.record(
+        Metric("train_bytes_per_token", _sum(compressions["train"]).bytes_per_token, True, eval_set="corpus")
+    )
+    context.record(Metric("train_tokens", splits["train"]["tokens"]))
+    context.record(Metric("vocabulary", vocabulary))
+    write_report(context, tokenizer, splits, compressions, lengths, trained=parameters.tokenizer is None)
+
+
+def _tokenizer(context: Context):
+    parameters: TokenizeParameters = context.parameters
+    if parameters.tokenizer is not None:
+        from components.tokenize.existing import load
+
+        tokenizer, added = load(parameters.tokenizer)
+        if added:
+            context.warn(f"added to the tokenizer {parameters.tokenizer}: {'; '.join(added)}")
+        return tokenizer
+    from components.tokenize.train import limited, train
+
+    batches = (texts for texts, _ in corpora.batches(context.inputs["corpus"], "train", parameters.batch_documents))
+    tokenizer = train(
+        limited(batches, parameters.training_bytes),
+        vocabulary_size=parameters.vocabulary_size,
+        min_frequency=parameters.min_frequency,
+    )
+    if len(tokenizer) < parameters.vocabulary_size:
+        context.warn(
+            f"the corpus yields only {len(tokenizer)} of the {parameters.vocabulary_size} vocabulary entries asked "
+            f"for by tokenize.vocabulary_size"
+        )
+    return tokenizer
+
+
+def _pack(context: Context, tokenizer, split: str, dtype, advance) -> tuple[dict, dict[str, Compression], Counter[int]]:
+    from components.tokenize.shards import ShardWriter
+
+    parameters: TokenizeParameters = context.parameters
+    backend = tokenizer.backend_tokenizer
+    # Text that spells a special token is text: a document must not be able to end itself or to speak as the user.
+    backend.encode_special_tokens = True
+    writer = ShardWriter(
+        context.outputs["tokens"],
+        split,
+        dtype=dtype,
+        end=tokenizer.eos_token_id,
+        shard_tokens=parameters.shard_tokens,
+    )
+    compressions: dict[str, Compression] = defaultdict(Compression)
+    lengths: Counter[int] = Counter()
+    for texts, kinds in corpora.batches(context.inputs["corpus"], split, parameters.batch_documents):
+        encoded = [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        sizes = [len(text.encode()) for text in texts]
+        writer.add(encoded, sum(sizes))
+        for kind, size, ids in zip(kinds, sizes, encoded, strict=True):
+            compressions[kind].add(size, len(ids))
+        lengths.update(map(len, encoded))
+        advance(len(texts))
+    backend.encode_special_tokens = False
+    return writer.finish(), compressions, lengths
+
+
+def _sum(compressions: dict[str, Compression]) -> Compression:
+    total = Compression()
+    for part in compressions.values():
+        for name in vars(total):
+            setattr(total, name, getattr(total, name) + getattr(part, name))
+    return total
