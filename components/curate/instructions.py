@@ -1,0 +1,109 @@
+"""Instruction and preference data: writes instruct, reward, preference, development and test as jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from components.contract import InputProblem
+from components.curate.instructions_parameters import InstructionsParameters
+from components.curate.instructions_signatures import record, select
+from components.curate.instructions_split import SPLITS
+from components.curate.questions import as_text
+from components.curate.signatures import standard_library
+
+
+@dataclass
+class InstructionSet:
+    """What the rest of the stage needs of the instruction data.
+
+    Attributes:
+        pretraining_documents: corpus rows (id, text, source, kind, group, license, origin) that belong in the
+            *training* split of the corpus. They are near-duplicates of each other on purpose: do not deduplicate.
+        held_out: qualified names of functions outside instruct; their docstrings stay out of pretraining.
+        report: counts and baselines for the data card.
+    """
+
+    pretraining_documents: list[dict]
+    held_out: set[str]
+    report: dict
+
+
+def build(parameters: InstructionsParameters, seed: int, output_dir: Path) -> InstructionSet:
+    """Write one jsonl file a split into ``output_dir``. Raises InputProblem with every problem of the user's files."""
+    if parameters.source == "files":
+        from components.curate.instructions_files import read_splits
+
+        records, report = read_splits(parameters, seed)
+        result = InstructionSet([], set(), {"source": "files", **report})
+    else:
+        result, records = _from_signatures(parameters, seed)
+    result.report["splits"] = {split: _describe(records[split]) for split in SPLITS}
+    for split in SPLITS:
+        _write(output_dir / f"{split}.jsonl", records[split])
+    return result
+
+
+def _from_signatures(parameters: InstructionsParameters, seed: int) -> tuple[InstructionSet, dict[str, list[dict]]]:
+    functions, unreadable = standard_library()
+    selection = select(functions, parameters, seed)
+    empty = [split for split in SPLITS if not selection.questions[split]]
+    if empty:
+        raise InputProblem(
+            f"curate.instructions: the standard library of this interpreter ({len(functions)} functions found) gives no "
+            f"questions for {', '.join(empty)}: install its full library, or loosen max_prompt_characters"
+        )
+    records = {
+        split: [record(question, split, seed, parameters.chatty_share) for question in selection.questions[split]]
+        for split in SPLITS
+    }
+    documents = [
+        {
+            "id": blake2b(text.encode(), digest_size=16).hexdigest(),
+            "text": text,
+            "source": "signatures",
+            "kind": "question",
+            "group": question.function.module,
+            "license": "PSF-2.0",
+            "origin": question.function.qualified_name,
+        }
+        for question in selection.questions["instruct"]
+        for text in (as_text(question, rendering) for rendering in range(parameters.renderings))
+    ]
+    report = {
+        "source": "signatures",
+        "functions": len(functions),
+        "functions_by_split": selection.functions,
+        "functions_held_out": len(selection.held_out),
+        "left_out": dict(sorted(selection.left_out.items())),
+        "unreadable_files": unreadable,
+        "pretraining_documents": len(documents),
+    }
+    return InstructionSet(documents, selection.held_out, report), records
+
+
+def _describe(records: list[dict]) -> dict:
+    """Counts, lengths (characters) and, where answers can be checked, the most common answer's share of its kind."""
+    lengths = sorted(len(r["prompt"]) + len(r["completion"]) for r in records)
+    kinds = Counter(r["kind"] for r in records)
+    return {
+        "records": len(records),
+        "groups": len({r["group"] for r in records}),
+        "kinds": dict(sorted(kinds.items())),
+        "styles": dict(sorted(Counter(r["style"] or "none" for r in records).items())),
+        "characters": {
+            "median": lengths[len(lengths) // 2] if lengths else 0,
+            "p99": lengths[len(lengths) * 99 // 100] if lengths else 0,
+            "longest": lengths[-1] if lengths else 0,
+        },
+    }
+
+
+def _write(path: Path, records: Iterable[dict]) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for row in records:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
