@@ -78,6 +78,7 @@ class Component:
         code: workspace-relative paths of all code that touches its numbers, its own folder first.
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
+        resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Component:
     code: tuple[str, ...]
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
+    resumable: bool = False
 
     def run(self, context: Context) -> None:
         """Do the stage's work: read ``context.inputs``, write ``context.outputs``."""

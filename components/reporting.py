@@ -29,7 +29,8 @@ _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).f
 {% elif kind == "code" %}<pre>{{ body }}</pre>
 {% elif kind == "figure" %}<figure><img alt="{{ body.alt }}" src="data:image/png;base64,{{ body.data }}"></figure>
 {% elif kind == "table" %}<table><tr>{% for cell in body.header %}<th>{{ cell }}</th>{% endfor %}</tr>
-{% for row in body.rows %}<tr>{% for cell in row %}<td{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</td>{% endfor %}</tr>
+{% for row in body.rows %}<tr>
+{% for cell in row %}<td{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</td>{% endfor %}</tr>
 {% endfor %}</table>
 {% endif %}
 {% endfor %}

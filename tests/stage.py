@@ -7,8 +7,14 @@ from pathlib import Path
 from components.contract import Component, Context
 
 
-def run_component(component: Component, workspace: Path, parameters: dict | None = None, *, instance: str | None = None,
-                  seed: int = 1337) -> Context:
+def run_component(
+    component: Component,
+    workspace: Path,
+    parameters: dict | None = None,
+    *,
+    instance: str | None = None,
+    seed: int = 1337,
+) -> Context:
     """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given."""
     outputs = {}
     for artifact in component.outputs:

@@ -1,0 +1,43 @@
+"""`python -m components STAGE`: the only entrance to a stage, and what dvc.yaml calls."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import components
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m components",
+        description="Run one stage of the lifecycle in the workspace of the current folder.",
+        epilog="Usually `dvc repro` or `stemma run` calls this. Exit codes: 0 done, 1 failed, 2 wrong parameters or "
+        "data, 75 stopped after a checkpoint (run it again and it goes on).",
+    )
+    parser.add_argument(
+        "stage",
+        help=f"{', '.join(components.STAGES)}; evaluate@MODEL; or `replay`, which tells MLflow what it could not be "
+        "told while it was down",
+    )
+    stage = parser.parse_args().stage
+    if stage == "replay":
+        return _replay()
+    from components.harness.supervise import run_stage
+
+    return run_stage(stage)
+
+
+def _replay() -> int:
+    from components.harness.tracking import replay_pending
+    from components.harness.workspace import find_home, find_root
+
+    told, failures = replay_pending(find_home(find_root()))
+    print(f"{told} spool{'s' if told != 1 else ''} told to MLflow" if told else "nothing waits to be told to MLflow")
+    for failure in failures:
+        print(f"  still waiting: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The folder of one fingerprint: checkpoints, the spool of events, and the lock that keeps two processes apart.
+
+<home>/scratch/<slug>/<fingerprint>/            what the component writes: checkpoints, cached samples
+<home>/scratch/<slug>/<fingerprint>/tracking/   events.jsonl (the spool), cursor.json, outcome.json, attempts.json
+<home>/runs/<run>/                              what a pipeline run's stages tell whoever started it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEEP_FINISHED = 3  # folders of finished work kept a stage, for a `dvc` that dies before it notes the result
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Paths of one fingerprint's scratch folder."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, home: Path, slug: str, fingerprint: str) -> Scratch:
+        scratch = cls(home / "scratch" / slug / fingerprint)
+        scratch.tracking.mkdir(parents=True, exist_ok=True)
+        return scratch
+
+    @property
+    def tracking(self) -> Path:
+        return self.folder / "tracking"
+
+    @property
+    def events(self) -> Path:
+        return self.tracking / "events.jsonl"
+
+    @property
+    def outcome(self) -> Path:
+        return self.tracking / "outcome.json"
+
+    @property
+    def attempts(self) -> Path:
+        return self.tracking / "attempts.json"
+
+    @property
+    def receipt(self) -> Path:
+        return self.tracking / "receipt.json"
+
+    def begin_attempt(self, started: float) -> list[dict[str, Any]]:
+        """Note that an attempt starts; one that was killed is taken to have ended with its last event."""
+        attempts = read_json(self.attempts, [])
+        for attempt in attempts:
+            if attempt["ended"] is None:
+                attempt["ended"] = max(attempt["started"], min(started, self.events.stat().st_mtime))
+        attempts.append({"started": started, "ended": None})
+        write_json(self.attempts, attempts)
+        return attempts
+
+    def committed(self, root: Path, slug: str) -> bool:
+        """True if ``dvc.lock`` holds the receipt that this folder's work ended with."""
+        if not self.receipt.exists() or not (root / "dvc.lock").exists():
+            return False
+        md5 = hashlib.md5(self.receipt.read_bytes(), usedforsecurity=False).hexdigest()
+        return f"md5: {md5}\n" in (root / "dvc.lock").read_text(encoding="utf-8")
+
+    def clear(self) -> None:
+        """Remove everything but the lock that is held."""
+        for path in (*self.folder.iterdir(), *self.tracking.iterdir()):
+            if path.is_dir() and path != self.tracking:
+                shutil.rmtree(path)
+            elif path.is_file() and path.name != "lock":
+                path.unlink()
+
+    def forget_older(self) -> None:
+        """Remove the folders of finished work of the same stage but the newest few; unfinished work stays."""
+        finished = [
+            other for other in self.folder.parent.iterdir()
+            if other != self.folder and (other / "tracking" / "receipt.json").exists()
+        ]  # fmt: skip
+        finished.sort(key=lambda folder: (folder / "tracking" / "receipt.json").stat().st_mtime)
+        for folder in finished[:-KEEP_FINISHED]:
+            cursor = read_json(folder / "tracking" / "cursor.json", {"offset": 0})
+            if cursor["offset"] >= (folder / "tracking" / "events.jsonl").stat().st_size:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[int]:
+        """Hold the folder; yields the descriptor, which a child process may inherit so that it holds it too."""
+        descriptor = os.open(self.tracking / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, body: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(body, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """The JSON at ``path``, or ``default`` where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+
+
+def staging_of(output: Path) -> Path:
+    """Where an output is made before it is published: beside it, so that publishing is a rename."""
+    return output.with_name(f".{output.name}.partial")
+
+
+def prepare(outputs: list[Path]) -> None:
+    """Give every output an empty staging folder; what an earlier, interrupted attempt left there goes."""
+    for output in outputs:
+        shutil.rmtree(staging_of(output), ignore_errors=True)
+        staging_of(output).mkdir(parents=True)
+
+
+def publish(outputs: list[Path]) -> None:
+    """Make the staged outputs the real ones, each whole or not at all.
+
+    Raises:
+        RuntimeError: a staging folder is empty, which means that the component forgot an output.
+    """
+    empty = [output.name for output in outputs if not any(staging_of(output).iterdir())]
+    if empty:
+        raise RuntimeError(f"the component wrote nothing to its outputs {', '.join(empty)}")
+    for output in outputs:
+        for file in staging_of(output).rglob("*"):
+            if file.is_file():
+                _fsync(file)
+        if output.exists():
+            shutil.rmtree(output)
+        os.replace(staging_of(output), output)
+        _fsync(output.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,372 @@
+"""Runs one stage from validation to receipt. The heavy work is done by a worker process; this one stays light."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import components
+from components.contract import Artifact, Component, InputProblem
+from components.harness import parameters as params
+from components.harness.fingerprint import code_digest, data_digest, fingerprint
+from components.harness.receipt import SCHEMA, environment, git_state
+from components.harness.scratch import Scratch, prepare, publish, read_json, staging_of, write_json
+from components.harness.terminal import Terminal
+from components.harness.tracking import Replay, ReplayThread
+from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, PROBLEMS
+from components.harness.workspace import find_home, find_root
+from components.process import die_with_parent
+
+FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
+MINIMUM_FREE_BYTES = 50_000_000
+MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TOKENIZERS_PARALLELISM": "true",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage made ready to run: everything known before the worker starts."""
+
+    stage: str
+    component: Component
+    instance: str | None
+    parameters: Any
+    seed: int
+    root: Path
+    home: Path
+    run: str
+    inputs: tuple[tuple[Artifact, str, int], ...]
+    outputs: tuple[Artifact, ...]
+    code: str
+    fingerprint: str
+
+    @property
+    def slug(self) -> str:
+        """The stage's name in file names: ``evaluate@base`` is ``evaluate-base``."""
+        return self.stage.replace("@", "-")
+
+    @property
+    def output_paths(self) -> list[Path]:
+        return [self.root / artifact.path for artifact in self.outputs]
+
+
+def make_job(stage: str, start: Path | None = None) -> Job:
+    """Validate everything that can be validated before any work is done.
+
+    Raises:
+        InputProblem: with every problem of the parameters and the inputs.
+    """
+    root = find_root(start)
+    home = find_home(root)
+    component, instance = _component(stage)
+    problems: list[str] = []
+    parameters = seed = None
+    values = params.read(root / "params.yaml")
+    try:
+        seed = params.seed_of(values)
+    except InputProblem as problem:
+        problems += problem.problems
+    try:
+        parameters = params.validate(values, component.name, component.parameters)
+    except InputProblem as problem:
+        problems += problem.problems
+    artifacts = [artifact.for_instance(instance) for artifact in component.inputs]
+    for artifact in artifacts:
+        if not (root / artifact.path).exists():
+            problems.append(f"{artifact.path}: missing; `dvc repro {stage}` makes what the stage needs first")
+    for folder in {root, _existing(home)}:
+        if (free := shutil.disk_usage(folder).free) < MINIMUM_FREE_BYTES:
+            problems.append(
+                f"{folder}: no disk space ({free / 1e6:.0f} MB free, {MINIMUM_FREE_BYTES / 1e6:.0f} MB needed)"
+            )
+    if problems:
+        raise InputProblem(problems)
+    inputs = tuple((artifact, *data_digest(root / artifact.path)) for artifact in artifacts)
+    code = code_digest(root, component.code)
+    name = fingerprint(code, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
+    outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
+    return Job(stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, code, name)
+
+
+def run_stage(stage: str) -> int:
+    """Run a stage in the current workspace; returns the process's exit code."""
+    started = time.time()
+    die_with_parent(signal.SIGTERM)
+    try:
+        job = make_job(stage)
+    except InputProblem as problem:
+        return _tell_problems(stage, problem.problems)
+    scratch = Scratch.of(job.home, job.slug, job.fingerprint)
+    _point_to(job, scratch)
+    with scratch.lock() as lock:
+        if scratch.committed(job.root, job.slug):
+            # DVC already keeps this work's result; running it again means that somebody wants it made anew.
+            scratch.clear()
+        scratch.forget_older()
+        return _Execution(job, scratch, lock, started).run()
+
+
+class _Execution:
+    """One attempt at a job: the worker, the spool's replay, and what is written when it ends."""
+
+    def __init__(self, job: Job, scratch: Scratch, lock: int, started: float):
+        self.job, self.scratch, self.lock = job, scratch, lock
+        self.started = started
+        self.git, self.environment = git_state(job.root), environment()
+        self.prefect = {
+            "flow_run_id": os.environ.get("STEMMA_PREFECT_FLOW_RUN_ID"),
+            "task_run_id": os.environ.get("STEMMA_PREFECT_TASK_RUN_ID"),
+        }
+        self.processes = job.component.processes(job.parameters)
+        self.stop_requested = False
+
+    def run(self) -> int:
+        job, scratch = self.job, self.scratch
+        prepare(job.output_paths)
+        scratch.outcome.unlink(missing_ok=True)
+        self.attempts = scratch.begin_attempt(self.started)
+        self._open_spool()
+        thread = ReplayThread(Replay(job.home, scratch.events))
+        thread.start()
+        outcome = self._work()
+        self.attempts[-1]["ended"] = time.time()
+        write_json(scratch.attempts, self.attempts)
+        if outcome["state"] == COMPLETE:
+            # The receipt names the tracking run; a server that is down leaves it null, and sync looks it up later.
+            thread.started_run.wait(FLUSH_SECONDS)
+            publish(job.output_paths)
+            self._write_receipt(outcome, thread.replay.cursor)
+        self._close_spool(outcome)
+        if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE else 3):
+            self._keep_artifacts()
+            why = f": {type(thread.error).__name__}" if thread.error else ""
+            print(
+                f"{job.stage}: MLflow could not be told everything{why}. Nothing is lost: the points wait in "
+                f"{scratch.events} and are told at the next run, or by `python -m components replay`.",
+                file=sys.stderr,
+            )
+        if outcome["state"] == PROBLEMS:
+            return _tell_problems(job.stage, outcome["problems"], job)
+        if outcome["state"] == INTERRUPTED:
+            print(f"{job.stage}: stopped; the next run goes on from its last checkpoint.", file=sys.stderr)
+        return EXIT_CODES[outcome["state"]]
+
+    def _open_spool(self) -> None:
+        job = self.job
+        events = self.scratch.events
+        if events.exists() and events.stat().st_size and not events.read_bytes().endswith(b"\n"):
+            with open(events, "ab") as file:
+                file.write(b"\n")
+        self._append(
+            "open",
+            name=job.stage,
+            run=job.run,
+            seed=job.seed,
+            parameters=job.parameters.model_dump(mode="json"),
+            environment=self.environment,
+            inputs=self._described_inputs(),
+            tags={
+                "stemma.stage": job.stage,
+                "stemma.fingerprint": job.fingerprint,
+                "stemma.component_version": job.component.version,
+                "stemma.code_digest": job.code,
+                "stemma.run": job.run,
+                "stemma.git_dirty": str(self.git["dirty"]).lower(),
+                "mlflow.source.name": f"python -m components {job.stage}",
+                "mlflow.source.type": "PROJECT",
+                "mlflow.user": getpass.getuser(),
+                **({"mlflow.source.git.commit": self.git["commit"]} if self.git["commit"] else {}),
+                **{f"stemma.prefect.{name}": value for name, value in self.prefect.items() if value},
+            },
+        )
+
+    def _close_spool(self, outcome: dict[str, Any]) -> None:
+        self._append(
+            "close",
+            status=MLFLOW_STATUS[outcome["state"]],
+            tags={"stemma.state": outcome["state"], "stemma.device": outcome.get("device", "")},
+        )
+
+    def _append(self, kind: str, **body: Any) -> None:
+        from components.contract import Context
+
+        Context(None, 0, {}, {}, self.scratch.folder, events=self.scratch.events)._emit(kind, **body)
+
+    def _work(self) -> dict[str, Any]:
+        """Run the worker to its end, showing progress; the outcome it left, or what its death means."""
+        job, scratch = self.job, self.scratch
+        order = scratch.tracking / "order.json"
+        write_json(
+            order,
+            {
+                "component": job.component.name,
+                "instance": job.instance,
+                "parameters": job.parameters.model_dump(mode="json"),
+                "seed": job.seed,
+                "inputs": {artifact.name: str(job.root / artifact.path) for artifact, _, _ in job.inputs},
+                "outputs": {a.name: str(staging_of(job.root / a.path)) for a in job.outputs},
+                "scratch": str(scratch.folder),
+                "events": str(scratch.events),
+                "outcome": str(scratch.outcome),
+                "processes": self.processes,
+                "supervisor": os.getpid(),
+            },
+        )
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "components.harness.worker", str(order)],
+            cwd=job.root,
+            env=self._worker_environment(),
+            pass_fds=(self.lock,),
+        )
+        deadline = None
+
+        def stop(*_: object) -> None:
+            nonlocal deadline
+            if deadline is None:
+                deadline = time.monotonic() + GRACE_SECONDS + 3
+                self.stop_requested = True
+                worker.send_signal(signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        with Terminal(job.stage, scratch.events) as terminal:
+            while worker.poll() is None:
+                terminal.update()
+                time.sleep(0.1)
+                if deadline is not None and time.monotonic() > deadline:
+                    worker.kill()
+            terminal.update()
+        return self._outcome(worker.returncode)
+
+    def _outcome(self, returncode: int) -> dict[str, Any]:
+        outcome = read_json(self.scratch.outcome, None)
+        if outcome is not None:
+            return outcome
+        if self.stop_requested:
+            return {"state": INTERRUPTED, "problems": []}
+        cause = f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
+        print(f"{self.job.stage}: the worker ended by {cause} without a result", file=sys.stderr)
+        return {"state": FAILED, "problems": [cause]}
+
+    def _worker_environment(self) -> dict[str, str]:
+        threads = max(1, (os.cpu_count() or 1) // self.processes)
+        return {
+            **os.environ,
+            **QUIET,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.job.root), os.environ.get("PYTHONPATH")])),
+            "PYTHONHASHSEED": "0",
+            # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        }
+
+    def _described_inputs(self) -> list[dict[str, Any]]:
+        return [
+            {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "digest": digest, "size": size}
+            for a, digest, size in self.job.inputs
+        ]
+
+    def _write_receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
+        """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
+        job, attempts = self.job, self.attempts
+        write_json(job.root / "metrics" / f"{job.slug}.json", {m["name"]: m["value"] for m in outcome["metrics"]})
+        body = {
+            "schema": SCHEMA,
+            "stage": job.stage,
+            "component": {"name": job.component.name, "version": job.component.version, "code_digest": job.code},
+            "fingerprint": job.fingerprint,
+            "run": job.run,
+            "parameters": job.parameters.model_dump(mode="json"),
+            "non_default": params.non_default(job.parameters),
+            "seed": job.seed,
+            "inputs": self._described_inputs(),
+            "outputs": [
+                {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "registered_model": a.registered_model}
+                for a in job.outputs
+            ],
+            "metrics": outcome["metrics"],
+            "headline": outcome["headline"],
+            "warnings": outcome["warnings"],
+            "git": self.git,
+            "mlflow": {name: cursor[name] for name in ("run_id", "experiment_id", "parent_run_id")},
+            "prefect": self.prefect,
+            "environment": self.environment,
+            "device": outcome["device"],
+            "processes": self.processes,
+            "tokens": outcome["tokens"],
+            "attempts": attempts,
+            "started": attempts[0]["started"],
+            "ended": attempts[-1]["ended"],
+            "seconds": sum(attempt["ended"] - attempt["started"] for attempt in attempts),
+        }
+        write_json(job.root / "receipts" / f"{job.slug}.json", body)
+        write_json(self.scratch.receipt, body)
+
+    def _keep_artifacts(self) -> None:
+        """Copy the report's pictures beside the spool: a later run may overwrite the report before they are told."""
+        for artifact, path in zip(self.job.outputs, self.job.output_paths, strict=True):
+            if artifact.type == "report" and path.exists():
+                shutil.copytree(path, self.scratch.tracking / "kept", dirs_exist_ok=True)
+
+
+def _component(stage: str) -> tuple[Component, str | None]:
+    name, _, instance = stage.partition("@")
+    try:
+        component = components.load(name)
+    except KeyError as error:
+        raise InputProblem(error.args[0]) from None
+    if (instance or None) not in (component.instances or (None,)):
+        known = ", ".join(f"{name}@{each}" for each in component.instances) or name
+        raise InputProblem(f"{stage}: no such stage; there is: {known}")
+    return component, instance or None
+
+
+def _run_name() -> str:
+    """The pipeline run's name: given by whoever started it, else derived from the `dvc repro` above this process."""
+    if name := os.environ.get("STEMMA_RUN"):
+        return name
+    process = psutil.Process()
+    for ancestor in process.parents():
+        if any(Path(part).name == "dvc" for part in ancestor.cmdline()[:3]):
+            process = ancestor
+            break
+    kind = "dvc" if process.pid != os.getpid() else "stage"
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(process.create_time()))}-{process.pid}"
+
+
+def _point_to(job: Job, scratch: Scratch) -> None:
+    """Tell whoever started the pipeline run where this stage's events appear."""
+    write_json(job.home / "runs" / job.run / f"{job.slug}.events", str(scratch.events))
+    (job.home / "runs" / job.run / f"{job.slug}.problems.json").unlink(missing_ok=True)
+
+
+def _tell_problems(stage: str, problems: list[str], job: Job | None = None) -> int:
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    print(f"{stage}: {count}, nothing was changed", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    if run := os.environ.get("STEMMA_RUN"):
+        home = job.home if job else find_home(find_root())
+        write_json(home / "runs" / run / f"{stage.replace('@', '-')}.problems.json", problems)
+    return EXIT_CODES[PROBLEMS]
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,123 @@
+"""The process that does a component's work: `python -m components.harness.worker ORDER.json`.
+
+Where a component asks for several processes this module starts them with accelerate and becomes their launcher.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import components
+from components.contract import Context, InputProblem, Interrupted
+from components.harness.scratch import read_json, write_json
+from components.process import follow_parent
+
+GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
+COMPLETE, PROBLEMS, INTERRUPTED, FAILED = "complete", "problems", "interrupted", "failed"
+EXIT_CODES = {COMPLETE: 0, FAILED: 1, PROBLEMS: 2, INTERRUPTED: os.EX_TEMPFAIL}
+
+
+def main() -> int:
+    order_path = Path(sys.argv[1])
+    order = read_json(order_path, None)
+    launched = "RANK" in os.environ
+    follow_parent(os.getppid() if launched else order["supervisor"])
+    if order["processes"] > 1 and not launched:
+        return _launch(order_path, order["processes"])
+    context = _context(order)
+    _watch_signals(context, components.load(order["component"]).resumable)
+    state, problems = _run(order, context)
+    if context.is_main:
+        _tell(order, context, state, problems)
+    return EXIT_CODES[state]
+
+
+def _context(order: dict[str, Any]) -> Context:
+    component = components.load(order["component"])
+    return Context(
+        parameters=component.parameters.model_validate(order["parameters"]),
+        seed=order["seed"],
+        inputs={name: Path(path) for name, path in order["inputs"].items()},
+        outputs={name: Path(path) for name, path in order["outputs"].items()},
+        scratch=Path(order["scratch"]),
+        instance=order["instance"],
+        events=Path(order["events"]),
+    )
+
+
+def _watch_signals(context: Context, resumable: bool) -> None:
+    """SIGTERM and SIGINT mean: save a checkpoint and end. A component without checkpoints has nothing to save."""
+
+    def stop(*_: object) -> None:
+        context.stopping = True
+        # The default action of SIGALRM ends even a process that sits in native code.
+        signal.alarm(GRACE_SECONDS if resumable else 1)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _run(order: dict[str, Any], context: Context) -> tuple[str, list[str]]:
+    try:
+        components.load(order["component"]).run(context)
+    except InputProblem as problem:
+        return PROBLEMS, problem.problems
+    except Interrupted:
+        return INTERRUPTED, []
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return PROBLEMS, [_no_space(order, error)]
+        traceback.print_exc()
+        return FAILED, [f"{type(error).__name__}: {error}"]
+    except Exception as error:
+        traceback.print_exc()
+        return FAILED, [f"{type(error).__name__}: {error}"]
+    return COMPLETE, []
+
+
+def _no_space(order: dict[str, Any], error: OSError) -> str:
+    where = error.filename or order["scratch"]
+    folders = {str(Path(order["scratch"])), *(str(Path(path).parent) for path in order["outputs"].values())}
+    free = ", ".join(f"{folder}: {shutil.disk_usage(folder).free / 1e6:,.0f} MB free" for folder in sorted(folders))
+    return f"no space left on device while writing {where} ({free}); free some, or point STEMMA_HOME at a larger disk"
+
+
+def _tell(order: dict[str, Any], context: Context, state: str, problems: list[str]) -> None:
+    write_json(
+        Path(order["outcome"]),
+        {
+            "state": state,
+            "problems": problems,
+            "metrics": [asdict(metric) for metric in context.metrics],
+            "headline": context.headline,
+            "warnings": context.warnings,
+            "tokens": context.tokens,
+            "device": context.device,
+            "ended": time.time(),
+        },
+    )
+
+
+def _launch(order_path: Path, processes: int) -> int:
+    """Become accelerate's launcher of ``processes`` ranks of this module, on GPUs where there are, else gloo on CPU."""
+    import torch
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    arguments = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
+                 "--dynamo_backend", "no", "--main_process_port", "0", "--module"]  # fmt: skip
+    arguments += ["--multi_gpu"] if torch.cuda.device_count() >= processes else ["--cpu"]
+    launch_command(launch_command_parser().parse_args([*arguments, "components.harness.worker", str(order_path)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A real component for tests of the harness: it sums seeded random numbers, checkpointing as it goes.
+
+It is installed into a temporary workspace beside the shipped components, so that the harness, DVC and MLflow treat it
+as any other, while a test decides how long it takes and what goes wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.workspace import Workspace
+
+INIT = """
+from components.contract import Artifact, Component
+from components.counter.parameters import CounterParameters
+
+component = Component(
+    name="counter",
+    version="1.2.3",
+    summary="Sums seeded random numbers",
+    parameters=CounterParameters,
+    inputs=(Artifact("numbers", "data/numbers", "dataset", "corpus"),),
+    outputs=(Artifact("model", "models/total", "model", "base", "total"), Artifact("report", "reports/counter", "report", "report")),
+    code=("components/counter",),
+    resumable=True,
+    processes=lambda parameters: parameters.processes,
+)
+"""
+PARAMETERS = """
+from pydantic import Field
+from components.contract import StageParameters
+
+
+class CounterParameters(StageParameters):
+    steps: int = Field(20, ge=1, le=100000, description="How many numbers to add.")
+    pause: float = Field(0.0, ge=0, description="Seconds between two numbers.")
+    fail: str = Field("", description="Which fault to make.")
+    processes: int = Field(1, ge=1)
+"""
+STAGE = """
+import json
+import os
+import random
+import time
+
+from components.contract import InputProblem, Interrupted, Metric
+
+
+def run(context):
+    if context.parameters.fail == "problem":
+        raise InputProblem(["data/numbers: first thing", "data/numbers: second thing"])
+    checkpoint = context.scratch / "checkpoint.json"
+    state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "total": 0.0}
+    with context.progress("count", context.parameters.steps, "numbers") as advance:
+        advance(state["step"])
+        while state["step"] < context.parameters.steps:
+            state["total"] += random.Random(context.seed * 1_000_003 + state["step"]).random()
+            state["step"] += 1
+            context.log({"total": state["total"]}, state["step"])
+            context.tokens = state["step"]
+            advance()
+            partial = checkpoint.with_suffix(".partial")
+            if context.is_main:
+                partial.write_text(json.dumps(state))
+                os.replace(partial, checkpoint)
+            if context.stopping:
+                raise Interrupted
+            if context.parameters.fail == "hang" and state["step"] == 5:
+                while True:
+                    time.sleep(1)
+            time.sleep(context.parameters.pause)
+    if context.parameters.fail == "crash":
+        raise RuntimeError("the sum does not please")
+    if not context.is_main:
+        return
+    (context.outputs["model"] / "total.json").write_text(json.dumps(state["total"]))
+    (context.outputs["report"] / "report.json").write_text(json.dumps({"steps": state["step"]}))
+    context.attach(context.outputs["report"] / "report.json")
+    context.record(Metric("total", state["total"], stderr=0.5, n=state["step"], eval_set="numbers", baselines={"zero": 0.0}), headline=True)
+"""
+PIPELINE = """
+stages:
+  counter:
+    cmd: python -m components counter
+    deps: [data/numbers, components/counter]
+    params: [seed, counter]
+    outs: [models/total, reports/counter]
+    metrics:
+      - metrics/counter.json: {cache: false}
+      - receipts/counter.json: {cache: false}
+"""
+
+
+def install_counter(workspace: Workspace) -> None:
+    """Make the workspace's pipeline the one stage ``counter``."""
+    folder = workspace.root / "components" / "counter"
+    folder.mkdir()
+    for name, text in {"__init__.py": INIT, "parameters.py": PARAMETERS, "stage.py": STAGE}.items():
+        (folder / name).write_text(text)
+    init = workspace.root / "components" / "__init__.py"
+    init.write_text(init.read_text().replace("STAGES = (", 'STAGES = (\n    "counter",'))
+    (workspace.root / "dvc.yaml").write_text(PIPELINE)
+    (workspace.root / "data" / "numbers").mkdir()
+    (workspace.root / "data" / "numbers" / "seen.txt").write_text("1 2 3\n")
+    configure(workspace)
+    workspace.commit("counter")
+
+
+def configure(workspace: Workspace, **parameters: object) -> None:
+    """Write ``params.yaml`` with the counter's parameters."""
+    lines = "".join(f"  {name}: {value!r}\n" for name, value in parameters.items()) or "  {}\n"
+    Path(workspace.root / "params.yaml").write_text(f"seed: 7\ncounter:\n{lines}")

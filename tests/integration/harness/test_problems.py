@@ -1,0 +1,83 @@
+"""Every problem is told at once, with exit code 2 and nothing changed."""
+
+import subprocess
+import sys
+
+from tests.counter import configure
+
+
+def _tree(workspace):
+    return {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")
+            if ".git" not in path.parts and ".stemma" not in path.parts}  # fmt: skip
+
+
+def test_wrong_parameters_are_all_told_with_their_paths(workspace):
+    configure(workspace, stepz=3, pause=-1.0, processes="two")
+    before = _tree(workspace)
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 2
+    assert "3 problems" in done.stderr
+    assert "params.yaml: counter.stepz: unknown parameter; did you mean 'steps'?" in done.stderr
+    assert "params.yaml: counter.pause:" in done.stderr and "-1.0" in done.stderr
+    assert "params.yaml: counter.processes:" in done.stderr and "'two'" in done.stderr
+    assert _tree(workspace) == before
+
+
+def test_a_missing_input_and_a_bad_seed_are_told_together(workspace):
+    (workspace.root / "data" / "numbers" / "seen.txt").unlink()
+    (workspace.root / "data" / "numbers").rmdir()
+    (workspace.root / "params.yaml").write_text("seed: -3\ncounter: {}\n")
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 2
+    assert "data/numbers: missing" in done.stderr and "seed" in done.stderr
+
+
+def test_duplicate_keys_are_a_problem(workspace):
+    (workspace.root / "params.yaml").write_text("seed: 1\nseed: 2\n")
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 2 and "seed" in done.stderr
+
+
+def test_problems_found_by_the_component_are_all_told(workspace):
+    configure(workspace, fail="problem")
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 2
+    assert "first thing" in done.stderr and "second thing" in done.stderr
+    assert not (workspace.root / "models").exists() or not any((workspace.root / "models").glob("total"))
+
+
+def test_a_failure_is_no_problem_of_the_user_and_keeps_the_old_output(workspace):
+    workspace.stage("counter")
+    configure(workspace, fail="crash")
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 1 and "the sum does not please" in done.stderr
+    assert (workspace.root / "models" / "total" / "total.json").exists()
+
+
+def test_outside_git_and_outside_a_workspace_it_says_what_to_do(workspace, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "components", "curate"], cwd=tmp_path, capture_output=True, text=True,
+                          env={**workspace.environment, "PYTHONPATH": str(workspace.root)}, check=False)  # fmt: skip
+    assert done.returncode == 2 and "dvc.yaml" in done.stderr
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    done = subprocess.run([sys.executable, "-m", "components", "curate"], cwd=tmp_path, capture_output=True, text=True,
+                          env={**workspace.environment, "PYTHONPATH": str(workspace.root)}, check=False)  # fmt: skip
+    assert done.returncode == 2 and "git init" in done.stderr
+
+
+def test_a_full_disk_is_told_before_or_during_the_work(workspace, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(full)], check=True)
+    try:
+        done = workspace.stage("counter", check=False, STEMMA_HOME=str(full))
+        assert done.returncode == 2 and "no disk space" in done.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(full)], check=True)
+
+
+def test_it_works_from_any_folder_of_the_workspace(workspace):
+    done = subprocess.run([sys.executable, "-m", "components", "counter"], cwd=workspace.root / "data" / "raw",
+                          capture_output=True, text=True, check=False,
+                          env={**workspace.environment, "PYTHONPATH": str(workspace.root)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (workspace.root / "models" / "total" / "total.json").exists()

@@ -1,0 +1,117 @@
+"""What DVC, MLflow and the receipt say of the same stage agrees, whatever the tracking server does meanwhile."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+from tests.counter import configure
+from tests.workspace import wait_until
+
+
+def _receipt(workspace):
+    return json.loads((workspace.root / "receipts" / "counter.json").read_text())
+
+
+def _client(workspace) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{workspace.home / 'mlflow.db'}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
+    configure(workspace, steps=30)
+    workspace.commit()
+    workspace.dvc("repro")
+    receipt = _receipt(workspace)
+    run = _client(workspace).get_run(receipt["mlflow"]["run_id"])
+    locked = YAML(typ="safe").load((workspace.root / "dvc.lock").read_text())["stages"]["counter"]
+    digests = {item["path"]: item["md5"] for item in locked["deps"] if not item["path"].startswith("components")}
+    assert {i.dataset.name: i.dataset.digest for i in run.inputs.dataset_inputs} == digests
+    assert {item["path"]: item["digest"] for item in receipt["inputs"]} == digests
+    assert run.inputs.dataset_inputs[0].tags[0].value == "corpus"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seed": "7", "steps": "30", "pause": "0.0", "fail": "", "processes": "1"}
+    assert run.data.tags["mlflow.source.git.commit"] == workspace.git("rev-parse", "HEAD")
+    assert run.data.tags["stemma.fingerprint"] == receipt["fingerprint"]
+    assert run.data.tags["stemma.component_version"] == "1.2.3"
+    assert run.data.metrics["total/baseline/zero"] == 0.0
+    assert run.data.metrics["total"] == json.loads((workspace.root / "metrics" / "counter.json").read_text())["total"]
+    parent = _client(workspace).get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == receipt["run"] and receipt["run"].startswith("dvc-")
+    assert receipt["non_default"] == {"steps": 30}
+    assert len(_client(workspace).get_metric_history(run.info.run_id, "total")) == 31  # the curve and the final figure
+
+
+def test_a_stage_restored_from_the_run_cache_names_the_run_that_made_it(workspace):
+    workspace.dvc("repro")
+    first = _receipt(workspace)
+    configure(workspace, steps=21)
+    workspace.dvc("repro")
+    assert _receipt(workspace)["fingerprint"] != first["fingerprint"]
+    configure(workspace)
+    done = workspace.dvc("repro")
+    assert "is cached" in done.stdout + done.stderr
+    assert _receipt(workspace) == first
+
+
+def test_a_forced_rerun_is_made_anew(workspace):
+    workspace.dvc("repro")
+    first = _receipt(workspace)
+    workspace.dvc("repro", "--force")
+    second = _receipt(workspace)
+    assert second["fingerprint"] == first["fingerprint"]
+    assert second["mlflow"]["run_id"] != first["mlflow"]["run_id"]
+
+
+@pytest.mark.parametrize("hung", [False, True], ids=["down", "hung"])
+def test_no_point_is_lost_when_the_server_does_not_answer(workspace, hung):
+    port = _free_port()
+    if hung:
+        listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=lambda: [listener.accept() for _ in range(100)], daemon=True).start()
+    done = workspace.dvc(
+        "repro", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", MLFLOW_HTTP_REQUEST_TIMEOUT="3", timeout=120
+    )
+    assert "Nothing is lost" in done.stdout + done.stderr
+    assert _receipt(workspace)["mlflow"]["run_id"] is None
+    workspace.run(sys.executable, "-m", "components", "replay")
+    client = _client(workspace)
+    fingerprint = _receipt(workspace)["fingerprint"]
+    experiment = client.get_experiment_by_name("stemma").experiment_id
+    (run,) = client.search_runs([experiment], f"tags.`stemma.fingerprint` = '{fingerprint}'")
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "total")] == [0, *range(1, 21)]
+    assert client.list_artifacts(run.info.run_id, "report.json")
+
+
+def test_a_server_that_comes_back_in_mid_run_gets_every_point(workspace, tmp_path):
+    configure(workspace, steps=100, pause=0.3)
+    port = _free_port()
+    uri = f"http://127.0.0.1:{port}"
+    stage = workspace.start(sys.executable, "-m", "components", "counter", MLFLOW_TRACKING_URI=uri)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
+         "--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"],
+        env={**workspace.environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert stage.wait(120) == 0
+        receipt = _receipt(workspace)
+        client = MlflowClient(tracking_uri=uri)
+        wait_until(lambda: client.get_run(receipt["mlflow"]["run_id"]).info.status == "FINISHED")
+        steps = [point.step for point in client.get_metric_history(receipt["mlflow"]["run_id"], "total")]
+        assert sorted(steps) == [0, *range(1, 101)]
+    finally:
+        subprocess.run(["pkill", "-KILL", "-s", str(server.pid)], check=False)
+        server.wait()
