@@ -54,7 +54,7 @@ class ShardWriter:
 
     def _open(self) -> None:
         name = f"{self._split}-{len(self.shards):05d}.bin"
-        self._file = open(self._folder / name, "wb", buffering=1 << 20)  # noqa: SIM115
+        self._file = open(self._folder / name, "wb", buffering=1 << 20)
         self.shards.append({"file": name, "tokens": 0, "documents": 0})
 
     def _close(self) -> None:

@@ -1,0 +1,169 @@
+"""Optimizers of every training stage: AdamW alone, or Muon on hidden matrices with AdamW on the rest.
+
+Muon: K. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/ . AdamW: Loshchilov and Hutter 2019.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Algorithm = Literal["muon", "adamw"]
+
+
+def build(
+    model: nn.Module,
+    algorithm: Algorithm = "muon",
+    *,
+    learning_rate: float = 3e-3,
+    muon_learning_rate: float = 0.02,
+    weight_decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.95),
+) -> torch.optim.Optimizer:
+    """One optimizer over the model's trainable parameters.
+
+    Args:
+        model: a transformers model; its backbone's two-dimensional weights are what Muon takes. Embeddings, heads,
+            norms and biases are always AdamW's.
+        algorithm: ``muon`` or ``adamw``.
+        learning_rate: AdamW's rate.
+        muon_learning_rate: Muon's rate; about the spectral norm of a step's change to a matrix.
+        weight_decay: decoupled decay, multiplied by the group's rate; weights of one dimension are not decayed.
+        betas: AdamW's decay rates of the two moments.
+    """
+    hidden, matrices, vectors = split_parameters(model)
+    if algorithm == "adamw":
+        matrices, hidden = hidden + matrices, []
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True) if groups else None
+    muon = Muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay) if hidden else None
+    if adamw is None and muon is None:
+        raise ValueError("the model has no trainable parameters")
+    if adamw is None or muon is None:
+        return adamw or muon
+    return Combined(muon, adamw)
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as hidden matrices, other matrices (embeddings, heads, stacked experts), and vectors."""
+    apart = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    backbone = getattr(model, "base_model", model)
+    inside = {id(parameter) for parameter in backbone.parameters()}
+    hidden, matrices, vectors = [], [], []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim < 2:
+            vectors.append(parameter)
+        elif parameter.ndim == 2 and id(parameter) in inside and id(parameter) not in apart:
+            hidden.append(parameter)
+        else:
+            matrices.append(parameter)
+    return hidden, matrices, vectors
+
+
+class Muon(torch.optim.Muon):
+    """``torch.optim.Muon`` whose orthogonalisation suits small matrices and processors without bfloat16 units.
+
+    torch's works on one matrix at a time in bfloat16, which a processor without such units emulates: 24 to 66 ms for
+    a 128 x 128 to 128 x 384 matrix, more than the rest of a step of a small model. This one stacks the matrices of
+    one shape and works in float32 on CPU (in bfloat16 elsewhere). Groups, options and state are torch's.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameters in _by_shape(group["params"]):
+                self._step_stack(parameters, group)
+        return loss
+
+    def _step_stack(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        momentum, updates = group["momentum"], []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+            updates.append(parameter.grad.lerp(buffer, momentum) if group["nesterov"] else buffer)
+        directions = orthogonalise(torch.stack(updates), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        rows, columns = parameters[0].shape
+        if group["adjust_lr_fn"] == "match_rms_adamw":
+            rate = group["lr"] * 0.2 * max(rows, columns) ** 0.5
+        else:
+            rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+        for parameter, direction in zip(parameters, directions, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(direction.to(parameter.dtype), alpha=-rate)
+
+
+def orthogonalise(
+    stack: Tensor,
+    coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+    steps: int = 5,
+    eps: float = 1e-7,
+) -> Tensor:
+    """Bring the singular values of every matrix of ``stack`` [n, rows, columns] near 1 by Newton-Schulz iteration."""
+    a, b, c = coefficients
+    x = stack.float() if stack.device.type == "cpu" else stack.bfloat16()
+    tall = x.size(1) > x.size(2)
+    if tall:
+        x = x.mT
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class Combined(torch.optim.Optimizer):
+    """Several optimizers over disjoint parameters as one: schedulers, trainers and checkpoints see a single one.
+
+    The group dictionaries and the state are shared with the parts, so that a schedule that sets a rate here sets it
+    there.
+    """
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self._parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share()
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self._parts:
+            part.step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def _share(self) -> None:
+        start = 0
+        for part in self._parts:
+            count = len(part.param_groups)
+            part.param_groups = self.param_groups[start : start + count]
+            part.state = self.state
+            start += count
+
+
+def _by_shape(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+    shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            shapes[parameter.shape].append(parameter)
+    return list(shapes.values())
