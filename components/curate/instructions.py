@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 from components.contract import InputProblem
+from components.curate.documents import Document
 from components.curate.instructions_parameters import InstructionsParameters
 from components.curate.instructions_signatures import record, select
 from components.curate.instructions_split import SPLITS
@@ -54,23 +54,17 @@ def _from_signatures(parameters: InstructionsParameters, seed: int) -> tuple[Ins
     empty = [split for split in SPLITS if not selection.questions[split]]
     if empty:
         raise InputProblem(
-            f"curate.instructions: the standard library of this interpreter ({len(functions)} functions found) gives no "
-            f"questions for {', '.join(empty)}: install its full library, or loosen max_prompt_characters"
+            f"curate.instructions: the standard library of this interpreter ({len(functions)} functions found) gives "
+            f"no questions for {', '.join(empty)}: install its full library, or loosen max_prompt_characters"
         )
     records = {
         split: [record(question, split, seed, parameters.chatty_share) for question in selection.questions[split]]
         for split in SPLITS
     }
     documents = [
-        {
-            "id": blake2b(text.encode(), digest_size=16).hexdigest(),
-            "text": text,
-            "source": "signatures",
-            "kind": "question",
-            "group": question.function.module,
-            "license": "PSF-2.0",
-            "origin": question.function.qualified_name,
-        }
+        Document(
+            text, "signatures", "question", question.function.module, "PSF-2.0", question.function.qualified_name
+        ).row()
         for question in selection.questions["instruct"]
         for text in (as_text(question, rendering) for rendering in range(parameters.renderings))
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from components.curate.signatures import Function, Parameter
 
@@ -93,7 +94,7 @@ def _facts(parameters: tuple[Parameter, ...]) -> Iterator[tuple[str, str, str]]:
     if len(parameters) > 1:
         yield "first", "", names[0]
         yield "last", "", names[-1]
-        for name, following in zip(names, names[1:], strict=False):
+        for name, following in pairwise(names):
             yield "next", name, following
     for parameter in parameters:
         # A default of several words would make "the same answer" a matter of spacing.
