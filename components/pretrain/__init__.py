@@ -1,0 +1,21 @@
+"""Pretrain: a decoder trained from scratch, or on from existing weights, on the packed tokens."""
+
+from components.contract import Artifact, Component
+from components.pretrain.parameters import PretrainParameters
+
+component = Component(
+    name="pretrain",
+    version="1.0.0",
+    summary="Train a decoder on the packed tokens.",
+    parameters=PretrainParameters,
+    inputs=(
+        Artifact("tokens", "data/tokens", "dataset", "tokens"),
+        Artifact("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
+    ),
+    outputs=(
+        Artifact("model", "models/base", "model", "base", registered_model="base"),
+        Artifact("report", "reports/pretrain", "report", "report"),
+    ),
+    code=("components/pretrain", "components/optimizers.py", "components/reporting.py"),
+    processes=lambda parameters: parameters.processes,
+)

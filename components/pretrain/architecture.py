@@ -1,0 +1,70 @@
+"""The decoder: made from a transformers configuration, or loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from components.contract import Context, InputProblem
+from components.pretrain.parameters import Architecture, PretrainParameters
+
+
+def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The model that the training starts from, in float32. Random weights depend on torch's seed alone."""
+    parameters: PretrainParameters = context.parameters
+    if parameters.init == "scratch":
+        model = from_scratch(parameters.architecture, parameters.context, tokenizer)
+    else:
+        model = _load(context, parameters, tokenizer)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.config, name, getattr(tokenizer, name))
+        setattr(model.generation_config, name, getattr(tokenizer, name))
+    model.config.use_cache = True
+    return model
+
+
+def from_scratch(architecture: Architecture, context: int, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A model with random weights and exactly the tokenizer's vocabulary."""
+    settings = architecture.model_dump(exclude={"model_type", "extra", "num_key_value_heads"})
+    settings["num_key_value_heads"] = architecture.num_key_value_heads or architecture.num_attention_heads
+    settings |= {"vocab_size": len(tokenizer), "max_position_embeddings": context, **architecture.extra}
+    settings |= {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    where = "pretrain.architecture"
+    try:
+        config = AutoConfig.for_model(architecture.model_type, **settings)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputProblem(f"{where}: transformers refuses this configuration: {error}") from error
+    try:
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputProblem(
+            f"{where}: no causal decoder can be made of model_type {config.model_type}: {error}"
+        ) from error
+
+
+def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    folder = Path(parameters.init)
+    if folder.exists() and not (folder / "config.json").exists():
+        raise InputProblem(f"pretrain.init: {folder} has no config.json; name a Hugging Face model folder")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(parameters.init, dtype=torch.float32)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputProblem(
+            f"pretrain.init: cannot load a causal decoder from {parameters.init!r}, neither as a folder nor from the "
+            f"hub: {error}"
+        ) from error
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and parameters.context > longest:
+        raise InputProblem(
+            f"pretrain.context: {parameters.context} is more than the {longest} positions of {parameters.init}"
+        )
+    rows = model.get_input_embeddings().num_embeddings
+    if rows != len(tokenizer):
+        context.warn(
+            f"the vocabulary of {parameters.init} has {rows} rows and the tokenizer {len(tokenizer)} entries: "
+            f"embedding resized; rows keep their ids, so a different tokenizer makes them meaningless at first"
+        )
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return model

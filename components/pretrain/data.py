@@ -1,0 +1,150 @@
+"""Packed tokens as training and validation sequences, read from memory-mapped shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.contract import InputProblem
+
+IGNORED = -100
+
+
+class TokenSplit:
+    """One split's shards, memory-mapped.
+
+    Attributes:
+        shards: token ids of each file, [tokens].
+        tokens: ids of all files together, separators included.
+        bytes: bytes of UTF-8 text that the tokens stand for.
+    """
+
+    def __init__(self, folder: Path, split: str):
+        index = json.loads((folder / "index.json").read_text())
+        entry = index["splits"][split]
+        self.end: int = index["eos_token_id"]
+        self.vocabulary: int = index["vocab_size"]
+        dtype = np.dtype(index["dtype"]).newbyteorder("<")
+        problems, self.names, self.shards = [], [], []
+        for shard in entry["shards"]:
+            path = folder / shard["file"]
+            size = path.stat().st_size if path.exists() else -1
+            if size != shard["tokens"] * dtype.itemsize:
+                found = "is missing" if size < 0 else f"has {size} bytes"
+                problems.append(
+                    f"{path.name} {found}; index.json tells of {shard['tokens'] * dtype.itemsize} bytes: "
+                    f"run the tokenize stage again"
+                )
+            elif size:
+                self.names.append(path.name)
+                self.shards.append(np.memmap(path, dtype=dtype, mode="r"))
+        if problems:
+            raise InputProblem(problems)
+        self.tokens: int = entry["tokens"]
+        self.bytes: int = entry["bytes"]
+
+    def counts(self) -> np.ndarray:
+        """Occurrences of each id, [vocabulary], read in pieces."""
+        counts = np.zeros(self.vocabulary, dtype=np.int64)
+        for shard in self.shards:
+            for start in range(0, len(shard), 1 << 24):
+                counts += np.bincount(shard[start : start + (1 << 24)], minlength=self.vocabulary)
+        return counts
+
+
+@dataclass(frozen=True)
+class Window:
+    """A training sequence: ``context + 1`` tokens of ``shard`` from ``start`` on."""
+
+    shard: int
+    start: int
+
+
+class TrainingOrder:
+    """Which sequences make which batch: a pure function of seed and step, so that the position is one number.
+
+    Every epoch takes all sequences once, in an order of its own, and cuts each shard at an offset of its own, so that
+    repeated epochs see new sequences.
+    """
+
+    def __init__(self, split: TokenSplit, context: int, seed: int):
+        self._split, self._context, self._seed = split, context, seed
+        lengths = np.array([len(shard) for shard in split.shards], dtype=np.int64)
+        # One window less than would fit leaves room for the offset, where there are two.
+        per_shard = np.where(lengths > context, np.maximum(1, (lengths - context) // context), 0)
+        self._slack = np.clip(lengths - 1 - per_shard * context, 0, context - 1)
+        self._ends = np.cumsum(per_shard)
+        self.windows = int(self._ends[-1]) if len(self._ends) else 0
+        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def batch(self, step: int, size: int) -> list[Window]:
+        """The windows of the global batch that step number ``step`` (from 0) trains on."""
+        return [self._window(index) for index in range(step * size, (step + 1) * size)]
+
+    def read(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
+        """Inputs and labels [windows, context]; a label is the token after its input."""
+        length = self._context + 1
+        rows = np.stack([self._split.shards[w.shard][w.start : w.start + length] for w in windows]).astype(np.int64)
+        tokens = torch.from_numpy(rows)
+        return tokens[:, :-1], tokens[:, 1:]
+
+    def describe(self, window: Window) -> str:
+        """Where a window lies, for a person."""
+        return f"{self._split.names[window.shard]} tokens {window.start} to {window.start + self._context}"
+
+    def _window(self, index: int) -> Window:
+        epoch, position = divmod(index, self.windows)
+        permutation, offsets = self._epoch(epoch)
+        number = int(permutation[position])
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        first = int(self._ends[shard - 1]) if shard else 0
+        return Window(shard, (number - first) * self._context + int(offsets[shard]))
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        if epoch not in self._epochs:
+            generator = np.random.default_rng([self._seed, epoch])
+            offsets = generator.integers(0, self._slack + 1)
+            order = np.arange(self.windows, dtype=np.uint32 if self.windows < 1 << 32 else np.uint64)
+            generator.shuffle(order)
+            # A batch may reach over the end of an epoch, never over two unless the corpus is tiny.
+            self._epochs = {e: kept for e, kept in self._epochs.items() if e == epoch - 1}
+            self._epochs[epoch] = order, offsets
+        return self._epochs[epoch]
+
+
+def evaluation_batches(
+    split: TokenSplit, context: int, size: int, *, tokens: int | None = None, rank: int = 0, processes: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and labels [<= size, context] that predict each token of the split exactly once.
+
+    Windows do not overlap; the first token of a shard is predicted from the end token, the last window is filled up
+    with ignored labels. At most about ``tokens`` tokens, spread evenly over the split, are taken; each process takes
+    every ``processes``-th window.
+    """
+    windows = [Window(number, start) for number, shard in enumerate(split.shards) for start in _starts(shard, context)]
+    if tokens is not None:
+        wanted = max(1, min(len(windows), tokens // context))
+        windows = [windows[i * len(windows) // wanted] for i in range(wanted)]
+    windows = windows[rank::processes]
+    for first in range(0, len(windows), size):
+        part = windows[first : first + size]
+        inputs = np.full((len(part), context), split.end, dtype=np.int64)
+        labels = np.full((len(part), context), IGNORED, dtype=np.int64)
+        for row, window in enumerate(part):
+            shard = split.shards[window.shard]
+            targets = shard[window.start : window.start + context]
+            labels[row, : len(targets)] = targets
+            if window.start:
+                inputs[row, 0] = shard[window.start - 1]
+            inputs[row, 1 : len(targets)] = targets[:-1]
+        yield torch.from_numpy(inputs), torch.from_numpy(labels)
+
+
+def _starts(shard: np.ndarray, context: int) -> range:
+    return range(0, len(shard), context)

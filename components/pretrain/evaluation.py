@@ -1,0 +1,79 @@
+"""Validation loss, and the unigram model it is compared with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import nn
+
+from components.pretrain.data import IGNORED, TokenSplit, evaluation_batches
+
+
+@dataclass(frozen=True)
+class Held:
+    """A loss on held-out tokens, in nats a token.
+
+    Attributes:
+        loss: mean over tokens.
+        stderr: its standard error over windows of one context (tokens of a window are not independent).
+        tokens: how many were predicted.
+    """
+
+    loss: float
+    stderr: float
+    tokens: int
+
+    def bits_per_byte(self, split: TokenSplit) -> float:
+        """The loss in bits a byte of text; the cost of the separators is counted in, their bytes are not."""
+        return bits_per_byte(self.loss, split)
+
+
+def bits_per_byte(loss: float, split: TokenSplit) -> float:
+    """Nats a token as bits a byte, by the split's own tokens a byte."""
+    return loss / math.log(2) * split.tokens / max(1, split.bytes)
+
+
+@torch.no_grad()
+def evaluate(
+    accelerator: Accelerator, model: nn.Module, split: TokenSplit, context: int, *, tokens: int | None, batch: int = 32
+) -> Held:
+    """Loss on the split, shared among the processes; every process gets the result."""
+    module = accelerator.unwrap_model(model)
+    training = module.training
+    module.eval()
+    # Sums over windows of: 1, loss, tokens, loss squared, loss times tokens, tokens squared.
+    sums = torch.zeros(6, dtype=torch.float64)
+    for inputs, labels in evaluation_batches(
+        split, context, batch, tokens=tokens, rank=accelerator.process_index, processes=accelerator.num_processes
+    ):
+        logits = module(input_ids=inputs.to(accelerator.device), use_cache=False).logits
+        losses = F.cross_entropy(
+            logits.float().flatten(0, 1),
+            labels.to(accelerator.device).flatten(),
+            ignore_index=IGNORED,
+            reduction="none",
+        )
+        loss = losses.view(labels.shape).double().sum(dim=1).cpu()
+        count = (labels != IGNORED).sum(dim=1).double()
+        sums += torch.stack([torch.ones_like(loss), loss, count, loss * loss, loss * count, count * count], dim=1).sum(
+            dim=0
+        )
+    module.train(training)
+    # float64 stays on the CPU where the device has none.
+    n, loss, count, loss2, product, count2 = accelerator.reduce(sums.to(accelerator.device), "sum").cpu().tolist()
+    mean = loss / count
+    squares = max(0.0, loss2 - 2 * mean * product + mean * mean * count2)
+    stderr = math.sqrt(squares * n / (n - 1)) / count if n > 1 else math.inf
+    return Held(mean, stderr, int(count))
+
+
+def unigram(train: TokenSplit, held: TokenSplit) -> float:
+    """Loss on ``held`` (nats a token) of the training tokens' frequencies, each counted once more (Laplace)."""
+    counts = train.counts() + 1
+    surprise = math.log(counts.sum()) - np.log(counts)
+    return float(surprise @ held.counts() / held.tokens)

@@ -1,0 +1,35 @@
+"""Text that the model continues, to look at."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], *, tokens: int, seed: int
+) -> list[str]:
+    """One continuation of each prompt at temperature 0.8 among the 50 likeliest; the random state stays as it was."""
+    training = model.training
+    model.eval()
+    texts = []
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for prompt in prompts:
+            ids = [tokenizer.eos_token_id, *tokenizer.encode(prompt, add_special_tokens=False)]
+            inputs = torch.tensor([ids], device=model.device)
+            output = model.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                do_sample=True,
+                temperature=0.8,
+                top_k=50,
+                max_new_tokens=tokens,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+            )
+            texts.append(tokenizer.decode(output[0, 1:], skip_special_tokens=True))
+    model.train(training)
+    return texts

@@ -1,0 +1,174 @@
+"""The pretrain stage: tokens and tokenizer in, a decoder out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+
+# Before torch is imported: threads that spin while they wait take the processor from those that work
+# (measured on a busy machine with two cores: 12k against 0.9k tokens a second).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from components.contract import Context, InputProblem, Metric
+from components.pretrain.architecture import make
+from components.pretrain.data import TokenSplit, TrainingOrder
+from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
+from components.pretrain.loop import train
+from components.pretrain.parameters import PretrainParameters
+from components.pretrain.report import write_report
+
+
+def run(context: Context) -> None:
+    """Train, evaluate on the whole validation split, save the model with its tokenizer."""
+    parameters: PretrainParameters = context.parameters
+    tokenizer, training, held = _inputs(context)
+    order = TrainingOrder(training, parameters.context, context.seed)
+    steps = _steps(parameters, order.windows)
+    accelerator = _accelerator(context)
+    torch.manual_seed(context.seed)
+    model = make(context, tokenizer)
+    parameter_count = sum(parameter.numel() for parameter in model.parameters())
+    _check_disk(context, parameter_count)
+
+    model, progress = train(context, accelerator, model, tokenizer, order, held, steps)
+    result = evaluate(accelerator, model, held, parameters.context, tokens=None)
+    if accelerator.is_main_process:
+        baseline = unigram(training, held)
+        _record(context, result, held, baseline, progress.curve[-1]["loss"], parameter_count)
+        model.save_pretrained(context.outputs["model"])
+        tokenizer.save_pretrained(context.outputs["model"])
+        write_report(
+            context,
+            progress=progress,
+            held=result,
+            bits=result.bits_per_byte(held),
+            unigram=baseline,
+            unigram_bits=bits_per_byte(baseline, held),
+            sizes={
+                "parameters": parameter_count,
+                "trained_tokens": context.tokens,
+                "corpus_tokens": training.tokens,
+            },
+        )
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def _inputs(context: Context) -> tuple[PreTrainedTokenizerBase, TokenSplit, TokenSplit]:
+    parameters: PretrainParameters = context.parameters
+    folder = context.inputs["tokens"]
+    if not (folder / "index.json").exists():
+        raise InputProblem(f"{folder} has no index.json: run the tokenize stage first")
+    tokenizer = AutoTokenizer.from_pretrained(context.inputs["tokenizer"])
+    problems = []
+    vocabulary = json.loads((folder / "index.json").read_text())["vocab_size"]
+    if vocabulary != len(tokenizer):
+        problems.append(
+            f"the tokens were packed with {vocabulary} vocabulary entries and the tokenizer has {len(tokenizer)}: "
+            f"run the tokenize stage again"
+        )
+    splits = []
+    for name in ("train", "validation"):
+        try:
+            splits.append(TokenSplit(folder, name))
+        except InputProblem as problem:
+            problems.extend(problem.problems)
+    if problems:
+        raise InputProblem(problems)
+    training, held = splits
+    longest = max((len(shard) for shard in training.shards), default=0)
+    if longest <= parameters.context:
+        problems.append(
+            f"pretrain.context: the largest training shard has {longest} tokens, and a sequence needs "
+            f"{parameters.context} and one more: add text or shorten the context"
+        )
+    if not held.tokens:
+        problems.append("the validation split has no tokens: add text to it")
+    if problems:
+        raise InputProblem(problems)
+    return tokenizer, training, held
+
+
+def _steps(parameters: PretrainParameters, windows: int) -> int:
+    """Optimizer steps of the budget."""
+    if parameters.steps is not None:
+        return parameters.steps
+    if parameters.epochs is not None:
+        return max(1, math.ceil(parameters.epochs * windows / parameters.batch_size))
+    return max(1, math.ceil(parameters.tokens / (parameters.batch_size * parameters.context)))
+
+
+def _accelerator(context: Context) -> Accelerator:
+    on_cpu = not torch.cuda.is_available()
+    accelerator = Accelerator(
+        cpu=on_cpu,
+        mixed_precision="no",
+        kwargs_handlers=[
+            # Without it, gradients are put into other buckets after the first step, and with three processes or more
+            # a sum's last bits depend on its bucket: a resumed run would differ. Buffers are constants.
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+        ],
+    )
+    if on_cpu:
+        torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory before writing it, and filling it takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+    context.device = str(accelerator.device)
+    asked, running = context.parameters.processes, accelerator.num_processes
+    if running != asked:
+        context.warn(f"pretrain.processes is {asked} and {running} run: the result differs by rounding")
+    if context.parameters.batch_size % running:
+        raise InputProblem(
+            f"pretrain.batch_size {context.parameters.batch_size} is not divisible by the {running} processes that run"
+        )
+    return accelerator
+
+
+def _check_disk(context: Context, parameter_count: int) -> None:
+    """Three checkpoints at once (two kept, one written), of weights and at most two moments, and the model."""
+    for name, folder, needed in (
+        ("checkpoints", context.scratch, 3 * 3 * 4 * parameter_count),
+        ("the model", context.outputs["model"], 4 * parameter_count),
+    ):
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise InputProblem(
+                f"no disk space: {name} need {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free"
+            )
+
+
+def _record(context: Context, result, held: TokenSplit, baseline: float, train_loss: float, parameters: int) -> None:
+    scale = bits_per_byte(1.0, held)
+    context.record(
+        Metric(
+            "validation_bits_per_byte",
+            result.loss * scale,
+            higher_is_better=False,
+            stderr=result.stderr * scale,
+            n=result.tokens,
+            eval_set="tokens",
+            baselines={"unigram": baseline * scale},
+        ),
+        headline=True,
+    )
+    context.record(
+        Metric(
+            "validation_loss",
+            result.loss,
+            higher_is_better=False,
+            stderr=result.stderr,
+            n=result.tokens,
+            eval_set="tokens",
+            baselines={"unigram": baseline},
+        )
+    )
+    context.record(Metric("train_loss", train_loss, higher_is_better=False))
+    context.record(Metric("parameters", parameters))
