@@ -1,0 +1,35 @@
+"""What can go wrong, each as one sentence that says what to do next."""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """Base of everything the registry refuses; the message is meant for the user."""
+
+
+class WorkspaceError(RegistryError):
+    """There is no workspace here, or it cannot be used."""
+
+
+class DatabaseError(RegistryError):
+    """The registry's database cannot be opened or is not one."""
+
+
+class UnknownReference(RegistryError):
+    """No such model, version or alias."""
+
+
+class PromotionRefused(RegistryError):
+    """The promotion cannot even be judged: no reason, no such alias name, no parameters."""
+
+
+class PromotionConflict(RegistryError):
+    """Somebody else moved the alias while this promotion was being judged."""
+
+
+class MissingBytes(RegistryError):
+    """The files of a version are neither in the workspace, nor in DVC's cache, nor in its remote."""
+
+
+class InvalidBytes(RegistryError):
+    """The files of a version are there, but are not what was recorded."""

@@ -1,0 +1,56 @@
+"""The ``promotion`` section of ``params.yaml``: what a version must show before it may take an alias."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from registry.errors import PromotionRefused
+
+
+class MetricRule(BaseModel):
+    """What a metric of a candidate must be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: float | None = Field(None, description="smallest value that passes")
+    max: float | None = Field(None, description="largest value that passes")
+    max_drop: float | None = Field(
+        0.0,
+        ge=0,
+        description="largest worsening against the alias's holder, in its unit; null: no comparison",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MetricRule:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}, so nothing could pass; swap them")
+        return self
+
+
+class PromotionParameters(RootModel[dict[str, dict[str, MetricRule]]]):
+    """The ``promotion`` section of ``params.yaml``: model name, metric name, rule.
+
+    A metric is named as its stage named it, or as ``stage.metric`` where several stages measured one of that name.
+    """
+
+    @classmethod
+    def load(cls, root: Path) -> PromotionParameters:
+        """Read ``params.yaml``.
+
+        Raises:
+            PromotionRefused: there is no such file, or the section has mistakes; all of them are listed.
+        """
+        path = root / "params.yaml"
+        try:
+            section = (YAML(typ="safe").load(path.read_bytes()) or {}).get("promotion") or {}
+            return cls.model_validate(section)
+        except FileNotFoundError:
+            raise PromotionRefused(f"{path} is missing; restore it with `git checkout params.yaml`") from None
+        except (YAMLError, AttributeError, UnicodeDecodeError) as error:
+            raise PromotionRefused(f"{path} is not readable: {str(error).splitlines()[0]}") from None
+        except ValidationError as error:
+            problems = [f"promotion.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise PromotionRefused("\n".join(["params.yaml:", *problems])) from None

@@ -1,0 +1,254 @@
+"""Promotions: who holds an alias, decided by the gate, recorded for ever, each row hashed over the one before."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.aliases import current
+from registry.database import Registry
+from registry.database import open as open_registry
+from registry.errors import PromotionConflict, PromotionRefused
+from registry.gate import Verdict, judge
+from registry.materialize import materialize_artifact
+from registry.mirror import MirrorReport, mirror
+from registry.parameters import PromotionParameters
+from registry.recording import find_or_add
+from registry.references import find_model, resolve
+from registry.schema import GENESIS, Artifact, ModelVersion, Promotion, Signature
+from registry.signing import SignedFiles, sign
+from registry.workspace import Workspace, git
+
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
+
+
+@dataclass
+class PromotionOutcome:
+    """What became of a request to promote.
+
+    Attributes:
+        action: ``promote``; ``reject`` where the gate refused; ``unchanged`` where the version holds the alias already.
+        previous: version that held the alias before.
+        verdict: the gate's checks; ``None`` where it was not asked.
+        gate: file that keeps the verdict.
+        hash: of the row that was written.
+        key_id: key that signed the version's files.
+        mirror: what MLflow was told.
+    """
+
+    action: str
+    model: str
+    version: int
+    alias: str
+    previous: int | None
+    forced: bool = False
+    verdict: Verdict | None = None
+    gate: Path | None = None
+    hash: str | None = None
+    key_id: str | None = None
+    mirror: MirrorReport = field(default_factory=MirrorReport)
+
+    @property
+    def accepted(self) -> bool:
+        return self.action != "reject"
+
+    def as_dict(self) -> dict[str, Any]:
+        verdict = self.verdict.as_dict() if self.verdict else None
+        return {
+            **asdict(self),
+            "verdict": verdict,
+            "gate": str(self.gate) if self.gate else None,
+            "accepted": self.accepted,
+        }
+
+
+@dataclass
+class PromotionRecord:
+    """One row of a model's history."""
+
+    time: str
+    action: str
+    model: str
+    version: int
+    previous: int | None
+    alias: str
+    passed: bool
+    forced: bool
+    actor: str
+    reason: str
+    gate: str
+    hash: str
+
+
+def promote(
+    workspace: Workspace, reference: str, alias: str, reason: str, actor: str, *, force: bool = False
+) -> PromotionOutcome:
+    """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
+
+    The candidate that is refused is recorded too. MLflow being away changes nothing: its alias follows at a later sync.
+
+    Raises:
+        PromotionRefused: it cannot be judged: no reason, an alias of the wrong form, mistakes in ``params.yaml``.
+        PromotionConflict: somebody else moved the alias meanwhile.
+        UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files cannot be had or trusted.
+    """
+    if not reason.strip():
+        raise PromotionRefused("a promotion needs a reason, which is kept for ever; give one with --reason")
+    if not actor.strip():
+        raise PromotionRefused("a promotion needs an actor; set git's user.name")
+    if not _ALIAS.fullmatch(alias):
+        raise PromotionRefused(f"{alias!r} is no alias: use letters, digits, '-' and '_', a letter first")
+    parameters = PromotionParameters.load(workspace.root)
+    with open_registry(workspace.registry_url) as registry:
+        with registry.read() as session:
+            candidate = resolve(session, reference)
+            standing = current(session, candidate.model_id, alias)
+            champion = standing.to_version if standing else None
+            if champion is not None and champion.id == candidate.id:
+                return PromotionOutcome(
+                    "unchanged",
+                    candidate.model.name,
+                    candidate.version,
+                    alias,
+                    champion.version,
+                    mirror=mirror(workspace, registry),
+                )
+            files = materialize_artifact(workspace, registry, candidate.artifact)
+            verdict = judge(session, candidate, champion, alias, parameters, files)
+        path, digest = verdict.save(workspace.home / "gates")
+        accepted = verdict.passed or force
+        signed = sign(workspace, files) if accepted else None
+        row = Promotion(
+            model_id=candidate.model_id,
+            alias=alias,
+            from_version_id=champion.id if champion is not None else None,
+            to_version_id=candidate.id,
+            action="promote" if accepted else "reject",
+            forced=accepted and not verdict.passed,
+            passed=verdict.passed,
+            actor=actor.strip(),
+            reason=reason.strip(),
+        )
+        _append(registry, row, standing.id if standing else None, (path, digest), signed)
+        return PromotionOutcome(
+            row.action,
+            candidate.model.name,
+            candidate.version,
+            alias,
+            champion.version if champion else None,
+            row.forced,
+            verdict,
+            path,
+            row.hash,
+            signed.key_id if signed else None,
+            mirror(workspace, registry),
+        )
+
+
+def history(session: Session, model: str) -> list[PromotionRecord]:
+    """Every promotion, rollback and rejected candidate of a model, oldest first."""
+    rows = session.scalars(select(Promotion).filter_by(model_id=find_model(session, model).id).order_by(Promotion.id))
+    return [
+        PromotionRecord(
+            row.time,
+            row.action,
+            row.model.name,
+            row.to_version.version,
+            row.from_version.version if row.from_version else None,
+            row.alias,
+            row.passed,
+            row.forced,
+            row.actor,
+            row.reason,
+            row.gate.digest,
+            row.hash,
+        )
+        for row in rows
+    ]
+
+
+def broken_link(session: Session) -> Promotion | None:
+    """The first promotion whose content or predecessor is not what its hash says; ``None`` where the chain holds."""
+    previous = GENESIS
+    for row in session.scalars(select(Promotion).order_by(Promotion.id)):
+        if row.previous_hash != previous or row.hash != _hash(session, row):
+            return row
+        previous = row.hash
+    return None
+
+
+def default_actor(workspace: Workspace) -> str:
+    """``Name <email>`` from git, else the name of the account."""
+    name = git(workspace.root, "config", "user.name", check=False)
+    email = git(workspace.root, "config", "user.email", check=False)
+    return f"{name} <{email}>" if name and email else name or getpass.getuser()
+
+
+def _append(
+    registry: Registry, row: Promotion, judged_against: int | None, gate: tuple[Path, str], signed: SignedFiles | None
+) -> None:
+    """Write the row at the end of the chain, unless the alias moved since the candidate was judged."""
+    path, digest = gate
+    with registry.write() as session:
+        standing = current(session, row.model_id, row.alias)
+        if standing is not None and standing.id != judged_against and row.action != "reject":
+            raise PromotionConflict(
+                f"{standing.model.name}@{standing.alias} was given to version {standing.to_version.version} by "
+                f"{standing.actor} at {standing.time} ({standing.reason!r}) while this promotion was being judged; "
+                "look at `stemma models` and promote again if it still should"
+            )
+        artifact, _ = find_or_add(
+            session,
+            Artifact,
+            {"type": "gate", "hash_algo": "sha256", "digest": digest},
+            name=f"gates/{path.name}",
+            size=path.stat().st_size,
+            files=None,
+            uri=path.as_uri(),
+            created=time.time(),
+        )
+        row.gate_artifact_id = artifact.id
+        row.previous_hash = session.scalars(select(Promotion.hash).order_by(Promotion.id.desc())).first() or GENESIS
+        row.time = datetime.now(UTC).isoformat(timespec="microseconds")
+        row.hash = _hash(session, row)
+        session.add(row)
+        if (
+            signed is not None
+            and not session.scalars(
+                select(Signature).filter_by(version_id=row.to_version_id, key_id=signed.key_id)
+            ).first()
+        ):
+            session.add(signed.as_row(row.to_version_id))
+
+
+def _hash(session: Session, row: Promotion) -> str:
+    """sha256 of everything the row says, by names and digests rather than by ids, and of the row before."""
+
+    def version(version_id: int | None) -> list[Any] | None:
+        found = session.get(ModelVersion, version_id) if version_id is not None else None
+        return [found.model.name, found.version, found.artifact.digest] if found is not None else None
+
+    said = {
+        "alias": row.alias,
+        "from": version(row.from_version_id),
+        "to": version(row.to_version_id),
+        "action": row.action,
+        "forced": row.forced,
+        "passed": row.passed,
+        "gate": session.get_one(Artifact, row.gate_artifact_id).digest,
+        "actor": row.actor,
+        "reason": row.reason,
+        "time": row.time,
+        "previous": row.previous_hash,
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,247 @@
+"""Reading what the stages left: ``dvc.lock`` says which bytes, the receipts say how they came to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+SCHEMA = 1  # newest format of receipts this code reads
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ComponentRecord(_Record):
+    name: str
+    version: str
+    code_digest: str
+
+
+class InputRecord(_Record):
+    name: str
+    path: str
+    type: str
+    role: str
+    digest: str | None = None
+    size: int | None = None
+
+
+class OutputRecord(_Record):
+    name: str
+    path: str
+    type: str
+    role: str
+    registered_model: str | None = None
+
+
+class MetricRecord(_Record):
+    name: str
+    value: float
+    stderr: float | None = None
+    n: int | None = None
+    eval_set: str | None = None
+    higher_is_better: bool | None = None
+    baselines: dict[str, float] = Field(default_factory=dict)
+
+
+class MlflowRecord(_Record):
+    run_id: str | None = None
+    experiment_id: str | None = None
+    parent_run_id: str | None = None
+
+
+class PrefectRecord(_Record):
+    flow_run_id: str | None = None
+    task_run_id: str | None = None
+
+
+class GitRecord(_Record):
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Receipt(_Record):
+    """``receipts/<stage>.json``, as the harness writes it; unknown keys are ignored, so that it may grow."""
+
+    schema_version: int = Field(alias="schema")
+    stage: str
+    component: ComponentRecord
+    fingerprint: str
+    run: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    non_default: dict[str, Any] = Field(default_factory=dict)
+    seed: int | None = None
+    inputs: list[InputRecord] = Field(default_factory=list)
+    outputs: list[OutputRecord] = Field(default_factory=list)
+    metrics: list[MetricRecord] = Field(default_factory=list)
+    headline: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    git: GitRecord = GitRecord()
+    mlflow: MlflowRecord = MlflowRecord()
+    prefect: PrefectRecord = PrefectRecord()
+    environment: dict[str, Any] = Field(default_factory=dict)
+    device: str | None = None
+    processes: int | None = None
+    tokens: int | None = None
+    started: float
+    ended: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """An input or output with its digest.
+
+    Attributes:
+        algo: hash algorithm, as DVC names it.
+        size: bytes.
+        files: number of files, for a folder.
+    """
+
+    name: str
+    path: str
+    type: str
+    role: str
+    algo: str
+    digest: str
+    size: int | None
+    files: int | None
+    registered_model: str | None = None
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A finished stage: its receipt, with the digests of everything it read and wrote."""
+
+    stage: str
+    receipt: Receipt
+    inputs: tuple[Bytes, ...]
+    outputs: tuple[Bytes, ...]
+
+
+@dataclass(frozen=True)
+class WorkspaceRecord:
+    """All finished stages of a workspace.
+
+    Attributes:
+        raw: raw data under DVC's control (``data/*.dvc``), used by a stage or not.
+        lock_digest: md5 of ``dvc.lock``; empty where there is none.
+        problems: what could not be used, and why; nothing is left out silently.
+    """
+
+    stages: tuple[StageRecord, ...]
+    raw: tuple[Bytes, ...]
+    lock_digest: str
+    problems: tuple[str, ...]
+
+
+def read(root: Path) -> WorkspaceRecord:
+    """Read ``dvc.lock``, every receipt it vouches for, and ``data/*.dvc``."""
+    problems: list[str] = []
+    raw = tuple(_read_raw(root, problems))
+    lock, digest = _read_lock(root / "dvc.lock", problems)
+    stages = []
+    for stage, entry in lock.items():
+        record = _read_stage(root, stage, entry, problems)
+        if record is not None:
+            stages.append(record)
+    return WorkspaceRecord(tuple(stages), raw, digest, tuple(problems))
+
+
+def _read_lock(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:
+    for attempt in range(5):
+        if not path.exists():
+            return {}, ""
+        content = path.read_bytes()
+        try:
+            parsed = YAML(typ="safe").load(content) or {}
+            return parsed.get("stages") or {}, hashlib.md5(content, usedforsecurity=False).hexdigest()
+        except (YAMLError, AttributeError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+        time.sleep(0.1 * attempt)  # DVC may be writing it
+    problems.append(f"{path.name}: not readable ({reason}); run `dvc repro` or restore it from git")
+    return {}, ""
+
+
+def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[str]) -> StageRecord | None:
+    """``None``, with the reason among the problems, where the stage has no receipt that its lock entry vouches for."""
+    outs = {out["path"]: out for out in entry.get("outs", [])}
+    deps = {dep["path"]: dep for dep in entry.get("deps", [])}
+    path = next((path for path in outs if path.startswith("receipts/") and path.endswith(".json")), None)
+    if path is None:
+        return None  # a stage of the user's own, outside the contract
+    if not (root / path).is_file():
+        problems.append(f"{path}: missing, though dvc.lock lists it; run `dvc checkout` or `dvc repro`")
+        return None
+    content = (root / path).read_bytes()
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != outs[path].get("md5"):
+        problems.append(f"{path}: newer than dvc.lock ({stage} is running or was interrupted); run `dvc repro`")
+        return None
+    try:
+        receipt = Receipt.model_validate(json.loads(content))
+    except (ValidationError, ValueError) as error:
+        lines = (
+            [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            if isinstance(error, ValidationError)
+            else [str(error)]
+        )
+        problems.append(f"{path}: not a receipt ({'; '.join(lines)}); run `dvc repro --force {stage}`")
+        return None
+    if receipt.schema_version > SCHEMA:
+        problems.append(f"{path}: format {receipt.schema_version} is newer than this version of Stemma; update Stemma")
+        return None
+
+    inputs, outputs = [], []
+    for item in receipt.inputs:
+        found = _hashed(item, deps.get(item.path))
+        if found is None:
+            problems.append(f"{path}: input {item.path} has no digest in dvc.lock; list it among the deps of {stage}")
+            continue
+        if item.digest is not None and item.digest != found.digest:
+            problems.append(
+                f"{path}: says that {item.path} was {item.digest}, dvc.lock says {found.digest}: it changed while "
+                f"{stage} ran; run `dvc repro`"
+            )
+            return None
+        inputs.append(found)
+    for item in receipt.outputs:
+        found = _hashed(item, outs.get(item.path))
+        if found is None:
+            problems.append(f"{path}: output {item.path} has no digest in dvc.lock; list it among the outs of {stage}")
+            continue
+        outputs.append(found)
+    return StageRecord(stage, receipt, tuple(inputs), tuple(outputs))
+
+
+def _hashed(item: InputRecord | OutputRecord, entry: dict[str, Any] | None) -> Bytes | None:
+    algo = (entry or {}).get("hash", "md5")
+    digest = (entry or {}).get(algo) or getattr(item, "digest", None)
+    if digest is None:
+        return None
+    size = (entry or {}).get("size", getattr(item, "size", None))
+    files = (entry or {}).get("nfiles")
+    registered = getattr(item, "registered_model", None)
+    return Bytes(item.name, item.path, item.type, item.role, algo, digest, size, files, registered)
+
+
+def _read_raw(root: Path, problems: list[str]):
+    for path in sorted((root / "data").glob("*.dvc")):
+        try:
+            outs = (YAML(typ="safe").load(path.read_bytes()) or {}).get("outs", [])
+        except (YAMLError, AttributeError) as error:
+            problems.append(f"data/{path.name}: not readable ({str(error).splitlines()[0]}); run `dvc add` again")
+            continue
+        for out in outs:
+            algo = out.get("hash", "md5")
+            if out.get(algo):
+                yield Bytes(
+                    "raw", f"data/{out['path']}", "raw", "raw", algo, out[algo], out.get("size"), out.get("nfiles")
+                )

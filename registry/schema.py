@@ -1,0 +1,266 @@
+"""The tables: ML Metadata's nouns, content-addressed by DVC's hashes.
+
+Times are unix seconds, except in ``promotions``, where they are ISO text because they are hashed. Rows are only ever
+added, except for what mirrors or resumes something outside (MLflow ids, the mirror's state).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+REVISION = "0001"  # newest migration; a database at this revision needs no alembic at all
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+GENESIS = "0" * 64  # previous hash of the first promotion
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, str: Text}  # noqa: RUF012
+
+
+class Artifact(Base):
+    """Bytes with a digest: raw data, a corpus, a model, a report, a gate's verdict."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("type", "hash_algo", "digest"), Index(None, "digest"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(String(40))
+    name: Mapped[str]  # workspace-relative path it was first seen at
+    hash_algo: Mapped[str] = mapped_column(String(20))
+    digest: Mapped[str] = mapped_column(String(80))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    files: Mapped[int | None] = mapped_column(BigInteger)
+    uri: Mapped[str | None]
+    created: Mapped[float]
+
+
+class Component(Base):
+    """A stage's code in one version."""
+
+    __tablename__ = "components"
+    __table_args__ = (UniqueConstraint("name", "version", "spec_digest"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[str] = mapped_column(String(40))
+    spec_digest: Mapped[str] = mapped_column(String(80))
+
+
+class Execution(Base):
+    """One run of a component, or (state CACHED) a stage of a pipeline run that needed none."""
+
+    __tablename__ = "executions"
+    __table_args__ = (
+        CheckConstraint("state IN ('COMPLETE', 'CACHED', 'FAILED')", name="state"),
+        CheckConstraint("(state = 'CACHED') = (original_id IS NOT NULL)", name="original"),
+        Index(None, "fingerprint"),
+        Index(None, "original_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(80), unique=True)  # what makes recording it twice impossible
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"))
+    stage: Mapped[str] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(20))
+    fingerprint: Mapped[str] = mapped_column(String(80))
+    original_id: Mapped[int | None] = mapped_column(ForeignKey("executions.id"))
+    parameters: Mapped[dict[str, Any]]
+    non_default: Mapped[dict[str, Any]]
+    environment: Mapped[dict[str, Any]]
+    warnings: Mapped[list[str]]
+    git_commit: Mapped[str | None] = mapped_column(String(64))
+    git_dirty: Mapped[bool | None]
+    mlflow_run_id: Mapped[str | None] = mapped_column(String(64))
+    mlflow_experiment_id: Mapped[str | None] = mapped_column(String(64))
+    prefect_flow_run_id: Mapped[str | None] = mapped_column(String(64))
+    prefect_task_run_id: Mapped[str | None] = mapped_column(String(64))
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    device: Mapped[str | None]
+    processes: Mapped[int | None]
+    tokens: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_seconds: Mapped[float | None]
+    cost: Mapped[float | None]
+    started: Mapped[float | None]
+    ended: Mapped[float | None]
+    seconds: Mapped[float | None]
+    error: Mapped[str | None]
+
+    component: Mapped[Component] = relationship(lazy="joined")
+
+
+class Event(Base):
+    """An execution read or wrote an artifact. CACHED executions have none: their original has them."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        UniqueConstraint("execution_id", "direction", "name"),
+        CheckConstraint("direction IN ('INPUT', 'OUTPUT')", name="direction"),
+        Index(None, "artifact_id", "direction"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"))
+    artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    direction: Mapped[str] = mapped_column(String(10))
+    name: Mapped[str] = mapped_column(String(100))
+    role: Mapped[str] = mapped_column(String(100))
+    path: Mapped[str]
+
+
+class Context(Base):
+    """What executions belong to: a pipeline run, a release."""
+
+    __tablename__ = "contexts"
+    __table_args__ = (UniqueConstraint("type", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(String(40))
+    name: Mapped[str] = mapped_column(String(200))
+    mlflow_run_id: Mapped[str | None] = mapped_column(String(64))
+    created: Mapped[float]
+    # what the parent run in MLflow is told: {"parameters": {...}, "metrics": {...}}
+    summary: Mapped[dict[str, Any] | None]
+    mirrored: Mapped[bool]  # whether it has been told
+
+
+class Association(Base):
+    """An execution belongs to a context."""
+
+    __tablename__ = "associations"
+    __table_args__ = (Index(None, "execution_id"),)
+
+    context_id: Mapped[int] = mapped_column(ForeignKey("contexts.id"), primary_key=True)
+    execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"), primary_key=True)
+
+
+class Snapshot(Base):
+    """The exact tree of a pipeline run, as a git commit under ``refs/stemma/runs/<name>``."""
+
+    __tablename__ = "snapshots"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    context_id: Mapped[int] = mapped_column(ForeignKey("contexts.id"), unique=True)
+    ref: Mapped[str]
+    commit_sha: Mapped[str] = mapped_column(String(64))
+    created: Mapped[float]
+
+
+class RegisteredModel(Base):
+    """A name under which versions of a model are kept."""
+
+    __tablename__ = "registered_models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    created: Mapped[float]
+
+
+class ModelVersion(Base):
+    """One digest of a registered model; the same digest is the same version for ever."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (UniqueConstraint("model_id", "version"), UniqueConstraint("model_id", "artifact_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("registered_models.id"))
+    version: Mapped[int]
+    artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"))
+    created: Mapped[float]
+    mlflow_version: Mapped[str | None] = mapped_column(String(20))  # None until MLflow has been told
+
+    model: Mapped[RegisteredModel] = relationship(lazy="joined")
+    artifact: Mapped[Artifact] = relationship(lazy="joined")
+    execution: Mapped[Execution] = relationship()
+
+    def __str__(self) -> str:
+        return f"{self.model.name}:{self.version}"
+
+
+class MetricValue(Base):
+    """A figure about an artifact, measured by an execution, on an evaluation set where there is one."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (UniqueConstraint("execution_id", "name"), Index(None, "artifact_id", "name"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    eval_set_artifact_id: Mapped[int | None] = mapped_column(ForeignKey("artifacts.id"))
+    execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    value: Mapped[float]
+    stderr: Mapped[float | None]
+    n: Mapped[int | None] = mapped_column(BigInteger)
+    higher_is_better: Mapped[bool | None]
+    baselines: Mapped[dict[str, Any]]
+    headline: Mapped[bool]
+
+    execution: Mapped[Execution] = relationship(lazy="joined")
+    eval_set: Mapped[Artifact | None] = relationship(foreign_keys=[eval_set_artifact_id], lazy="joined")
+
+
+class Promotion(Base):
+    """A decision about an alias. Append-only (triggers refuse changes) and chained: each row hashes the one before."""
+
+    __tablename__ = "promotions"
+    __table_args__ = (
+        CheckConstraint("action IN ('promote', 'rollback', 'reject')", name="action"),
+        CheckConstraint("length(trim(reason)) > 0", name="reason"),
+        Index(None, "model_id", "alias"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("registered_models.id"))
+    alias: Mapped[str] = mapped_column(String(100))
+    from_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    to_version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    action: Mapped[str] = mapped_column(String(20))
+    forced: Mapped[bool]
+    passed: Mapped[bool]
+    gate_artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    actor: Mapped[str]
+    reason: Mapped[str]
+    time: Mapped[str] = mapped_column(String(40))
+    previous_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+
+    model: Mapped[RegisteredModel] = relationship(lazy="joined")
+    from_version: Mapped[ModelVersion | None] = relationship(foreign_keys=[from_version_id])
+    to_version: Mapped[ModelVersion] = relationship(foreign_keys=[to_version_id])
+    gate: Mapped[Artifact] = relationship(foreign_keys=[gate_artifact_id])
+
+
+class AliasMirror(Base):
+    """Which promotion MLflow's alias was last made to show; behind ``promotions`` while MLflow could not be told."""
+
+    __tablename__ = "alias_mirrors"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("registered_models.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(100), primary_key=True)
+    promotion_id: Mapped[int] = mapped_column(ForeignKey("promotions.id"))
+
+
+class Signature(Base):
+    """An OpenSSF model-signing bundle over a version's files."""
+
+    __tablename__ = "signatures"
+    __table_args__ = (UniqueConstraint("version_id", "key_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    method: Mapped[str] = mapped_column(String(40))
+    key_id: Mapped[str] = mapped_column(String(80))  # sha256 of the public key
+    public_key: Mapped[str]  # PEM
+    bundle: Mapped[str]  # the signature file, JSON
+    created: Mapped[float]

@@ -1,0 +1,100 @@
+"""The exact tree of a run as a git commit, made by plumbing: index, working tree and HEAD stay as they were."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from registry.database import Registry
+from registry.database import open as open_registry
+from registry.errors import WorkspaceError
+from registry.recording import find_or_add, record_context
+from registry.schema import Snapshot
+from registry.workspace import Workspace, git
+
+NAMESPACE = "refs/stemma/runs"
+ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "receipts", "metrics")  # kept even where .gitignore leaves them out
+ATTEMPTS = 5
+
+
+def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = None) -> str:
+    """Commit the workspace's tree, uncommitted edits included, as ``refs/stemma/runs/<run_name>``.
+
+    What ``.gitignore`` leaves out stays out, except ``dvc.lock``, receipts and metrics. A snapshot of the same name
+    with another tree becomes a parent of the new one, so nothing that was ever kept is lost.
+
+    Returns:
+        The commit's sha, also recorded in the registry.
+
+    Raises:
+        WorkspaceError: the name cannot be a git reference, or git failed.
+    """
+    ref = f"{NAMESPACE}/{run_name}"
+    if not git(workspace.root, "check-ref-format", "--normalize", ref, check=False):
+        raise WorkspaceError(f"{run_name!r} cannot name a run: use letters, digits, '-', '_' and '.'")
+    tree = _tree(workspace.root)
+    for attempt in range(ATTEMPTS):
+        existing = git(workspace.root, "rev-parse", "--verify", "--quiet", ref, check=False)
+        if existing and git(workspace.root, "rev-parse", f"{existing}^{{tree}}") == tree:
+            commit = existing
+            break
+        commit = _commit(workspace.root, tree, run_name, existing)
+        try:
+            git(workspace.root, "update-ref", "-m", f"stemma: {run_name}", ref, commit, existing or "0" * 40)
+            break
+        except WorkspaceError:  # another process made the reference meanwhile
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.05 * (attempt + 1))
+    if registry is not None:
+        _record(registry, run_name, ref, commit)
+    else:
+        with open_registry(workspace.registry_url) as opened:
+            _record(opened, run_name, ref, commit)
+    return commit
+
+
+def _tree(root: Path) -> str:
+    top = Path(git(root, "rev-parse", "--show-toplevel"))
+    with tempfile.TemporaryDirectory(prefix="stemma-index-") as folder:
+        index = Path(folder) / "index"
+        current = Path(git(top, "rev-parse", "--path-format=absolute", "--git-path", "index"))
+        if current.exists():
+            shutil.copy2(current, index)  # so that git need not hash files it knows
+        env = {**os.environ, "GIT_INDEX_FILE": str(index)}
+        git(top, "add", "--all", ".", env=env)
+        kept = [
+            name
+            for name in ALWAYS
+            if (root / name).exists() and any([(root / name).is_file(), _has_files(root / name)])
+        ]
+        if kept:
+            git(root, "add", "--force", "--", *kept, env=env)
+        return git(top, "write-tree", env=env)
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _commit(root: Path, tree: str, run_name: str, existing: str) -> str:
+    head = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
+    parents = [argument for parent in dict.fromkeys((head, existing)) if parent for argument in ("-p", parent)]
+    env = dict(os.environ)
+    for role in ("AUTHOR", "COMMITTER"):  # a machine may have no git identity at all
+        env.setdefault(f"GIT_{role}_NAME", git(root, "config", "user.name", check=False) or "stemma")
+        env.setdefault(f"GIT_{role}_EMAIL", git(root, "config", "user.email", check=False) or "stemma@localhost")
+    return git(root, "commit-tree", tree, *parents, "-m", f"Snapshot of pipeline run {run_name}", env=env)
+
+
+def _record(registry: Registry, run_name: str, ref: str, commit: str) -> None:
+    with registry.write() as session:
+        context = record_context(session, run_name)
+        row, new = find_or_add(
+            session, Snapshot, {"context_id": context.id}, ref=ref, commit_sha=commit, created=time.time()
+        )
+        if not new:
+            row.commit_sha = commit

@@ -1,0 +1,164 @@
+"""A real workspace (git, DVC, MLflow on SQLite) with three quick stages that leave real receipts; both databases."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from registry.workspace import Workspace
+
+STAGES = Path(__file__).parent / "stages.py"
+
+PIPELINE = """
+stages:
+  curate:
+    cmd: python stages.py curate
+    deps: [data/raw, stages.py]
+    params: [seed, curate]
+    outs: [data/corpus]
+    metrics: [receipts/curate.json: {cache: false}]
+  pretrain:
+    cmd: python stages.py pretrain
+    deps: [data/corpus, stages.py]
+    params: [seed, pretrain]
+    outs: [models/base]
+    metrics: [receipts/pretrain.json: {cache: false}]
+  evaluate:
+    foreach: [base]
+    do:
+      cmd: python stages.py evaluate@${item}
+      deps: ["models/${item}", data/corpus, stages.py]
+      params: [evaluate]
+      outs: ["reports/evaluate-${item}"]
+      metrics: ["receipts/evaluate-${item}.json": {cache: false}]
+"""
+
+PARAMETERS = """seed: 1
+curate: {keep: 10}
+pretrain: {quality: 0.8, weights: safetensors}
+evaluate: {limit: 100}
+promotion:
+  base:
+    accuracy: {min: 0.5, max_drop: 0.0}
+"""
+
+
+@dataclass
+class Project:
+    """A workspace that tests drive as a user would."""
+
+    root: Path
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace.find(self.root)
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.root, check=check, capture_output=True, text=True, env={**os.environ, **env}
+        )
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout.strip()
+
+    def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *arguments, **env)
+
+    def repro(self, run: str | None = None, *arguments: str) -> None:
+        """A real ``dvc repro``; ``run`` names the pipeline run, as the flow does by an environment variable."""
+        self.dvc("repro", "-q", *arguments, **({"TEST_RUN": run} if run else {}))
+
+    def set(self, old: str, new: str) -> None:
+        """Edit ``params.yaml``."""
+        path = self.root / "params.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STEMMA_HOME", "STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI", "STEMMA_SIGNING_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    for name in ("DVC_NO_ANALYTICS", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "true")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose pipeline ran once, as pipeline run ``first``; copied for each test. No registry yet."""
+    root = tmp_path_factory.mktemp("made") / "workspace"
+    (root / "data" / "raw").mkdir(parents=True)
+    (root / "data" / "raw" / "a.txt").write_text("the raw text\n")
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "params.yaml").write_text(PARAMETERS)
+    (root / ".gitignore").write_text("/.stemma/\n/data/corpus\n/models/\n/reports/\n__pycache__/\n")
+    shutil.copy(STAGES, root / "stages.py")
+    project = Project(root)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    project.git("init", "-q", "-b", "main")
+    project.git("config", "user.name", "Ada")
+    project.git("config", "user.email", "ada@example.org")
+    project.dvc("init", "-q", DVC_NO_ANALYTICS="true")
+    project.git("add", ".")
+    project.git("commit", "-qm", "A workspace")
+    project.dvc("repro", "-q", PATH=path, TEST_RUN="first", DVC_NO_ANALYTICS="true", MLFLOW_DISABLE_TELEMETRY="true")
+    return root
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path, registry_url: str | None, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of the workspace of its own, on the database under test."""
+    root = tmp_path / "workspace"
+    shutil.copytree(made, root, symlinks=True)
+    if registry_url is not None:
+        monkeypatch.setenv("STEMMA_REGISTRY_URL", registry_url)
+    return Project(root)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def registry_url(request: pytest.FixtureRequest) -> str | None:
+    """``None`` for SQLite in the workspace's home, else a fresh PostgreSQL database."""
+    if request.param == "sqlite":
+        return None
+    server: str = request.getfixturevalue("postgresql")
+    name = f"stemma_{uuid.uuid4().hex}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{server}/{name}"
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a throwaway PostgreSQL cluster, without a database name."""
+    program = shutil.which("pg_ctl") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), default=None)
+    if program is None:
+        pytest.fail("PostgreSQL is needed for these tests: apt-get install postgresql (or brew install postgresql)")
+    folder = tmp_path_factory.mktemp("postgresql")
+    as_owner: tuple[str, ...] = ()
+    if os.geteuid() == 0:  # the server refuses to run as root
+        as_owner = ("runuser", "-u", "postgres", "--")
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents[:3]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pg_ctl = (*as_owner, program, "-D", str(folder / "data"))
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off -c shared_buffers=16MB"
+    subprocess.run((*pg_ctl, "initdb", "-s", "-o", "--auth=trust -U stemma"), check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        (*pg_ctl, "start", "-w", "-s", "-l", str(folder / "log"), "-o", options), check=True, cwd=folder, stdout=subprocess.DEVNULL
+    )
+    yield f"postgresql://stemma@127.0.0.1:{port}"
+    subprocess.run((*pg_ctl, "stop", "-m", "immediate", "-s"), check=True, cwd=folder)

@@ -1,0 +1,155 @@
+"""The stages of the test workspace: quick, deterministic, tracked in MLflow, each with a receipt.
+
+Run by DVC as ``python stages.py <stage>``; nothing of Stemma is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+HERE = Path.cwd()
+PARAMETERS = yaml.safe_load((HERE / "params.yaml").read_text())
+DEFAULTS = {"curate": {"keep": 10}, "pretrain": {"quality": 0.8, "weights": "safetensors"}, "evaluate": {"limit": 100}}
+EDGES = {
+    "curate": ([("raw", "data/raw", "raw")], [("corpus", "data/corpus", "dataset", None)]),
+    "pretrain": ([("corpus", "data/corpus", "dataset")], [("model", "models/base", "model", "base")]),
+    "evaluate": (
+        [("model", "models/base", "model"), ("corpus", "data/corpus", "dataset")],
+        [("report", "reports/evaluate-base", "report", None)],
+    ),
+}
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def digest(folder: Path) -> str:
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    manifest = json.dumps([{"md5": md5(folder / file), "relpath": file} for file in files], sort_keys=True)
+    return hashlib.md5(manifest.encode()).hexdigest() + ".dir"
+
+
+def curate(parameters: dict) -> list[dict]:
+    out = HERE / "data/corpus"
+    out.mkdir(parents=True, exist_ok=True)
+    text = "".join(path.read_text() for path in sorted((HERE / "data/raw").iterdir()))
+    (out / "train.txt").write_text(text * parameters["keep"])
+    return [{"name": "documents_kept", "value": float(parameters["keep"]), "baselines": {}}]
+
+
+def pretrain(parameters: dict) -> list[dict]:
+    out = HERE / "models/base"
+    out.mkdir(parents=True, exist_ok=True)
+    import numpy
+    from safetensors.numpy import save_file
+
+    source = digest(HERE / "data/corpus")
+    weights = numpy.full((2, 2), parameters["quality"], dtype="float32")
+    if parameters["weights"] == "safetensors":
+        save_file({"weight": weights}, out / "model.safetensors")
+    else:
+        (out / "pytorch_model.bin").write_bytes(weights.tobytes())
+    (out / "config.json").write_text(json.dumps({"quality": parameters["quality"], "source": source}))
+    return [{"name": "loss", "value": 1 - parameters["quality"], "higher_is_better": False, "baselines": {"unigram": 1.0}}]
+
+
+def evaluate(parameters: dict) -> list[dict]:
+    out = HERE / "reports/evaluate-base"
+    out.mkdir(parents=True, exist_ok=True)
+    quality, n = json.loads((HERE / "models/base/config.json").read_text())["quality"], parameters["limit"]
+    (out / "report.html").write_text(f"<p>{quality}</p>")
+    stderr = (quality * (1 - quality) / n) ** 0.5
+    return [{
+        "name": "accuracy", "value": quality, "stderr": stderr, "n": n, "eval_set": "corpus", "higher_is_better": True,
+        "baselines": {"majority": 0.3},
+    }]  # fmt: skip
+
+
+def tracked(stage: str, fingerprint: str, run: str | None, parameters: dict) -> dict:
+    """An MLflow run of the stage under the pipeline run's, as the harness makes them."""
+    if os.environ.get("TEST_MLFLOW_DOWN"):
+        return {"run_id": None, "experiment_id": None, "parent_run_id": None}
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    home = HERE / ".stemma"
+    home.mkdir(exist_ok=True)
+    with FileLock(home / "mlflow.lock"):
+        client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+        found = client.get_experiment_by_name("stemma")
+        experiment = found.experiment_id if found else client.create_experiment(
+            "stemma", artifact_location=(home / "mlartifacts").as_uri()
+        )
+        parent = None
+        if run:
+            known = client.search_runs([experiment], f"tags.`stemma.pipeline_run` = '{run}'")
+            parent = (known[0] if known else client.create_run(
+                experiment, tags={"stemma.pipeline_run": run}, run_name=run
+            )).info.run_id
+        tags = {"stemma.fingerprint": fingerprint, "stemma.stage": stage}
+        made = client.create_run(experiment, tags={**tags, **({"mlflow.parentRunId": parent} if parent else {})})
+    for name, value in parameters.items():
+        client.log_param(made.info.run_id, name, value)
+    client.set_terminated(made.info.run_id)
+    return {"run_id": made.info.run_id, "experiment_id": experiment, "parent_run_id": parent}
+
+
+def main(stage: str) -> None:
+    started = time.time()
+    name = stage.partition("@")[0]
+    parameters = PARAMETERS[name]
+    inputs, outputs = EDGES[name]
+    read = [
+        {"name": item, "path": path, "type": kind, "role": item, "digest": digest(HERE / path), "size": None}
+        for item, path, kind in inputs
+    ]
+    code = md5(HERE / "stages.py")
+    described = json.dumps([code, parameters, [item["digest"] for item in read]], sort_keys=True)
+    fingerprint = hashlib.sha256(described.encode()).hexdigest()
+    metrics = globals()[name](parameters)
+    run = os.environ.get("TEST_RUN")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    (HERE / "receipts").mkdir(exist_ok=True)
+    body = {
+        "schema": 1,
+        "stage": stage,
+        "component": {"name": name, "version": "1.0.0", "code_digest": code},
+        "fingerprint": fingerprint,
+        "run": run,
+        "parameters": parameters,
+        "non_default": {k: v for k, v in parameters.items() if v != DEFAULTS[name][k]},
+        "seed": PARAMETERS["seed"],
+        "inputs": read,
+        "outputs": [
+            {"name": item, "path": path, "type": kind, "role": item, "registered_model": registered}
+            for item, path, kind, registered in outputs
+        ],
+        "metrics": metrics,
+        "headline": metrics[0]["name"],
+        "warnings": [],
+        "git": {"commit": commit, "dirty": False},
+        "mlflow": tracked(stage, fingerprint, run, parameters),
+        "prefect": {"flow_run_id": None, "task_run_id": None},
+        "environment": {"python": sys.version.split()[0]},
+        "device": "cpu",
+        "processes": 1,
+        "tokens": 100,
+        "started": started,
+        "ended": time.time(),
+        "seconds": time.time() - started,
+    }
+    path = HERE / "receipts" / f"{stage.replace('@', '-')}.json"
+    path.write_text(json.dumps(body))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
