@@ -1,0 +1,32 @@
+"""instruct_finetune: a base model learns to answer, from demonstrations."""
+
+from components.contract import Artifact, Component
+
+from .parameters import InstructFinetuneParameters
+
+component = Component(
+    name="instruct_finetune",
+    version="1.0.0",
+    summary="A model that answers instructions: supervised fine-tuning with the loss on the answers alone.",
+    parameters=InstructFinetuneParameters,
+    inputs=(
+        Artifact("base", "models/base", "model", "base"),
+        Artifact("instructions", "data/instructions", "dataset", "instructions"),
+    ),
+    outputs=(
+        Artifact("model", "models/instruct", "model", "instruct"),
+        Artifact("report", "reports/instruct_finetune", "report", "report"),
+    ),
+    code=(
+        "components/instruct_finetune",
+        "components/alignment",
+        "components/generation.py",
+        "components/optimizers.py",
+        "components/reporting.py",
+        "components/signature_baselines.py",
+        "components/statistics.py",
+        "components/verifier.py",
+    ),
+    processes=lambda parameters: parameters.processes,
+    resumable=True,
+)

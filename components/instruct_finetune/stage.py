@@ -1,0 +1,128 @@
+"""Supervised fine-tuning: the base model imitates demonstrated answers, with the loss on the answers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.alignment.likelihood import Likelihood, likelihood
+from components.alignment.models import context_length, load_causal, load_tokenizer, save
+from components.alignment.records import Record, conversation, demonstration, read_records
+from components.alignment.sampling import answer_records
+from components.alignment.scoring import Scores, baselines, checkable, score
+from components.alignment.templates import Encoded, encode, fitting, install_template
+from components.alignment.training import Curve, arguments, train
+from components.contract import Context, InputProblem, Metric
+from components.generation import render
+
+from .report import write_report
+
+_MEASURED = 2000  # held-out demonstrations whose loss is measured
+
+
+def run(context: Context) -> None:
+    """Train ``models/instruct`` from ``models/base`` on ``data/instructions/instruct.jsonl``."""
+    training, development = _records(context)
+    tokenizer = load_tokenizer(context.inputs["base"])
+    install_template(tokenizer, context.parameters.template)
+    model = load_causal(context.inputs["base"])
+    training, encoded, development = _fit(context, model, tokenizer, training, development)
+    held_out = encode(tokenizer, [demonstration(record) for record in development[:_MEASURED]])
+
+    before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
+    curve = finetune(context, model, tokenizer, encoded)
+    after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
+    judged = checkable(development)
+    answers = answer_records(context, "development", model, tokenizer, development, context.parameters.generation)
+    if not context.is_main:
+        return
+    save(model, tokenizer, context.outputs["model"], max_new_tokens=context.parameters.generation.max_new_tokens)
+
+    scores, floors = None, {}
+    if judged:
+        given = {id(record): answer for record, answer in zip(development, answers, strict=True)}
+        scores = score(judged, [given[id(record)] for record in judged])
+        floors = baselines(training, judged)
+    _record(context, scores, floors, before, after, len(held_out.input_ids))
+    write_report(context, curve, training, development, answers, scores, floors, before, after)
+
+
+def finetune(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve:
+    """Train ``model`` in place; the loss counts the answers' tokens, the end token among them."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    settings = arguments(context, SFTConfig, context.parameters.training)
+    return train(
+        context,
+        SFTTrainer,
+        context.parameters.training,
+        description="instruct_finetune",
+        model=model,
+        lengths=[len(ids) for ids in encoded.input_ids],
+        train_dataset=Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels()}),
+        args=settings,
+        processing_class=tokenizer,
+    )
+
+
+def _records(context: Context) -> tuple[list[Record], list[Record]]:
+    """Training and development records; the problems of both files at once."""
+    found, problems = [], []
+    for name in ("instruct", "development"):
+        try:
+            found.append(read_records(context.inputs["instructions"], name, needs="answer"))
+        except InputProblem as problem:
+            problems += problem.problems
+    if problems:
+        raise InputProblem(problems)
+    return found[0], found[1]
+
+
+def _fit(
+    context: Context, model: Any, tokenizer: Any, training: list[Record], development: list[Record]
+) -> tuple[list[Record], Encoded, list[Record]]:
+    """The records that fit into the model's context, and the training ones as tokens."""
+    limit = context_length(model, tokenizer)
+    encoded = encode(tokenizer, [demonstration(record) for record in training])
+    whole = encode(tokenizer, [demonstration(record) for record in development])
+    prompts = render(tokenizer, [conversation(record) for record in development])
+    # A development question needs room for an answer, and its demonstration must fit for its loss to be measured.
+    lengths = [max(len(ids), len(prompt) + 1) for ids, prompt in zip(whole.input_ids, prompts, strict=True)]
+    kept, problems = [], []
+    for name, sizes in (("instruct", [len(ids) for ids in encoded.input_ids]), ("development", lengths)):
+        try:
+            kept.append(
+                fitting(
+                    sizes,
+                    limit,
+                    where=f"data/instructions/{name}.jsonl",
+                    what="question and answer",
+                    too_long=context.parameters.too_long,
+                    parameter="instruct_finetune",
+                    warn=context.warn,
+                )
+            )
+        except InputProblem as problem:
+            problems += problem.problems
+    if problems:
+        raise InputProblem(list(dict.fromkeys(problems)))
+    return (
+        [training[row] for row in kept[0]],
+        Encoded([encoded.input_ids[row] for row in kept[0]], [encoded.answer_mask[row] for row in kept[0]]),
+        [development[row] for row in kept[1]],
+    )
+
+
+def _record(
+    context: Context, scores: Scores | None, floors: dict[str, Scores], before: Likelihood, after: Likelihood, n: int
+) -> None:
+    if scores:
+        correct, terse = scores.correct, scores.terse
+        below = {name: floor.correct.value for name, floor in floors.items()}
+        context.record(
+            Metric("accuracy", correct.value, True, correct.stderr, correct.n, "instructions", below), headline=True
+        )
+        context.record(Metric("correct_and_terse", terse.value, True, terse.stderr, terse.n, "instructions", below))
+    context.record(
+        Metric("answer_loss", after.loss, False, None, n, "instructions", {"base": before.loss}), headline=scores is None
+    )
