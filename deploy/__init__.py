@@ -1,0 +1,1 @@
+"""What a promoted model is served with."""

@@ -1,0 +1,109 @@
+"""Answers a prompt with a registered model: its bytes are found, checked against their signature, then loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from registry.errors import RegistryError
+from registry.workspace import Workspace
+
+
+class NotGenerative(RegistryError):
+    """The model has no language-model head: a classifier or a reward model."""
+
+
+def generate(
+    workspace: Workspace,
+    reference: str,
+    prompt: str,
+    *,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    max_tokens: int = 64,
+    seed: int = 1337,
+    system: str | None = None,
+) -> Iterator[str]:
+    """The answer, piece by piece as it is made.
+
+    A model whose tokenizer has a chat template, and which was tuned on it, is asked through it; a plain language model
+    continues the prompt. Which of the two it is, its ``generation_config.json`` or registered name cannot say, so the
+    rule is: ``base`` continues, everything else is asked.
+
+    Raises:
+        RegistryError: no such version, or its bytes are missing or are not what was registered.
+        NotGenerative: the model cannot generate text.
+    """
+    from registry.materialize import materialize
+
+    folder = materialize(workspace, reference)
+    return answer(
+        folder,
+        prompt,
+        chat=not reference.startswith("base"),
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        system=system,
+    )
+
+
+def answer(
+    folder: Path,
+    prompt: str,
+    *,
+    chat: bool,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    seed: int,
+    system: str | None = None,
+) -> Iterator[str]:
+    """As :func:`generate`, from a model folder whose bytes are trusted."""
+    from threading import Thread
+
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer, set_seed
+
+    architectures = AutoConfig.from_pretrained(folder).architectures or []
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        raise NotGenerative(f"{', '.join(architectures) or folder.name} scores text, it does not generate any")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    inputs = _encode(tokenizer, prompt, system, chat and tokenizer.chat_template is not None)
+    room = model.config.max_position_embeddings - inputs["input_ids"].shape[1]
+    if room < 1:
+        raise RegistryError(
+            f"the prompt has {inputs['input_ids'].shape[1]} tokens, and the model's context holds "
+            f"{model.config.max_position_embeddings}; shorten the prompt"
+        )
+    sampling = (
+        {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
+    )
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    set_seed(seed)
+    thread = Thread(
+        target=model.generate,
+        kwargs={
+            **inputs,
+            **sampling,
+            "max_new_tokens": min(max_tokens, room),
+            "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "streamer": streamer,
+        },
+        daemon=True,
+    )
+    thread.start()
+    yield from streamer
+    thread.join()
+
+
+def _encode(tokenizer: Any, prompt: str, system: str | None, chat: bool) -> Any:
+    """Token ids and mask of the prompt, each of shape (1, tokens)."""
+    if not chat:
+        return tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": prompt})
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)

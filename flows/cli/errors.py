@@ -1,0 +1,61 @@
+"""How the command tells what went wrong: a clear sentence on standard error, and an exit code a script can use."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+FAILED, USER_INPUT, INTERRUPTED = 1, 2, 130
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn the errors that a user can act on into messages; anything else is a defect and keeps its traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end("Stopped. The next `stemma run` goes on from the last checkpoints.", code=INTERRUPTED)
+    except (Exception, BaseExceptionGroup) as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        _end(*explained[1], code=explained[0])
+    except BaseException as error:
+        from flows.signals import Terminated
+
+        if isinstance(error, Terminated):
+            _end(f"Stopped ({error}). The next `stemma run` goes on from the last checkpoints.", code=143)
+        raise
+
+
+def explain(error: BaseException) -> tuple[int, list[str]] | None:
+    """(exit code, lines) for an error that a user can act on."""
+    from components.contract import InputProblem
+    from flows.dvc import DvcError
+    from flows.server import ServerFailed
+    from flows.stage_process import StageFailed, StageStopped
+    from flows.worktree import WorktreeFailed
+    from registry.errors import RegistryError, UnknownReference, WorkspaceError
+
+    if isinstance(error, InputProblem):
+        count = len(error.problems)
+        head = "1 problem; nothing was changed:" if count == 1 else f"{count} problems; nothing was changed:"
+        return USER_INPUT, [head, *(f"  {problem}" for problem in error.problems)]
+    if isinstance(error, WorkspaceError | UnknownReference):
+        return USER_INPUT, [str(error)]
+    if isinstance(error, StageFailed):
+        hint = f"The whole log: {error.log}\nFix the cause and run `stemma run` again: finished stages stay cached."
+        return FAILED, [str(error), "", hint]
+    if isinstance(error, StageStopped):
+        return INTERRUPTED, [f"{error}. The next `stemma run` goes on from its last checkpoint."]
+    if isinstance(error, DvcError):
+        return FAILED, [f"DVC: {error}"]
+    if isinstance(error, RegistryError | ServerFailed | WorktreeFailed):
+        return FAILED, [str(error)]
+    return None
+
+
+def _end(*lines: str, code: int) -> None:
+    print("\n".join(lines), file=sys.stderr)
+    sys.exit(code)

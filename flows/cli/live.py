@@ -1,0 +1,86 @@
+"""The running stages on a terminal; on anything else a line when a stage starts or ends, and now and then between."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from flows.board import Board, StageLine
+from flows.report import MADE, duration
+
+LINE_SECONDS = 15.0
+STYLES = {"cached": "dim", "restored": "cyan", "ran": "green", "failed": "bold red", "stopped": "yellow"}
+
+
+class Live:
+    """Shows a board while the block lasts."""
+
+    def __init__(self, board: Board, console: Console):
+        self.board, self.console = board, console
+        self._spinner = Spinner("dots")
+        self._stop = threading.Event()
+        self._live = RichLive(get_renderable=self._draw, console=console, refresh_per_second=6, transient=True)
+        self._thread = threading.Thread(target=self._print_lines, daemon=True)
+
+    def __enter__(self) -> Live:
+        self.console.print(f"Run {self.board.run}", highlight=False)
+        if self.console.is_terminal:
+            self._live.start()
+        else:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self.console.is_terminal:
+            self._live.stop()
+        else:
+            self._thread.join()
+
+    def _draw(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for line in self.board.lines.values():
+            table.add_row(*self._cells(line))
+        idle = all(line.state in ("waiting", "cached") for line in self.board.lines.values())
+        return Group(table, Text("starting the Prefect server" if idle else "", style="dim"))
+
+    def _cells(self, line: StageLine) -> tuple:
+        if line.state != "running":
+            state = "" if line.state == "waiting" else MADE.get(line.state, line.state)
+            took = duration(line.seconds) if line.state in ("ran", "failed", "stopped") else ""
+            style = STYLES.get(line.state, "dim")
+            return Text("✓" if line.state in MADE else " "), Text(line.stage, style=style), Text(state), Text(took)
+        bar = ProgressBar(total=100, completed=line.progress.percent, width=24, pulse=not line.progress.total)
+        return (
+            self._spinner,
+            Text(line.stage, style="bold"),
+            bar,
+            Text(duration(line.elapsed)),
+            Text(str(line.progress)),
+        )
+
+    def _print_lines(self) -> None:
+        told: dict[str, str] = {}
+        last = time.monotonic()
+        while True:
+            ending = self._stop.wait(0.2)
+            periodic = time.monotonic() - last >= LINE_SECONDS
+            last = time.monotonic() if periodic else last
+            for line in list(self.board.lines.values()):
+                if told.get(line.stage, "waiting") != line.state:
+                    told[line.stage] = line.state
+                    took = f" in {duration(line.seconds)}" if line.state in ("ran", "restored", "failed") else ""
+                    state = MADE.get(line.state, line.state)
+                    self.console.print(f"{line.stage}: {state}{took}", highlight=False, markup=False)
+                elif periodic and line.state == "running":
+                    text = f"{line.stage}: {line.progress.percent:.0f} %  {line.progress}"
+                    self.console.print(text, highlight=False, markup=False)
+            if ending:
+                return

@@ -1,0 +1,45 @@
+"""The command's entrance: options that hold for every verb, and how errors are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli import generate, models, params, run, setup, stages
+from flows.cli.errors import told
+
+HELP = """From raw text to a promoted language model, with the lineage of every model it ever made.
+
+Works from any folder of a workspace (a clone of the project). Exit codes: 0 done, 1 failed, 2 something in your
+parameters, data or command line has to be changed first.
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+@app.callback()
+def options(
+    workspace: Annotated[
+        Path | None, typer.Option("-C", "--workspace", help="Work as if started in this folder.", metavar="DIR")
+    ] = None,
+) -> None:
+    if workspace is not None:
+        try:
+            os.chdir(workspace)
+        except OSError as error:
+            raise typer.BadParameter(f"{workspace}: {error.strerror}", param_hint="--workspace") from None
+
+
+for module in (run, stages, models, generate, params, setup):
+    module.register(app)
+
+
+def main() -> None:
+    """``stemma``: runs a verb and ends the process with its exit code."""
+    with told():
+        app()
+    sys.exit(0)

@@ -1,0 +1,27 @@
+"""Listings: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def print_json(body: Any) -> None:
+    """JSON on standard output, uncoloured."""
+    print(json.dumps(body, indent=2, default=str))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A plain table, wrapped to the terminal; to a pipe, as wide as it needs."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in header:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)

@@ -1,0 +1,58 @@
+"""The last screen of a run: what was done, how good it is, what was promoted, and where to look next."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from flows.report import rows
+from flows.run import Result
+
+
+def last_screen(result: Result) -> RenderableType:
+    """Everything a newcomer needs after a run, top to bottom."""
+    prepared, finished = result.prepared, result.finished
+    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
+    for name, justify in (
+        ("stage", "left"),
+        ("", "left"),
+        ("time", "right"),
+        ("key metric", "left"),
+        ("baselines", "left"),
+    ):
+        table.add_column(name, justify=justify)
+    for stage, state, took, metric, beside in rows(prepared.root, prepared.board):
+        style = "dim" if state.startswith("cached") else "green" if state == "run" else ""
+        table.add_row(stage, Text(state, style=style), took, Text(metric, style="bold"), Text(beside, style="dim"))
+    parts: list[RenderableType] = [""]
+    if prepared.board.all_cached:
+        parts.append(Text("Nothing changed: every stage is cached.", style="bold"))
+        parts.append("")
+    parts += [table, ""]
+    parts += [Text(f"Promoted: {line}", style="bold green") for line in finished.promoted]
+    parts += [Text(f"Not promoted: {line}", style="yellow") for line in finished.refused]
+    if not finished.promoted:
+        parts += [Text(f"{alias} is {version}") for alias, version in finished.champions.items()]
+    parts += [Text(f"Note: {note}", style="yellow") for note in (*prepared.board.notes, *finished.notes)]
+    parts.append(Panel(_next_steps(result), title="Where to look next", title_align="left", border_style="dim"))
+    return Group(*parts)
+
+
+def _next_steps(result: Result) -> Table:
+    database = result.prepared.home / "mlflow.db"
+    root = result.prepared.workspace.root
+    shown = database.relative_to(root) if database.is_relative_to(root) else f"/{database}"
+    steps = Table.grid(padding=(0, 3))
+    model = next(iter(result.finished.champions), None)
+    if model:
+        steps.add_row(
+            f'stemma generate {model} "How many parameters does it take?"', Text("ask the model", style="dim")
+        )
+        steps.add_row(f"stemma trace {model}", Text("the data, code and runs that made it", style="dim"))
+    else:
+        steps.add_row("stemma models", Text("every model version", style="dim"))
+    steps.add_row(f"mlflow ui --backend-store-uri sqlite:///{shown}", Text("curves, figures, comparison", style="dim"))
+    steps.add_row("reports/<stage>/report.html", Text("what each stage did, in a browser", style="dim"))
+    return steps

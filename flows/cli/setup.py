@@ -1,0 +1,43 @@
+"""``stemma init`` and ``stemma doctor``: making a workspace ready, and finding out what is wrong with one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="[bold]Example[/]: git clone … && cd … && stemma init")(init)
+    app.command(epilog="[bold]Example[/]: stemma doctor --json")(doctor)
+
+
+def init() -> None:
+    """Make a clone ready: the folders it needs, and a check of everything around it."""
+    from flows import raw_data
+    from flows.doctor import FAIL, examine
+    from registry.workspace import Workspace
+
+    workspace = Workspace.find()
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    print(raw_data.ensure(workspace.root) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty")
+    problems = [finding for finding in examine() if finding.state == FAIL]
+    for finding in problems:
+        print(f"{finding.name}: {finding.text}")
+    if problems:
+        raise typer.Exit(1)
+    print("Ready. Next: stemma run")
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what is installed, on which devices, and which known pitfalls apply here."""
+    from flows.cli.output import print_json, print_table
+    from flows.doctor import FAIL, examine
+
+    findings = examine()
+    if as_json:
+        print_json([finding.as_dict() for finding in findings])
+    else:
+        print_table(("", "what", ""), [(finding.state, finding.name, finding.text) for finding in findings])
+    if any(finding.state == FAIL for finding in findings):
+        raise typer.Exit(1)

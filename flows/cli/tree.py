@@ -1,0 +1,75 @@
+"""A model's family tree on a terminal."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+from rich.tree import Tree
+
+from flows.report import duration
+from registry.lineage import ArtifactNode, ExecutionNode, MetricView, Trace
+
+
+def family_tree(trace: Trace) -> Tree:
+    """The model at the top, what it was made from below it, raw data at the leaves."""
+    aliases = "".join(f" @{alias}" for alias in trace.aliases)
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(trace.created))
+    tree = Tree(
+        Text.assemble((f"{trace.model}:{trace.version}", "bold"), (aliases, "bold green"), f"  registered {made}")
+    )
+    if trace.metrics:
+        figures = tree.add(Text("measured", style="bold"))
+        for metric in trace.metrics:
+            figures.add(_metric(metric))
+    _add(tree, "model", trace.root)
+    return tree
+
+
+def _metric(metric: MetricView) -> Text:
+    spread = f" ± {metric.stderr:.2g}" if metric.stderr else ""
+    beside = ", ".join(f"{name} {value:,.4g}" for name, value in metric.baselines.items())
+    return Text.assemble(
+        (f"{metric.name} {metric.value:,.4g}{spread}", "bold" if metric.headline else ""),
+        (f"  ({beside})" if beside else "", "dim"),
+        (f"  by {metric.stage}", "dim"),
+    )
+
+
+def _add(branch: Tree, role: str, node: ArtifactNode) -> None:
+    size = f"  {node.size / 1e6:,.1f} MB" if node.size else ""
+    files = f" in {node.files} files" if node.files else ""
+    line = Text.assemble(
+        (f"{role}: ", "dim"), (node.name, "bold"), f"  {node.hash_algo} {node.digest[:16]}{size}{files}"
+    )
+    if node.repeated:
+        line.append("  (shown above)", style="dim")
+    if not node.complete:
+        line.append("  what made it is not known", style="red")
+    below = branch.add(line)
+    if node.made_by is not None:
+        made_by = below.add(_execution(node.made_by))
+        for input_role, artifact in node.made_by.inputs:
+            _add(made_by, input_role, artifact)
+
+
+def _execution(node: ExecutionNode) -> Text:
+    text = Text.assemble(("made by ", "dim"), (node.stage, "bold cyan"), f" {node.component_version}")
+    if node.seconds is not None:
+        text.append(f"  {duration(node.seconds)}")
+    if node.device:
+        text.append(f" on {node.device}")
+    facts = [f"seed {node.seed}", f"fingerprint {node.fingerprint}"]
+    if node.git_commit:
+        facts.append(f"commit {node.git_commit[:10]}{' with uncommitted edits' if node.git_dirty else ''}")
+    if node.run:
+        facts.append(f"run {node.run}")
+    if node.mlflow_run_id:
+        facts.append(f"MLflow {node.mlflow_run_id}")
+    text.append("\n" + "  ".join(facts), style="dim")
+    changed = ", ".join(f"{name}={value}" for name, value in node.non_default.items())
+    if changed:
+        text.append(f"\nchanged from the defaults: {changed}", style="dim")
+    for warning in node.warnings:
+        text.append(f"\nwarned: {warning}", style="yellow")
+    return text

@@ -1,0 +1,49 @@
+"""What follows the stages: the registry learns what was made, and what passes its gate is promoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flows import promotion
+from flows.board import DONE
+from flows.preparation import Prepared
+from registry.database import open as open_registry
+from registry.sync import SyncReport, sync
+from registry.workspace import Workspace
+
+
+@dataclass
+class Finished:
+    """What came of a run.
+
+    Attributes:
+        sync: what the registry recorded.
+        promoted: one line for each alias that moved, such as ``assistant:1 is assistant@champion``.
+        champions: aliases as they stand now, such as ``assistant@champion`` to ``assistant:1``.
+        refused: candidates that the gate did not let through, and why.
+        notes: what else the user should know.
+    """
+
+    sync: SyncReport
+    promoted: list[str] = field(default_factory=list)
+    champions: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def finish(prepared: Prepared) -> Finished:
+    """Sync the registry with the run's tree (which takes its snapshot), then promote through the gate.
+
+    Raises:
+        RegistryError: the registry's database cannot be used.
+    """
+    workspace = Workspace(prepared.root, prepared.home)
+    walked = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
+    run = None if prepared.board.all_cached else prepared.run
+    finished = Finished(sync(workspace, run=run, stages=walked))
+    finished.notes += finished.sync.problems
+    if finished.sync.mirror.error:
+        finished.notes.append(
+            f"MLflow was not told everything; the next sync tries again: {finished.sync.mirror.error}"
+        )
+    return finished

@@ -1,0 +1,81 @@
+"""Parameter overrides of one run: ``--set pretrain.steps=200``."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from components.contract import InputProblem
+
+
+def parse(assignments: Iterable[str]) -> dict[str, Any]:
+    """``path=value`` texts as a mapping; values are read as YAML (``200``, ``0.1``, ``true``, ``[a, b]``, text).
+
+    Raises:
+        InputProblem: every text that is not an assignment.
+    """
+    overrides: dict[str, Any] = {}
+    problems: list[str] = []
+    for text in assignments:
+        path, sign, value = text.partition("=")
+        if not sign or not path.strip() or any(not part for part in path.strip().split(".")):
+            problems.append(f"--set {text}: write it as PATH=VALUE, such as --set pretrain.steps=200")
+            continue
+        try:
+            overrides[path.strip()] = YAML(typ="safe", pure=True).load(value) if value.strip() else None
+        except YAMLError as error:
+            problems.append(f"--set {text}: the value is not readable as YAML: {' '.join(str(error).split())}")
+    if problems:
+        raise InputProblem(problems)
+    return overrides
+
+
+def apply(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``values`` with the overrides in it; whether they make sense is for validation to say.
+
+    Raises:
+        InputProblem: a path goes through something that is no mapping and no list entry.
+    """
+    result = copy.deepcopy(dict(values))
+    _assign(result, overrides)
+    return result
+
+
+def write(path: Path, overrides: Mapping[str, Any]) -> None:
+    """Write the overrides into a YAML file, whole or not at all; comments and order stay as they were."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    _assign(document, overrides)
+    temporary = path.with_suffix(".yaml.partial")
+    with open(temporary, "w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+    os.replace(temporary, path)
+
+
+def _assign(document: Any, overrides: Mapping[str, Any]) -> None:
+    problems = []
+    for path, value in overrides.items():
+        *parents, last = path.split(".")
+        node = document
+        try:
+            for part in parents:
+                if isinstance(node, list):
+                    node = node[int(part)]
+                    continue
+                if node.get(part) is None:
+                    node[part] = {}
+                node = node[part]
+            node[int(last) if isinstance(node, list) else last] = value
+        except (ValueError, IndexError):
+            problems.append(f"--set {path}: there is no such entry in the list; entries are counted from 0")
+        except (AttributeError, TypeError):
+            problems.append(f"--set {path}: goes through a value that has no parts")
+    if problems:
+        raise InputProblem(problems)

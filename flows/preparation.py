@@ -1,0 +1,129 @@
+"""Makes a pipeline run ready: everything that can be refused is refused here, before anything is changed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.contract import InputProblem
+from flows import dvc, graph, overrides, parameters, raw_data
+from flows.board import Board
+from flows.graph import Graph
+from flows.worktree import Worktree
+from registry.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks of a run.
+
+    Attributes:
+        overrides: parameter values by dotted path, for this run.
+        until: last stage wanted; what it needs is brought up to date too.
+        start: first stage wanted (``--from``); what stands above it is taken as it is.
+        isolated: run in a git worktree of its own.
+        run: name of the run; made up from the time when not given.
+    """
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    until: str | None = None
+    start: str | None = None
+    isolated: bool = False
+    run: str | None = None
+
+
+@dataclass
+class Prepared:
+    """A run made ready.
+
+    Attributes:
+        workspace: the user's workspace.
+        root: where the stages run: the workspace's root, or that of the run's own worktree.
+        stages: stages to reproduce, upstream first.
+        changed: what DVC says has changed, by stage.
+        board: the run's state, for whoever shows it.
+    """
+
+    workspace: Workspace
+    root: Path
+    run: str
+    graph: Graph
+    stages: list[str]
+    changed: dict[str, list[Any]]
+    board: Board
+    worktree: Worktree | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.workspace.home
+
+    @property
+    def up_to_date(self) -> bool:
+        """True when none of the wanted stages changed."""
+        return not any(stage in self.changed for stage in self.stages)
+
+
+def new_run_name() -> str:
+    """A name no other run has: the time, and four random digits for runs started at once."""
+    return f"run-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) -> Prepared:
+    """Check the request against the workspace, write its overrides, and find out what has to run.
+
+    Args:
+        say: told aloud everything that is changed in the user's tree.
+
+    Raises:
+        InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
+        dvc.DvcError, WorktreeFailed: an engine refused.
+    """
+    stages_graph, stages = check(workspace, request)
+    run = request.run or new_run_name()
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    if told := raw_data.ensure(workspace.root):
+        say(told)
+    root, worktree = workspace.root, None
+    if request.isolated:
+        from registry.snapshot import snapshot
+
+        commit = snapshot(workspace, run)
+        worktree = Worktree.create(workspace.root, workspace.home, run, commit)
+        root = worktree.root
+        say(f"isolated: runs in {root}; your files stay as they are")
+    if request.overrides:
+        overrides.write(root / "params.yaml", request.overrides)
+        if worktree is None:
+            settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
+            say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
+    return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), Board(run, stages), worktree)
+
+
+def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
+    """The graph and the wanted stages of a request that makes sense; changes nothing.
+
+    Raises:
+        InputProblem: every problem of the request and of ``params.yaml`` at once.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(graph.read, workspace.root)
+        problems: list[str] = []
+        try:
+            values = overrides.apply(parameters.load(workspace.root), request.overrides)
+            problems += parameters.problems_in(values, request.overrides)
+        except InputProblem as problem:
+            problems += problem.problems
+        stages_graph, stages = Graph({}), []
+        try:
+            stages_graph = reading.result()
+            stages = stages_graph.select(request.until, request.start)
+        except InputProblem as problem:
+            problems += problem.problems
+    if problems:
+        raise InputProblem(problems)
+    return stages_graph, stages

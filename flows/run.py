@@ -1,0 +1,92 @@
+"""``stemma run``: the lifecycle in this process, with a Prefect server of its own where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from flows.completion import Finished, finish
+from flows.environment import quiet_prefect
+from flows.preparation import Prepared, Request, prepare
+from flows.server import local_server
+from flows.signals import signals_as_exceptions
+from registry.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run."""
+
+    prepared: Prepared
+    finished: Finished
+
+
+def run(
+    workspace: Workspace,
+    request: Request,
+    say: Callable[[str], None],
+    show: Callable[[Prepared], contextlib.AbstractContextManager],
+) -> Result:
+    """Bring the workspace up to date. When nothing changed, that is said without starting a flow.
+
+    Args:
+        say: told what is changed in the user's tree, and what is waited for.
+        show: opened around the work, to show the run's board while it lasts.
+
+    Raises:
+        InputProblem, StageFailed, StageStopped, RegistryError, DvcError, WorktreeFailed, ServerFailed: see there.
+    """
+    prepared = prepare(workspace, request, say)
+    if prepared.up_to_date:
+        for stage in prepared.stages:
+            prepared.board.finish(stage, "cached")
+        result = Result(prepared, finish(prepared))
+        if prepared.worktree is not None:
+            prepared.worktree.remove()
+        return result
+    with signals_as_exceptions(), show(prepared), _prefect(workspace):
+        return Result(prepared, _run_flow(prepared, request))
+
+
+def _run_flow(prepared: Prepared, request: Request) -> Finished:
+    from flows import lifecycle as flow
+
+    logging.getLogger("prefect").setLevel(logging.CRITICAL)
+    outcome: list[Finished] = []
+    token = flow.prepared_run.set(prepared)
+    listener = flow.finished_run.set(outcome)
+    try:
+        flow.lifecycle(
+            overrides=dict(request.overrides),
+            until=request.until,
+            from_stage=request.start,
+            isolated=request.isolated,
+            run=prepared.run,
+            workspace=str(prepared.workspace.root),
+        )
+    finally:
+        flow.prepared_run.reset(token)
+        flow.finished_run.reset(listener)
+    return outcome[0]
+
+
+@contextlib.contextmanager
+def _prefect(workspace: Workspace) -> Iterator[None]:
+    """Prefect's client, set up against the user's server or one of our own."""
+    home = workspace.home / "prefect"
+    if os.environ.get("PREFECT_API_URL"):
+        quiet_prefect(home, None)
+        yield
+        return
+    with local_server(home) as server:
+        quiet_prefect(home, server.url)
+        import prefect  # noqa: F401  (takes seconds, while the server starts)
+
+        server.wait()
+        try:
+            yield
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)

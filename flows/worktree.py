@@ -1,0 +1,76 @@
+"""A git worktree of its own for one run, so that two runs never collide and the user's tree stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows import dvc
+from flows.raw_data import RAW
+
+
+class WorktreeFailed(Exception):
+    """git could not make the worktree."""
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """A detached worktree under ``<home>/worktrees/<run>`` that shares the DVC cache with the workspace."""
+
+    user_root: Path
+    root: Path
+
+    @classmethod
+    def create(cls, user_root: Path, home: Path, run: str, commit: str) -> Worktree:
+        """Check ``commit`` out beside the user's tree; unchanged outputs are taken from the shared cache.
+
+        Raises:
+            WorktreeFailed: git refused.
+            dvc.DvcError: DVC refused.
+        """
+        folder = home / "worktrees" / run
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        top = Path(_git(user_root, "rev-parse", "--path-format=absolute", "--show-toplevel"))
+        _git(user_root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+        worktree = cls(user_root, folder / user_root.resolve().relative_to(top.resolve()))
+        try:
+            worktree._share_cache()
+            worktree._provide_raw_data()
+            # Outputs that no cache holds are made anew by the run.
+            dvc.run(worktree.root, "checkout", "--quiet", "--allow-missing")
+        except BaseException:
+            worktree.remove()
+            raise
+        return worktree
+
+    def remove(self) -> None:
+        """Take the worktree away; its commits, and the bytes in DVC's cache, stay."""
+        folder = _git(self.root, "rev-parse", "--path-format=absolute", "--show-toplevel")
+        _git(self.user_root, "worktree", "remove", "--force", folder)
+
+    def _share_cache(self) -> None:
+        cache = dvc.run(self.user_root, "cache", "dir").strip()
+        local = self.user_root / ".dvc" / "config.local"
+        if local.is_file():  # remotes and credentials of the user
+            shutil.copy2(local, self.root / ".dvc" / "config.local")
+        dvc.run(self.root, "cache", "dir", "--local", str((self.user_root / cache).resolve()))
+
+    def _provide_raw_data(self) -> None:
+        """Raw files that DVC does not track are copied; an empty folder is still a dependency."""
+        target = self.root / RAW
+        if target.exists() or (self.root / f"{RAW}.dvc").is_file():
+            return
+        source = self.user_root / RAW
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            target.mkdir(parents=True)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorktreeFailed(f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,0 +1,119 @@
+"""Stands for `python -m components <stage>`: same files, no training. What it does is said by files in behave/."""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy
+from ruamel.yaml import YAML
+from safetensors.numpy import save_file
+
+STAGE = sys.argv[1]
+SLUG = STAGE.replace("@", "-")
+INSTANCE = STAGE.partition("@")[2]
+HOME = Path(os.environ.get("STEMMA_HOME", ".stemma"))
+RUN = os.environ.get("STEMMA_RUN")
+INPUTS = {
+    "curate": [("raw", "data/raw", "raw", "raw")],
+    "pretrain": [("corpus", "data/corpus", "dataset", "corpus")],
+    "evaluate": [
+        ("model", f"models/{INSTANCE}", "model", INSTANCE),
+        ("corpus", "data/corpus", "dataset", "eval_set"),
+    ],
+    "preference_tune": [("base", "models/base", "model", "base"), ("corpus", "data/corpus", "dataset", "corpus")],
+}[STAGE.partition("@")[0]]
+OUTPUT = {
+    "curate": ("corpus", "data/corpus", "dataset", "corpus", None),
+    "pretrain": ("model", "models/base", "model", "base", "base"),
+    "evaluate": ("report", f"reports/evaluate-{INSTANCE}", "report", "report", None),
+    "preference_tune": ("model", "models/assistant", "model", "assistant", "assistant"),
+}[STAGE.partition("@")[0]]
+
+
+def behaviour(name: str) -> str | None:
+    path = Path(os.environ.get("TOY_BEHAVE", "/nonexistent")) / f"{SLUG}.{name}"
+    return path.read_text() if path.exists() else None
+
+
+def progress(done: int, total: int, began: float) -> None:
+    events = HOME / "scratch" / SLUG / "0" / "tracking" / "events.jsonl"
+    events.parent.mkdir(parents=True, exist_ok=True)
+    if RUN:
+        (HOME / "runs" / RUN / f"{SLUG}.events").write_text(json.dumps(str(events)))
+    body = {"kind": "progress", "time": time.time(), "description": STAGE, "done": done, "total": total, "unit": "it"}
+    with open(events, "a") as file:
+        file.write(json.dumps({**body, "fields": {"loss": 1.0 / (done + 1)}}) + "\n")
+
+
+def main() -> int:
+    started = time.time()
+    if problem := behaviour("problem"):
+        print(f"{STAGE}: 1 problem\n  {problem}", file=sys.stderr)
+        if RUN:
+            (HOME / "runs" / RUN / f"{SLUG}.problems.json").write_text(json.dumps([problem]))
+        return 2
+    if behaviour("fail"):
+        raise RuntimeError("the toy broke as it was told to")
+    checkpoint = HOME / f"{SLUG}.checkpoint"
+
+    def stop(*_: object) -> None:
+        time.sleep(0.5)  # a checkpoint takes its time
+        checkpoint.write_text("saved")
+        sys.exit(3)
+
+    signal.signal(signal.SIGTERM, stop)
+    (HOME / f"{SLUG}.pid").write_text(str(os.getpid()))
+    steps = int(behaviour("steps") or 3)
+    for step in range(steps):
+        progress(step + 1, steps, started)
+        time.sleep(0.05)
+    params = YAML(typ="safe").load(Path("params.yaml").read_text())
+    content = json.dumps([STAGE, params["seed"], params.get(STAGE), [Path(i[1]).name for i in INPUTS]])
+    folder = Path(OUTPUT[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    number = int(hashlib.md5(content.encode()).hexdigest()[:6], 16)
+    if OUTPUT[2] == "model":
+        save_file({"weight": numpy.array([number], dtype="int64")}, folder / "model.safetensors")
+    else:
+        (folder / "content.txt").write_text(content)
+    metric = {"name": "accuracy", "value": 0.75, "stderr": 0.01, "n": 100, "higher_is_better": True}
+    is_eval = STAGE.startswith("evaluate")
+    metric |= {"eval_set": "corpus" if is_eval else None, "baselines": {"majority": 0.3}}
+    receipt = {
+        "schema": 1,
+        "stage": STAGE,
+        "component": {"name": STAGE.partition("@")[0], "version": "1.0.0", "code_digest": "0" * 64},
+        "fingerprint": hashlib.md5(content.encode()).hexdigest()[:20],
+        "run": RUN,
+        "parameters": params.get(STAGE) or {},
+        "non_default": {},
+        "seed": params["seed"],
+        "inputs": [{"name": n, "path": p, "type": t, "role": r, "digest": None, "size": 1} for n, p, t, r in INPUTS],
+        "outputs": [dict(zip(("name", "path", "type", "role", "registered_model"), OUTPUT, strict=True))],
+        "metrics": [metric],
+        "headline": "accuracy",
+        "warnings": [],
+        "git": {"commit": None, "dirty": True},
+        "mlflow": {"run_id": None, "experiment_id": None, "parent_run_id": None},
+        "prefect": {
+            "flow_run_id": os.environ.get("STEMMA_PREFECT_FLOW_RUN_ID"),
+            "task_run_id": os.environ.get("STEMMA_PREFECT_TASK_RUN_ID"),
+        },
+        "environment": {},
+        "device": "cpu",
+        "processes": 1,
+        "tokens": 0,
+        "started": started,
+        "ended": time.time(),
+        "seconds": time.time() - started,
+    }
+    Path("receipts").mkdir(exist_ok=True)
+    Path(f"receipts/{SLUG}.json").write_text(json.dumps(receipt))
+    return 0
+
+
+sys.exit(main())
