@@ -1,0 +1,138 @@
+"""The data card: everything that happened to the text, as ``report.json`` and as a page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+from components.contract import Context
+from components.curate.ledger import Ledger
+from components.curate.page import write_page
+from components.curate.shards import ShardWriter
+from components.curate.splitting import Division
+
+# Rules in the order in which a document meets them.
+RULE_ORDER = ("commented_out_code", "empty", "gopher", "c4", "fineweb", "exact_duplicate", "near_duplicate",
+              "held_out_function")  # fmt: skip
+LENGTH_EDGES = (0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # characters
+
+
+@dataclass
+class SplitCounts:
+    """What went to one split."""
+
+    documents: int = 0
+    characters: int = 0
+    questions: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    kind_characters: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[str] = field(default_factory=Counter)
+    groups: set[str] = field(default_factory=set)
+    lengths: Counter[int] = field(default_factory=Counter)
+    bytes: int = 0
+    digest: str = ""
+    shards: list[str] = field(default_factory=list)
+
+    def add(self, row: dict[str, str]) -> None:
+        """Count a row; questions made for pretraining are counted apart from curated text."""
+        size = len(row["text"])
+        self.kinds[row["kind"]] += 1
+        self.kind_characters[row["kind"]] += size
+        self.licenses[row["license"]] += 1
+        if row["kind"] == "question":
+            self.questions += 1
+            return
+        self.documents += 1
+        self.characters += size
+        self.groups.add(row["group"])
+        self.lengths[max(edge for edge in LENGTH_EDGES if edge <= size)] += 1
+
+    def close(self, writer: ShardWriter) -> None:
+        """Take over what the writer knows once its files have their names."""
+        self.bytes, self.digest, self.shards = writer.bytes, writer.digest, writer.files
+
+
+def _rank(rule: str) -> tuple[int, str]:
+    family = rule.split("_")[0]
+    return RULE_ORDER.index(rule if rule in RULE_ORDER else family), rule
+
+
+def _flow(ledger: Ledger) -> list[dict[str, object]]:
+    """Counts in and out of each rule, in the order of the pipeline."""
+    remaining = sum(ledger.read.values())
+    flow: list[dict[str, object]] = []
+    for rule in sorted(ledger.dropped, key=_rank):
+        count, size = ledger.dropped[rule], ledger.dropped_characters[rule]
+        flow.append({"rule": rule, "in": remaining, "dropped": count, "out": remaining - count,
+                     "dropped_characters": size, "examples": ledger.examples(rule)})  # fmt: skip
+        remaining -= count
+    return flow
+
+
+def build(
+    context: Context,
+    ledger: Ledger,
+    division: Division,
+    splits: dict[str, SplitCounts],
+    instructions_report: dict,
+    labels_report: dict,
+) -> dict[str, float]:
+    """Write ``report.json`` and ``report.html``; return the figures that become metrics."""
+    read = sum(ledger.read.values())
+    kept = sum(counts.documents for counts in splits.values())
+    duplicates = ledger.dropped["exact_duplicate"] + ledger.dropped["near_duplicate"]
+    figures = {
+        "documents_read": read,
+        "documents_kept": kept,
+        "share_kept": kept / read,
+        "duplicate_share": duplicates / read,
+        "characters_kept": sum(counts.characters for counts in splits.values()),
+        "question_documents": sum(counts.questions for counts in splits.values()),
+        **{f"{split}_documents": counts.documents for split, counts in splits.items()},
+    }
+    corpus_digest = hashlib.sha256("".join(f"{s}\n{c.digest}\n" for s, c in splits.items()).encode()).hexdigest()
+    report = {
+        "corpus_digest": corpus_digest,
+        "python": sys.version.split()[0],
+        "seed": context.seed,
+        "figures": figures,
+        "sources": [
+            {"name": name, "documents": ledger.read[name], "characters": ledger.read_characters[name]}
+            for name in sorted(ledger.read)
+        ],
+        "notes": ledger.notes,
+        "rules": _flow(ledger),
+        "changes": dict(sorted(ledger.changed.items())),
+        "broken_rows": [
+            {"file": name, "rows": ledger.rows[name], "broken": count, "examples": ledger.broken_examples[name]}
+            for name, count in sorted(ledger.broken.items())
+        ],
+        "splits": {
+            split: {
+                "documents": counts.documents, "characters": counts.characters, "question_documents": counts.questions,
+                "groups": len(counts.groups), "kinds": dict(sorted(counts.kinds.items())),
+                "kind_characters": dict(sorted(counts.kind_characters.items())),
+                "licenses": dict(sorted(counts.licenses.items())),
+                "lengths": {str(edge): counts.lengths[edge] for edge in LENGTH_EDGES},
+                "bytes": counts.bytes, "digest": counts.digest, "shards": counts.shards,
+            }
+            for split, counts in splits.items()
+        },
+        "clusters": {
+            "count": division.clusters,
+            "largest_documents": division.largest_documents,
+            "largest_share": round(division.largest_share, 6),
+            "largest_groups": division.largest_groups,
+            "outsized_in_train": division.outsized,
+        },
+        "instructions": instructions_report,
+        "labels": labels_report,
+        "parameters": context.parameters.model_dump(mode="json"),
+    }  # fmt: skip
+    path = context.outputs["report"] / "report.json"
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False, sort_keys=False) + "\n", encoding="utf-8")
+    write_page(context, report)
+    return figures

@@ -1,0 +1,134 @@
+"""The data card as a page of tables and plots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.contract import Context
+from components.reporting import Page
+
+Report = dict[str, Any]
+
+
+def write_page(context: Context, report: Report) -> None:
+    """Write ``report.html`` and its figures from the content of ``report.json``."""
+    figures = report["figures"]
+    page = Page(
+        "Data card of the corpus",
+        f"{figures['documents_kept']:,} of {figures['documents_read']:,} documents kept "
+        f"({figures['share_kept']:.0%}), {figures['characters_kept'] / 1e6:.2f} million characters. "
+        f"Python {report['python']}, corpus digest {report['corpus_digest'][:16]}.",
+    )
+    page.heading("Sources")
+    page.table(
+        ["source", "documents read", "characters read"],
+        [[s["name"], s["documents"], s["characters"]] for s in report["sources"]],
+    )
+    for name, notes in report["notes"].items():
+        page.text(f"{name}: " + "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in notes.items()))
+    _splits(page, context, report)
+    _rules(page, context, report)
+    if report["changes"]:
+        page.heading("Changed in documents that stay")
+        page.table(["what", "times"], report["changes"].items())
+    if report["broken_rows"]:
+        page.heading("Rows that could not be used")
+        page.table(["file", "rows", "broken"], [[b["file"], b["rows"], b["broken"]] for b in report["broken_rows"]])
+        page.code("\n".join(line for b in report["broken_rows"] for line in b["examples"]))
+    for name, title in (("instructions", "Instruction and preference data"), ("labels", "Labels for classification")):
+        page.heading(title)
+        page.table(["", ""], [[key, value] for key, value in _flat(report[name])])
+    page.heading("What each rule dropped")
+    for rule in report["rules"]:
+        if rule["examples"]:
+            page.text(f"{rule['rule']}: {rule['dropped']:,} documents")
+            page.code("\n\n".join(_example(example) for example in rule["examples"]))
+    page.write(context.outputs["report"] / "report.html")
+
+
+def _example(example: dict[str, str]) -> str:
+    reason = f" ({example['reason']})" if example["reason"] else ""
+    return f"[{example['origin']}]{reason}\n{example['text']}"
+
+
+def _splits(page: Page, context: Context, report: Report) -> None:
+    clusters, splits = report["clusters"], report["splits"]
+    page.heading("Splits")
+    page.text(
+        "Documents of one group and near-duplicates form a cluster; a cluster goes to one split as a whole, by its "
+        f"content hash. {clusters['count']:,} clusters; the largest has {clusters['largest_documents']:,} documents, "
+        f"{clusters['largest_share']:.1%} of the text ({', '.join(clusters['largest_groups'])}). "
+        f"{clusters['outsized_in_train']} clusters too large for a held-out split went to train."
+    )
+    total = max(sum(counts["characters"] for counts in splits.values()), 1)
+    page.table(
+        ["split", "documents", "groups", "characters", "share", "questions added", "bytes", "digest"],
+        [
+            [split, c["documents"], c["groups"], c["characters"], f"{c['characters'] / total:.1%}",
+             c["question_documents"], c["bytes"], c["digest"][:16]]
+            for split, c in splits.items()
+        ],
+    )  # fmt: skip
+    kinds = sorted({kind for counts in splits.values() for kind in counts["kinds"]})
+    page.table(
+        ["kind", *(f"{split} documents" for split in splits), "characters"],
+        [
+            [kind, *(c["kinds"].get(kind, 0) for c in splits.values()),
+             sum(c["kind_characters"].get(kind, 0) for c in splits.values())]
+            for kind in kinds
+        ],
+    )  # fmt: skip
+    licenses = sorted({name for counts in splits.values() for name in counts["licenses"]})
+    page.table(
+        ["licence", "documents"], [[n, sum(c["licenses"].get(n, 0) for c in splits.values())] for n in licenses]
+    )
+    edges = list(next(iter(splits.values()))["lengths"])
+    page.figure(
+        _bars(
+            context, "lengths", "characters in a document (from)", "documents",
+            edges, [sum(c["lengths"][edge] for c in splits.values()) for edge in edges],
+        ),
+        "Documents by length",
+    )  # fmt: skip
+
+
+def _rules(page: Page, context: Context, report: Report) -> None:
+    page.heading("Counts in and out of each rule")
+    page.table(
+        ["rule", "in", "dropped", "out", "characters dropped"],
+        [[r["rule"], r["in"], r["dropped"], r["out"], r["dropped_characters"]] for r in report["rules"]],
+    )
+    if report["rules"]:
+        names = [rule["rule"].replace("_", " ") for rule in report["rules"]]
+        counts = [rule["dropped"] for rule in report["rules"]]
+        page.figure(_bars(context, "dropped", "", "documents dropped", names, counts), "Documents dropped by rule")
+
+
+def _bars(context: Context, name: str, x_label: str, y_label: str, labels: list[str], values: list[int]):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.9 + 0.28 * len(labels)))
+    axes = figure.subplots()
+    positions = range(len(labels))
+    axes.barh(positions, values, color="#3b6ea5")
+    axes.set_yticks(positions, labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(y_label)
+    axes.set_ylabel(x_label)
+    axes.bar_label(axes.containers[0], labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    return context.figure(name, figure)
+
+
+def _flat(tree: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Leaves of nested mappings with their dotted paths; lists as text."""
+    if isinstance(tree, dict):
+        return [leaf for key, value in tree.items() for leaf in _flat(value, f"{path}.{key}" if path else str(key))]
+    return [(path, _plain(tree))]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else value

@@ -1,0 +1,132 @@
+"""Parameters of the curate stage: where text comes from, which rules it must pass, how it is split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.contract import StageParameters
+from components.curate.instructions_parameters import InstructionsParameters
+from components.curate.labels_parameters import LabelsParameters
+from components.curate.quality_parameters import QualityParameters
+
+Kind = Literal["docstring", "comment", "topic", "c_doc"]
+PiiType = Literal["email", "phone", "ip", "card", "iban", "key"]
+
+
+class PythonDocsSource(StageParameters):
+    """The running interpreter's own standard library, harvested at run time; nothing third-party is read."""
+
+    type: Literal["python_docs"] = "python_docs"
+    kinds: tuple[Kind, ...] = Field(
+        ("docstring", "comment", "topic", "c_doc"),
+        min_length=1,
+        description="What to harvest: docstrings and comments of the .py files, `help()` topics, docs of C modules.",
+    )
+    max_documents: int | None = Field(None, ge=1, description="Stop this source after so many documents; null: all.")
+
+
+class FilesSource(StageParameters):
+    """The user's own files."""
+
+    type: Literal["files"] = "files"
+    paths: tuple[str, ...] = Field(
+        min_length=1,
+        description="Globs under data/raw (`**` crosses folders): txt, md, html, jsonl, csv, parquet, and .gz/.zst of "
+        "those.",
+    )
+    text_column: str = Field("text", min_length=1, description="Column of jsonl, csv and parquet that holds the text.")
+    group_column: str | None = Field(
+        None, description="Column whose equal values stay in one split (author, page ...); null: each row on its own."
+    )
+    markup: Literal["auto", "html", "none"] = Field(
+        "auto", description="auto: strip markup from .html files only; html: from every text; none: from nothing."
+    )
+    license: str = Field("unknown", min_length=1, description="Licence of these files, for the data card.")
+    max_file_characters: int = Field(
+        20_000,
+        ge=200,
+        description="A longer txt or md file is cut at blank lines into documents of about this length.",
+    )
+    keep_files_together: bool = Field(
+        True, description="Pieces of one txt or md file stay in one split; set false when there is only one file."
+    )
+    max_documents: int | None = Field(None, ge=1, description="Stop this source after so many documents; null: all.")
+
+
+class HuggingFaceSource(StageParameters):
+    """A dataset of the Hugging Face hub, or a local folder that `datasets.load_dataset` can read."""
+
+    type: Literal["huggingface"] = "huggingface"
+    id: str = Field(min_length=1, description="Dataset id, or path of a local folder.")
+    config: str | None = Field(None, description="Configuration of the dataset, where it has several.")
+    revision: str | None = Field(None, description="Commit or tag of the dataset; without one a rerun may differ.")
+    split: str = Field("train", min_length=1, description="Split to read, slices such as train[:1%] included.")
+    streaming: bool = Field(True, description="Read as a stream instead of downloading the whole split first.")
+    text_column: str = Field("text", min_length=1, description="Column that holds the text.")
+    group_column: str | None = Field(
+        None, description="Column whose equal values stay in one split; null: each row on its own."
+    )
+    markup: Literal["html", "none"] = Field("none", description="html: strip markup from the text.")
+    license: str | None = Field(None, description="Licence for the data card; null: what the dataset itself declares.")
+    max_documents: int | None = Field(None, ge=1, description="Stop this source after so many documents; null: all.")
+
+
+Source = Annotated[PythonDocsSource | FilesSource | HuggingFaceSource, Field(discriminator="type")]
+
+
+class DeduplicationParameters(StageParameters):
+    """Near duplicates by MinHash over word shingles; exact duplicates are always removed."""
+
+    threshold: float = Field(
+        0.8, gt=0, le=1, description="Estimated Jaccard similarity from which a later document is dropped."
+    )
+    split_threshold: float = Field(
+        0.6, gt=0, le=1, description="Similarity from which two kept documents must be in the same split."
+    )
+    shingle_words: int = Field(3, ge=1, le=20, description="Words in a shingle.")
+    permutations: int = Field(128, ge=16, le=1024, multiple_of=16, description="Length of a MinHash signature.")
+
+    @model_validator(mode="after")
+    def _linking_is_weaker(self) -> DeduplicationParameters:
+        if self.split_threshold > self.threshold:
+            raise ValueError(
+                f"split_threshold ({self.split_threshold}) must not exceed threshold ({self.threshold}): lower it, or "
+                "near-duplicates could straddle a split boundary"
+            )
+        return self
+
+
+class SplitParameters(StageParameters):
+    """Train, validation and test by content hash; near-duplicates and siblings of a group stay together."""
+
+    validation: float = Field(0.05, ge=0, lt=0.5, description="Share of the text held out for validation.")
+    test: float = Field(0.05, ge=0, lt=0.5, description="Share of the text held out for the final test.")
+
+
+class CurateParameters(StageParameters):
+    """Section `curate` of params.yaml."""
+
+    sources: tuple[Source, ...] = Field(
+        (PythonDocsSource(),), min_length=1, description="Where the text comes from, read in this order."
+    )
+    unicode_form: Literal["NFC", "NFKC", "none"] = Field("NFC", description="Unicode normalization of every text.")
+    quality: QualityParameters = Field(default_factory=QualityParameters, description="Rules a document must pass.")
+    redact: tuple[PiiType, ...] = Field(
+        ("email", "phone", "ip", "card", "iban", "key"),
+        description="Personal data and secrets replaced by typed placeholders such as [EMAIL].",
+    )
+    deduplication: DeduplicationParameters = Field(
+        default_factory=DeduplicationParameters, description="What counts as the same text."
+    )
+    split: SplitParameters = Field(default_factory=SplitParameters, description="Shares of the splits.")
+    max_broken_share: float = Field(
+        0.01, ge=0, le=1, description="Tolerated share of unreadable rows in a file; above it the stage stops."
+    )
+    shard_megabytes: int = Field(64, ge=1, le=4096, description="Text in one shard of the corpus.")
+    examples: int = Field(3, ge=0, le=50, description="Examples of each rule's drops shown in the report.")
+    instructions: InstructionsParameters = Field(
+        default_factory=InstructionsParameters, description="Instruction and preference data."
+    )
+    labels: LabelsParameters = Field(default_factory=LabelsParameters, description="The classification task.")

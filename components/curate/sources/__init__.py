@@ -1,0 +1,21 @@
+"""Sources of text: each is a module with ``units``, ``problems`` and ``read``.
+
+``units(source, workspace)``: how many steps of progress reading it takes.
+``problems(source, workspace)``: everything that is wrong before reading, as messages.
+``read(source, workspace, ledger, advance)``: a stream of documents; broken rows go to the ledger, and what makes a
+file useless to ``ledger.problems``, so that every problem is told at once.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from components.curate.parameters import Source
+from components.curate.sources import files, huggingface, python_docs
+
+_MODULES: dict[str, ModuleType] = {"python_docs": python_docs, "files": files, "huggingface": huggingface}
+
+
+def module_of(source: Source) -> ModuleType:
+    """The module that reads ``source``."""
+    return _MODULES[source.type]

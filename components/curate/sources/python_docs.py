@@ -1,0 +1,218 @@
+"""The running interpreter's own documentation: docstrings, comments, help topics, docs of its C modules.
+
+Python source is read with ``ast`` and never imported, so that no module's side effect runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from components.curate.documents import Document
+from components.curate.ledger import Ledger
+from components.curate.parameters import PythonDocsSource
+from components.curate.signatures import module_name
+from components.curate.sources import c_docs
+
+NAME = "python_docs"
+LICENSE = "PSF-2.0"
+# Test suites, installed packages, an editor, demonstrations, generated tables, and two modules that are jokes.
+_LEFT_OUT = {"test", "tests", "idle_test", "idlelib", "turtledemo", "site-packages", "dist-packages", "__pycache__",
+             "lib-dynload", "_bundled", "pydoc_data", "antigravity.py", "this.py"}  # fmt: skip
+_LEFT_OUT_PREFIXES = ("config-", "_sysconfigdata")
+_COMMENT_OR_STRING = re.compile(
+    r"""(?P<comment>\#[^\n]*)|(?P<triple>\'{3}|"{3})(?:\\.|(?!(?P=triple)).)*(?P=triple)"""
+    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""",
+    re.DOTALL,
+)
+_Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_RULE = re.compile(r"[\W_]*")  # a line of dashes, of equals signs, or of nothing
+_DIRECTIVE = re.compile(r"!|.*coding[:=]|\s*(?:type:|noqa|pragma|pylint|pytype|mypy|fmt:|isort|XXX\s*$|TODO\s*$)")
+_CODE_LINE = re.compile(
+    r"\s*(?:(?:def|class|if|elif|while|for|with)\b.*:\s*$|(?:return|import|from|raise|del|assert|print)\b[^.]*[(=\])]"
+    r"|[\w.\[\]]+(?:\s*[-+*/|&]?=(?!=)\s*\S|\(.*[(),:]\s*$)|(?:else|try|finally)\s*:|[)\]}]+,?\s*$|@\w)"
+)
+
+
+@cache
+def source_files() -> list[tuple[str, Path]]:
+    """Module name and path of every .py file that is harvested, sorted by path."""
+    root = Path(sysconfig.get_path("stdlib"))
+    found = []
+    for folder, folders, names in os.walk(root):
+        # Pruned here, so that installed packages and test suites are not even listed.
+        folders[:] = [name for name in folders if name not in _LEFT_OUT and not name.startswith(_LEFT_OUT_PREFIXES)]
+        for name in names:
+            if name.endswith(".py") and name not in _LEFT_OUT and not name.startswith(_LEFT_OUT_PREFIXES):
+                path = Path(folder, name)
+                found.append((module_name(path.relative_to(root)), path))
+    return sorted(found, key=lambda entry: entry[1].parts)
+
+
+def units(source: PythonDocsSource, workspace: Path) -> int:
+    return len(source_files()) + 1
+
+
+def problems(source: PythonDocsSource, workspace: Path) -> list[str]:
+    """A Python without its library's source (an embedded or zipped one) has nothing to harvest."""
+    if {"docstring", "comment"} & set(source.kinds) and not source_files():
+        return [
+            f"curate.sources: python_docs found no .py files under {sysconfig.get_path('stdlib')}: use a Python with "
+            "its standard library's source, or another source"
+        ]
+    return []
+
+
+def read(
+    source: PythonDocsSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]
+) -> Iterator[Document]:
+    """Documents of the chosen kinds: source files first, then topics, then C modules."""
+    unreadable: list[str] = []
+    notes = {"python": sys.version.split()[0], "source_files": len(source_files()), "unreadable": unreadable}
+    ledger.notes[NAME] = notes
+    if {"docstring", "comment"} & set(source.kinds):
+        for module, path in source_files():
+            try:
+                text = path.read_bytes().decode("utf-8")
+                documents = list(_module_documents(module, text, source.kinds))
+            except (SyntaxError, UnicodeDecodeError, ValueError, OSError):
+                unreadable.append(module)  # the library ships deliberately broken files for its own tools
+                documents = []
+            for document in documents:
+                if document.kind == "comment" and is_code(document.text):
+                    ledger.take(document)
+                    ledger.drop("commented_out_code", document)
+                else:
+                    yield document
+            advance()
+    if "topic" in source.kinds:
+        yield from _topics()
+    if "c_doc" in source.kinds:
+        yield from _c_documents(unreadable)
+    advance()
+
+
+def _document(text: str, kind: str, group: str, origin: str) -> Document:
+    return Document(text, NAME, kind, group, LICENSE, origin)
+
+
+def _module_documents(module: str, text: str, kinds: tuple[str, ...]) -> Iterator[Document]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old escapes in the library's own strings
+        tree = ast.parse(text)
+    if "docstring" in kinds:
+        for origin, docstring in _docstrings(tree, module):
+            yield _document(docstring, "docstring", module, origin)
+    if "comment" in kinds:
+        for line, comment in comments(text.replace("\r\n", "\n")):
+            yield _document(comment, "comment", module, f"{module}#L{line}")
+
+
+def _docstrings(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
+    """Qualified name (as ``__qualname__`` has it) and cleaned docstring, in source order."""
+    pending: list[tuple[ast.AST, str, str]] = [(tree, module, "")]
+    while pending:
+        node, name, scope = pending.pop()
+        if isinstance(node, ast.Module | _Scope):
+            docstring = ast.get_docstring(node)
+            if docstring and docstring.strip():
+                yield name, docstring
+        found: list[tuple[ast.AST, str, str]] = []
+        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+            for child in getattr(node, field, []):
+                if isinstance(child, ast.ClassDef):
+                    found.append((child, f"{module}.{scope}{child.name}", f"{scope}{child.name}."))
+                elif isinstance(child, _Scope):
+                    found.append((child, f"{module}.{scope}{child.name}", f"{scope}{child.name}.<locals>."))
+                elif isinstance(child, ast.AST):
+                    found.append((child, name, scope))
+        pending.extend(reversed(found))
+
+
+def comments(text: str) -> Iterator[tuple[int, str]]:
+    """First line number and text of each block of whole-line comments, without rulers and tool directives.
+
+    One regular expression that knows strings finds the comments, some twenty times faster than ``tokenize``. An
+    f-string with its own quotes inside (Python 3.12) may hide or show a comment wrongly; the library has
+    none like it.
+    """
+    block: list[str] = []
+    start, last, indentation = 0, 0, -1
+    number, counted = 1, 0
+    for match in _COMMENT_OR_STRING.finditer(text):
+        comment = match.group("comment")
+        if comment is None:
+            continue
+        before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        if before.strip():
+            continue  # it follows code on its line
+        number += text.count("\n", counted, match.start())
+        counted = match.start()
+        if block and (number != last + 1 or len(before) != indentation):
+            if joined := _join(block):
+                yield start, joined
+            block = []
+        if not block:
+            start, indentation = number, len(before)
+        block.append(comment)
+        last = number
+    if block and (joined := _join(block)):
+        yield start, joined
+
+
+def _join(block: list[str]) -> str:
+    lines = []
+    for line in block:
+        body = line.lstrip("#").rstrip().rstrip("#").rstrip()
+        if _DIRECTIVE.match(body):
+            continue
+        lines.append("" if _RULE.fullmatch(body) else body)
+    return textwrap.dedent("\n".join(lines)).strip("\n")
+
+
+def is_code(comment: str) -> bool:
+    """True for commented-out code: it parses as statements, or most of its lines look like code."""
+    lines = [line for line in comment.split("\n") if line.strip()]
+    if not lines:
+        return False
+    if sum(bool(_CODE_LINE.match(line)) for line in lines) > len(lines) / 2:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(comment).body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return not all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name | ast.Constant) for node in body)
+
+
+def _topics() -> Iterator[Document]:
+    from pydoc_data import topics
+
+    for topic, text in sorted(topics.topics.items()):
+        yield _document(textwrap.dedent(text), "topic", f"topics.{topic}", f"help({topic!r})")
+
+
+def _c_documents(unreadable: list[str]) -> Iterator[Document]:
+    """Docs of C modules, read in a fresh isolated interpreter; modules that cannot be imported are noted."""
+    done = subprocess.run(
+        [sys.executable, "-I", c_docs.__file__], capture_output=True, text=True, encoding="utf-8", timeout=300
+    )
+    if done.returncode:
+        raise RuntimeError(f"reading the docs of C modules failed:\n{done.stderr[-2000:]}")
+    for line in done.stdout.splitlines():
+        module, name, text = json.loads(line)
+        if name is None:
+            unreadable.append(f"{module} ({text})")
+        else:
+            yield _document(text, "c_doc", module, name)

@@ -1,0 +1,177 @@
+"""The curate stage: sources in; corpus, labels, instructions and a data card out.
+
+Two passes. The first streams every source through cleaning, redaction, quality rules and deduplication into one staged
+file in the scratch folder; the second gives each kept document its split and writes the shards. Only content hashes,
+groups, sizes and MinHash signatures are held in memory (about 2 KB a kept document), never all texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow.parquet as pq
+
+from components.contract import Context, InputProblem, Interrupted, Metric
+from components.curate import card, instructions, labels
+from components.curate.documents import COLUMNS, Document, identifier
+from components.curate.ledger import Ledger
+from components.curate.pipeline import broken_problems, conceal, deduplicate, prepare, read_sources, require_text
+from components.curate.shards import ShardWriter
+from components.curate.sources import module_of
+from components.curate.splitting import SPLITS, Division, divide
+
+Built = TypeVar("Built")
+
+
+def run(context: Context) -> None:
+    """Curate. Raises InputProblem with every problem of the sources."""
+    parameters, outputs = context.parameters, context.outputs
+    workspace = context.inputs["raw"].parent.parent
+    problems = [p for source in parameters.sources for p in module_of(source).problems(source, workspace)]
+    questions = _unless(
+        problems, lambda: instructions.build(parameters.instructions, context.seed, outputs["instructions"])
+    )
+    labels_report = None
+    if parameters.labels.source != "topics":  # needs no corpus, so its problems can be told with the others
+        labels_report = _unless(problems, lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"]))
+    if problems:
+        raise InputProblem(problems)
+    _warn_of_drift(context, workspace)
+    ledger = Ledger(parameters.examples, conceal)
+    staged = context.scratch / "staged"
+    identifiers, groups, sizes = [], [], []
+
+    with ShardWriter(_emptied(staged), "staged", float("inf")) as writer:
+
+        def keep(document: Document) -> None:
+            if context.stopping:
+                raise Interrupted  # nothing to save: the stage starts again from its sources
+            identifiers.append(identifier(document.text))
+            groups.append(document.group)
+            sizes.append(len(document.text))
+            writer.write(document.row())
+
+        total = sum(module_of(source).units(source, workspace) for source in parameters.sources)
+        with context.progress("curate", total, unit="files") as advance:
+            read = read_sources(parameters, workspace, ledger, advance)
+            kept = deduplicate(
+                prepare(read, parameters, ledger), parameters, context.seed, questions.held_out, ledger, keep
+            )
+    problems = ledger.problems + broken_problems(ledger, parameters.max_broken_share)
+    if problems:
+        raise InputProblem(problems)
+    require_text(len(identifiers) - len(kept.held), ledger)
+    for name, count in sorted(ledger.broken.items()):
+        context.warn(f"{name}: {count} of {ledger.rows[name]} rows could not be used; examples are in the report")
+
+    division = _divide(identifiers, groups, sizes, kept.deduplicator.links, kept.held, context)
+    splits = _write_corpus(staged, division, kept.held, questions.pretraining_documents, ledger, context)
+    if labels_report is None:
+        labels_report = labels.build(parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"])
+    figures = card.build(context, ledger, division, splits, questions.report, labels_report)
+    _record(context, figures)
+    for path in sorted(staged.glob("*")):
+        path.unlink()
+
+
+def _unless(problems: list[str], build: Callable[[], Built]) -> Built | None:
+    """What ``build`` returns; its problems join ``problems``, so that the user sees all at once."""
+    try:
+        return build()
+    except InputProblem as problem:
+        problems += problem.problems
+        return None
+
+
+def _warn_of_drift(context: Context, workspace: Path) -> None:
+    for source in context.parameters.sources:
+        if source.type == "huggingface":
+            local = (workspace / source.id).is_dir()
+            if local and not source.id.startswith("data/raw/"):
+                context.warn(f"{source.id}: changes to this folder are not noticed; put it under data/raw")
+            if not local and source.revision is None:
+                context.warn(f"{source.id}: set a revision, or a rerun may read other data under the same parameters")
+
+
+def _emptied(folder: Path) -> Path:
+    """``folder``, without what a killed attempt left there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*"):
+        path.unlink()
+    return folder
+
+
+def _divide(identifiers, groups, sizes, links, held, context: Context) -> Division:
+    """The division of the documents that are not held out; held-out ones have the split ``held_out``."""
+    numbers = [number for number in range(len(identifiers)) if number not in held]
+    position = {number: index for index, number in enumerate(numbers)}
+    division = divide(
+        [identifiers[n] for n in numbers],
+        [groups[n] for n in numbers],
+        [sizes[n] for n in numbers],
+        [(position[a], position[b]) for a, b in links if a in position and b in position],
+        context.parameters.split,
+        context.seed,
+    )
+    if division.largest_share > 0.25 and division.clusters > 1:
+        context.warn(
+            f"one cluster of related documents holds {division.largest_share:.0%} of the text and stays in train; it "
+            f"joins groups such as {', '.join(division.largest_groups)}. A higher "
+            "deduplication.split_threshold divides it"
+        )
+    return division
+
+
+def _staged_rows(staged: Path) -> Iterator[dict[str, str]]:
+    for path in sorted(staged.glob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+
+
+def _write_corpus(
+    staged: Path, division: Division, held: set[int], questions: list[dict], ledger: Ledger, context: Context
+) -> dict[str, card.SplitCounts]:
+    folder, megabytes = context.outputs["corpus"], context.parameters.shard_megabytes
+    places = iter(division.splits)
+    counts = {split: card.SplitCounts() for split in SPLITS}
+    writers = {split: ShardWriter(folder, split, megabytes) for split in SPLITS}
+    with writers["train"], writers["validation"], writers["test"]:
+        for number, row in enumerate(_staged_rows(staged)):
+            if number in held:
+                document = Document(**{key: value for key, value in row.items() if key != "id"})
+                ledger.drop("held_out_function", document, "documents a function of the held-out questions")
+                continue
+            split = next(places)
+            writers[split].write(row)
+            counts[split].add(row)
+        for row in questions:
+            writers["train"].write({column: row[column] for column in COLUMNS})
+            counts["train"].add(row)
+    for split, writer in writers.items():
+        counts[split].close(writer)
+    return counts
+
+
+def _rows(corpus: Path) -> Iterator[dict[str, str]]:
+    """Curated rows of all splits, with the split, without the questions made for pretraining."""
+    for split in SPLITS:
+        for path in sorted(corpus.glob(f"{split}-*.parquet")):
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches():
+                    yield from ({**row, "split": split} for row in batch.to_pylist() if row["kind"] != "question")
+
+
+def _record(context: Context, figures: dict[str, float]) -> None:
+    read = int(figures["documents_read"])
+    context.record(
+        Metric("documents_kept", figures["documents_kept"], n=read, baselines={"documents_read": read}), headline=True
+    )
+    for name in ("characters_kept", "train_documents", "validation_documents", "test_documents", "question_documents"):
+        context.record(Metric(name, figures[name]))
+    for name in ("share_kept", "duplicate_share"):
+        context.record(Metric(name, figures[name], n=read))
+
+
