@@ -23,7 +23,11 @@ SPLITS = ("train", "validation", "test")
 def corpus(modules: int = 12, texts: int = 15) -> list[dict]:
     """Docstrings of ``modules`` submodules in each of three topics."""
     return [
-        {"kind": "docstring", "group": f"{package}.m{m}", "text": f"What {package} part {m} does in whole step {t}."}
+        {
+            "kind": "docstring",
+            "group": f"{package}.m{m}",
+            "text": f"What {package} part {m} does in its step {t}, told at length.",
+        }
         for package in ("asyncio", "email", "tkinter")
         for m in range(modules)
         for t in range(texts)
@@ -68,7 +72,8 @@ def test_same_seed_same_bytes(tmp_path):
 
 def test_a_topic_with_too_few_modules_is_left_out_and_reported(tmp_path):
     few = [
-        {"kind": "docstring", "group": "turtle", "text": f"a lone module's long enough docstring {n}"} for n in range(90)
+        {"kind": "docstring", "group": "turtle", "text": f"the only module of its topic, its docstring number {n}"}
+        for n in range(90)
     ]
     documents = [row for row in corpus() if not row["group"].startswith("tkinter")] + few
     report = build(LabelsParameters(), documents, 1, tmp_path)
@@ -132,7 +137,7 @@ def test_labels_of_the_users_files(raw, tmp_path):
     ("content", "message"),
     [
         ("text,label\n" + "a,x\n" * 50, "has the label 'x': a classifier needs two or more classes"),
-        ("text,label\na,x\nb,y\n,y\nc\nd,\n", "3 of 5 rows cannot be used.*line 4: 'text' is empty.*line 5: expected 2"),
+        ("text,label\na,x\nb,y\n,y\nc\nd,\n", "3 of 5 rows.*line 4: 'text' is empty.*line 5: expected 2"),
         ("body,label\na,x\nb,y\n", "2 of 2 rows.*'text' must be text, not missing"),
         ("text,label\na,x\nb,y\n", "no training rows of|leave none for"),
         ("text,label\n", "no rows"),
