@@ -33,12 +33,17 @@ class InstructionSet:
     report: dict
 
 
-def build(parameters: InstructionsParameters, seed: int, output_dir: Path) -> InstructionSet:
-    """Write one jsonl file a split into ``output_dir``. Raises InputProblem with every problem of the user's files."""
+def build(
+    parameters: InstructionsParameters, seed: int, output_dir: Path, workspace: Path = Path()
+) -> InstructionSet:
+    """Write one jsonl file a split into ``output_dir``.
+
+    ``workspace`` is where the globs of the user's files start. Raises InputProblem with every problem of those files.
+    """
     if parameters.source == "files":
         from components.curate.instructions_files import read_splits
 
-        records, report = read_splits(parameters, seed)
+        records, report = read_splits(parameters, seed, workspace)
         result = InstructionSet([], set(), {"source": "files", **report})
     else:
         result, records = _from_signatures(parameters, seed)

@@ -7,13 +7,15 @@ from pathlib import Path
 from components.contract import InputProblem
 from components.curate.instructions_forms import EXPECTED, convert, detect
 from components.curate.instructions_parameters import InstructionsParameters
-from components.curate.instructions_rows import find, parse, read
+from components.curate.instructions_rows import Table, find, parse, read
 from components.curate.instructions_split import SPLITS, choose_split
 
 _HELD_OUT = ("test", "development")  # in the order in which they claim a prompt
 
 
-def read_splits(parameters: InstructionsParameters, seed: int) -> tuple[dict[str, list[dict]], dict]:
+def read_splits(
+    parameters: InstructionsParameters, seed: int, workspace: Path
+) -> tuple[dict[str, list[dict]], dict]:
     """Records by split, and the report. Raises InputProblem with every problem of every file.
 
     Splits without files of their own take their share of the instruct files' prompts, by hash of the prompt. A prompt
@@ -24,11 +26,11 @@ def read_splits(parameters: InstructionsParameters, seed: int) -> tuple[dict[str
     files: dict[str, dict] = {}
     own = {split: getattr(parameters.files, split) for split in SPLITS}
     for split in SPLITS:
-        for path in find(own[split], f"curate.instructions.files.{split}", problems):
-            found, report = _read_file(path, parameters.files.max_broken_share, problems)
+        for table in find(own[split], f"curate.instructions.files.{split}", workspace, problems):
+            found, report = _read_file(table, parameters.files.max_broken_share, problems)
             records[split] += found
             if report:
-                files[f"{split}: {path.as_posix()}"] = report
+                files[f"{split}: {table.name}"] = report
     if problems:
         raise InputProblem(problems)
 
@@ -47,20 +49,20 @@ def read_splits(parameters: InstructionsParameters, seed: int) -> tuple[dict[str
     return records, {"files": files, "split_by_prompt": sorted(shares), "taken_out_as_held_out": overlap}
 
 
-def _read_file(path: Path, max_broken_share: float, problems: list[str]) -> tuple[list[dict], dict]:
+def _read_file(table: Table, max_broken_share: float, problems: list[str]) -> tuple[list[dict], dict]:
     try:
-        form = detect(read(path))
-        first = next((row for row in read(path) if row.columns), None)
+        form = detect(read(table))
+        first = next((row for row in read(table) if row.columns), None)
     except InputProblem as problem:
         problems += problem.problems
         return [], {}
     if form is None and first is not None:
         problems.append(
-            f"{path.as_posix()}, {first.where}: has {', '.join(map(str, first.columns))}, but one of these is "
+            f"{table.name}, {first.where}: has {', '.join(map(str, first.columns))}, but one of these is "
             f"expected: {EXPECTED}. Rename the fields"
         )
         return [], {}
-    found, broken = parse(path, convert(form or "completion"), max_broken_share, problems)
+    found, broken = parse(table, convert(form or "completion"), max_broken_share, problems)
     return found, {"form": form, **broken.report()}
 
 

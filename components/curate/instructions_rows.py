@@ -17,6 +17,14 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
+class Table:
+    """A user's file: its name as the user knows it (relative to the workspace), and its path."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Row:
     """One row: where it is in its file, and its columns or what is broken about it."""
 
@@ -54,9 +62,9 @@ class Broken:
         return {"rows": self.rows, "broken": self.broken, "examples": self.examples}
 
 
-def find(patterns: Iterable[str], parameter: str, problems: list[str]) -> list[Path]:
-    """Files that the globs name, relative to the workspace (the current directory), sorted, each once."""
-    found: set[Path] = set()
+def find(patterns: Iterable[str], parameter: str, workspace: Path, problems: list[str]) -> list[Table]:
+    """Files that the globs name, relative to the workspace, sorted, each once; what is wrong joins ``problems``."""
+    found: dict[str, Table] = {}
     for pattern in patterns:
         parts = PurePosixPath(pattern).parts
         if parts[:2] != ("data", "raw") or ".." in parts:
@@ -65,32 +73,34 @@ def find(patterns: Iterable[str], parameter: str, problems: list[str]) -> list[P
                 f"there and write {RAW}/..."
             )
             continue
-        matches = [path for path in Path().glob(pattern) if path.is_file()]
+        matches = [path for path in workspace.glob(pattern) if path.is_file()]
         if not matches:
             problems.append(f"{parameter}: no file matches {pattern!r}: check the name, or add the file")
-        for path in matches:
+        for path in sorted(matches):
+            name = path.relative_to(workspace).as_posix()
             if path.suffix.lower() in _READERS:
-                found.add(path)
+                found[name] = Table(name, path)
             else:
-                problems.append(f"{path.as_posix()}: unknown kind of file; supported are {SUPPORTED}")
-    return sorted(found)
+                problems.append(f"{name}: unknown kind of file; supported are {SUPPORTED}")
+    return [found[name] for name in sorted(found)]
 
 
-def read(path: Path) -> Iterator[Row]:
+def read(table: Table) -> Iterator[Row]:
     """Every row of a file, broken ones too. Raises InputProblem if the file as a whole cannot be read."""
+    suffix = table.path.suffix.lower()
     try:
-        yield from _READERS[path.suffix.lower()](path)
+        yield from _READERS[suffix](table.path)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        raise InputProblem(f"{path.as_posix()}: cannot be read as {path.suffix[1:]}: {error}") from error
+        raise InputProblem(f"{table.name}: cannot be read as {suffix[1:]}: {error}") from error
 
 
 def parse(
-    path: Path, convert: Callable[[dict[str, Any]], dict], max_broken_share: float, problems: list[str]
+    table: Table, convert: Callable[[dict[str, Any]], dict], max_broken_share: float, problems: list[str]
 ) -> tuple[list[dict], Broken]:
     """Rows that ``convert`` accepts; it raises ValueError with the reason for one that it does not."""
-    broken, good = Broken(path.as_posix()), []
+    broken, good = Broken(table.name), []
     try:
-        for row in read(path):
+        for row in read(table):
             broken.rows += 1
             try:
                 if row.columns is None:

@@ -16,12 +16,18 @@ from components.curate.labels_parameters import LabelsParameters
 SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string()), ("group", pa.string())])
 
 
-def build(parameters: LabelsParameters, documents: Iterable[Mapping], seed: int, output_dir: Path) -> dict:
+def build(
+    parameters: LabelsParameters,
+    documents: Iterable[Mapping],
+    seed: int,
+    output_dir: Path,
+    workspace: Path = Path(),
+) -> dict:
     """Write the labelled splits (columns text, label, group) and return the report.
 
     Source ``none`` writes empty tables, so that the stages downstream can say that there is nothing to learn.
     ``documents`` are corpus rows after filtering and deduplication; only source ``topics`` reads them.
-    Raises InputProblem with every problem of the user's files.
+    ``workspace`` is where the files' globs start. Raises InputProblem with every problem of the user's files.
     """
     shares = {"validation": parameters.validation_share, "test": parameters.test_share}
     rows: dict[str, list[dict]] = {"train": [], "validation": [], "test": []}
@@ -38,7 +44,7 @@ def build(parameters: LabelsParameters, documents: Iterable[Mapping], seed: int,
     elif parameters.source == "files":
         from components.curate.labels_files import read_labels
 
-        rows, report = read_labels(parameters, shares, seed)
+        rows, report = read_labels(parameters, shares, seed, workspace)
 
     names = sorted({row["label"] for found in rows.values() for row in found})
     (output_dir / "labels.json").write_text(json.dumps(names, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from components.contract import InputProblem
@@ -14,7 +15,7 @@ from components.curate.labels_parameters import LabelsParameters
 
 
 def read_labels(
-    parameters: LabelsParameters, shares: Mapping[str, float], seed: int
+    parameters: LabelsParameters, shares: Mapping[str, float], seed: int, workspace: Path
 ) -> tuple[dict[str, list[dict]], dict]:
     """Rows (text, label, group) by split and the report. Equal texts have one group and stay in one split.
 
@@ -23,10 +24,10 @@ def read_labels(
     problems: list[str] = []
     found: list[dict] = []
     files: dict[str, dict] = {}
-    for path in find(parameters.files, "curate.labels.files", problems):
-        rows, broken = parse(path, lambda row: _row(row, parameters), parameters.max_broken_share, problems)
+    for table in find(parameters.files, "curate.labels.files", workspace, problems):
+        rows, broken = parse(table, lambda row: _row(row, parameters), parameters.max_broken_share, problems)
         found += rows
-        files[path.as_posix()] = broken.report()
+        files[table.name] = broken.report()
     classes = Counter(row["label"] for row in found)
     if not problems and len(classes) < 2:
         problems.append(

@@ -31,11 +31,13 @@ def run(context: Context) -> None:
     workspace = context.inputs["raw"].parent.parent
     problems = [p for source in parameters.sources for p in module_of(source).problems(source, workspace)]
     questions = _unless(
-        problems, lambda: instructions.build(parameters.instructions, context.seed, outputs["instructions"])
+        problems, lambda: instructions.build(parameters.instructions, context.seed, outputs["instructions"], workspace)
     )
     labels_report = None
     if parameters.labels.source != "topics":  # needs no corpus, so its problems can be told with the others
-        labels_report = _unless(problems, lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"]))
+        labels_report = _unless(
+            problems, lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace)
+        )
     if problems:
         raise InputProblem(problems)
     _warn_of_drift(context, workspace)

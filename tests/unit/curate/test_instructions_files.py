@@ -18,7 +18,7 @@ from components.curate.instructions import build
 from components.curate.instructions_files import read_splits
 from components.curate.instructions_forms import convert, detect
 from components.curate.instructions_parameters import InstructionsParameters
-from components.curate.instructions_rows import Row, read
+from components.curate.instructions_rows import Row, Table, read
 from components.curate.instructions_split import SPLITS
 
 PAIR = {"prompt": "p", "chosen": "good", "rejected": "bad"}
@@ -28,9 +28,8 @@ CHAT = {"messages": [{"role": "system", "content": "be short"}, {"role": "user",
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
+def workspace(tmp_path):
     (tmp_path / "data" / "raw").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -51,7 +50,7 @@ def test_one_file_is_split_by_prompt(workspace):
     jsonl(workspace / "data/raw/all.jsonl", rows)
     out = workspace / "out"
     out.mkdir()
-    result = build(parameters(instruct=["data/raw/*.jsonl"]), 3, out)
+    result = build(parameters(instruct=["data/raw/*.jsonl"]), 3, out, workspace)
     found = {split: [json.loads(line) for line in open(out / f"{split}.jsonl")] for split in SPLITS}
     assert sum(map(len, found.values())) == 800 and all(found.values())
     home: dict[str, str] = {}
@@ -112,7 +111,7 @@ def test_every_kind_of_file_holds_the_same_rows(workspace):
         writer.writeheader()
         writer.writerows(rows)
     for name in ("a.jsonl", "a.json", "a.parquet", "a.csv"):
-        assert [row.columns for row in read(workspace / name)] == rows
+        assert [row.columns for row in read(Table(name, workspace / name))] == rows
 
 
 def test_every_problem_of_every_file_is_told_at_once(workspace):
@@ -124,7 +123,7 @@ def test_every_problem_of_every_file_is_told_at_once(workspace):
     (raw / "bad.json").write_text('{"prompt": 1}')
     (raw / "notes.docx").write_text("x")
     with pytest.raises(InputProblem) as caught:
-        read_splits(parameters(instruct=["data/raw/*", "elsewhere/*"], test=["data/raw/none.jsonl"]), 1)
+        read_splits(parameters(instruct=["data/raw/*", "elsewhere/*"], test=["data/raw/none.jsonl"]), 1, workspace)
     told = "\n".join(caught.value.problems)
     for expected in (
         "shape.jsonl, line 1: has question, answer, but one of these is expected: instruction, input, output",
@@ -144,7 +143,7 @@ def test_every_problem_of_every_file_is_told_at_once(workspace):
 
 def test_few_broken_rows_are_counted_and_sampled(workspace):
     jsonl(workspace / "data/raw/a.jsonl", [*alpaca(300), {"instruction": "", "output": "x"}])
-    records, report = read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1)
+    records, report = read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace)
     assert sum(map(len, records.values())) == 300
     assert report["files"]["instruct: data/raw/a.jsonl"] == {
         "form": "alpaca", "rows": 301, "broken": 1, "examples": ["line 301: 'instruction' is empty"],
@@ -158,7 +157,8 @@ def test_prompts_of_test_files_leave_the_others(workspace):
     jsonl(raw / "pairs.jsonl", [{**PAIR, "prompt": f"q{n}"} for n in range(15, 40)])
     jsonl(raw / "dev.jsonl", alpaca(5, "dev"))
     files = {"instruct": "train", "test": "test", "preference": "pairs", "development": "dev"}
-    records, report = read_splits(parameters(**{s: [f"data/raw/{name}.jsonl"] for s, name in files.items()}), 1)
+    globs = {split: [f"data/raw/{name}.jsonl"] for split, name in files.items()}
+    records, report = read_splits(parameters(**globs), 1, workspace)
     assert len(records["test"]) == 20 and len(records["preference"]) == 20
     assert records["preference"][0]["rejected"] == "bad"
     tested = {row["prompt"] for row in records["test"]}
@@ -170,7 +170,7 @@ def test_prompts_of_test_files_leave_the_others(workspace):
 def test_too_few_rows_for_a_split(workspace):
     jsonl(workspace / "data/raw/a.jsonl", alpaca(2))
     with pytest.raises(InputProblem, match=r"no rows for .*2 rows in all.*name files for these splits"):
-        read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1)
+        read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace)
 
 
 json_values = st.recursive(
@@ -202,6 +202,6 @@ def test_any_bytes_give_rows_or_an_input_problem(content, suffix):
         path = Path(folder, f"x{suffix}")
         path.write_bytes(content)
         try:
-            assert all(row.columns is not None or row.error for row in read(path))
+            assert all(row.columns is not None or row.error for row in read(Table("x", path)))
         except InputProblem as problem:
-            assert path.as_posix() in problem.problems[0]
+            assert problem.problems[0].startswith("x: cannot be read")

@@ -108,9 +108,8 @@ def test_a_module_has_one_topic():
 
 
 @pytest.fixture
-def raw(tmp_path, monkeypatch):
+def raw(tmp_path):
     (tmp_path / "data" / "raw").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
     return tmp_path / "data" / "raw"
 
 
@@ -123,7 +122,7 @@ def test_labels_of_the_users_files(raw, tmp_path):
     rows = [{"body": f"text {n}", "class": "good" if n % 2 else "bad"} for n in range(100, 300)]
     pq.write_table(pa.Table.from_pylist(rows), raw / "b.parquet")
     (raw / "c.jsonl").write_text("".join(json.dumps({"body": f"more {n}", "class": n % 2}) + "\n" for n in range(150)))
-    report = build(files(text_column="body", label_column="class"), [], 1, tmp_path)
+    report = build(files(text_column="body", label_column="class"), [], 1, tmp_path, tmp_path)
     found = tables(tmp_path)
     assert report["labels"] == ["0", "1", "bad", "good"] and sum(map(len, found.values())) == 550
     home: dict[str, str] = {}
@@ -146,7 +145,7 @@ def test_labels_of_the_users_files(raw, tmp_path):
 def test_label_files_that_cannot_be_used(raw, tmp_path, content, message):
     (raw / "labels.csv").write_text(content)
     with pytest.raises(InputProblem, match=message):
-        build(files(), [], 1, tmp_path)
+        build(files(), [], 1, tmp_path, tmp_path)
     assert not list(tmp_path.glob("*.parquet"))
 
 
@@ -154,14 +153,14 @@ def test_label_file_problems_come_together(raw, tmp_path):
     (raw / "a.jsonl").write_text("nonsense\n")
     (raw / "b.txt").write_text("x")
     with pytest.raises(InputProblem) as caught:
-        build(files(files=["data/raw/*", "data/raw/../x.csv"]), [], 1, tmp_path)
+        build(files(files=["data/raw/*", "data/raw/../x.csv"]), [], 1, tmp_path, tmp_path)
     assert len(caught.value.problems) == 3
 
 
 def test_few_broken_label_rows_are_tolerated(raw, tmp_path):
     rows = [{"text": f"t{n}", "label": "ab"[n % 2]} for n in range(300)] + [{"text": "t", "label": 1.5}]
     (raw / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    report = build(files(), [], 1, tmp_path)
+    report = build(files(), [], 1, tmp_path, tmp_path)
     (example,) = report["files"]["data/raw/a.jsonl"]["examples"]
     assert example == "line 301: 'label' must be text or a whole number, not 1.5"
 
