@@ -152,7 +152,7 @@ class _Execution:
             publish(job.output_paths)
             self._write_receipt(outcome, thread.replay.cursor)
         self._close_spool(outcome)
-        if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE else 3):
+        if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE else FLUSH_SECONDS / 4):
             self._keep_artifacts()
             why = f": {type(thread.error).__name__}" if thread.error else ""
             print(
@@ -255,7 +255,7 @@ class _Execution:
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
         outcome = read_json(self.scratch.outcome, None)
-        if outcome is not None:
+        if outcome is not None and not (outcome["state"] == COMPLETE and returncode):
             return outcome
         if self.stop_requested:
             return {"state": INTERRUPTED, "problems": []}

@@ -195,8 +195,9 @@ class Replay:
         if event["stderr"] is not None:
             values[f"{event['name']}/stderr"] = event["stderr"]
         values |= {f"{event['name']}/baseline/{name}": value for name, value in event["baselines"].items()}
-        when = int(event["time"] * 1000)
-        self._log_points([(name, float(value), when, 0) for name, value in values.items()])
+        # The tracking server shows the point of the highest step as the value: a curve of the same name ends here.
+        when, steps = int(event["time"] * 1000), self.cursor["last_steps"]
+        self._log_points([(name, float(value), when, steps.get(name, 0)) for name, value in values.items()])
 
     def _tell_artifact(self, event: Mapping[str, Any]) -> None:
         staged = Path(event["path"])

@@ -1,6 +1,6 @@
 """The process that does a component's work: `python -m components.harness.worker ORDER.json`.
 
-Where a component asks for several processes this module starts them with accelerate and becomes their launcher.
+Where a component asks for several processes this module becomes their launcher.
 """
 
 from __future__ import annotations
@@ -108,14 +108,16 @@ def _tell(order: dict[str, Any], context: Context, state: str, problems: list[st
 
 
 def _launch(order_path: Path, processes: int) -> int:
-    """Become accelerate's launcher of ``processes`` ranks of this module, on GPUs where there are, else gloo on CPU."""
-    import torch
-    from accelerate.commands.launch import launch_command, launch_command_parser
+    """Become the launcher of ``processes`` ranks of this module; accelerate finds them by torchrun's environment.
 
-    arguments = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
-                 "--dynamo_backend", "no", "--main_process_port", "0", "--module"]  # fmt: skip
-    arguments += ["--multi_gpu"] if torch.cuda.device_count() >= processes else ["--cpu"]
-    launch_command(launch_command_parser().parse_args([*arguments, "components.harness.worker", str(order_path)]))
+    `accelerate launch --cpu` without MPI starts one process whatever it is asked for, so torchrun is called itself.
+    """
+    from torch.distributed.run import main as torchrun
+
+    torchrun(
+        [f"--nproc-per-node={processes}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
+         "--local-addr=127.0.0.1", "-m", "components.harness.worker", str(order_path)]
+    )  # fmt: skip
     return 0
 
 
