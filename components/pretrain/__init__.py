@@ -18,4 +18,5 @@ component = Component(
     ),
     code=("components/pretrain", "components/optimizers.py", "components/reporting.py"),
     processes=lambda parameters: parameters.processes,
+    resumable=True,
 )

@@ -90,6 +90,8 @@ def train(
             # return to that checkpoint, which does not hold the result yet.
             if _due(progress.step, parameters.evaluate_every, steps):
                 _look(context, accelerator, model, tokenizer, held, progress)
+                if _any(accelerator, context.stopping):
+                    raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
             if progress.step == steps:
                 break
             share = factor(progress.step, steps, warmup=parameters.warmup, final_share=parameters.final_share)
@@ -103,11 +105,18 @@ def train(
             advance(batch_tokens, loss=loss, tokens_per_second=speed)
             if progress.step % parameters.log_every == 0 or progress.step == steps:
                 _point(context, progress, parameters, share, norm, speed)
-            if stopping or _due(progress.step, parameters.checkpoint_every, steps):
+            if stopping or any(
+                _due(progress.step, every, steps) for every in (parameters.checkpoint_every, parameters.evaluate_every)
+            ):
                 _save(context, accelerator, model, optimizer, progress)
             if stopping:
                 raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
     return accelerator.unwrap_model(model), progress
+
+
+def _any(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether ``flag`` is set in any process; every process gets the same answer."""
+    return accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum").item() > 0
 
 
 def _due(step: int, every: int, steps: int) -> bool:
@@ -177,7 +186,7 @@ def _look(context, accelerator, model, tokenizer, held: TokenSplit, progress: Pr
         {"step": progress.step, "tokens": context.tokens, "loss": result.loss, "bits_per_byte": bits}
     )
     context.log({"validation_loss": result.loss, "validation_bits_per_byte": bits}, progress.step)
-    if accelerator.is_main_process and parameters.sample_prompts:
+    if accelerator.is_main_process and parameters.sample_prompts and not context.stopping:
         texts = sample(
             accelerator.unwrap_model(model),
             tokenizer,

@@ -88,7 +88,7 @@ class PretrainParameters(StageParameters):
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     evaluate_every: int = Field(default=250, ge=1, description="Steps between validation losses and samples.")
     evaluation_tokens: int = Field(
-        default=32_768, ge=1, description="Validation tokens used within the training; at its end all are."
+        default=16_384, ge=1, description="Validation tokens used within the training; at its end all are."
     )
     sample_prompts: list[str] = Field(
         default=["Return the ", "If the file "], description="Beginnings that samples continue."

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 
 def docstrings(limit: int | None = None) -> list[dict[str, str]]:
-    """Up to ``limit`` documents, modules in the order of their names."""
+    """Up to ``limit`` documents, modules in the order of their names; with a limit, few of each module."""
+    most = limit // 50 if limit else None
     documents = []
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
@@ -23,7 +24,10 @@ def docstrings(limit: int | None = None) -> list[dict[str, str]]:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
             continue
+        before = len(documents)
         for node in ast.walk(tree):
+            if most and len(documents) - before >= most:
+                break
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node)
                 if text and len(text) > 40:
