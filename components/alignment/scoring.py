@@ -16,12 +16,12 @@ from .records import Record
 
 @dataclass(frozen=True)
 class Score:
-    """A mean over questions; its standard error is clustered by the records' group.
+    """A mean over observations; its standard error is clustered by the records' group.
 
     Attributes:
-        value: share between 0 and 1.
+        value: the mean, for shares between 0 and 1.
         stderr: None with fewer than two groups.
-        n: questions.
+        n: observations.
     """
 
     value: float
@@ -72,6 +72,10 @@ def baselines(training: Sequence[Record], records: Sequence[Record]) -> dict[str
     return {name: score(records, answers) for name, answers in given.items()}
 
 
+def mean_score(values: Sequence[float], groups: Sequence[str]) -> Score:
+    """Mean of ``values`` with its clustered standard error."""
+    return Score(float(np.mean(values)), clustered_stderr(values, groups), len(values))
+
+
 def _score(values: Sequence[float], groups: Sequence[str], chosen: Sequence[int]) -> Score:
-    picked = [values[index] for index in chosen]
-    return Score(float(np.mean(picked)), clustered_stderr(picked, [groups[index] for index in chosen]), len(picked))
+    return mean_score([values[index] for index in chosen], [groups[index] for index in chosen])

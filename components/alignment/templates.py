@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from components.contract import InputProblem
 
-from .records import shortened
+from components.generation import render
+
+from .records import Record, conversation, shortened
 
 # One turn of the prompt of Stanford Alpaca (Taori et al., 2023). It is installed as the model's chat template, so that
 # training, sampling, evaluation and serving render a prompt the same way.
@@ -100,3 +102,31 @@ def fitting(
         warn(f"{where}: {len(wrong)} of {len(lengths)} rows do not fit into {context} tokens and are left out (rows {rows})")
     excluded = set(wrong)
     return [index for index in range(len(lengths)) if index not in excluded]
+
+
+class Answered(NamedTuple):
+    """Questions and given answers as token ids; together they are the conversation the chat template makes."""
+
+    prompts: list[list[int]]
+    answers: list[list[int]]
+
+    def whole(self) -> Encoded:
+        """The conversations, with the last answer alone marked."""
+        return Encoded(
+            [prompt + answer for prompt, answer in zip(self.prompts, self.answers, strict=True)],
+            [[0] * len(prompt) + [1] * len(answer) for prompt, answer in zip(self.prompts, self.answers, strict=True)],
+        )
+
+
+def encode_answers(tokenizer: Any, records: Sequence[Record], answers: Sequence[str]) -> Answered:
+    """Tokens of each record's question and of one answer to it, the end token among the answer's.
+
+    Raises:
+        InputProblem: the chat template renders a question otherwise once it is answered.
+    """
+    prompts = render(tokenizer, [conversation(record) for record in records])
+    whole = encode(tokenizer, [conversation(r, answer) for r, answer in zip(records, answers, strict=True)]).input_ids
+    for prompt, ids in zip(prompts, whole, strict=True):
+        if ids[: len(prompt)] != prompt:
+            raise InputProblem("the model's chat template changes the question once it is answered; use another template")
+    return Answered(prompts, [ids[len(prompt) :] for prompt, ids in zip(prompts, whole, strict=True)])

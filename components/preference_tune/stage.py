@@ -1,0 +1,217 @@
+"""Preference tuning by DPO: the instruct model is both the policy that learns and the reference it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.alignment.candidates import candidates
+from components.alignment.likelihood import likelihood
+from components.alignment.models import context_length, load_causal, load_tokenizer, save
+from components.alignment.pairs import Pair, split_by_group
+from components.alignment.records import Record, conversation, read_records
+from components.alignment.rewards import load_reward_model, rewards
+from components.alignment.sampling import answer_records
+from components.alignment.scoring import Score, Scores, checkable, mean_score, score
+from components.alignment.templates import encode_answers, fitting
+from components.alignment.training import Curve, arguments, train
+from components.contract import Context, InputProblem, Metric
+from components.generation import render
+
+from .report import write_report
+
+_FILE = "data/instructions/preference.jsonl"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model on one set of questions.
+
+    Attributes:
+        greedy, sampled: the verifier's scores of greedy and of drawn answers; None where no question has a verifier.
+        reward: mean reward of the greedy answers by the reward model.
+        answers: the greedy answers.
+    """
+
+    greedy: Scores | None
+    sampled: Scores | None
+    reward: Score
+    rewards: list[float]
+    answers: list[str]
+
+
+def run(context: Context) -> None:
+    """Tune ``models/instruct`` into ``models/assistant`` on ``data/instructions/preference.jsonl``."""
+    records, development, test = _records(context)
+    tokenizer = load_tokenizer(context.inputs["instruct"])
+    reference = load_causal(context.inputs["instruct"])
+    limit = context_length(reference, tokenizer)
+    records, development, test = _with_room(context, tokenizer, limit, records, development, test)
+    reward_model = load_reward_model(context.inputs["reward"], context.seed)
+
+    pairs = candidates(
+        context, reference, tokenizer, records, limit, name="preference_tune", where=_FILE, reward_model=reward_model
+    )
+    training, held_out = split_by_group(pairs, context.parameters.held_out_share, context.seed)
+    if not training or not held_out:
+        raise InputProblem(
+            f"{_FILE}: {len(pairs)} pairs give {len(training)} to train on and {len(held_out)} to measure on; "
+            "more prompts or pairs are needed, of more than one group, whose answers differ in quality"
+        )
+    sets = {"development": development, "test": test}
+    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, reward_model)
+              for name, rows in sets.items()}  # fmt: skip
+    assistant = load_causal(context.inputs["instruct"])
+    curve = tune(context, assistant, reference, tokenizer, training)
+    # The trainer has patched its model: measure and save a plain one with the same weights.
+    policy = load_causal(context.inputs["instruct"])
+    policy.load_state_dict(assistant.state_dict())
+    reference = load_causal(context.inputs["instruct"])
+    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, reward_model)
+             for name, rows in sets.items()}  # fmt: skip
+    if not context.is_main:
+        return
+    save(policy, tokenizer, context.outputs["model"], max_new_tokens=context.parameters.sampling.max_new_tokens)
+    preference, raw = preference_accuracy(policy, reference, tokenizer, held_out)
+    _record(context, before, after, preference, raw)
+    write_report(context, curve, training, held_out, sets, before, after, preference, raw)
+
+
+def tune(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
+    """Train ``policy`` in place on the pairs, held to ``reference``."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    parameters = context.parameters
+    chosen, rejected = (
+        encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs])
+        for side in ("chosen", "rejected")
+    )
+    settings = arguments(
+        context, DPOConfig, parameters.training, beta=parameters.beta, loss_type=list(parameters.losses),
+        loss_weights=list(parameters.loss_weights), disable_dropout=True,
+    )  # fmt: skip
+    return train(
+        context,
+        DPOTrainer,
+        parameters.training,
+        description="preference_tune",
+        model=policy,
+        lengths=[
+            len(prompt) + max(len(better), len(worse))
+            for prompt, better, worse in zip(chosen.prompts, chosen.answers, rejected.answers, strict=True)
+        ],
+        train_dataset=Dataset.from_dict(
+            {"prompt_ids": chosen.prompts, "chosen_ids": chosen.answers, "rejected_ids": rejected.answers}
+        ),
+        ref_model=reference,
+        args=settings,
+        processing_class=tokenizer,
+    )
+
+
+def measure(
+    context: Context, name: str, model: Any, tokenizer: Any, records: Sequence[Record], reward_model: Any
+) -> Measured:
+    """Greedy and drawn answers of ``model`` to ``records``, judged by the verifier and by the reward model."""
+    sampling = context.parameters.sampling
+    greedy = answer_records(context, f"{name}-greedy", model, tokenizer, records, sampling)
+    judged = checkable(records)
+    verdicts = drawn = None
+    if judged:
+        own = {id(record): answer for record, answer in zip(records, greedy, strict=True)}
+        verdicts = score(judged, [own[id(record)] for record in judged])
+        sampled = answer_records(
+            context, f"{name}-sampled", model, tokenizer, judged, sampling, samples=1, temperature=sampling.temperature
+        )
+        drawn = score(judged, sampled)
+    answers = [answer for [answer] in greedy]
+    whole = encode_answers(tokenizer, records, answers).whole().input_ids
+    limit = context_length(model, tokenizer)
+    values = rewards(reward_model, [ids[:limit] for ids in whole], pad=tokenizer.pad_token_id)
+    return Measured(verdicts, drawn, mean_score(values, [record["group"] for record in records]), values, answers)
+
+
+def preference_accuracy(policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]) -> tuple[Score, Score]:
+    """Share of held-out pairs in the right order, by the implicit reward (gain in log-probability over the reference),
+    and by the reference's own log-probability as the baseline."""
+    logps: dict[tuple[str, str], np.ndarray] = {}
+    for side in ("chosen", "rejected"):
+        encoded = encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs]).whole()
+        for name, model in (("policy", policy), ("reference", reference)):
+            scored = likelihood(model, encoded, pad=tokenizer.pad_token_id)
+            logps[name, side] = np.array(scored.log_probabilities)
+    gain = {side: logps["policy", side] - logps["reference", side] for side in ("chosen", "rejected")}
+    groups = [pair.record["group"] for pair in pairs]
+    right = 0.5 + 0.5 * np.sign(gain["chosen"] - gain["rejected"])
+    likelier = 0.5 + 0.5 * np.sign(logps["reference", "chosen"] - logps["reference", "rejected"])
+    return mean_score(right.tolist(), groups), mean_score(likelier.tolist(), groups)
+
+
+def _records(context: Context) -> tuple[list[Record], list[Record], list[Record]]:
+    found, problems = [], []
+    for name in ("preference", "development", "test"):
+        try:
+            found.append(read_records(context.inputs["instructions"], name, needs="prompt"))
+        except InputProblem as problem:
+            problems += problem.problems
+    if problems:
+        raise InputProblem(problems)
+    return found[0], found[1], found[2]
+
+
+def _with_room(context: Context, tokenizer: Any, limit: int, *files: list[Record]) -> list[list[Record]]:
+    """The records of each file whose question leaves room for an answer; the problems of all files at once."""
+    kept, problems = [], []
+    for name, records in zip(("preference", "development", "test"), files, strict=True):
+        lengths = [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])]
+        try:
+            rows = fitting(
+                lengths, limit, where=f"data/instructions/{name}.jsonl", what="question (and room for an answer)",
+                too_long=context.parameters.too_long, parameter="preference_tune", warn=context.warn,
+            )  # fmt: skip
+            kept.append([records[row] for row in rows])
+        except InputProblem as problem:
+            problems += problem.problems
+    if problems:
+        raise InputProblem(list(dict.fromkeys(problems)))
+    return kept
+
+
+def _record(
+    context: Context, before: dict[str, Measured], after: dict[str, Measured], preference: Score, raw: Score
+) -> None:
+    judged = after["test"].greedy is not None
+    for set_name in ("test", "development"):
+        prefix = "" if set_name == "test" else "development_"
+        for way in ("greedy", "sampled"):
+            was, now = getattr(before[set_name], way), getattr(after[set_name], way)
+            if was is None or now is None:
+                continue
+            suffix = "" if way == "greedy" else "_sampled"
+            for name, old, new in (
+                ("correct_and_terse", was.terse, now.terse),
+                ("accuracy", was.correct, now.correct),
+            ):
+                context.record(
+                    Metric(f"{prefix}{name}{suffix}", new.value, True, new.stderr, new.n, "instructions",
+                           {"instruct": old.value}),
+                    headline=(prefix, name, suffix) == ("", "correct_and_terse", ""),
+                )  # fmt: skip
+    context.record(
+        Metric("preference_accuracy", preference.value, True, preference.stderr, preference.n, "instructions",
+               {"reference_log_probability": raw.value})
+    )  # fmt: skip
+    old, new = before["test"], after["test"]
+    context.record(
+        Metric("reward", new.reward.value, True, new.reward.stderr, new.reward.n, "instructions",
+               {"instruct": old.reward.value})
+    )  # fmt: skip
+    wins = 0.5 + 0.5 * np.sign(np.subtract(new.rewards, old.rewards))
+    context.record(
+        Metric("reward_win_rate", float(wins.mean()), True, None, len(wins), "instructions", {"instruct": 0.5}),
+        headline=not judged,
+    )

@@ -1,0 +1,124 @@
+"""Reward model: Bradley-Terry training on pairs of answers, ranked by the verifier or by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.alignment.candidates import candidates
+from components.alignment.models import context_length, load_causal, load_tokenizer, save
+from components.alignment.pairs import Pair, split_by_group
+from components.alignment.records import Record, conversation, has_pair, read_records, shortened
+from components.alignment.rewards import load_reward_model, rewards
+from components.alignment.templates import encode_answers, fitting
+from components.alignment.training import Curve, arguments, train
+from components.contract import Context, InputProblem, Metric
+from components.generation import render
+from components.statistics import clustered_stderr
+from components.verifier import has_verifier
+
+from .baselines import shorter_wins, surface_features
+from .report import write_report
+
+_FILE = "data/instructions/reward.jsonl"
+
+
+def run(context: Context) -> None:
+    """Train ``models/reward`` from ``models/instruct`` on ``data/instructions/reward.jsonl``."""
+    records = _records(context)
+    tokenizer = load_tokenizer(context.inputs["instruct"])
+    policy = load_causal(context.inputs["instruct"])
+    limit = context_length(policy, tokenizer)
+    records = _with_room(context, tokenizer, records, limit)
+
+    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", where=_FILE)
+    training, held_out = split_by_group(pairs, context.parameters.held_out_share, context.seed)
+    if not training or not held_out:
+        raise InputProblem(
+            f"{_FILE}: {len(pairs)} pairs give {len(training)} to train on and {len(held_out)} to measure on; "
+            "more prompts or pairs are needed, of more than one group, whose answers differ in quality"
+        )
+
+    model = load_reward_model(context.inputs["instruct"], context.seed)
+    curve = fit(context, model, tokenizer, training)
+    if not context.is_main:
+        return
+    save(model, tokenizer, context.outputs["model"])
+    chosen, rejected = (score_side(model, tokenizer, held_out, side) for side in ("chosen", "rejected"))
+    verdicts = {
+        "reward model": 0.5 + 0.5 * np.sign(np.subtract(chosen, rejected)),
+        "shorter_wins": shorter_wins(held_out),
+        "surface_features": surface_features(training, held_out, context.seed),
+    }
+    _record(context, held_out, verdicts)
+    write_report(context, curve, training, held_out, verdicts, np.subtract(chosen, rejected), len(records))
+
+
+def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
+    """Train ``model`` in place, so that it scores each pair's chosen answer above the rejected one."""
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    chosen, rejected = (encoded_side(tokenizer, pairs, side) for side in ("chosen", "rejected"))
+    settings = arguments(context, RewardConfig, context.parameters.training, disable_dropout=True)
+    return train(
+        context,
+        RewardTrainer,
+        context.parameters.training,
+        description="reward_model",
+        model=model,
+        lengths=[max(len(a), len(b)) for a, b in zip(chosen, rejected, strict=True)],
+        train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}),
+        args=settings,
+        processing_class=tokenizer,
+    )
+
+
+def encoded_side(tokenizer: Any, pairs: Sequence[Pair], side: str) -> list[list[int]]:
+    """Token ids of each pair's question with its ``chosen`` or ``rejected`` answer."""
+    return encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs]).whole().input_ids
+
+
+def score_side(model: Any, tokenizer: Any, pairs: Sequence[Pair], side: str) -> list[float]:
+    """Reward of each pair's ``chosen`` or ``rejected`` answer."""
+    return rewards(model, encoded_side(tokenizer, pairs, side), pad=tokenizer.pad_token_id)
+
+
+def _records(context: Context) -> list[Record]:
+    records = read_records(context.inputs["instructions"], "reward", needs="prompt")
+    unranked = [
+        f"{_FILE}, row {number}: has neither a verifier and reference nor `chosen` and `rejected`: nothing ranks its answers"
+        for number, record in enumerate(records, 1)
+        if not has_verifier(record) and not has_pair(record)
+    ]
+    if unranked:
+        raise InputProblem(shortened(unranked, "rows without a ranking"))
+    return records
+
+
+def _with_room(context: Context, tokenizer: Any, records: list[Record], limit: int) -> list[Record]:
+    """The records whose question leaves room for an answer."""
+    lengths = [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])]
+    kept = fitting(
+        lengths, limit, where=_FILE, what="question (and room for an answer)", too_long=context.parameters.too_long,
+        parameter="reward_model", warn=context.warn,
+    )  # fmt: skip
+    return [records[row] for row in kept]
+
+
+def _record(context: Context, pairs: Sequence[Pair], verdicts: dict[str, NDArray[np.float64]]) -> None:
+    groups = [pair.record["group"] for pair in pairs]
+    within = np.array([bool(pair.same_style) for pair in pairs])
+    for name, chosen in (("accuracy", np.ones(len(pairs), bool)), ("accuracy_within_style", within)):
+        if not chosen.any():
+            continue
+        own = verdicts["reward model"][chosen]
+        floors = {floor: float(v[chosen].mean()) for floor, v in verdicts.items() if floor != "reward model"}
+        stderr = clustered_stderr(own, [group for group, picked in zip(groups, chosen, strict=True) if picked])
+        context.record(
+            Metric(name, float(own.mean()), True, stderr, int(chosen.sum()), "instructions", floors),
+            headline=name == "accuracy",
+        )
