@@ -148,11 +148,11 @@ class _Execution:
         write_json(scratch.attempts, self.attempts)
         if outcome["state"] == COMPLETE:
             # The receipt names the tracking run; a server that is down leaves it null, and sync looks it up later.
-            thread.started_run.wait(FLUSH_SECONDS)
+            thread.wait_for_run(FLUSH_SECONDS)
             publish(job.output_paths)
             self._write_receipt(outcome, thread.replay.cursor)
         self._close_spool(outcome)
-        if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE else FLUSH_SECONDS / 4):
+        if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE and not thread.error else FLUSH_SECONDS / 4):
             self._keep_artifacts()
             why = f": {type(thread.error).__name__}" if thread.error else ""
             print(

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -247,6 +248,12 @@ class ReplayThread(threading.Thread):
                 return
             if not told:
                 self._finish.wait(patience)
+
+    def wait_for_run(self, timeout: float) -> None:
+        """Wait until the tracking run exists, unless the server is known not to answer."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.error is None and not self.started_run.wait(0.1):
+            pass
 
     def finish(self, timeout: float) -> bool:
         """Tell what is left for at most ``timeout`` seconds; True if all of it was told."""

@@ -92,7 +92,7 @@ def test_no_point_is_lost_when_the_server_does_not_answer(workspace, hung):
     assert run.info.status == "FINISHED"
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "total")]
     assert sorted(steps) == [*range(1, 21), 20], "the curve, and the final figure at its end"
-    assert client.list_artifacts(run.info.run_id, "report.json")
+    assert "report.json" in [item.path for item in client.list_artifacts(run.info.run_id)]
 
 
 def test_a_server_that_comes_back_in_mid_run_gets_every_point(workspace, tmp_path):
