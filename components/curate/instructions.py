@@ -86,7 +86,7 @@ def _from_signatures(parameters: InstructionsParameters, seed: int) -> tuple[Ins
 
 
 def _describe(records: list[dict]) -> dict:
-    """Counts, lengths (characters) and, where answers can be checked, the most common answer's share of its kind."""
+    """Counts of records, groups, kinds and styles; lengths of prompt and completion together, in characters."""
     lengths = sorted(len(r["prompt"]) + len(r["completion"]) for r in records)
     kinds = Counter(r["kind"] for r in records)
     return {

@@ -90,7 +90,7 @@ def read(table: Table) -> Iterator[Row]:
     suffix = table.path.suffix.lower()
     try:
         yield from _READERS[suffix](table.path)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors
+    except (OSError, ValueError, RecursionError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors
         raise InputProblem(f"{table.name}: cannot be read as {suffix[1:]}: {error}") from error
 
 
@@ -159,6 +159,7 @@ def _object(where: str, value: object) -> Row:
 
 
 def _csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)  # Python's 128 KiB is less than a long document
     # Bytes that are no UTF-8 become lone surrogates, so that they break their own row and not the file.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file)

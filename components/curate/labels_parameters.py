@@ -17,7 +17,7 @@ class LabelsParameters(StageParameters):
     test_share: float = Field(0.2, gt=0, lt=0.5, description="share of the texts to report on")
     min_characters: int = Field(40, ge=1, le=10_000, description="shorter docstrings get no label (topics)")
     files: list[str] = Field(
-        [], description="globs of csv, jsonl or parquet files, relative to the workspace (source: files)"
+        [], description="globs of csv, jsonl, json or parquet files, relative to the workspace (source: files)"
     )
     text_column: str = Field("text", min_length=1, description="column that holds the text (files)")
     label_column: str = Field("label", min_length=1, description="column that holds the label (files)")

@@ -99,7 +99,7 @@ def standard_library(root: Path | None = None) -> tuple[list[Function], list[str
     unreadable = []
     for path in sorted(root.rglob("*.py")):
         relative = path.relative_to(root)
-        if _LEFT_OUT & set(relative.parts):
+        if _LEFT_OUT & set(relative.parts) or relative.parts[0].startswith("config-"):
             continue
         try:
             found = parse(path.read_bytes(), module_name(relative))
