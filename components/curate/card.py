@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,12 +12,10 @@ from dataclasses import dataclass, field
 from components.contract import Context
 from components.curate.ledger import Ledger
 from components.curate.page import write_page
+from components.curate.quality import RULES as QUALITY_RULES
 from components.curate.shards import ShardWriter
 from components.curate.splitting import Division
 
-# Rules in the order in which a document meets them.
-RULE_ORDER = ("commented_out_code", "empty", "gopher", "c4", "fineweb", "exact_duplicate", "near_duplicate",
-              "held_out_function")  # fmt: skip
 LENGTH_EDGES = (0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # characters
 
 
@@ -55,9 +54,13 @@ class SplitCounts:
         self.bytes, self.digest, self.shards = writer.bytes, writer.digest, writer.files
 
 
-def _rank(rule: str) -> tuple[int, str]:
-    family = rule.split("_")[0]
-    return RULE_ORDER.index(rule if rule in RULE_ORDER else family), rule
+# Rules in the order in which a document meets them; those about n-grams are ordered by n as well.
+RULE_ORDER = ("commented_out_code", "empty", *QUALITY_RULES, "exact_duplicate", "near_duplicate", "held_out_function")
+
+
+def _rank(rule: str) -> tuple[int, int]:
+    name, n = re.sub(r"\d+", "n", rule), re.search(r"\d+(?=_gram)", rule)
+    return RULE_ORDER.index(rule if rule in RULE_ORDER else name), int(n.group()) if n else 0
 
 
 def _flow(ledger: Ledger) -> list[dict[str, object]]:

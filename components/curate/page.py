@@ -35,14 +35,14 @@ def write_page(context: Context, report: Report) -> None:
         page.heading("Rows that could not be used")
         page.table(["file", "rows", "broken"], [[b["file"], b["rows"], b["broken"]] for b in report["broken_rows"]])
         page.code("\n".join(line for b in report["broken_rows"] for line in b["examples"]))
-    for name, title in (("instructions", "Instruction and preference data"), ("labels", "Labels for classification")):
-        page.heading(title)
-        page.table(["", ""], [[key, value] for key, value in _flat(report[name])])
     page.heading("What each rule dropped")
     for rule in report["rules"]:
         if rule["examples"]:
             page.text(f"{rule['rule']}: {rule['dropped']:,} documents")
             page.code("\n\n".join(_example(example) for example in rule["examples"]))
+    for name, title in (("instructions", "Instruction and preference data"), ("labels", "Labels for classification")):
+        page.heading(title)
+        _tables(page, report[name])
     page.write(context.outputs["report"] / "report.html")
 
 
@@ -121,10 +121,26 @@ def _bars(context: Context, name: str, x_label: str, y_label: str, labels: list[
     return context.figure(name, figure)
 
 
+def _tables(page: Page, report: Report) -> None:
+    """Plain values in one table; each mapping of mappings (by split, by topic) in one of its own, a column for each."""
+    wide = {
+        key: value
+        for key, value in report.items()
+        if isinstance(value, dict) and value and all(isinstance(part, dict) for part in value.values())
+    }
+    page.table(["", ""], [leaf for key, value in report.items() if key not in wide for leaf in _flat(value, key)])
+    for key, parts in wide.items():
+        columns = {name: dict(_flat(part)) for name, part in parts.items()}
+        rows = list(dict.fromkeys(path for leaves in columns.values() for path in leaves))
+        page.table(
+            [key, *columns], [[row, *(leaves.get(row) for leaves in columns.values())] for row in rows]
+        )
+
+
 def _flat(tree: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Leaves of nested mappings with their dotted paths; lists as text."""
+    """Leaves of nested mappings with their paths; lists as text."""
     if isinstance(tree, dict):
-        return [leaf for key, value in tree.items() for leaf in _flat(value, f"{path}.{key}" if path else str(key))]
+        return [leaf for key, value in tree.items() for leaf in _flat(value, f"{path}: {key}" if path else str(key))]
     return [(path, _plain(tree))]
 
 

@@ -18,6 +18,16 @@ _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?:\s|$)")
 _BULLETS = ("•", "‣", "▪", "●", "- ", "* ")
 _ELLIPSES = ("...", "…")
 
+# In the order in which they are applied.
+RULES = (
+    "gopher_min_words", "gopher_max_words", "gopher_mean_word_length", "gopher_symbol_word_ratio",
+    "gopher_bullet_lines", "gopher_ellipsis_lines", "gopher_alphabetic_words", "gopher_stop_words",
+    "gopher_duplicate_lines", "gopher_duplicate_line_characters", "gopher_duplicate_paragraphs",
+    "gopher_duplicate_paragraph_characters", "gopher_top_n_gram", "gopher_duplicate_n_gram",
+    "c4_lorem_ipsum", "c4_curly_bracket", "c4_min_sentences",
+    "fineweb_punctuated_lines", "fineweb_short_lines", "fineweb_duplicate_line_characters",
+)  # fmt: skip
+
 Finding = tuple[str, str]
 """A broken rule and the measured value, for the report."""
 

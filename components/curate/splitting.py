@@ -130,9 +130,9 @@ def divide(
 def _fill_empty(chosen: dict[int, str], order: Sequence[int], wanted: Sequence[str]) -> None:
     """With few clusters chance may leave a split empty: it takes one from the fullest, next in hash order."""
     for name in ("train", *wanted):
-        counts = Counter(chosen.values())
-        if counts[name]:
+        if name in chosen.values():
             continue
+        counts = Counter(chosen[root] for root in order)
         donor = max(counts, key=lambda split: (counts[split], split))
         chosen[next(root for root in order if chosen[root] == donor)] = name
 

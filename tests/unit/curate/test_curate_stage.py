@@ -1,0 +1,134 @@
+"""The stage as a whole: counts that add up, a split that holds, bytes that repeat, and a report that can be read."""
+
+import hashlib
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from components.contract import InputProblem, Interrupted
+from components.curate import component, instructions
+from components.curate.instructions import InstructionSet
+from components.curate.stage import run
+from tests.unit.curate.test_curate_files import all_rows, corpus, put, report
+from tests.unit.curate.workspace import curate, sentence
+
+DIRTY = [
+    *({"text": sentence(n)} for n in range(60)),
+    *({"text": sentence(n)} for n in range(5)),  # exact duplicates
+    *({"text": sentence(n).replace("chapter", "chapters")} for n in range(10, 14)),  # near duplicates
+    {"text": "too short"},
+    {"text": ""},
+    {"text": "Write to jane@example.org or call +49 30 1234 5678 about the matter of the day."},
+    {"text": "The cafe\u0301 of the village\u200b has a   terrace and a garden.\r\nIt opens at nine."},
+]
+
+
+@pytest.fixture
+def source(tmp_path) -> dict:
+    return {"type": "files", "paths": [put(tmp_path, "rows.jsonl", "".join(json.dumps(r) + "\n" for r in DIRTY))]}
+
+
+def test_every_document_is_accounted_for(tmp_path, monkeypatch, source):
+    context = curate(tmp_path, [source], monkeypatch)
+    card, rows = report(context), all_rows(context)
+    dropped = {rule["rule"]: rule["dropped"] for rule in card["rules"]}
+    assert dropped == {"empty": 1, "gopher_min_words": 1, "exact_duplicate": 5, "near_duplicate": 4}
+    assert card["figures"]["documents_read"] == len(DIRTY)
+    assert len(rows) == len(DIRTY) - sum(dropped.values()) == card["figures"]["documents_kept"]
+    assert [rule["in"] for rule in card["rules"][1:]] == [rule["out"] for rule in card["rules"][:-1]]
+    assert card["rules"][-1]["out"] == len(rows)
+    assert card["changes"]["redacted email"] == card["changes"]["redacted phone"] == 1
+    texts = {row["text"] for row in rows}
+    assert "Write to [EMAIL] or call [PHONE] about the matter of the day." in texts
+    assert "The café of the village has a   terrace and a garden.\nIt opens at nine." in texts
+    assert all(row["id"] == hashlib.sha256(row["text"].encode()).hexdigest()[:32] for row in rows)
+    (headline,) = [metric for metric in context.metrics if metric.name == context.headline]
+    assert (headline.value, headline.n) == (len(rows), len(DIRTY))
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch, source):
+    def digests(workspace):
+        put(workspace, "rows.jsonl", "".join(json.dumps(row) + "\n" for row in DIRTY))
+        context = curate(workspace, [source], monkeypatch)
+        return {
+            f"{name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, folder in context.outputs.items()
+            for path in sorted(folder.rglob("*"))
+        }
+
+    first, second = digests(tmp_path / "one"), digests(tmp_path / "two")
+    assert first == second
+    assert {"report/report.html", "report/report.json", "corpus/train-00000-of-00001.parquet"} <= set(first)
+
+
+def test_large_corpora_are_cut_into_shards(tmp_path, monkeypatch):
+    lines = [json.dumps({"text": f"{sentence(n)} {'padding of the document ' * 20}{n}"}) for n in range(4000)]
+    name = put(tmp_path, "rows.jsonl", "\n".join(lines))
+    loose = {"gopher": None, "fineweb": None}
+    context = curate(
+        tmp_path, [{"type": "files", "paths": [name]}], monkeypatch, shard_megabytes=1, quality=loose,
+        deduplication={"threshold": 1.0, "split_threshold": 1.0},
+    )  # fmt: skip
+    names = sorted(path.name for path in context.outputs["corpus"].glob("train-*"))
+    assert len(names) >= 3
+    assert names == [f"train-{i:05d}-of-{len(names):05d}.parquet" for i in range(len(names))]
+    assert report(context)["splits"]["train"]["shards"] == names
+    assert not list(context.scratch.rglob("*.parquet"))
+
+
+def test_held_out_functions_and_repeats_of_their_text_stay_out_and_questions_go_to_train(tmp_path, monkeypatch, source):
+    held, near = sentence(7), sentence(7).replace("chapter", "chapters")
+    question = {"id": "q", "text": "Q?", "source": "signatures", "kind": "question", "group": "m", "license": "PSF-2.0",
+                "origin": "m.f"}  # fmt: skip
+
+    def build(*_):
+        return InstructionSet([question] * 3, {"m.held"}, {})
+
+    def read(source, workspace, ledger, advance):
+        from components.curate.documents import Document
+
+        for number in range(40):
+            yield Document(sentence(number), "python_docs", "docstring", f"m{number}", "PSF-2.0", f"m{number}.f")
+        for text in (near, held):
+            yield Document(text, "python_docs", "docstring", "m", "PSF-2.0", "m.held")
+
+    monkeypatch.setattr(instructions, "build", build)
+    monkeypatch.setattr("components.curate.sources.python_docs.read", read)
+    context = curate(tmp_path, [{"type": "python_docs"}], monkeypatch)
+    splits = corpus(context)
+    assert not {held, near} & {row["text"] for row in all_rows(context)}
+    dropped = {rule["rule"]: rule["dropped"] for rule in report(context)["rules"]}
+    assert dropped == {"exact_duplicate": 1, "near_duplicate": 1, "held_out_function": 1}
+    assert [row["kind"] for row in splits["train"]].count("question") == 3
+    assert "question" not in {row["kind"] for row in splits["validation"] + splits["test"]}
+
+
+def test_problems_of_sources_instructions_and_labels_are_told_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    from tests.stage import run_component
+
+    with pytest.raises(InputProblem) as caught:
+        run_component(component, tmp_path, {
+            "sources": [{"type": "files", "paths": ["data/raw/a.txt"]}],
+            "instructions": {"source": "files", "files": {"instruct": ["data/raw/b.jsonl"]}},
+            "labels": {"source": "files", "files": ["data/raw/c.csv"]},
+        })  # fmt: skip
+    problems = "\n".join(caught.value.problems)
+    assert all(name in problems for name in ("a.txt", "b.jsonl", "c.csv"))
+
+
+def test_a_stage_that_is_told_to_stop_stops(tmp_path, monkeypatch, source):
+    context = curate(tmp_path, [source], monkeypatch)
+    context.stopping = True
+    with pytest.raises(Interrupted):
+        run(context)
+
+
+def test_the_corpus_has_the_columns_that_the_next_stages_read(tmp_path, monkeypatch, source):
+    context = curate(tmp_path, [source], monkeypatch)
+    for path in context.outputs["corpus"].glob("*.parquet"):
+        assert pq.read_schema(path).names == ["id", "text", "source", "kind", "group", "license", "origin"]
+    page = (context.outputs["report"] / "report.html").read_text()
+    assert "near_duplicate" in page and "jane@example.org" not in page

@@ -1,0 +1,99 @@
+"""Personal data is found by form and check digit, and what only looks like it stays."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.curate.redaction import PLACEHOLDERS, luhn, redact, valid_iban
+
+
+def check_digit(digits: str) -> str:
+    """The textbook's Luhn digit: double every second digit from the right, add up digit sums, complete to ten."""
+    doubled = [int(d) * 2 if index % 2 == 0 else int(d) for index, d in enumerate(reversed(digits))]
+    return str(-sum(sum(map(int, str(value))) for value in doubled) % 10)
+
+
+def check_digits(country: str, account: str) -> str:
+    """ISO 13616: 98 minus the remainder of the rearranged number with 00 in place of the check digits."""
+    number = "".join(str(ord(c) - 55) if c.isalpha() else c for c in account + country + "00")
+    return f"{98 - int(number) % 97:02d}"
+
+
+digits = st.text("0123456789", min_size=12, max_size=18)
+
+
+@given(digits)
+def test_a_number_with_its_luhn_digit_is_valid(number):
+    assert luhn(number + check_digit(number))
+
+
+@given(digits, st.data())
+def test_luhn_sees_every_single_wrong_digit(number, data):
+    whole = number + check_digit(number)
+    place = data.draw(st.integers(0, len(whole) - 1))
+    wrong = data.draw(st.sampled_from([d for d in "0123456789" if d != whole[place]]))
+    assert not luhn(whole[:place] + wrong + whole[place + 1 :])
+
+
+@given(st.text("0123456789", min_size=18, max_size=18))
+def test_an_iban_with_its_check_digits_is_valid_and_redacted_with_or_without_blanks(account):
+    iban = "DE" + check_digits("DE", account) + account
+    assert valid_iban(iban)
+    grouped = " ".join(iban[i : i + 4] for i in range(0, len(iban), 4))
+    for shown in (iban, grouped):
+        text, counts = redact(f"Pay to {shown} TODAY", ["iban"])
+        assert text == "Pay to [IBAN] TODAY"
+        assert counts == {"iban": 1}
+
+
+@given(st.text("0123456789", min_size=18, max_size=18), st.integers(4, 21), st.integers(1, 9))
+def test_an_iban_with_one_wrong_digit_is_not_valid(account, place, shift):
+    iban = "DE" + check_digits("DE", account) + account
+    wrong = str((int(iban[place]) + shift) % 10)
+    assert not valid_iban(iban[:place] + wrong + iban[place + 1 :])
+
+
+@given(st.text("0123456789", min_size=14, max_size=14), st.sampled_from("3456"))
+def test_cards_are_redacted_and_numbers_that_fail_luhn_stay(middle, first):
+    number = first + middle
+    card = number + check_digit(number)
+    shown = f"{card[:4]} {card[4:8]}-{card[8:12]} {card[12:]}"
+    assert redact(f"card {shown}.", ["card"])[0] == "card [CARD]."
+    wrong = number + str((int(card[-1]) + 1) % 10)
+    assert redact(f"card {wrong}.", ["card"])[0] == f"card {wrong}."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("write to Jane.Doe+news@mail.example.co.uk, please", "write to [EMAIL], please"),
+        ("@decorator and a@b stay", "@decorator and a@b stay"),
+        ("server 93.184.216.34 answered", "server [IP] answered"),
+        ("localhost is 127.0.0.1, the network 192.168.0.1", "localhost is 127.0.0.1, the network 192.168.0.1"),
+        ("see section 8.2.4.44 and version 3.11.7", "see section 8.2.4.44 and version 3.11.7"),
+        ("host 2a00:1450:4001:82a::200e up", "host [IP] up"),
+        ("at 10:20:30 and std::vector::size", "at 10:20:30 and std::vector::size"),
+        ("call +49 30 1234 5678 now", "call [PHONE] now"),
+        ("call (212) 555-0187 or 212-555-0187", "call [PHONE] or [PHONE]"),
+        ("Decimal('+35236450.6') in 2019-05-17", "Decimal('+35236450.6') in 2019-05-17"),
+        ("token ghp_" + "a1B2" * 9 + " leaked", "token [KEY] leaked"),
+        ("api_key = 'q8Zt3LmP0vX7rW2yB5nK'", "api_key = '[KEY]'"),
+        ("password = get_password_from_the_keyring()", "password = get_password_from_the_keyring()"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[KEY]"),
+    ],
+)
+def test_what_is_redacted_and_what_stays(text, expected):
+    assert redact(text, PLACEHOLDERS)[0] == expected
+
+
+def test_only_the_wanted_types_are_redacted_and_all_are_counted():
+    text = "a@example.org b@example.org 93.184.216.34"
+    assert redact(text, ["ip"]) == ("a@example.org b@example.org [IP]", {"ip": 1})
+    assert redact(text, PLACEHOLDERS)[1] == {"email": 2, "ip": 1}
+    assert redact(text, []) == (text, {})
+
+
+@given(st.text())
+def test_redaction_is_idempotent(text):
+    once = redact(text, PLACEHOLDERS)[0]
+    assert redact(once, PLACEHOLDERS) == (once, {})
