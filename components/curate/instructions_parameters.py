@@ -59,11 +59,11 @@ class InstructionsParameters(StageParameters):
         8, ge=1, description="lists of more functions than this are instruct's, so that few docstrings are held out"
     )
     largest_answer_share: float = Field(
-        0.2, gt=0, le=0.5, description="most that one answer may make up of its kind (yes/no kinds are halved)"
+        0.3, gt=0, le=0.5, description="most that one answer may make up of its kind (yes/no kinds are halved)"
     )
     chatty_share: float = Field(0.5, ge=0, le=1, description="share of instruct answers in the chatty style")
     renderings: int = Field(2, ge=0, le=2, description="renderings of instruct questions in the pretraining mix")
-    max_prompt_characters: int = Field(200, ge=60, le=2000, description="questions with longer prompts are left out")
+    max_prompt_characters: int = Field(160, ge=60, le=2000, description="questions with longer prompts are left out")
     max_answer_characters: int = Field(40, ge=5, le=500, description="questions with longer answers are left out")
     files: InstructionFiles = Field(InstructionFiles(), description="the user's files (source: files)")
 
