@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flows import promotion
+from flows import promotion, report
 from flows.board import DONE
 from flows.preparation import Prepared
 from registry.database import open as open_registry
@@ -22,6 +22,7 @@ class Finished:
         champions: aliases as they stand now, such as ``assistant@champion`` to ``assistant:1``.
         refused: candidates that the gate did not let through, and why.
         notes: what else the user should know.
+        rows: the run's table, kept here since the tree it was read from may be gone.
     """
 
     sync: SyncReport
@@ -29,6 +30,7 @@ class Finished:
     champions: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    rows: list[report.Row] = field(default_factory=list)
 
 
 def finish(prepared: Prepared) -> Finished:
@@ -40,10 +42,14 @@ def finish(prepared: Prepared) -> Finished:
     workspace = Workspace(prepared.root, prepared.home)
     walked = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
     run = None if prepared.board.all_cached else prepared.run
-    finished = Finished(sync(workspace, run=run, stages=walked))
+    finished = Finished(sync(workspace, run=run, stages=walked), rows=report.rows(prepared.root, prepared.board))
     finished.notes += finished.sync.problems
     if finished.sync.mirror.error:
         finished.notes.append(
             f"MLflow was not told everything; the next sync tries again: {finished.sync.mirror.error}"
         )
+    with open_registry(workspace.registry_url) as registry:
+        for outcome in promotion.promote_candidates(workspace, registry, prepared.graph, walked, prepared.run):
+            (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
+        finished.champions = promotion.standing(registry)
     return finished

@@ -36,10 +36,15 @@ class Finding:
         return asdict(self)
 
 
-def examine() -> list[Finding]:
-    """Every finding; one examination that breaks does not hide the others."""
+def examine(*, quick: bool = False) -> list[Finding]:
+    """Every finding; one examination that breaks does not hide the others.
+
+    Args:
+        quick: leave out what takes seconds: devices (torch is imported for them), DVC, servers.
+    """
     findings: list[Finding] = []
-    for examination in (_python, _packages, _devices, _git, _workspace, _dvc, _servers, _disk):
+    slow = () if quick else (_devices, _dvc, _servers)
+    for examination in (_python, _packages, _git, _workspace, _disk, *slow):
         try:
             findings += examination()
         except Exception as error:

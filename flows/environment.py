@@ -17,6 +17,12 @@ TELEMETRY_OFF = {
 }
 
 
+def quiet_mlflow() -> None:
+    """Keep MLflow's messages about its own database off the screen; to be called before it is imported."""
+    os.environ.update({name: value for name, value in TELEMETRY_OFF.items() if name not in os.environ})
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment for a child: telemetry off unless the user set it, and this Python first on PATH.
 

@@ -73,7 +73,7 @@ def lifecycle(
         if (listener := finished_run.get()) is not None:
             listener.append(finished)
         create_markdown_artifact(
-            report.markdown(prepared, finished), key="lifecycle-report", description=f"Run {prepared.run}"
+            report.markdown(prepared.board, finished), key="lifecycle-report", description=f"Run {prepared.run}"
         )
     except BaseException:
         if prepared.worktree is not None:

@@ -13,12 +13,8 @@ from ruamel.yaml import YAML, YAMLError
 from components.contract import InputProblem
 
 
-def parse(assignments: Iterable[str]) -> dict[str, Any]:
-    """``path=value`` texts as a mapping; values are read as YAML (``200``, ``0.1``, ``true``, ``[a, b]``, text).
-
-    Raises:
-        InputProblem: every text that is not an assignment.
-    """
+def parse(assignments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """(overrides by path, problems) of ``path=value`` texts; values are YAML (``200``, ``true``, ``[a, b]``, text)."""
     overrides: dict[str, Any] = {}
     problems: list[str] = []
     for text in assignments:
@@ -30,9 +26,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
             overrides[path.strip()] = YAML(typ="safe", pure=True).load(value) if value.strip() else None
         except YAMLError as error:
             problems.append(f"--set {text}: the value is not readable as YAML: {' '.join(str(error).split())}")
-    if problems:
-        raise InputProblem(problems)
-    return overrides
+    return overrides, problems
 
 
 def apply(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _explain_model(prefix: str, model: type[BaseModel]) -> Iterator[Explained]:
 
 
 def _models_in(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
-    """The parameter models inside a type, with what comes between: ``[]`` for entries of a list, ``.<name>`` for a mapping's."""
+    """The parameter models inside a type, with what comes between: ``[]`` in a list, ``.<name>`` in a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation, ""
     origin = get_origin(annotation)

@@ -28,6 +28,7 @@ class Request:
         start: first stage wanted (``--from``); what stands above it is taken as it is.
         isolated: run in a git worktree of its own.
         run: name of the run; made up from the time when not given.
+        problems: what could not even be read of the request; told together with all the others.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Request:
     start: str | None = None
     isolated: bool = False
     run: str | None = None
+    problems: tuple[str, ...] = ()
 
 
 @dataclass
@@ -112,7 +114,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
     """
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(graph.read, workspace.root)
-        problems: list[str] = []
+        problems = list(request.problems)
         try:
             values = overrides.apply(parameters.load(workspace.root), request.overrides)
             problems += parameters.problems_in(values, request.overrides)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from flows import receipts
 from flows.board import Board
-from flows.completion import Finished
-from flows.preparation import Prepared
+
+if TYPE_CHECKING:
+    from flows.completion import Finished
 
 MADE = {"cached": "cached", "restored": "cached (restored)", "ran": "run"}
 
@@ -22,11 +24,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def rows(root: Path, board: Board) -> list[tuple[str, str, str, str, str]]:
-    """(stage, cached or run, time, key metric, its baselines) for each stage, upstream first.
+class Row(NamedTuple):
+    """One stage of a run's table: each cell as it is shown."""
 
-    The time of a cached stage is what its execution took when it was made, in brackets.
-    """
+    stage: str
+    state: str
+    time: str
+    metric: str
+    baselines: str
+
+
+def rows(root: Path, board: Board) -> list[Row]:
+    """The table of a run, upstream first; in brackets what a cached stage took when it was made."""
     table = []
     for stage, line in board.lines.items():
         receipt = receipts.read(root, stage) if line.state in MADE else None
@@ -35,30 +44,24 @@ def rows(root: Path, board: Board) -> list[tuple[str, str, str, str, str]]:
         took = duration(line.seconds) if line.state not in ("cached", "restored", "not reached") else ""
         if line.state in ("cached", "restored") and made:
             took = f"({duration(made)})"
-        table.append(
-            (stage, MADE.get(line.state, line.state), took, str(headline or ""), headline.beside if headline else "")
-        )
+        beside = headline.beside if headline else ""
+        table.append(Row(stage, MADE.get(line.state, line.state), took, str(headline or ""), beside))
     return table
 
 
-def markdown(prepared: Prepared, finished: Finished) -> str:
+def markdown(board: Board, finished: Finished) -> str:
     """The report of a finished run."""
-    lines = [f"# Run {prepared.run}", "", "| stage | state | time | key metric | baselines |", "|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in _rows(prepared)]
+    lines = [f"# Run {board.run}", "", "| stage | state | time | key metric | baselines |", "|---|---|---|---|---|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in finished.rows]
     lines += ["", "Times in brackets are those of the execution that made a cached stage's outputs.", ""]
     if finished.sync.versions:
         lines += ["## New model versions", "", *(f"- {version}" for version in finished.sync.versions), ""]
     for title, items in (
         ("Promoted", finished.promoted),
         ("Not promoted", finished.refused),
-        ("Notes", [*prepared.board.notes, *finished.notes]),
+        ("Notes", [*board.notes, *finished.notes]),
     ):
         if items:
             lines += [f"## {title}", "", *(f"- {item}" for item in items), ""]
-    if finished.sync.snapshot:
-        lines += [f"Snapshot of the exact tree: `{finished.sync.snapshot}`", ""]
+    lines += [f"Snapshot of the exact tree of {run}: `{sha}`\n" for run, sha in finished.sync.snapshots.items()]
     return "\n".join(lines)
-
-
-def _rows(prepared: Prepared) -> list[tuple[str, ...]]:
-    return rows(prepared.root, prepared.board)

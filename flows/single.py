@@ -16,7 +16,13 @@ from registry.sync import sync
 from registry.workspace import Workspace
 
 
-def run_stages(name: str, *, force: bool, show: Callable[[Board], contextlib.AbstractContextManager]) -> Board:
+def run_stages(
+    name: str,
+    *,
+    force: bool,
+    say: Callable[[str], None],
+    show: Callable[[Board], contextlib.AbstractContextManager],
+) -> Board:
     """Bring the stage ``name`` (all instances of a ``foreach`` stage) up to date, then sync the registry.
 
     Raises:
@@ -31,7 +37,8 @@ def run_stages(name: str, *, force: bool, show: Callable[[Board], contextlib.Abs
         problems += problem.problems
     if problems:
         raise InputProblem(problems)
-    raw_data.ensure(workspace.root)
+    if told := raw_data.ensure(workspace.root):
+        say(told)
     board = Board(new_run_name(), stages)
     with signals_as_exceptions(), show(board):
         for stage in stages:

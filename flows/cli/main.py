@@ -11,6 +11,7 @@ import typer
 
 from flows.cli import generate, models, params, run, setup, stages
 from flows.cli.errors import told
+from flows.environment import quiet_mlflow
 
 HELP = """From raw text to a promoted language model, with the lineage of every model it ever made.
 
@@ -18,7 +19,9 @@ Works from any folder of a workspace (a clone of the project). Exit codes: 0 don
 parameters, data or command line has to be changed first.
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+)
 
 
 @app.callback()
@@ -40,6 +43,7 @@ for module in (run, stages, models, generate, params, setup):
 
 def main() -> None:
     """``stemma``: runs a verb and ends the process with its exit code."""
+    quiet_mlflow()
     with told():
         app()
     sys.exit(0)

@@ -49,7 +49,8 @@ def run(
 
     console = Console()
     workspace = Workspace.find()
-    request = Request(overrides.parse(assignments or []), until, start, isolated, name)
+    values, problems = overrides.parse(assignments or [])
+    request = Request(values, until, start, isolated, name, tuple(problems))
     result = run_lifecycle(
         workspace,
         request,

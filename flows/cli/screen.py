@@ -7,7 +7,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from flows.report import rows
 from flows.run import Result
 
 
@@ -23,7 +22,7 @@ def last_screen(result: Result) -> RenderableType:
         ("baselines", "left"),
     ):
         table.add_column(name, justify=justify)
-    for stage, state, took, metric, beside in rows(prepared.root, prepared.board):
+    for stage, state, took, metric, beside in finished.rows:
         style = "dim" if state.startswith("cached") else "green" if state == "run" else ""
         table.add_row(stage, Text(state, style=style), took, Text(metric, style="bold"), Text(beside, style="dim"))
     parts: list[RenderableType] = [""]
@@ -36,6 +35,9 @@ def last_screen(result: Result) -> RenderableType:
     if not finished.promoted:
         parts += [Text(f"{alias} is {version}") for alias, version in finished.champions.items()]
     parts += [Text(f"Note: {note}", style="yellow") for note in (*prepared.board.notes, *finished.notes)]
+    if prepared.worktree is not None:
+        kept = f"refs/stemma/runs/{prepared.run}" if prepared.run in finished.sync.snapshots else "DVC's cache"
+        parts.append(Text(f"Isolated: your files are as they were; the run's exact tree is kept as {kept}"))
     parts.append(Panel(_next_steps(result), title="Where to look next", title_align="left", border_style="dim"))
     return Group(*parts)
 
@@ -45,6 +47,8 @@ def _next_steps(result: Result) -> Table:
     root = result.prepared.workspace.root
     shown = database.relative_to(root) if database.is_relative_to(root) else f"/{database}"
     steps = Table.grid(padding=(0, 3))
+    steps.add_column(overflow="fold", ratio=3)
+    steps.add_column(overflow="fold", ratio=2)
     model = next(iter(result.finished.champions), None)
     if model:
         steps.add_row(

@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]Example[/]: stemma doctor --json")(doctor)
 
 
-def init() -> None:
+def init(quiet: Annotated[bool, typer.Option("--quiet", help="Say only what is wrong.")] = False) -> None:
     """Make a clone ready: the folders it needs, and a check of everything around it."""
     from flows import raw_data
     from flows.doctor import FAIL, examine
@@ -20,13 +20,16 @@ def init() -> None:
 
     workspace = Workspace.find()
     workspace.home.mkdir(parents=True, exist_ok=True)
-    print(raw_data.ensure(workspace.root) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty")
-    problems = [finding for finding in examine() if finding.state == FAIL]
+    told = raw_data.ensure(workspace.root) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty"
+    if not quiet:
+        print(told)
+    problems = [finding for finding in examine(quick=True) if finding.state == FAIL]
     for finding in problems:
         print(f"{finding.name}: {finding.text}")
     if problems:
         raise typer.Exit(1)
-    print("Ready. Next: stemma run")
+    if not quiet:
+        print("Ready. Next: stemma run")
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

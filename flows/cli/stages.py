@@ -49,4 +49,4 @@ def stage(
     from flows import single
     from flows.cli.live import Live
 
-    single.run_stages(name, force=force, show=lambda board: Live(board, Console()))
+    single.run_stages(name, force=force, say=print, show=lambda board: Live(board, Console()))

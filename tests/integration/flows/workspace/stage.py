@@ -12,6 +12,8 @@ import numpy
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
+from components.process import die_with_parent
+
 STAGE = sys.argv[1]
 SLUG = STAGE.replace("@", "-")
 INSTANCE = STAGE.partition("@")[2]
@@ -51,6 +53,7 @@ def progress(done: int, total: int, began: float) -> None:
 
 def main() -> int:
     started = time.time()
+    die_with_parent()
     if problem := behaviour("problem"):
         print(f"{STAGE}: 1 problem\n  {problem}", file=sys.stderr)
         if RUN:

@@ -1,0 +1,39 @@
+"""The command answers at once: nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "prefect", "mlflow", "transformers", "sqlalchemy", "dvc", "pandas", "pyarrow", "matplotlib")
+
+
+def test_help_imports_nothing_heavy():
+    code = f"import sys, flows.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["flows.preparation", "flows.parameters", "flows.doctor", "flows.server"])
+def test_what_runs_before_a_flow_needs_no_training_library(module):
+    code = f"import sys, {module}; print([n for n in ('torch', 'trl', 'transformers', 'prefect') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_verb_has_help_with_an_example():
+    from typer.testing import CliRunner
+
+    from flows.cli.main import app
+
+    runner = CliRunner()
+    verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert {"run", "stage", "status", "doctor", "models", "trace", "promote", "sync", "params", "init", "generate"} <= {
+        *verbs
+    }
+    for verb in verbs:
+        result = runner.invoke(app, [verb, "--help"])
+        assert result.exit_code == 0
+        assert "Example" in result.output

@@ -1,0 +1,75 @@
+"""Overrides: reading them, and writing them without touching anything else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from components.contract import InputProblem
+from flows import overrides
+
+FILE = """# why this file
+seed: 1337
+
+pretrain:
+  steps: 100        # enough
+  optimizer: muon
+curate:
+  sources:
+    - {type: python_docs}   # the default
+"""
+
+
+def test_values_are_yaml():
+    values, problems = overrides.parse(["a.b=200", "c=0.5", "d=true", "e=[1, x]", "f=text", "g=null", "h=a=b"])
+    assert not problems
+    assert values == {"a.b": 200, "c": 0.5, "d": True, "e": [1, "x"], "f": "text", "g": None, "h": "a=b"}
+
+
+def test_every_text_that_is_no_assignment_is_told():
+    values, problems = overrides.parse(["steps", "=3", "a..b=3", "ok=1", "x=[1"])
+    assert values == {"ok": 1}
+    assert len(problems) == 4
+    assert "--set steps: write it as PATH=VALUE" in problems[0]
+
+
+def test_apply_leaves_the_original_alone():
+    values = {"pretrain": {"steps": 1}}
+    assert overrides.apply(values, {"pretrain.steps": 2, "tokenize.size": 3}) == {
+        "pretrain": {"steps": 2},
+        "tokenize": {"size": 3},
+    }
+    assert values == {"pretrain": {"steps": 1}}
+
+
+def test_entries_of_lists_are_counted_from_zero():
+    assert overrides.apply({"a": [{"b": 1}]}, {"a.0.b": 2}) == {"a": [{"b": 2}]}
+    with pytest.raises(InputProblem, match="no such entry"):
+        overrides.apply({"a": [{"b": 1}]}, {"a.7.b": 2})
+
+
+def test_a_path_through_a_plain_value_is_a_problem():
+    with pytest.raises(InputProblem, match="goes through a value"):
+        overrides.apply({"seed": 1}, {"seed.x": 2})
+
+
+def test_writing_keeps_comments_order_and_everything_else(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(FILE)
+    overrides.write(path, {"pretrain.steps": 200})
+    assert path.read_text() == FILE.replace("steps: 100 ", "steps: 200 ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+scalars = st.one_of(st.integers(-(2**40), 2**40), st.booleans(), st.none(), st.text(st.characters(codec="ascii")))
+
+
+@given(st.sampled_from(["pretrain.steps", "new.section.key", "curate.sources.0.type"]), scalars)
+def test_what_is_written_is_what_is_read(tmp_path_factory, path, value):
+    file = tmp_path_factory.mktemp("written") / "params.yaml"
+    file.write_text(FILE)
+    overrides.write(file, {path: value})
+    read = YAML(typ="safe").load(file.read_text())
+    assert read == overrides.apply(YAML(typ="safe").load(FILE), {path: value})
