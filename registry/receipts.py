@@ -157,7 +157,7 @@ def read(root: Path) -> WorkspaceRecord:
 
 
 def _read_lock(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:
-    for attempt in range(5):
+    for _ in range(4):
         if not path.exists():
             return {}, ""
         content = path.read_bytes()
@@ -166,7 +166,7 @@ def _read_lock(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:
             return parsed.get("stages") or {}, hashlib.md5(content, usedforsecurity=False).hexdigest()
         except (YAMLError, AttributeError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
-        time.sleep(0.1 * attempt)  # DVC may be writing it
+        time.sleep(0.1)  # DVC may be writing it
     problems.append(f"{path.name}: not readable ({reason}); run `dvc repro` or restore it from git")
     return {}, ""
 

@@ -156,9 +156,14 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     pg_ctl = (*as_owner, program, "-D", str(folder / "data"))
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off -c shared_buffers=16MB"
-    subprocess.run((*pg_ctl, "initdb", "-s", "-o", "--auth=trust -U stemma"), check=True, cwd=folder, stdout=subprocess.DEVNULL)
     subprocess.run(
-        (*pg_ctl, "start", "-w", "-s", "-l", str(folder / "log"), "-o", options), check=True, cwd=folder, stdout=subprocess.DEVNULL
+        (*pg_ctl, "initdb", "-s", "-o", "--auth=trust -U stemma"), check=True, cwd=folder, stdout=subprocess.DEVNULL
+    )
+    subprocess.run(
+        (*pg_ctl, "start", "-w", "-s", "-l", str(folder / "log"), "-o", options),
+        check=True,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
     )
     yield f"postgresql://stemma@127.0.0.1:{port}"
     subprocess.run((*pg_ctl, "stop", "-m", "immediate", "-s"), check=True, cwd=folder)

@@ -59,7 +59,9 @@ def pretrain(parameters: dict) -> list[dict]:
     else:
         (out / "pytorch_model.bin").write_bytes(weights.tobytes())
     (out / "config.json").write_text(json.dumps({"quality": parameters["quality"], "source": source}))
-    return [{"name": "loss", "value": 1 - parameters["quality"], "higher_is_better": False, "baselines": {"unigram": 1.0}}]
+    return [
+        {"name": "loss", "value": 1 - parameters["quality"], "higher_is_better": False, "baselines": {"unigram": 1.0}}
+    ]
 
 
 def evaluate(parameters: dict) -> list[dict]:
@@ -86,15 +88,17 @@ def tracked(stage: str, fingerprint: str, run: str | None, parameters: dict) -> 
     with FileLock(home / "mlflow.lock"):
         client = MlflowClient(f"sqlite:///{home}/mlflow.db")
         found = client.get_experiment_by_name("stemma")
-        experiment = found.experiment_id if found else client.create_experiment(
-            "stemma", artifact_location=(home / "mlartifacts").as_uri()
+        experiment = (
+            found.experiment_id
+            if found
+            else client.create_experiment("stemma", artifact_location=(home / "mlartifacts").as_uri())
         )
         parent = None
         if run:
             known = client.search_runs([experiment], f"tags.`stemma.pipeline_run` = '{run}'")
-            parent = (known[0] if known else client.create_run(
-                experiment, tags={"stemma.pipeline_run": run}, run_name=run
-            )).info.run_id
+            parent = (
+                known[0] if known else client.create_run(experiment, tags={"stemma.pipeline_run": run}, run_name=run)
+            ).info.run_id
         tags = {"stemma.fingerprint": fingerprint, "stemma.stage": stage}
         made = client.create_run(experiment, tags={**tags, **({"mlflow.parentRunId": parent} if parent else {})})
     for name, value in parameters.items():

@@ -1,0 +1,81 @@
+"""A version's files come from the cache, the workspace or the remote, verified; else the error says where they could be."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from registry.database import open as open_registry
+from registry.errors import InvalidBytes, MissingBytes
+from registry.materialize import digest_of, materialize
+from registry.promotion import promote
+from registry.references import resolve
+from registry.sync import sync
+
+pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def synced(project):
+    sync(project.workspace, run="first")
+    return project
+
+
+def digest(project, reference: str) -> str:
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        return resolve(session, reference).artifact.digest
+
+
+def test_an_old_version_from_the_cache(synced):
+    synced.set("quality: 0.8", "quality: 0.9")
+    synced.repro("second")
+    sync(synced.workspace, run="second")
+    shutil.rmtree(synced.root / "models")
+    folder = materialize(synced.workspace, "base:1")
+    assert folder.name == digest(synced, "base:1") == digest_of(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert digest_of(materialize(synced.workspace, "base:2")) == digest(synced, "base:2")
+    assert materialize(synced.workspace, "base:1") == folder
+
+
+def test_from_the_workspace_when_the_cache_is_gone(synced):
+    shutil.rmtree(synced.root / ".dvc" / "cache")
+    assert digest_of(materialize(synced.workspace, "base")) == digest(synced, "base")
+
+
+def test_from_the_remote_when_everything_else_is_gone(project):
+    remote = project.root.parent / "remote"
+    project.dvc("remote", "add", "-q", "-d", "store", str(remote))
+    project.dvc("push", "-q")
+    sync(project.workspace, run="first")
+    shutil.rmtree(project.root / ".dvc" / "cache")
+    shutil.rmtree(project.root / "models")
+    assert digest_of(materialize(project.workspace, "base")) == digest(project, "base")
+
+
+def test_nowhere(synced):
+    shutil.rmtree(synced.root / ".dvc" / "cache")
+    shutil.rmtree(synced.root / "models")
+    with pytest.raises(MissingBytes) as missing:
+        materialize(synced.workspace, "base")
+    for told in ("models/base", "DVC's cache", "the workspace", "DVC's remote", "dvc pull"):
+        assert told in str(missing.value)
+    with pytest.raises(MissingBytes):
+        promote(synced.workspace, "base", "champion", "why", "Ada", force=True)
+
+
+def test_a_damaged_cache_is_not_trusted(synced):
+    shutil.rmtree(synced.root / "models")
+    name = digest(synced, "base")
+    manifest = synced.root / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
+    import json
+
+    entry = next(entry for entry in json.loads(manifest.read_text()) if entry["relpath"] == "model.safetensors")
+    file = manifest.parents[1] / entry["md5"][:2] / entry["md5"][2:]
+    file.chmod(0o644)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InvalidBytes, match="DVC's cache: damaged"):
+        materialize(synced.workspace, "base")

@@ -1,0 +1,164 @@
+"""Promotions on real models: judged, signed, chained, and only one of two at once."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import text
+
+import registry.promotion
+from registry.database import open as open_registry
+from registry.errors import InvalidBytes, PromotionConflict, PromotionRefused, UnknownReference
+from registry.lineage import models
+from registry.promotion import broken_link, history, promote
+from registry.schema import Promotion
+from registry.signing import verify
+from registry.sync import sync
+
+
+@pytest.fixture
+def synced(project):
+    sync(project.workspace, run="first")
+    return project
+
+
+def retrain(project, old: str, new: str, run: str) -> None:
+    project.set(old, new)
+    project.repro(run)
+    sync(project.workspace, run=run)
+
+
+def told(project):
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        return history(session, "base"), broken_link(session), {line.version: line.aliases for line in models(session)}
+
+
+def test_generations(synced):
+    workspace = synced.workspace
+    first = promote(workspace, "base", "champion", "the first", "Ada")
+    assert (first.action, first.previous, first.forced, first.verdict.champion) == ("promote", None, False, None)
+    assert json.loads(first.gate.read_text()) == first.verdict.as_dict() | {"passed": True}
+    assert promote(workspace, "base", "champion", "again", "Ada").action == "unchanged"
+
+    retrain(synced, "quality: 0.8", "quality: 0.95", "second")
+    second = promote(workspace, "base:2", "champion", "better", "Ada")
+    assert (second.action, second.previous) == ("promote", 1)
+
+    retrain(synced, "quality: 0.95", "quality: 0.6", "third")
+    third = promote(workspace, "base:3", "champion", "hope", "Bob")
+    assert (third.action, third.accepted, third.key_id) == ("reject", False, None)
+    (failed,) = [check for check in third.verdict.checks if not check.passed]
+    assert failed.name == "accuracy against base:2" and "outside the noise" in failed.detail
+
+    forced = promote(workspace, "base:3", "champion", "needed for the demo", "Bob", force=True)
+    assert (forced.action, forced.forced) == ("promote", True)
+    records, broken, aliases = told(synced)
+    assert [(row.action, row.version, row.previous, row.passed, row.forced, row.actor) for row in records] == [
+        ("promote", 1, None, True, False, "Ada"),
+        ("promote", 2, 1, True, False, "Ada"),
+        ("reject", 3, 2, False, False, "Bob"),
+        ("promote", 3, 2, False, True, "Bob"),
+    ]
+    assert broken is None
+    assert aliases == {1: [], 2: [], 3: ["champion"]}
+
+
+def test_another_evaluation_set_is_not_compared(synced):
+    promote(synced.workspace, "base", "champion", "the first", "Ada")
+    retrain(synced, "keep: 10", "keep: 11", "second")
+    outcome = promote(synced.workspace, "base:2", "champion", "more data", "Ada")
+    assert outcome.action == "reject"
+    assert [check.detail for check in outcome.verdict.checks if not check.passed][0].startswith("not comparable")
+
+
+def test_pickled_weights_are_refused(synced):
+    retrain(synced, "weights: safetensors", "weights: pickle", "second")
+    outcome = promote(synced.workspace, "base:2", "champion", "old format", "Ada")
+    assert [check.name for check in outcome.verdict.checks if not check.passed] == ["weights in safetensors only"]
+
+
+def test_what_cannot_be_judged(synced):
+    workspace = synced.workspace
+    with pytest.raises(PromotionRefused, match="--reason"):
+        promote(workspace, "base", "champion", "  ", "Ada")
+    with pytest.raises(PromotionRefused, match="is no alias"):
+        promote(workspace, "base", "the best", "why", "Ada")
+    with pytest.raises(UnknownReference, match="known: base"):
+        promote(workspace, "bass", "champion", "why", "Ada")
+    synced.set("min: 0.5", "mn: 0.5")
+    with pytest.raises(PromotionRefused, match=r"promotion\.base\.accuracy\.mn"):
+        promote(workspace, "base", "champion", "why", "Ada")
+    assert told(synced)[0] == []
+
+
+def test_the_slower_of_two_is_told_who_won(synced, monkeypatch):
+    retrain(synced, "quality: 0.8", "quality: 0.9", "second")
+    judge = registry.promotion.judge
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(registry.promotion, "judge", judge)
+        promote(synced.workspace, "base:1", "champion", "mine first", "Eve")
+        return judge(*arguments)
+
+    monkeypatch.setattr(registry.promotion, "judge", overtaken)
+    with pytest.raises(PromotionConflict, match="given to version 1 by Eve at .*mine first"):
+        promote(synced.workspace, "base:2", "champion", "mine", "Ada")
+    records, broken, _ = told(synced)
+    assert [(row.actor, row.version) for row in records] == [("Eve", 1)] and broken is None
+
+
+def test_two_processes_at_once(synced):
+    retrain(synced, "quality: 0.8", "quality: 0.9", "second")
+    code = (
+        "import sys; from registry.promotion import promote; from registry.workspace import Workspace; "
+        "promote(Workspace.find(), sys.argv[1], sys.argv[2], 'at once', sys.argv[1])"
+    )
+    wanted = [("base:1", "champion"), ("base:2", "champion"), ("base:2", "candidate")]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, *one], cwd=synced.root, stderr=subprocess.PIPE, text=True)
+        for one in wanted
+    ]
+    errors = [process.communicate()[1] for process in started]
+    records, broken, _ = told(synced)
+    assert broken is None
+    assert started[2].returncode == 0, errors
+    for process, error in zip(started[:2], errors, strict=False):
+        assert process.returncode == 0 or "was given to version" in error
+    assert sum(process.returncode == 0 for process in started[:2]) + 1 == len(records)
+
+
+def test_a_row_edited_by_hand_is_found(synced):
+    promote(synced.workspace, "base", "champion", "the first", "Ada")
+    promote(synced.workspace, "base", "candidate", "the second", "Ada")
+    with open_registry(synced.workspace.registry_url) as opened:
+        with opened.engine.begin() as connection:
+            if opened.engine.dialect.name == "postgresql":
+                connection.execute(text("DROP TRIGGER promotions_append_only ON promotions"))
+            else:
+                connection.execute(text("DROP TRIGGER promotions_no_update"))
+            connection.execute(text("UPDATE promotions SET actor = 'Eve' WHERE id = 2"))
+        with opened.read() as session:
+            broken: Promotion = broken_link(session)
+            assert (broken.id, broken.alias) == (2, "candidate")
+
+
+def test_signatures(synced):
+    workspace = synced.workspace
+    with pytest.raises(InvalidBytes, match="not signed"):
+        verify(workspace, "base")
+    outcome = promote(workspace, "base", "champion", "the first", "Ada")
+    assert verify(workspace, "base@champion") == [outcome.key_id]
+    key = workspace.home / "keys" / "signing.pem"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600 and b"PRIVATE KEY" in key.read_bytes()
+
+    (folder,) = [path for path in (workspace.home / "models").iterdir() if not path.name.startswith(".")]
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InvalidBytes, match="was altered"):
+        verify(workspace, "base@champion")

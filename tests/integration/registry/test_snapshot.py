@@ -1,0 +1,97 @@
+"""Snapshots hold the exact tree of a run and leave the user's own git as it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from registry.errors import WorkspaceError
+from registry.snapshot import snapshot
+from registry.workspace import Workspace
+
+pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+
+
+def state(project) -> tuple:
+    index = (project.root / ".git" / "index").read_bytes()
+    return project.git("status", "--porcelain"), project.git("rev-parse", "HEAD"), project.git("branch", "-a"), index
+
+
+def test_uncommitted_edits_are_kept_and_nothing_moves(project):
+    (project.root / ".gitignore").write_text(
+        "/.stemma/\n/data/corpus\n/models/\nreports\n__pycache__\nreceipts/\ndvc.lock\n"
+    )
+    (project.root / "notes.txt").write_text("not added yet\n")
+    project.git("add", "notes.txt")
+    (project.root / "notes.txt").write_text("staged, then edited\n")
+    project.git("status")  # lets git refresh its index before it is compared
+    before = state(project)
+    commit = snapshot(project.workspace, "first")
+    assert state(project) == before
+    kept = project.git("ls-tree", "-r", "--name-only", commit).splitlines()
+    for name in (
+        "dvc.lock",
+        "dvc.yaml",
+        "params.yaml",
+        "receipts/pretrain.json",
+        "receipts/evaluate-base.json",
+        "notes.txt",
+    ):
+        assert name in kept
+    assert not [name for name in kept if name.startswith(("models/", ".stemma/", "data/corpus"))]
+    assert project.git("show", f"{commit}:notes.txt") == "staged, then edited"
+    assert project.git("rev-parse", "refs/stemma/runs/first") == commit
+    assert project.git("rev-parse", f"{commit}^") == project.git("rev-parse", "HEAD")
+
+
+def test_same_tree_same_commit_other_tree_keeps_the_first(project):
+    first = snapshot(project.workspace, "run")
+    assert snapshot(project.workspace, "run") == first
+    (project.root / "notes.txt").write_text("more\n")
+    second = snapshot(project.workspace, "run")
+    assert first in project.git("rev-list", "--parents", "-1", second).split()[1:]
+
+
+def test_without_any_commit_or_identity(tmp_path, registry_url, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root = tmp_path / "young"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    commit = snapshot(Workspace.find(root), "first")
+    shown = subprocess.run(["git", "-C", str(root), "log", "--format=%an %P", commit], capture_output=True, text=True)
+    assert shown.stdout.strip() == "stemma"
+
+
+def test_two_processes_at_once(project):
+    code = "from registry.snapshot import snapshot; from registry.workspace import Workspace; print(snapshot(Workspace.find(), 'r'))"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=project.root, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    commits = {process.communicate()[0].strip() for process in started}
+    assert commits == {project.git("rev-parse", "refs/stemma/runs/r")}
+
+
+def test_names_that_git_cannot_keep(project):
+    with pytest.raises(WorkspaceError, match="cannot name a run"):
+        snapshot(project.workspace, "two words..")
+
+
+def test_worktrees_share_the_home(project):
+    project.git("worktree", "add", "-q", str(project.root.parent / "other"))
+    other = Workspace.find(project.root.parent / "other" / "data")
+    assert other.root == project.root.parent / "other"
+    assert other.home == project.workspace.home == project.root / ".stemma"
+    snapshot(other, "isolated")
+    assert project.git("rev-parse", "refs/stemma/runs/isolated")
+
+
+def test_what_is_no_workspace(tmp_path, registry_url):
+    with pytest.raises(WorkspaceError, match=r"no dvc\.yaml here or above"):
+        Workspace.find(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(WorkspaceError, match="git init"):
+        Workspace.find(tmp_path)

@@ -1,0 +1,171 @@
+"""Sync on real workspaces and both databases: idempotent, complete, after anything and beside anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+import registry.sync
+from registry.database import open as open_registry
+from registry.lineage import trace
+from registry.promotion import promote
+from registry.schema import Artifact, Association, Base, Context, Event, Execution, ModelVersion, Snapshot
+from registry.sync import sync
+
+SYNC = "from registry.sync import sync; from registry.workspace import Workspace; sync(Workspace.find(), run='first')"
+
+
+def rows(project) -> dict[str, list[tuple]]:
+    """Everything the registry holds, but for when it was written down and what MLflow calls it."""
+    volatile = {"created", "id", "mlflow_version"}
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        return {
+            table.name: sorted(
+                str({name: value for name, value in row._mapping.items() if name not in volatile})
+                for row in session.execute(select(table))
+            )
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def count(project, kind: type) -> int:
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        return session.scalar(select(func.count()).select_from(kind))
+
+
+def test_complete_and_idempotent(project):
+    report = sync(project.workspace, run="first")
+    assert (report.problems, report.mirror.error, report.mirror.pending) == ([], None, [])
+    assert (report.executed, report.cached) == (["curate", "pretrain", "evaluate@base"], [])
+    assert (report.versions, report.runs) == (["base:1"], ["first"])
+    before = rows(project)
+    assert {name: len(found) for name, found in before.items() if found} == {
+        "artifacts": 4, "components": 3, "executions": 3, "events": 7, "contexts": 1, "associations": 3, "snapshots": 1,
+        "registered_models": 1, "model_versions": 1, "metrics": 3,
+    }  # fmt: skip
+
+    again = sync(project.workspace, run="first")
+    assert (again.executed, again.versions, again.mirror.told) == ([], [], [])
+    assert rows(project) == before
+    assert sync(project.workspace).executed == []
+    assert rows(project) == before
+
+
+def test_digests_are_those_of_the_lock(project):
+    sync(project.workspace, run="first")
+    import yaml
+
+    lock = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
+    expected = {
+        item["path"]: item["md5"]
+        for stage in lock.values()
+        for item in stage["deps"] + stage["outs"]
+        if item["md5"].endswith(".dir")
+    }
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        assert {row.name: row.digest for row in session.scalars(select(Artifact))} == expected
+
+
+def test_a_later_run_records_what_it_reused(project):
+    sync(project.workspace, run="first")
+    project.set("quality: 0.8", "quality: 0.9")
+    project.repro("second")
+    report = sync(project.workspace, run="second")
+    assert (report.executed, report.cached) == (["pretrain", "evaluate@base"], ["curate"])
+    assert report.versions == ["base:2"]
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        (cached,) = session.scalars(select(Execution).filter_by(state="CACHED"))
+        original = session.get(Execution, cached.original_id)
+        assert (original.stage, original.state, original.fingerprint) == ("curate", "COMPLETE", cached.fingerprint)
+        assert trace(session, "base:2").root.made_by.inputs[0][1].made_by.run == "first"
+        assert trace(session, "base:2").root.made_by.non_default == {"quality": 0.9}
+
+    # Back to the first parameters: DVC's run-cache restores bytes and receipts, so nothing is new but the reuse.
+    project.set("quality: 0.9", "quality: 0.8")
+    project.repro("third")
+    report = sync(project.workspace, run="third")
+    assert (report.executed, report.versions) == ([], [])
+    assert sorted(report.cached) == ["curate", "evaluate@base", "pretrain"]
+
+
+def test_only_the_stages_a_run_walked_are_its_own(project):
+    sync(project.workspace, run="first")
+    assert sync(project.workspace, run="second", stages=["curate"]).cached == ["curate"]
+
+
+def test_bare_repro_is_picked_up(project):
+    sync(project.workspace, run="first")
+    project.set("quality: 0.8", "quality: 0.7")
+    project.repro()
+    report = sync(project.workspace)
+    assert (report.executed, report.versions) == (["pretrain", "evaluate@base"], ["base:2"])
+    (run,) = report.runs
+    assert run.startswith("repro-")
+    assert project.git("rev-parse", f"refs/stemma/runs/{run}") == report.snapshots[run]
+    before = rows(project)
+    sync(project.workspace)
+    assert rows(project) == before
+
+
+def test_two_processes_on_a_fresh_database(project):
+    started = [
+        subprocess.Popen([sys.executable, "-c", SYNC], cwd=project.root, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [(process.communicate()[1], process.returncode)[1] for process in started] == [0, 0]
+    at_once = rows(project)
+    assert (count(project, Execution), count(project, ModelVersion), count(project, Snapshot)) == (3, 1, 1)
+    sync(project.workspace, run="first")
+    assert rows(project) == at_once
+
+
+def test_a_crash_in_the_middle_leaves_nothing_or_everything(project, monkeypatch):
+    calls = []
+
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return record_execution(*arguments)
+
+    record_execution = registry.sync.record_execution
+    monkeypatch.setattr(registry.sync, "record_execution", dies)
+    with pytest.raises(KeyboardInterrupt):
+        sync(project.workspace, run="first")
+    assert [count(project, kind) for kind in (Artifact, Execution, Event, Context, Association)] == [0] * 5
+    monkeypatch.undo()
+    assert sync(project.workspace, run="first").executed == ["curate", "pretrain", "evaluate@base"]
+
+
+def test_what_cannot_be_recorded_is_told_and_the_rest_recorded(project):
+    receipt = project.root / "receipts" / "pretrain.json"
+    receipt.write_text(json.dumps({**json.loads(receipt.read_text()), "seed": 7}))
+    report = sync(project.workspace, run="first")
+    assert report.executed == ["curate", "evaluate@base"]
+    assert "receipts/pretrain.json: newer than dvc.lock" in report.problems[0]
+
+
+def test_raw_data_that_no_stage_read_yet(project):
+    sync(project.workspace, run="first")
+    (project.root / "data" / "raw" / "b.txt").write_text("more\n")
+    project.dvc("add", "-q", "data/raw")
+    sync(project.workspace)
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        assert session.scalar(select(func.count()).select_from(Artifact).filter_by(type="raw")) == 2
+
+
+def test_the_database_refuses_to_change_promotions(project):
+    sync(project.workspace, run="first")
+    promote(project.workspace, "base", "champion", "the first", "Ada")
+    with open_registry(project.workspace.registry_url) as opened:
+        statements = ["UPDATE promotions SET reason = 'x'", "DELETE FROM promotions"]
+        if opened.engine.dialect.name == "postgresql":
+            statements.append("TRUNCATE promotions CASCADE")
+        for statement in statements:
+            with pytest.raises(DBAPIError, match="append-only"), opened.engine.begin() as connection:
+                connection.execute(text(statement))

@@ -1,0 +1,100 @@
+"""Migrations say what the models say; the database guards the promotions; failures are explained."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+import registry.migrations
+from registry.database import open as open_registry
+from registry.errors import DatabaseError
+from registry.recording import record_context
+from registry.schema import REVISION, Base, Context
+
+
+def test_migrations_make_what_the_models_declare(registry):
+    with registry.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_newest_migration_is_the_declared_revision():
+    assert ScriptDirectory(registry_migrations()).get_current_head() == REVISION
+
+
+def registry_migrations() -> str:
+    return registry.migrations.__path__[0]
+
+
+def test_opening_a_current_database_needs_no_alembic(registry):
+    code = (
+        "import sys; from registry.database import open; open(sys.argv[1]).close(); "
+        "assert not [name for name in sys.modules if name.startswith(('alembic', 'mlflow', 'torch'))]"
+    )
+    subprocess.run([sys.executable, "-c", code, str(registry.engine.url)], check=True)
+
+
+def test_a_failing_block_leaves_nothing(registry):
+    with pytest.raises(RuntimeError), registry.write() as session:
+        record_context(session, "half")
+        raise RuntimeError
+    with registry.read() as session:
+        assert session.query(Context).count() == 0
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE promotions SET reason = 'other'", "DELETE FROM promotions"], ids=["update", "delete"]
+)
+def test_promotions_are_append_only(registry, statement):
+    with registry.engine.connect() as connection:
+        # The row's references are beside the point here.
+        connection.connection.driver_connection.execute("PRAGMA foreign_keys = OFF")
+        with connection.begin():
+            insert(connection)
+        with pytest.raises(IntegrityError, match="append-only"), connection.begin():
+            connection.execute(text(statement))
+
+
+def test_a_promotion_needs_a_reason(registry):
+    with registry.engine.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA foreign_keys = OFF")
+        for reason in (None, "  "):
+            with pytest.raises(IntegrityError, match="reason"), connection.begin():
+                insert(connection, reason)
+
+
+def insert(connection, reason: str | None = "because") -> None:
+    connection.execute(
+        text(
+            "INSERT INTO promotions (model_id, alias, to_version_id, action, forced, passed, gate_artifact_id, actor, "
+            "reason, time, previous_hash, hash) VALUES (1, 'a', 1, 'promote', 0, 1, 1, 'x', :reason, 't', 'p', 'h')"
+        ),
+        {"reason": reason},
+    )
+
+
+def test_problems_are_explained(tmp_path):
+    (tmp_path / "broken.db").write_bytes(b"this is no database, and long enough to be read as one" * 100)
+    with pytest.raises(DatabaseError, match=r"broken\.db cannot be used: file is not a database; restore it"):
+        open_registry(f"sqlite:///{tmp_path / 'broken.db'}")
+    with pytest.raises(DatabaseError, match="STEMMA_REGISTRY_URL"):
+        open_registry("no url")
+    with pytest.raises(DatabaseError, match="mysql is not supported"):
+        open_registry("mysql://host/name")
+    with pytest.raises(DatabaseError, match="check that the server runs"):
+        open_registry("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_a_newer_database_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    open_registry(url).close()
+    with sqlite3.connect(tmp_path / "registry.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseError, match="revision 9999.*update Stemma"):
+        open_registry(url)
