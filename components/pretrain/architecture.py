@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.contract import Context, InputProblem
@@ -34,7 +35,7 @@ def from_scratch(architecture: Architecture, context: int, tokenizer: PreTrained
     where = "pretrain.architecture"
     try:
         config = AutoConfig.for_model(architecture.model_type, **settings)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise InputProblem(f"{where}: transformers refuses this configuration: {error}") from error
     try:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -110,9 +110,11 @@ def _accelerator(context: Context) -> Accelerator:
         cpu=on_cpu,
         mixed_precision="no",
         kwargs_handlers=[
-            # Without it, gradients are put into other buckets after the first step, and with three processes or more
-            # a sum's last bits depend on its bucket: a resumed run would differ. Buffers are constants.
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+            DistributedDataParallelKwargs(
+                # Without it, gradients move to other buckets after the first step, and with three processes or more
+                # the last bits of a sum depend on its bucket: a resumed run would differ.
+                find_unused_parameters=int(os.environ.get("WORLD_SIZE", "1")) > 2
+            )
         ],
     )
     if on_cpu:

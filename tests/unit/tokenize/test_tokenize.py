@@ -160,7 +160,7 @@ def test_an_existing_tokenizer_is_used_and_completed(made, tmp_path):
 
 
 def test_unknown_tokenizer_is_a_problem(made, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputProblem, match=r"tokenize\.tokenizer: cannot load"):
         run_component(COMPONENT, made[0], {"tokenizer": "no/such"})
 

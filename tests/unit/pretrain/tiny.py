@@ -1,0 +1,90 @@
+"""A tiny pretraining on real text, for tests, and the command that runs it in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import components
+from components.contract import Context
+from tests.stage import run_component
+from tests.unit.tokenize.stdlib_corpus import write_corpus
+
+ROOT = Path(__file__).resolve().parents[3]
+PARAMETERS = {
+    "architecture": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        # Dropout draws from the random state: a return that forgot it would show.
+        "extra": {"attention_dropout": 0.1},
+    },
+    "context": 32,
+    "batch_size": 6,
+    "steps": 24,
+    "processes": 1,
+    "log_every": 5,
+    "checkpoint_every": 4,
+    "evaluate_every": 6,
+    "evaluation_tokens": 1024,
+    "sample_tokens": 5,
+    "sample_prompts": ["Return "],
+}
+
+
+def tokens(workspace: Path) -> Path:
+    """Make corpus, tokenizer and token shards in ``workspace``."""
+    write_corpus(workspace / "data/corpus", 500)
+    # Several shards, the last one short.
+    run_component(components.load("tokenize"), workspace, {"vocabulary_size": 384, "shard_tokens": 9_000})
+    return workspace
+
+
+def beside(workspace: Path, made: Path) -> Path:
+    """A workspace of its own that shares ``made``'s tokens and tokenizer."""
+    for part in ("data/tokens", "models/tokenizer"):
+        (workspace / part).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / part).symlink_to(made / part)
+    return workspace
+
+
+def pretrain(workspace: Path, **changes) -> Context:
+    """Run the stage in this process."""
+    return run_component(components.load("pretrain"), workspace, PARAMETERS | changes)
+
+
+def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **changes) -> subprocess.Popen:
+    """Start the stage in ``processes`` processes of their own; on ``one_core`` it computes with one thread."""
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    if one_core:
+        command = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), *command]
+    command += [str(Path(__file__).with_name("child.py")), str(workspace), json.dumps(PARAMETERS | changes)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen, timeout: float = 300) -> str:
+    """Wait for the end of a started stage, which must be a good one; its output."""
+    output, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, output
+    return output
+
+
+def events(workspace: Path, kind: str) -> list[dict]:
+    """Events of one kind that the stage has told of so far; a torn last line is left out."""
+    path = workspace / "pretrain.events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [event for line in lines if line.endswith("}") for event in [json.loads(line)] if event["kind"] == kind]
+
+
+def weights(workspace: Path) -> bytes:
+    """The finished weights."""
+    return (workspace / "models/base/model.safetensors").read_bytes()
