@@ -41,7 +41,8 @@ class Verdict:
 class Deduplicator:
     """Takes documents one by one and keeps the first of each kind.
 
-    Memory: a signature (4 bytes a permutation) and its index entries per kept document, about 2 KB; texts are not held.
+    Memory: a signature (4 bytes a permutation) and its index entries per kept document, with 128 permutations 4.4 KB in
+    all; texts are not held.
 
     Attributes:
         links: pairs of kept documents at least ``split_threshold`` alike, which must share a split.

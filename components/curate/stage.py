@@ -2,7 +2,7 @@
 
 Two passes. The first streams every source through cleaning, redaction, quality rules and deduplication into one staged
 file in the scratch folder; the second gives each kept document its split and writes the shards. Only content hashes,
-groups, sizes and MinHash signatures are held in memory (about 2 KB a kept document), never all texts.
+groups, sizes and MinHash signatures are held in memory (about 4.5 KB a kept document), never all texts.
 """
 
 from __future__ import annotations

@@ -49,7 +49,12 @@ def expand(source: FilesSource, workspace: Path) -> tuple[list[Path], list[str]]
                 f"there and write {RAW}/..."
             )
             continue
-        matches = [path for path in workspace.glob(pattern) if path.is_file()]
+        # Tools leave .gitignore and the like beside the data.
+        matches = [
+            path
+            for path in workspace.glob(pattern)
+            if path.is_file() and (not path.name.startswith(".") or path.name == parts[-1])
+        ]
         if not matches:
             what = "no file matches" if any(sign in pattern for sign in "*?[") else "there is no file"
             wrong.append(f"curate.sources: {what} {pattern!r} (looked in {RAW}/): check the name, or add the file")
@@ -103,7 +108,7 @@ class _Unusable(Exception):
 
 
 def _name(path: Path, workspace: Path) -> str:
-    return path.relative_to(workspace).as_posix()
+    return _shown(path.relative_to(workspace).as_posix())
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -238,7 +243,7 @@ def _shown(text: str) -> str:
 
 def _group(value: object, column: str) -> str | None:
     """Group of a row, the same in all files; a row without a value stands on its own."""
-    return None if value is None or value == "" else f"{column}={value}"
+    return None if value is None or value == "" else _shown(f"{column}={value}")
 
 
 def _require(name: str, columns: list[str], source: FilesSource) -> None:

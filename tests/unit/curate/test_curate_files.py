@@ -178,6 +178,16 @@ def test_a_corpus_that_the_rules_empty_is_a_problem_that_names_the_rules(tmp_pat
         curate(tmp_path, [{"type": "files", "paths": [empty]}], monkeypatch)
 
 
+def test_hidden_files_are_passed_over_and_lone_surrogates_are_no_stumbling_block(tmp_path, monkeypatch):
+    put(tmp_path, "texts/.gitignore", "/texts.jsonl\n")
+    extra = '{"text": "A lone half of a pair \\ud83d stands in this text.", "author": "\\udc00"}\n'
+    put(tmp_path, "texts/texts.jsonl", encoded("jsonl") + extra.encode())
+    context = curate(
+        tmp_path, [{"type": "files", "paths": ["data/raw/texts/*"], "group_column": "author"}], monkeypatch
+    )
+    assert "A lone half of a pair  stands in this text." in {row["text"] for row in all_rows(context)}
+
+
 def test_max_documents_stops_a_source(tmp_path, monkeypatch):
     name = put(tmp_path, "rows.jsonl", encoded("jsonl"))
     context = curate(tmp_path, [{"type": "files", "paths": [name], "max_documents": 15}], monkeypatch)
