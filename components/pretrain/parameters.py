@@ -63,7 +63,7 @@ class PretrainParameters(StageParameters):
     batch_size: int = Field(
         default=32, ge=1, le=1_048_576, description="Sequences of a step, over all processes together."
     )
-    steps: int | None = Field(default=1000, ge=1, description="Budget in optimizer steps. Set exactly one budget.")
+    steps: int | None = Field(default=600, ge=1, description="Budget in optimizer steps. Set exactly one budget.")
     epochs: float | None = Field(default=None, gt=0, description="Budget in passes over the training tokens.")
     tokens: int | None = Field(default=None, ge=1, description="Budget in training tokens, rounded up to whole steps.")
     optimizer: Literal["muon", "adamw"] = Field(
@@ -86,7 +86,7 @@ class PretrainParameters(StageParameters):
     )
     log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
-    evaluate_every: int = Field(default=250, ge=1, description="Steps between validation losses and samples.")
+    evaluate_every: int = Field(default=200, ge=1, description="Steps between validation losses and samples.")
     evaluation_tokens: int = Field(
         default=16_384, ge=1, description="Validation tokens used within the training; at its end all are."
     )
