@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,9 +75,10 @@ class Project:
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "dvc", *arguments, **env)
 
-    def repro(self, run: str | None = None, *arguments: str) -> None:
+    def repro(self, run: str | None = None, *, tracked: bool = False) -> None:
         """A real ``dvc repro``; ``run`` names the pipeline run, as the flow does by an environment variable."""
-        self.dvc("repro", "-q", *arguments, **({"TEST_RUN": run} if run else {}))
+        named = {"TEST_RUN": run} if run else {}
+        self.dvc("repro", "-q", **named, **({"TEST_MLFLOW": "1"} if tracked else {}))
 
     def set(self, old: str, new: str) -> None:
         """Edit ``params.yaml``."""
@@ -112,7 +114,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.dvc("init", "-q", DVC_NO_ANALYTICS="true")
     project.git("add", ".")
     project.git("commit", "-qm", "A workspace")
-    project.dvc("repro", "-q", PATH=path, TEST_RUN="first", DVC_NO_ANALYTICS="true", MLFLOW_DISABLE_TELEMETRY="true")
+    quiet = {"DVC_NO_ANALYTICS": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    project.dvc("repro", "-q", PATH=path, TEST_RUN="first", TEST_MLFLOW="1", **quiet)
     return root
 
 
@@ -139,31 +142,29 @@ def registry_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """URL of a throwaway PostgreSQL cluster, without a database name."""
     program = shutil.which("pg_ctl") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), default=None)
     if program is None:
         pytest.fail("PostgreSQL is needed for these tests: apt-get install postgresql (or brew install postgresql)")
-    folder = tmp_path_factory.mktemp("postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="stemma-postgresql-"))  # pytest's own folders are closed to other accounts
     as_owner: tuple[str, ...] = ()
     if os.geteuid() == 0:  # the server refuses to run as root
         as_owner = ("runuser", "-u", "postgres", "--")
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    pg_ctl = (*as_owner, program, "-D", str(folder / "data"))
+
+    def control(*arguments: str) -> None:
+        command = (*as_owner, program, "-D", str(folder / "data"), "-s", *arguments)
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off -c shared_buffers=16MB"
-    subprocess.run(
-        (*pg_ctl, "initdb", "-s", "-o", "--auth=trust -U stemma"), check=True, cwd=folder, stdout=subprocess.DEVNULL
-    )
-    subprocess.run(
-        (*pg_ctl, "start", "-w", "-s", "-l", str(folder / "log"), "-o", options),
-        check=True,
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-    )
-    yield f"postgresql://stemma@127.0.0.1:{port}"
-    subprocess.run((*pg_ctl, "stop", "-m", "immediate", "-s"), check=True, cwd=folder)
+    control("initdb", "-o", "--auth=trust -U stemma")
+    control("start", "-w", "-l", str(folder / "log"), "-o", options)
+    try:
+        yield f"postgresql://stemma@127.0.0.1:{port}"
+    finally:
+        control("stop", "-m", "immediate")
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A version's files come from the cache, the workspace or the remote, verified; else the error says where they could be."""
+"""A version's files come from the cache, the workspace or the remote, verified; else the error says where to look."""
 
 from __future__ import annotations
 

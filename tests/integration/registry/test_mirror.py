@@ -51,7 +51,7 @@ def test_versions_aliases_and_the_parent_run(project, client):
 def test_two_runs_have_the_same_rows(project, client):
     sync(project.workspace, run="first")
     project.set("quality: 0.8", "quality: 0.9")
-    project.repro("second")
+    project.repro("second", tracked=True)
     sync(project.workspace, run="second")
     first, second = parent(client, "first").data, parent(client, "second").data
     assert first.params.keys() == second.params.keys()
@@ -91,7 +91,7 @@ def test_hung_server_is_not_waited_for(project, monkeypatch):
 def test_runs_that_mlflow_learns_of_late(project, client):
     """The server was down while the stage ran, so its receipt names no MLflow run; the harness tells it afterwards."""
     project.set("quality: 0.8", "quality: 0.9")
-    project.dvc("repro", "-q", "pretrain", TEST_RUN="second", TEST_MLFLOW_DOWN="1")
+    project.dvc("repro", "-q", "pretrain", TEST_RUN="second")
     report = sync(project.workspace, run="second")
     assert "MLflow run of pretrain" in report.mirror.pending
     with open_registry(project.workspace.registry_url) as opened, opened.read() as session:

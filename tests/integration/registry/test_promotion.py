@@ -72,7 +72,8 @@ def test_another_evaluation_set_is_not_compared(synced):
     retrain(synced, "keep: 10", "keep: 11", "second")
     outcome = promote(synced.workspace, "base:2", "champion", "more data", "Ada")
     assert outcome.action == "reject"
-    assert [check.detail for check in outcome.verdict.checks if not check.passed][0].startswith("not comparable")
+    failed = next(check for check in outcome.verdict.checks if not check.passed)
+    assert failed.detail.startswith("not comparable")
 
 
 def test_pickled_weights_are_refused(synced):
@@ -105,7 +106,7 @@ def test_the_slower_of_two_is_told_who_won(synced, monkeypatch):
         return judge(*arguments)
 
     monkeypatch.setattr(registry.promotion, "judge", overtaken)
-    with pytest.raises(PromotionConflict, match="given to version 1 by Eve at .*mine first"):
+    with pytest.raises(PromotionConflict, match=r"given to version 1 by Eve at .*mine first"):
         promote(synced.workspace, "base:2", "champion", "mine", "Ada")
     records, broken, _ = told(synced)
     assert [(row.actor, row.version) for row in records] == [("Eve", 1)] and broken is None

@@ -66,7 +66,10 @@ def test_without_any_commit_or_identity(tmp_path, registry_url, monkeypatch):
 
 
 def test_two_processes_at_once(project):
-    code = "from registry.snapshot import snapshot; from registry.workspace import Workspace; print(snapshot(Workspace.find(), 'r'))"
+    code = (
+        "from registry.snapshot import snapshot; from registry.workspace import Workspace; "
+        "print(snapshot(Workspace.find(), 'r'))"
+    )
     started = [
         subprocess.Popen([sys.executable, "-c", code], cwd=project.root, stdout=subprocess.PIPE, text=True)
         for _ in range(3)

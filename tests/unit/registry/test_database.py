@@ -96,5 +96,5 @@ def test_a_newer_database_is_refused(tmp_path):
     open_registry(url).close()
     with sqlite3.connect(tmp_path / "registry.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(DatabaseError, match="revision 9999.*update Stemma"):
+    with pytest.raises(DatabaseError, match=r"revision 9999.*update Stemma"):
         open_registry(url)

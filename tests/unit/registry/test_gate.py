@@ -179,7 +179,8 @@ def test_verdicts_are_content_addressed(compared, tmp_path):
 
 def test_every_mistake_in_the_rules_is_told(tmp_path):
     (tmp_path / "params.yaml").write_text(
-        "promotion:\n  base:\n    loss: {min: 2, max: 1}\n    accuracy: {mni: 1, max_drop: -1}\n  reward: {accuracy: high}\n"
+        "promotion:\n  base:\n    loss: {min: 2, max: 1}\n    accuracy: {mni: 1, max_drop: -1}\n"
+        "  reward: {accuracy: high}\n"
     )
     with pytest.raises(PromotionRefused) as refused:
         PromotionParameters.load(tmp_path)
