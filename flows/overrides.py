@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from components.contract import InputProblem
+
+_INDENTED_LIST = re.compile(r"^( *)[^\s#-][^\n]*:\s*(?:#[^\n]*)?\n\1 +- ", re.MULTILINE)
 
 
 def parse(assignments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
@@ -43,14 +47,27 @@ def apply(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 def write(path: Path, overrides: Mapping[str, Any]) -> None:
     """Write the overrides into a YAML file, whole or not at all; comments and order stay as they were."""
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096
-    document = yaml.load(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    if _INDENTED_LIST.search(text):
+        yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(text)
     _assign(document, overrides)
     temporary = path.with_suffix(".yaml.partial")
     with open(temporary, "w", encoding="utf-8") as file:
         yaml.dump(document, file)
     os.replace(temporary, path)
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes ``null`` as the file does, where ruamel would leave the value empty."""
+
+
+_Representer.add_representer(
+    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
 
 
 def _assign(document: Any, overrides: Mapping[str, Any]) -> None:

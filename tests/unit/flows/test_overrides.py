@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +63,15 @@ def test_writing_keeps_comments_order_and_everything_else(tmp_path):
     overrides.write(path, {"pretrain.steps": 200})
     assert path.read_text() == FILE.replace("steps: 100 ", "steps: 200 ")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_override_changes_one_line_of_the_repository_s_own_file(tmp_path):
+    original = (Path(__file__).parents[3] / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(original)
+    overrides.write(path, {"seed": 4242})
+    before, after = original.splitlines(), path.read_text().splitlines()
+    assert [new for old, new in zip(before, after, strict=True) if old != new] == ["seed: 4242"]
 
 
 scalars = st.one_of(st.integers(-(2**40), 2**40), st.booleans(), st.none(), st.text(st.characters(codec="ascii")))

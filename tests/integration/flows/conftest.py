@@ -1,0 +1,168 @@
+"""A small workspace, a real Prefect server for the session, and the command as a process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.environment import child_environment
+from flows.server import local_server
+
+SOURCE = Path(__file__).with_name("workspace")
+IGNORED = "/data/*\n!/data/*.dvc\n/models/\n/reports/\n/.stemma/\n__pycache__/\n"
+
+
+@dataclass
+class ToyWorkspace:
+    """A workspace in a temporary folder."""
+
+    root: Path
+    behave: Path
+    api_url: str | None
+
+    @property
+    def home(self) -> Path:
+        return self.root / ".stemma"
+
+    def environment(self) -> dict[str, str]:
+        extra = {"TOY_BEHAVE": str(self.behave), "COLUMNS": "160"}
+        environment = child_environment(extra)
+        for name in ("STEMMA_HOME", "STEMMA_RUN", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "STEMMA_REGISTRY_URL"):
+            environment.pop(name, None)
+        return environment | ({"PREFECT_API_URL": self.api_url} if self.api_url else {})
+
+    def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=cwd or self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def stemma(self, *arguments: str, code: int = 0, cwd: Path | None = None) -> str:
+        """Standard output (of a failure: standard error) of the command, which must end with ``code``."""
+        process = self.start(*arguments, cwd=cwd)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        return err if code else out
+
+    def run_shell(self, *command: str) -> str:
+        done = subprocess.run(command, cwd=self.root, env=self.environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def told(self, slug: str, behaviour: str, text: str = "") -> None:
+        """Tell a stage how to behave."""
+        self.behave.mkdir(exist_ok=True)
+        (self.behave / f"{slug}.{behaviour}").write_text(text or "yes")
+
+    def receipt(self, slug: str) -> dict:
+        return json.loads((self.root / "receipts" / f"{slug}.json").read_text())
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file that is the user's own, by path."""
+        own = [
+            path
+            for path in self.root.rglob("*")
+            if path.is_file()
+            and not {".git", ".dvc", ".stemma", "__pycache__"} & set(path.relative_to(self.root).parts)
+        ]
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in own}
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that works in the workspace now."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.root):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def wait_for_process_of(self, slug: str, timeout: float = 120) -> None:
+        """Until the stage's own process runs."""
+        deadline = time.monotonic() + timeout
+        while not (self.home / f"{slug}.pid").exists():
+            assert time.monotonic() < deadline, f"{slug} did not start"
+            time.sleep(0.1)
+        time.sleep(0.5)
+
+    def wait_for_silence(self, timeout: float = 60) -> None:
+        """Until nothing works in the workspace any more."""
+        deadline = time.monotonic() + timeout
+        while left := self.processes():
+            assert time.monotonic() < deadline, [process.cmdline() for process in left]
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory):
+    """Address of a real Prefect server."""
+    with local_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server.wait()
+
+
+def make_workspace(root: Path) -> None:
+    shutil.copytree(SOURCE, root)
+    (root / "code").mkdir()
+    (root / "code" / "pretrain.txt").write_text("first version\n")
+    (root / ".gitignore").write_text(IGNORED)
+    environment = child_environment()
+    for command in (
+        ["git", "init", "-q", "."],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
+    ):
+        subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory, prefect_api):
+    """(a workspace after its first `stemma run`, what was printed). Not to be changed: copies are made of it."""
+    folder = tmp_path_factory.mktemp("first")
+    make_workspace(folder / "ws")
+    workspace = ToyWorkspace(folder / "ws", folder / "behave", prefect_api)
+    return workspace, workspace.stemma("run", "--name", "first")
+
+
+@pytest.fixture
+def workspace(first_run, tmp_path, prefect_api):
+    """A workspace in which everything ran once."""
+    shutil.copytree(first_run[0].root, tmp_path / "ws", symlinks=True)
+    toy = ToyWorkspace(tmp_path / "ws", tmp_path / "behave", prefect_api)
+    yield toy
+    for process in toy.processes():
+        process.kill()
+
+
+@pytest.fixture
+def empty_workspace(tmp_path):
+    """A fresh clone, and no Prefect server but the command's own."""
+    make_workspace(tmp_path / "ws")
+    toy = ToyWorkspace(tmp_path / "ws", tmp_path / "behave", None)
+    yield toy
+    for process in toy.processes():
+        process.kill()
+
+
+def api(url: str, path: str, body: dict | None = None) -> list | dict:
+    """An answer of Prefect's REST API."""
+    import urllib.request
+
+    data = json.dumps(body or {}).encode()
+    request = urllib.request.Request(f"{url}{path}", data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())

@@ -1,0 +1,50 @@
+"""Kills and signals at the worst moment: nothing is left running, checkpoints are saved, the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+
+def test_kill_9_of_the_command_leaves_no_server_no_dvc_and_no_stage(empty_workspace):
+    workspace = empty_workspace
+    workspace.told("curate", "steps", "100000")
+    process = workspace.start("run")
+    workspace.wait_for_process_of("curate")
+    lines = [" ".join(each.cmdline()) for each in workspace.processes()]
+    assert any("prefect server start" in line for line in lines)
+    assert any("dvc --wait-for-lock repro --single-item curate" in line for line in lines)
+    process.kill()
+    process.wait()
+    workspace.wait_for_silence()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_the_stage_save_its_checkpoint_first(workspace, number, code):
+    (workspace.home / "pretrain.pid").unlink()
+    workspace.told("pretrain", "steps", "100000")
+    process = workspace.start("run", "--set", "pretrain.steps=13")
+    workspace.wait_for_process_of("pretrain")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "goes on from" in err and "Traceback" not in err
+    assert (workspace.home / "pretrain.checkpoint").read_text() == "saved"
+    workspace.wait_for_silence()
+
+
+def test_kill_9_of_dvc_ends_its_stage_and_the_run_says_so(workspace):
+    (workspace.home / "pretrain.pid").unlink()
+    workspace.told("pretrain", "steps", "100000")
+    process = workspace.start("run", "--set", "pretrain.steps=14")
+    workspace.wait_for_process_of("pretrain")
+    dvc = next(each for each in workspace.processes() if "--single-item" in each.cmdline())
+    os.kill(dvc.pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "stage pretrain failed" in err
+    workspace.wait_for_silence()
+    (workspace.behave / "pretrain.steps").unlink()
+    assert "pretrain" in workspace.stemma("run", "--until", "pretrain")

@@ -1,0 +1,125 @@
+"""`stemma run` on a small workspace, with a real Prefect server, real DVC and the real registry."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+from tests.integration.flows.conftest import api
+
+STAGES = ["curate", "pretrain", "preference_tune", "evaluate@base", "evaluate@assistant"]
+
+
+def states(text: str) -> dict[str, str]:
+    """The last screen's table: stage to state."""
+    found = {}
+    for line in text.splitlines():
+        for stage in STAGES:
+            if line.startswith(f"{stage} "):
+                found[stage] = re.split(r"\s{2,}", line[len(stage) :].strip())[0]
+    return found
+
+
+def test_a_first_run_makes_everything_promotes_and_says_where_to_look(first_run):
+    workspace, text = first_run
+    assert states(text) == dict.fromkeys(STAGES, "run")
+    assert "Promoted: assistant:1 is now assistant@champion" in text
+    assert "accuracy 0.75 ± 0.01" in text and "majority 0.3" in text
+    for hint in ("stemma generate assistant@champion", "stemma trace assistant@champion", "mlflow ui"):
+        assert hint in text
+    assert workspace.run_shell("git", "show", "refs/stemma/runs/first:params.yaml").startswith("# kept by")
+    trace = json.loads(workspace.stemma("trace", "assistant@champion", "--json"))
+    assert trace["version"] == 1 and trace["aliases"] == ["champion"]
+    assert "made by preference_tune" in workspace.stemma("trace", "assistant")
+    (line,) = [m for m in json.loads(workspace.stemma("models", "--json")) if m["model"] == "assistant"]
+    assert line["aliases"] == ["champion"]
+
+
+def test_prefect_knows_the_flow_its_tasks_progress_and_report(first_run, prefect_api):
+    workspace, _ = first_run
+    flow_run_id = workspace.receipt("pretrain")["prefect"]["flow_run_id"]
+    (flow_run,) = api(prefect_api, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+    assert flow_run["state_type"] == "COMPLETED"
+    of_run = {"flow_runs": {"id": {"any_": [flow_run_id]}}}
+    deadline = time.monotonic() + 30  # task runs are recorded from events, a moment later
+    while True:
+        tasks = {task["name"]: task for task in api(prefect_api, "/task_runs/filter", of_run)}
+        if set(STAGES) <= {*tasks} and all(tasks[stage]["state_type"] == "COMPLETED" for stage in STAGES):
+            break
+        assert time.monotonic() < deadline, tasks
+        time.sleep(0.5)
+    assert tasks["pretrain"]["id"] == workspace.receipt("pretrain")["prefect"]["task_run_id"]
+    artifacts = api(prefect_api, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
+    assert {f"progress-{name}" for name in ("curate", "pretrain", "preference-tune", "evaluate-base")} <= {
+        artifact["key"] for artifact in artifacts if artifact["type"] == "progress" and float(artifact["data"]) == 100.0
+    }
+    (report,) = [artifact["data"] for artifact in artifacts if artifact["type"] == "markdown"]
+    assert "| pretrain | run |" in report and "assistant:1 is now assistant@champion" in report
+
+
+def test_when_nothing_changed_no_flow_is_started_and_it_works_from_any_folder(workspace, prefect_api):
+    before = api(prefect_api, "/flow_runs/count")
+    text = workspace.stemma("run", cwd=workspace.root / "code")
+    assert "Nothing changed: every stage is cached." in text
+    assert states(text) == dict.fromkeys(STAGES, "cached")
+    assert "assistant@champion is assistant:1" in text
+    assert api(prefect_api, "/flow_runs/count") == before
+    assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))} == {"up to date"}
+
+
+def test_a_parameter_reruns_what_descends_from_it_and_nothing_else(workspace):
+    before = (workspace.root / "params.yaml").read_text()
+    text = workspace.stemma("run", "--set", "preference_tune.beta=0.2")
+    assert "params.yaml: wrote preference_tune.beta=0.2" in text
+    expected = {"preference_tune": "run", "evaluate@assistant": "run"}
+    assert states(text) == {**dict.fromkeys(STAGES, "cached"), **expected}
+    after = (workspace.root / "params.yaml").read_text()
+    assert "# kept by every edit of the command" in after and "# the defaults" in after
+    assert "beta: 0.2" in after
+    assert "Promoted: assistant:2 is now assistant@champion (before: assistant:1)" in text
+
+    # Going back restores from the run-cache, and does not move the alias back by itself.
+    (workspace.root / "params.yaml").write_text(before)
+    text = workspace.stemma("run")
+    assert states(text)["preference_tune"] == "cached (restored)"
+    assert "assistant@champion is assistant:2" in text
+
+
+def test_code_reruns_its_stage_and_status_says_why(workspace):
+    (workspace.root / "code" / "pretrain.txt").write_text("second version\n")
+    lines = {line["stage"]: line for line in json.loads(workspace.stemma("status", "--json"))}
+    assert lines["pretrain"]["reasons"] == ["input code/pretrain.txt changed"]
+    assert lines["evaluate@assistant"]["state"] == "follows"
+    text = workspace.stemma("run", "--until", "pretrain")
+    # Equal bytes come out, so nothing below it has to run.
+    assert states(text) == {"curate": "cached", "pretrain": "run"}
+    assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))} == {"up to date"}
+
+
+def test_from_takes_what_is_above_as_it_is(workspace):
+    params = workspace.root / "params.yaml"
+    params.write_text(params.read_text().replace("1337", "7").replace("tune: {}", "tune: {beta: 0.3}"))
+    text = workspace.stemma("run", "--from", "preference_tune")
+    assert states(text) == {"preference_tune": "run", "evaluate@assistant": "run"}
+    assert json.loads(workspace.stemma("status", "--json"))[0]["state"] == "stale"
+
+
+def test_raw_files_are_versioned_and_a_stage_can_run_alone(workspace):
+    (workspace.root / "data" / "raw" / "mine.txt").write_text("my own text")
+    text = workspace.stemma("stage", "curate")
+    assert "data/raw: versioned by `dvc add` (1 file)" in text
+    assert (workspace.root / "data" / "raw.dvc").is_file()
+    assert workspace.receipt("curate")["prefect"]["flow_run_id"] is None
+
+
+def test_a_bare_dvc_repro_is_picked_up_by_sync(workspace):
+    workspace.run_shell("git", "config", "user.name", "Ada")
+    params = workspace.root / "params.yaml"
+    params.write_text(params.read_text().replace("tune: {}", "tune: {beta: 0.4}"))
+    workspace.run_shell("dvc", "repro", "-q")
+    report = json.loads(workspace.stemma("sync", "--json"))
+    assert sorted(report["executed"]) == ["evaluate@assistant", "preference_tune"]
+    assert report["versions"] == ["assistant:2"]
+    text = workspace.stemma("promote", "assistant:2", "--to", "champion", "--reason", "it is shorter")
+    assert "assistant:2 is now assistant@champion (before: assistant:1)" in text
