@@ -91,7 +91,7 @@ class PretrainParameters(StageParameters):
         default=16_384, ge=1, description="Validation tokens used within the training; at its end all are."
     )
     sample_prompts: list[str] = Field(
-        default=["Return the ", "If the file "], description="Beginnings that samples continue."
+        default=["Return the", "If the file"], description="Beginnings that samples continue."
     )
     sample_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens of a sample at most.")
 

@@ -34,8 +34,7 @@ def test_killed_twice_and_run_again_ends_with_the_same_bytes(finished, workspace
     for steps in (5, 13):
         process = tiny.start(workspace)
         wait_for_tokens(workspace, steps * step, process)
-        process.kill()
-        process.wait()
+        tiny.kill(process)
         assert not (workspace / "models/base/model.safetensors").exists()
     assert list((workspace / "scratch/pretrain/checkpoints").glob("step-*"))
     tiny.finish(tiny.start(workspace))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 
 import numpy as np
@@ -38,8 +39,7 @@ def test_two_processes_killed_and_run_again_end_with_the_same_bytes(pair, worksp
     # Past the first checkpoint, amid the steps that follow it.
     while not list((workspace / "scratch").rglob("step-*[0-9]")) and time.monotonic() < until:
         time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    tiny.kill(process)
     tiny.finish(tiny.start(workspace, processes=2, **CHANGES))
     assert tiny.weights(workspace) == tiny.weights(pair)
     for path in (pair / "reports/pretrain").iterdir():
@@ -47,8 +47,6 @@ def test_two_processes_killed_and_run_again_end_with_the_same_bytes(pair, worksp
 
 
 def test_another_number_of_processes_is_refused(pair, workspace):
-    import shutil
-
     shutil.copytree(pair / "scratch", workspace / "scratch")
     process = tiny.start(workspace, **CHANGES)
     output, _ = process.communicate(timeout=120)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +68,20 @@ def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **chan
     command += [str(Path(__file__).with_name("child.py")), str(workspace), json.dumps(PARAMETERS | changes)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """kill -9 of a started stage and of all its processes."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def finish(process: subprocess.Popen, timeout: float = 300) -> str:
