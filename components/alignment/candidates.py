@@ -31,8 +31,8 @@ def candidates(
     """Pairs for every record that gives some.
 
     A record with ``chosen`` and ``rejected`` gives those. To any other, answers are drawn from ``model`` and ranked by
-    the verifier where the record has one, else by ``reward_model``. Where hardly any question has one answer better than
-    another (a model at its beginning gets nothing right), the records' own completions join them, with a warning.
+    the verifier where the record has one, else by ``reward_model``. Where hardly any question has one answer better
+    than another (a model at its beginning gets nothing right), the records' own completions join them, with a warning.
 
     Args:
         limit: most tokens of a question with its answer; pairs that are longer are left out and counted.
@@ -44,8 +44,8 @@ def candidates(
     if own:
         lengths = _lengths(tokenizer, own)
         kept = fitting(
-            lengths, limit, where=where, what="question and answer", too_long=parameters.too_long,
-            parameter=name, warn=context.warn,
+            [pair.record for pair in own], lengths, limit, where=where, what="question and answer",
+            too_long=parameters.too_long, parameter=name, warn=context.warn,
         )  # fmt: skip
         own = [own[row] for row in kept]
     asked = [record for record in records if not has_pair(record)]
@@ -56,8 +56,8 @@ def candidates(
     drawn = _rank(tokenizer, asked, answers, limit, parameters.pairs_per_prompt, reward_model)
     if asked and len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(asked):
         context.warn(
-            f"{where}: the drawn answers to all but {len({id(pair.record) for pair in drawn})} of {len(asked)} questions are "
-            "equally good or bad; the rows' own completions join them"
+            f"{where}: the model's answers differ in quality for only {len({id(pair.record) for pair in drawn})} of "
+            f"{len(asked)} questions; the rows' own completions join them"
         )
         answers = [
             [*given, record["completion"]] if record.get("completion") else given

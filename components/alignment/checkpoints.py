@@ -39,7 +39,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def latest(root: Path) -> Path | None:
-    """The newest whole ``checkpoint-<step>`` under ``root``; torn ones are removed, so that nothing resumes from them."""
+    """The newest whole ``checkpoint-<step>`` under ``root``; torn ones are removed."""
     found = sorted(root.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in found if is_whole(path)]
     for path in found:

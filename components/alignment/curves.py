@@ -24,7 +24,8 @@ def curve_figure(curve: Curve, panels: dict[str, str]):
 
     shown = {name: label for name, label in panels.items() if any(name in point for point in curve)}
     figure = Figure(figsize=(4.2 * max(1, len(shown)), 3.1), layout="constrained")
-    for axes, (name, label) in zip(figure.subplots(1, max(1, len(shown)), squeeze=False)[0], shown.items(), strict=False):
+    grid = figure.subplots(1, max(1, len(shown)), squeeze=False)[0]
+    for axes, (name, label) in zip(grid, shown.items(), strict=False):
         points = [(point["step"], point[name]) for point in curve if name in point]
         axes.plot(*zip(*points, strict=True), linewidth=1.4)
         axes.set_xlabel("step")

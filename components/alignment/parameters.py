@@ -22,7 +22,9 @@ class TrainingParameters(StageParameters):
     )
     muon_learning_rate: float = Field(0.01, gt=0, le=1, description="Peak learning rate of Muon")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak learning rate of AdamW")
-    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="How the rates fall; all end at 0 but constant")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="How the rates fall, to 0 or not at all"
+    )
     warmup: float = Field(0.04, ge=0, lt=1, description="Share of the steps in which the rates rise from 0")
     weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled weight decay of matrices")
     clip: float = Field(1.0, gt=0, le=1000, description="Largest norm of the gradient")
@@ -42,7 +44,8 @@ class TrainingParameters(StageParameters):
             )
         if self.batch_size % self.gradient_accumulation:
             problems.append(
-                f"batch_size ({self.batch_size}) must be a multiple of gradient_accumulation ({self.gradient_accumulation})"
+                f"batch_size ({self.batch_size}) must be a multiple of gradient_accumulation "
+                f"({self.gradient_accumulation})"
             )
         if problems:
             raise ValueError("; ".join(problems))

@@ -17,11 +17,11 @@ _ROLES = ("system", "user", "assistant")
 def read_records(folder: Path, name: str, *, needs: str) -> list[Record]:
     """All records of ``<folder>/<name>.jsonl``.
 
-    A record with ``messages`` must end with the user's turn or the assistant's answer; ``prompt`` is filled in from the
-    last user's turn where it is missing. ``group`` defaults to the prompt, so that equal prompts stay together.
+    ``prompt`` is filled in from the last user's turn where it is missing. ``group`` defaults to the prompt, so that
+    equal prompts stay together; ``row`` is the line's number.
 
     Args:
-        needs: ``answer`` (something to learn: ``completion``, or an assistant's turn), ``prompt`` (a question is enough).
+        needs: ``answer`` (something to learn: ``completion``, or an assistant's turn) or ``prompt`` (a question).
 
     Raises:
         InputProblem: the file is missing or empty, or rows have the wrong shape; every problem at once.
@@ -44,7 +44,7 @@ def read_records(folder: Path, name: str, *, needs: str) -> list[Record]:
         if problem:
             problems.append(f"{shown}, row {number}: {problem}")
         else:
-            records.append(_completed(row))
+            records.append(_completed(row, number))
     if problems:
         raise InputProblem(shortened(problems, "rows of the wrong shape"))
     if not records:
@@ -87,11 +87,12 @@ def shortened(problems: list[str], what: str) -> list[str]:
     return [*problems[:_SHOWN], f"... and {len(problems) - _SHOWN} more {what} ({len(problems)} in all)"]
 
 
-def _completed(row: Record) -> Record:
+def _completed(row: Record, number: int) -> Record:
     if not row.get("prompt"):
         row["prompt"] = next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
     row["group"] = row.get("group") or row["prompt"]
     row["kind"] = row.get("kind") or "question"
+    row["row"] = number
     return row
 
 

@@ -41,8 +41,9 @@ def rewards(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             longest = max(len(conversations[row]) for row in rows)
-            ids = torch.tensor([conversations[row] + [pad] * (longest - len(conversations[row])) for row in rows])
-            real = torch.tensor([[1] * len(conversations[row]) + [0] * (longest - len(conversations[row])) for row in rows])
+            gaps = [longest - len(conversations[row]) for row in rows]
+            ids = torch.tensor([conversations[row] + [pad] * gap for row, gap in zip(rows, gaps, strict=True)])
+            real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps])
             logits = model(input_ids=ids.to(model.device), attention_mask=real.to(model.device)).logits[:, 0]
             for row, value in zip(rows, logits.float().tolist(), strict=True):
                 found[row] = value

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from components.contract import InputProblem
-
 from components.generation import render
 
 from .records import Record, conversation, shortened
@@ -26,10 +25,10 @@ ALPACA = (
 PLAIN_CHAT = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "{{ 'assistant: ' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
-    "{% else %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endif %}"
+    "{{ 'assistant:\n' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}{{ message['role'] + ':\n' + message['content'] + '\n' }}{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
 )
 
 
@@ -61,8 +60,8 @@ def install_template(tokenizer: Any, template: str) -> None:
         tokenizer.chat_template = PLAIN_CHAT
     elif "{% generation %}" not in tokenizer.chat_template.replace("{%-", "{%").replace("-%}", "%}"):
         raise InputProblem(
-            "models/base: the tokenizer's chat template has no {% generation %} markers, so that answers cannot be told "
-            "from questions: add them, or set instruct_finetune.template to alpaca"
+            "models/base: the tokenizer's chat template has no {% generation %} markers, so that answers cannot be "
+            "told from questions: add them, or set instruct_finetune.template to alpaca"
         )
 
 
@@ -77,29 +76,41 @@ def encode(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> Enc
 
 
 def fitting(
-    lengths: Sequence[int], context: int, *, where: str, what: str, too_long: str, parameter: str, warn: Any
+    records: Sequence[Record],
+    lengths: Sequence[int],
+    limit: int,
+    *,
+    where: str,
+    what: str,
+    too_long: str,
+    parameter: str,
+    warn: Any,
 ) -> list[int]:
-    """Indices of the rows that fit into ``context`` tokens.
+    """Indices of the records whose ``lengths`` are at most ``limit`` tokens.
 
     Rows that do not fit are an error (``too_long`` is ``fail``), or are left out, counted and told of (``skip``).
 
     Raises:
         InputProblem: rows do not fit and may not be skipped, or none is left.
     """
-    wrong = [index for index, length in enumerate(lengths) if length > context]
+    wrong = [index for index, length in enumerate(lengths) if length > limit]
     if wrong and too_long == "fail":
-        listed = [f"{where}, row {i + 1}: {what} of {lengths[i]} tokens, the context holds {context}" for i in wrong]
+        listed = [
+            f"{where}, row {records[i]['row']}: {what} of {lengths[i]} tokens, the context holds {limit}" for i in wrong
+        ]
         raise InputProblem(
             [
                 *shortened(listed, "rows that are too long"),
-                f"shorten them, train a base model with a longer pretrain context, or set {parameter}.too_long to skip",
+                f"shorten them, use a base model of a longer context, or set {parameter}.too_long to skip",
             ]
         )
     if len(wrong) == len(lengths):
-        raise InputProblem(f"{where}: no row fits into the context of {context} tokens")
+        raise InputProblem(f"{where}: no row fits into the context of {limit} tokens")
     if wrong:
-        rows = ", ".join(str(index + 1) for index in wrong[:5])
-        warn(f"{where}: {len(wrong)} of {len(lengths)} rows do not fit into {context} tokens and are left out (rows {rows})")
+        rows = ", ".join(str(records[index]["row"]) for index in wrong[:5])
+        warn(
+            f"{where}: {len(wrong)} of {len(lengths)} rows exceed {limit} tokens and are left out (such as row {rows})"
+        )
     excluded = set(wrong)
     return [index for index in range(len(lengths)) if index not in excluded]
 
@@ -128,5 +139,7 @@ def encode_answers(tokenizer: Any, records: Sequence[Record], answers: Sequence[
     whole = encode(tokenizer, [conversation(r, answer) for r, answer in zip(records, answers, strict=True)]).input_ids
     for prompt, ids in zip(prompts, whole, strict=True):
         if ids[: len(prompt)] != prompt:
-            raise InputProblem("the model's chat template changes the question once it is answered; use another template")
+            raise InputProblem(
+                "the model's chat template renders a question otherwise once it is answered; use another"
+            )
     return Answered(prompts, [ids[len(prompt) :] for prompt, ids in zip(prompts, whole, strict=True)])

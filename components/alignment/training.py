@@ -72,8 +72,17 @@ def arguments(context: Context, config: type, parameters: TrainingParameters, **
     return built
 
 
-def train(context: Context, trainer: type, parameters: TrainingParameters, *, description: str, model: Any,
-          lengths: list[int], train_dataset: Any, **settings: Any) -> Curve:
+def train(
+    context: Context,
+    trainer: type,
+    parameters: TrainingParameters,
+    *,
+    description: str,
+    model: Any,
+    lengths: list[int],
+    train_dataset: Any,
+    **settings: Any,
+) -> Curve:
     """Train ``model`` in place with a TRL ``trainer`` class on a dataset that is tokenized already; return the curve.
 
     ``lengths`` are the examples' lengths in tokens. Goes on from the newest whole checkpoint of the scratch folder and
@@ -151,9 +160,9 @@ def _callback(context: Context, parameters: TrainingParameters, advance: Any) ->
                 control.should_training_stop = True
             return control
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-            points = _point(logs or {})
-            if points and "loss" in (logs or {}):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+            points = _point(logs)
+            if "loss" in logs:
                 context.log(points, state.global_step)
 
     return Reporting()

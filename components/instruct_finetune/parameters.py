@@ -14,7 +14,7 @@ class InstructFinetuneParameters(StageParameters):
     """Supervised fine-tuning on demonstrations."""
 
     template: Literal["chat", "alpaca"] = Field(
-        "chat", description="How questions are shown to the model: the tokenizer's own chat template, or Alpaca's prompt"
+        "chat", description="How the model sees questions: the tokenizer's own chat template, or Alpaca's prompt"
     )
     too_long: TooLong = Field("fail", description=TOO_LONG)
     processes: int = Field(1, ge=1, le=1024, description="Processes that train together, one a device")

@@ -89,11 +89,13 @@ def _fit(
     # A development question needs room for an answer, and its demonstration must fit for its loss to be measured.
     lengths = [max(len(ids), len(prompt) + 1) for ids, prompt in zip(whole.input_ids, prompts, strict=True)]
     kept, problems = [], []
-    for name, sizes in (("instruct", [len(ids) for ids in encoded.input_ids]), ("development", lengths)):
+    sizes = [len(ids) for ids in encoded.input_ids]
+    for name, records, tokens in (("instruct", training, sizes), ("development", development, lengths)):
         try:
             kept.append(
                 fitting(
-                    sizes,
+                    records,
+                    tokens,
                     limit,
                     where=f"data/instructions/{name}.jsonl",
                     what="question and answer",
@@ -123,6 +125,5 @@ def _record(
             Metric("accuracy", correct.value, True, correct.stderr, correct.n, "instructions", below), headline=True
         )
         context.record(Metric("correct_and_terse", terse.value, True, terse.stderr, terse.n, "instructions", below))
-    context.record(
-        Metric("answer_loss", after.loss, False, None, n, "instructions", {"base": before.loss}), headline=scores is None
-    )
+    loss = Metric("answer_loss", after.loss, False, None, n, "instructions", {"base": before.loss})
+    context.record(loss, headline=scores is None)

@@ -51,10 +51,10 @@ def write_report(
     )
     if rows:
         page.heading("The task, before and after")
-        page.table(["questions", "answers", "figure", "n", "instruct", "± standard error", "assistant", "± standard error"], rows)
+        page.table(["questions", "answers", "figure", "n", "instruct", "± stderr", "assistant", "± stderr"], rows)
         page.text(
-            "Preference accuracy alone hides damage: a model can learn which of two answers is preferred and still answer "
-            "worse. Settings are chosen on the development questions; the test questions are for the report."
+            "Preference accuracy alone hides damage: a model can learn which of two answers is preferred and still "
+            "answer worse. Settings are chosen on the development questions; the test questions are for the report."
         )
     page.heading("Preferences")
     page.table(
@@ -66,8 +66,8 @@ def write_report(
         ],
     )  # fmt: skip
     page.text(
-        "The assistant orders a pair by its gain in log-probability over the instruct model (the implicit reward of DPO), the "
-        "instruct model by log-probability itself."
+        "The assistant orders a pair by its gain in log-probability over the instruct model (the implicit reward of "
+        "DPO), the instruct model by log-probability itself."
     )
     page.heading("Training").figure(curves, "Loss, accuracy and margin over training")
     page.heading("Greedy answers to test questions, before and after")

@@ -29,19 +29,16 @@ def shorter_wins(pairs: Sequence[Pair]) -> NDArray[np.float64]:
 
 
 def surface_features(train: Sequence[Pair], held_out: Sequence[Pair], seed: int) -> NDArray[np.float64]:
-    """Logistic regression on differences of :data:`FEATURES`, fitted on ``train``; verdicts on ``held_out`` as above."""
+    """Verdicts on ``held_out``, as above, of a logistic regression on differences of :data:`FEATURES`."""
     from sklearn.linear_model import LogisticRegression
 
-    difference = np.array([features(p.record["prompt"], p.chosen) - features(p.record["prompt"], p.rejected) for p in train])
+    difference = _differences(train)
     scale = difference.std(axis=0) + 1e-9
     # Every pair is shown both ways round, so that the model needs no intercept and has two classes.
     fitted = LogisticRegression(fit_intercept=False, random_state=seed, max_iter=1000).fit(
         np.concatenate([difference, -difference]) / scale, np.repeat([1, 0], len(difference))
     )
-    unseen = np.array(
-        [features(p.record["prompt"], p.chosen) - features(p.record["prompt"], p.rejected) for p in held_out]
-    )
-    return 0.5 + 0.5 * np.sign(np.round(fitted.decision_function(unseen / scale), 9))
+    return 0.5 + 0.5 * np.sign(np.round(fitted.decision_function(_differences(held_out) / scale), 9))
 
 
 def features(question: str, answer: str) -> NDArray[np.float64]:
@@ -63,3 +60,8 @@ def features(question: str, answer: str) -> NDArray[np.float64]:
         ],
         dtype=float,
     )
+
+
+def _differences(pairs: Sequence[Pair]) -> NDArray[np.float64]:
+    """Features of the chosen less those of the rejected answers, ``[pairs, features]``."""
+    return np.array([features(p.record["prompt"], p.chosen) - features(p.record["prompt"], p.rejected) for p in pairs])

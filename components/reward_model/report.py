@@ -46,12 +46,13 @@ def write_report(
             rows.append([name, int(chosen.sum()), *(float(verdict[chosen].mean()) for verdict in verdicts.values())])
     page = Page(
         "Reward model",
-        f"{prompts:,} prompts gave {len(training):,} pairs to train on and {len(held_out):,} held-out pairs of other groups.",
+        f"{prompts:,} prompts gave {len(training):,} pairs to train on and {len(held_out):,} of other groups to measure "
+        "on.",
     )
     page.heading("Held-out pairs in the right order").table(["pairs", "n", *verdicts], rows)
     page.text(
-        "Look at the second line: where both answers are worded alike, length and surface say little, and what is left is "
-        f"knowing which one is right. The surface baseline is a logistic regression on {', '.join(FEATURES)}."
+        "Where both answers are worded alike, length and surface say little, and what is left is knowing which one is "
+        f"right. The surface baseline is a logistic regression on {', '.join(FEATURES)}."
     )
     page.figure(spread, "Differences of reward between chosen and rejected answers")
     page.heading("Training").figure(curves, "Loss and accuracy over training")

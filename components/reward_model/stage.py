@@ -90,8 +90,8 @@ def score_side(model: Any, tokenizer: Any, pairs: Sequence[Pair], side: str) -> 
 def _records(context: Context) -> list[Record]:
     records = read_records(context.inputs["instructions"], "reward", needs="prompt")
     unranked = [
-        f"{_FILE}, row {number}: has neither a verifier and reference nor `chosen` and `rejected`: nothing ranks its answers"
-        for number, record in enumerate(records, 1)
+        f"{_FILE}, row {record['row']}: nothing ranks its answers: it needs `chosen` and `rejected`, or a verifier"
+        for record in records
         if not has_verifier(record) and not has_pair(record)
     ]
     if unranked:
@@ -103,8 +103,8 @@ def _with_room(context: Context, tokenizer: Any, records: list[Record], limit: i
     """The records whose question leaves room for an answer."""
     lengths = [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])]
     kept = fitting(
-        lengths, limit, where=_FILE, what="question (and room for an answer)", too_long=context.parameters.too_long,
-        parameter="reward_model", warn=context.warn,
+        records, lengths, limit, where=_FILE, what="question (and room for an answer)",
+        too_long=context.parameters.too_long, parameter="reward_model", warn=context.warn,
     )  # fmt: skip
     return [records[row] for row in kept]
 

@@ -1,0 +1,138 @@
+"""The stage as a whole, on a tiny model: what it writes, and that stopping and killing change nothing."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from components.contract import Context, Interrupted
+from components.instruct_finetune import component
+from tests.stage import run_component
+
+from .workspace import make_workspace, quick, signature_records, write_records
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def digests(workspace):
+    """Digest of every output file."""
+    files = [*(workspace / "models" / "instruct").iterdir(), *(workspace / "reports" / "instruct_finetune").iterdir()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    context = run_component(component, workspace, {"training": quick(60, learning_rate=0.01, checkpoint_every=30)})
+    metrics = {metric.name: metric for metric in context.metrics}
+    assert context.headline == "accuracy"
+    assert metrics["accuracy"].n == 24 and {"majority", "simple_rules"} == set(metrics["accuracy"].baselines)
+    assert metrics["answer_loss"].value < metrics["answer_loss"].baselines["base"] - 1
+    folder = workspace / "models" / "instruct"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == len(tokenizer)
+    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == tokenizer.eos_token_id
+    report = workspace / "reports" / "instruct_finetune"
+    assert {"report.html", "report.json", "curve.csv", "training.png"} <= {path.name for path in report.iterdir()}
+    for path in [*folder.iterdir(), *report.iterdir()]:
+        assert str(workspace).encode() not in path.read_bytes(), f"{path.name} names the folder it was made in"
+    points = [json.loads(line) for line in context.events.read_text().splitlines()]
+    assert [p["step"] for p in points if p["kind"] == "point"] == list(range(1, 61))
+    assert context.tokens > 0
+
+
+def test_records_without_a_verifier_are_measured_by_their_loss(workspace):
+    plain = [{"prompt": r["prompt"], "completion": r["completion"]} for r in signature_records(40)]
+    write_records(workspace, instruct=plain, development=plain[:10])
+    context = run_component(component, workspace, {"training": quick(2), "template": "alpaca"})
+    assert context.headline == "answer_loss" and [m.name for m in context.metrics] == ["answer_loss"]
+
+
+def test_rows_that_may_be_skipped_are_counted(workspace):
+    long = {**signature_records(1)[0], "prompt": "word " * 200}
+    write_records(workspace, instruct=[*signature_records(20), long])
+    context = run_component(component, workspace, {"training": quick(2), "too_long": "skip"})
+    assert any("1 of 21 rows" in warning for warning in context.warnings)
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    parameters = {"training": quick(6)}
+    run_component(component, make_workspace(tmp_path / "whole"), parameters)
+    broken = make_workspace(tmp_path / "broken")
+    log = Context.log
+
+    def stop_at_three(self, metrics, step):
+        log(self, metrics, step)
+        self.stopping = self.stopping or step == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "log", stop_at_three)
+        with pytest.raises(Interrupted):
+            run_component(component, broken, parameters)
+    assert not list((broken / "models" / "instruct").iterdir())
+    assert (broken / "scratch" / "instruct_finetune" / "checkpoints" / "checkpoint-4").is_dir()
+    run_component(component, broken, parameters)
+    assert digests(broken) == digests(tmp_path / "whole")
+
+
+def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
+    steps = 30
+    run_component(component, make_workspace(tmp_path / "whole"), {"training": quick(steps)})
+    workspace = make_workspace(tmp_path / "killed")
+    script = textwrap.dedent(
+        f"""
+        import sys
+        from pathlib import Path
+        from components.instruct_finetune import component
+        from tests.stage import run_component
+        from tests.unit.instruct_finetune.workspace import quick
+        run_component(component, Path({str(workspace)!r}), {{"training": quick({steps})}})
+        """
+    )
+    checkpoints = workspace / "scratch" / "instruct_finetune" / "checkpoints"
+    deaths = []
+    for least in (3, 14):  # killed twice, at different places, once while resumed
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, start_new_session=True)
+        while process.poll() is None and not any(
+            int(path.name.rpartition("-")[2]) >= least for path in checkpoints.glob("checkpoint-*")
+        ):
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+        deaths.append(process.wait())
+    assert deaths == [-signal.SIGKILL, -signal.SIGKILL]
+    assert not (workspace / "models" / "instruct" / "model.safetensors").exists()
+    context = run_component(component, workspace, {"training": quick(steps)})
+    assert digests(workspace) == digests(tmp_path / "whole")
+    # It went on from a checkpoint: not all steps are logged three times.
+    points = [json.loads(line) for line in context.events.read_text().splitlines() if '"point"' in line]
+    assert len(points) < 3 * steps
+
+
+def test_stopping_after_training_keeps_the_trained_weights(workspace, monkeypatch):
+    from components.instruct_finetune import stage
+
+    parameters = {"training": quick(4)}
+    with monkeypatch.context() as patch:
+
+        def fail(*args, **kwargs):
+            raise RuntimeError("killed while answering")
+
+        patch.setattr(stage, "answer_records", fail)
+        with pytest.raises(RuntimeError):
+            run_component(component, workspace, parameters)
+    with monkeypatch.context() as patch:
+        from transformers import Trainer
+
+        def never(*args, **kwargs):
+            raise AssertionError("trained again")
+
+        patch.setattr(Trainer, "train", never)
+        context = run_component(component, workspace, parameters)
+    assert context.headline == "accuracy"

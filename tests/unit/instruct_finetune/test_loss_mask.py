@@ -1,0 +1,85 @@
+"""The loss counts the answers and nothing else, their end token among them."""
+
+import pytest
+
+from components.alignment.models import load_tokenizer
+from components.alignment.records import conversation
+from components.alignment.templates import encode, encode_answers, install_template
+from components.contract import InputProblem
+
+from .workspace import write_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder)
+    return folder
+
+
+def trained_text(tokenizer, encoded, row=0):
+    return tokenizer.decode([t for t in encoded.labels()[row] if t != -100])
+
+
+@pytest.mark.parametrize("template", ["chat", "alpaca"])
+def test_only_the_answer_and_its_end_token_are_trained(folder, template):
+    tokenizer = load_tokenizer(folder)
+    install_template(tokenizer, template)
+    question, answer = "Which parameter is first? def f ( alpha )", " The answer is alpha."
+    encoded = encode(tokenizer, [[{"role": "user", "content": question}, {"role": "assistant", "content": answer}]])
+    assert trained_text(tokenizer, encoded) == answer + "<|endoftext|>"
+    assert encoded.labels()[0][-1] == tokenizer.eos_token_id
+    untrained = [t for t, label in zip(encoded.input_ids[0], encoded.labels()[0], strict=True) if label == -100]
+    assert question in tokenizer.decode(untrained)
+
+
+@pytest.mark.parametrize("template", ["chat", "alpaca"])
+def test_every_answer_of_a_longer_conversation_is_trained(folder, template):
+    tokenizer = load_tokenizer(folder)
+    install_template(tokenizer, template)
+    messages = [
+        {"role": "system", "content": "be terse"},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+        {"role": "assistant", "content": "four"},
+    ]
+    assert trained_text(tokenizer, encode(tokenizer, [messages])) == "two<|endoftext|>four<|endoftext|>"
+
+
+@pytest.mark.parametrize("template", ["chat", "alpaca"])
+def test_what_is_generated_from_is_what_was_trained_on(folder, template):
+    tokenizer = load_tokenizer(folder)
+    install_template(tokenizer, template)
+    record = {"prompt": "Which parameter is last? def f ( beta )"}
+    both = encode_answers(tokenizer, [record], [" beta"])
+    assert both.prompts[0] + both.answers[0] == encode(tokenizer, [conversation(record, " beta")]).input_ids[0]
+    assert tokenizer.decode(both.answers[0]) == " beta<|endoftext|>"
+
+
+def test_the_batch_that_trl_trains_on_has_these_labels(folder):
+    from datasets import Dataset
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    tokenizer = load_tokenizer(folder)
+    install_template(tokenizer, "chat")
+    encoded = encode(tokenizer, [conversation({"prompt": "a"}, "bb"), conversation({"prompt": "a longer one"}, "c")])
+    rows = Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels()})
+    batch = DataCollatorForLanguageModeling(tokenizer.pad_token_id)([rows[0], rows[1]])
+    for row, answer in enumerate(("bb", "c")):
+        kept = batch["labels"][row][batch["labels"][row] != -100]
+        assert tokenizer.decode(kept) == answer + "<|endoftext|>"
+
+
+def test_a_template_that_does_not_mark_answers_is_refused(folder):
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(InputProblem, match="generation"):
+        install_template(tokenizer, "chat")
+
+
+def test_a_tokenizer_without_template_gets_one(folder):
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = None
+    install_template(tokenizer, "chat")
+    assert trained_text(tokenizer, encode(tokenizer, [conversation({"prompt": "q"}, "a")])) == "a<|endoftext|>"

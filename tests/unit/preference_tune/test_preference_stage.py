@@ -1,0 +1,105 @@
+"""The stage as a whole on a tiny model."""
+
+import hashlib
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from components.contract import Context, InputProblem, Interrupted
+from components.preference_tune import component
+from components.preference_tune.parameters import PreferenceTuneParameters
+from components.reward_model import component as reward_component
+from tests.stage import run_component
+from tests.unit.instruct_finetune.workspace import quick, signature_records, write_records
+
+SAMPLING = {"max_new_tokens": 6}
+
+
+@pytest.fixture
+def ready(workspace):
+    """The workspace with a reward model."""
+    run_component(reward_component, workspace, {"training": quick(2), "sampling": SAMPLING})
+    return workspace
+
+
+def digest(workspace):
+    return hashlib.sha256((workspace / "models" / "assistant" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_it_learns_the_preferred_answers_and_says_what_it_cost(ready):
+    from transformers import AutoModelForCausalLM
+
+    parameters = {"training": quick(30, learning_rate=5e-3, checkpoint_every=30), "sampling": SAMPLING}
+    context = run_component(component, ready, parameters)
+    metrics = {metric.name: metric for metric in context.metrics}
+    assert context.headline == "correct_and_terse"
+    for name in ("correct_and_terse", "accuracy"):
+        for variant in (name, f"{name}_sampled", f"development_{name}", f"development_{name}_sampled"):
+            assert "instruct" in metrics[variant].baselines and metrics[variant].n == 24
+    assert metrics["preference_accuracy"].value > 0.7
+    assert {"reward", "reward_win_rate"} <= set(metrics)
+    AutoModelForCausalLM.from_pretrained(ready / "models" / "assistant")
+    report = ready / "reports" / "preference_tune"
+    assert {"report.html", "report.json", "curve.csv", "training.png"} <= {path.name for path in report.iterdir()}
+    for path in [*report.iterdir(), *(ready / "models" / "assistant").iterdir()]:
+        assert str(ready).encode() not in path.read_bytes()
+
+
+def test_without_a_verifier_the_reward_model_ranks(ready):
+    plain = [{"prompt": record["prompt"]} for record in signature_records(40)]
+    write_records(ready, preference=plain, development=plain[:6], test=plain[:6])
+    context = run_component(component, ready, {"training": quick(2), "sampling": SAMPLING})
+    assert context.headline == "reward_win_rate"
+    assert {metric.name for metric in context.metrics} == {"preference_accuracy", "reward", "reward_win_rate"}
+
+
+def test_the_users_pairs_are_used_as_they_are(ready):
+    own = [{"prompt": f"q{i}", "chosen": "alpha", "rejected": "beta"} for i in range(30)]
+    write_records(ready, preference=own)
+    run_component(component, ready, {"training": quick(2), "sampling": SAMPLING})
+    report = json.loads((ready / "reports" / "preference_tune" / "report.json").read_text())
+    assert report["training_pairs"] + report["held_out_pairs"] == 30
+
+
+def test_a_stopped_run_ends_with_the_same_weights(ready, monkeypatch):
+    import shutil
+
+    parameters = {"training": quick(6), "sampling": SAMPLING}
+    run_component(component, ready, parameters)
+    whole = digest(ready)
+    shutil.rmtree(ready / "scratch" / "preference_tune")
+    log = Context.log
+
+    def stop_at_three(self, metrics, step):
+        log(self, metrics, step)
+        self.stopping = self.stopping or step == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "log", stop_at_three)
+        with pytest.raises(Interrupted):
+            run_component(component, ready, parameters)
+    run_component(component, ready, parameters)
+    assert digest(ready) == whole
+
+
+def test_problems_of_all_files_come_together(ready):
+    long = [{**signature_records(1)[0], "prompt": "word " * 200}]
+    write_records(ready, preference=long, test=long)
+    with pytest.raises(InputProblem) as caught:
+        run_component(component, ready, {"training": quick(2)})
+    text = str(caught.value)
+    assert "preference.jsonl, row 1" in text and "test.jsonl, row 1" in text
+
+
+def test_losses_need_as_many_weights():
+    with pytest.raises(ValidationError, match="one weight for each"):
+        PreferenceTuneParameters(losses=("sigmoid",))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"checkpoint_every": 7, "log_every": 5}, {"batch_size": 10, "gradient_accumulation": 4}]
+)
+def test_training_parameters_that_do_not_fit_together(wrong):
+    with pytest.raises(ValidationError, match="multiple"):
+        PreferenceTuneParameters(training=wrong)

@@ -1,0 +1,52 @@
+"""Pairs of answers: ranked rightly, whatever order the answers were drawn in, and split by group."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.alignment.pairs import Pair, by_verifier, ranked_pairs, split_by_group, user_pairs
+
+RECORD = {
+    "prompt": "Which parameter is first? def f ( alpha )",
+    "kind": "first",
+    "group": "f",
+    "reference": "alpha",
+    "verifier": "closed_answer",
+}
+ANSWERS = [" alpha", " The answer is alpha.", " beta", " The answer is beta.", "", " "]
+
+
+@given(st.lists(st.sampled_from(ANSWERS), min_size=2, max_size=6), st.integers(1, 8), st.randoms())
+def test_the_better_answer_is_the_chosen_one(answers, most, random):
+    pairs = ranked_pairs(RECORD, answers, by_verifier(RECORD, answers), most)
+    assert len(pairs) <= most
+    for pair in pairs:
+        better, worse = by_verifier(RECORD, [pair.chosen, pair.rejected])
+        assert better > worse
+    shuffled = answers[:]
+    random.shuffle(shuffled)
+    assert ranked_pairs(RECORD, shuffled, by_verifier(RECORD, shuffled), most) == pairs
+
+
+def test_right_and_terse_beats_right_and_chatty_beats_wrong():
+    assert by_verifier(RECORD, ANSWERS[:3]) == [2, 1, 0]
+    [widest, *_] = ranked_pairs(RECORD, ANSWERS[:3], [2, 1, 0], 3)
+    assert (widest.chosen, widest.rejected, widest.same_style) == (" alpha", " beta", True)
+
+
+def test_wording_is_compared():
+    [pair] = ranked_pairs(RECORD, ANSWERS[:2], [2, 1], 3)
+    assert pair.same_style is False
+
+
+def test_the_users_pairs_are_taken_as_they_are():
+    own = {"prompt": "q", "group": "q", "kind": "question", "chosen": "good", "rejected": "bad"}
+    assert user_pairs([own, RECORD]) == [Pair(own, "good", "bad", None)]
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.floats(0.05, 0.8), st.integers(0, 4))
+def test_no_group_lies_on_both_sides(groups, share, seed):
+    pairs = [Pair({"prompt": "q", "group": str(g)}, "a", "b", None) for g in groups]
+    train, held_out = split_by_group(pairs, share, seed)
+    assert len(train) + len(held_out) == len(pairs)
+    assert not {p.record["group"] for p in train} & {p.record["group"] for p in held_out}
+    assert (train, held_out) == split_by_group(pairs, share, seed)
