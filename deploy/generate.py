@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
+from registry.database import open as open_registry
 from registry.errors import RegistryError
+from registry.materialize import materialize
+from registry.references import resolve
+from registry.schema import Signature
+from registry.signing import verify
 from registry.workspace import Workspace
 
 
@@ -27,21 +34,22 @@ def generate(
 ) -> Iterator[str]:
     """The answer, piece by piece as it is made.
 
-    A model whose tokenizer has a chat template, and which was tuned on it, is asked through it; a plain language model
-    continues the prompt. Which of the two it is, its ``generation_config.json`` or registered name cannot say, so the
-    rule is: ``base`` continues, everything else is asked.
+    ``base`` continues the prompt; every other model was tuned on the chat template and is asked through it.
 
     Raises:
-        RegistryError: no such version, or its bytes are missing or are not what was registered.
+        RegistryError: no such version, or its bytes are missing or are not what was registered and signed.
         NotGenerative: the model cannot generate text.
     """
-    from registry.materialize import materialize
-
-    folder = materialize(workspace, reference)
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        version = resolve(session, reference)
+        model = version.model.name
+        signed = session.scalars(select(Signature).filter_by(version_id=version.id)).first() is not None
+    if signed or "@" in reference:  # whoever holds an alias was signed when it was promoted
+        verify(workspace, reference)
     return answer(
-        folder,
+        materialize(workspace, reference),
         prompt,
-        chat=not reference.startswith("base"),
+        chat=model != "base",
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,

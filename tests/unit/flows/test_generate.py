@@ -1,0 +1,76 @@
+"""Answers of a tiny model from a folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.generate import NotGenerative, answer
+from registry.errors import RegistryError
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+OPTIONS = {"chat": True, "temperature": 0.0, "top_p": 1.0, "max_tokens": 5, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = ["<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "[UNK]", *"abcdefghij"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|endoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=words[2:5],
+    )
+    fast.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=1,
+    )
+    path = tmp_path_factory.mktemp("model")
+    LlamaForCausalLM(config).save_pretrained(path)
+    fast.save_pretrained(path)
+    return path
+
+
+def test_the_likeliest_answer_is_always_the_same(folder):
+    first = "".join(answer(folder, "a b", **OPTIONS))
+    assert first and first == "".join(answer(folder, "a b", **OPTIONS))
+
+
+def test_sampling_follows_its_seed(folder):
+    warm = {**OPTIONS, "temperature": 2.0, "max_tokens": 8}
+    texts = {seed: "".join(answer(folder, "a b", **{**warm, "seed": seed})) for seed in range(4)}
+    assert "".join(answer(folder, "a b", **{**warm, "seed": 0})) == texts[0]
+    assert len(set(texts.values())) > 1
+
+
+def test_a_prompt_longer_than_the_context_is_refused_and_a_long_answer_is_cut(folder):
+    with pytest.raises(RegistryError, match="17 tokens, and the model's context holds 16"):
+        list(answer(folder, " ".join("a" * 15), **OPTIONS))
+    assert "".join(answer(folder, "a b", **{**OPTIONS, "chat": False, "max_tokens": 500}))
+
+
+def test_a_classifier_cannot_be_asked(folder, tmp_path):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    config = LlamaConfig.from_pretrained(folder)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(NotGenerative, match="scores text"):
+        list(answer(tmp_path, "a", **OPTIONS))
