@@ -58,6 +58,7 @@ class ExecutionNode:
     snapshot: str | None
     mlflow_run_id: str | None
     prefect_flow_run_id: str | None
+    prefect_task_run_id: str | None
     seed: int | None
     device: str | None
     processes: int | None
@@ -290,6 +291,6 @@ class _Ancestry:
 
 
 _COPIED = (
-    "fingerprint", "non_default", "git_commit", "git_dirty", "mlflow_run_id", "prefect_flow_run_id", "seed", "device",
-    "processes", "tokens", "seconds", "started", "warnings",
+    "fingerprint", "non_default", "git_commit", "git_dirty", "mlflow_run_id", "prefect_flow_run_id",
+    "prefect_task_run_id", "seed", "device", "processes", "tokens", "seconds", "started", "warnings",
 )  # fmt: skip

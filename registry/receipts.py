@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,6 +199,7 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
     if receipt.schema_version > SCHEMA:
         problems.append(f"{path}: format {receipt.schema_version} is newer than this version of Stemma; update Stemma")
         return None
+    receipt = _finite(receipt, path, problems)
 
     inputs, outputs = [], []
     for item in receipt.inputs:
@@ -219,6 +221,21 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
             continue
         outputs.append(found)
     return StageRecord(stage, receipt, tuple(inputs), tuple(outputs))
+
+
+def _finite(receipt: Receipt, path: str, problems: list[str]) -> Receipt:
+    """Without figures that are no numbers, which databases and JSON refuse; each is told."""
+    usable = []
+    for metric in receipt.metrics:
+        if not math.isfinite(metric.value):
+            problems.append(
+                f"{path}: {metric.name} is {metric.value}, so it is not recorded; look at the stage's report"
+            )
+            continue
+        stderr = metric.stderr if metric.stderr is None or math.isfinite(metric.stderr) else None
+        baselines = {name: value for name, value in metric.baselines.items() if math.isfinite(value)}
+        usable.append(metric.model_copy(update={"stderr": stderr, "baselines": baselines}))
+    return receipt.model_copy(update={"metrics": usable})
 
 
 def _hashed(item: InputRecord | OutputRecord, entry: dict[str, Any] | None) -> Bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,12 +13,15 @@ from sqlalchemy.orm import Session
 
 from registry import receipts
 from registry.database import open as open_registry
+from registry.errors import WorkspaceError
 from registry.mirror import MirrorReport, mirror
 from registry.receipts import StageRecord, WorkspaceRecord
 from registry.recording import associate, record_artifact, record_cached, record_context, record_execution
 from registry.schema import Association, Context
 from registry.snapshot import snapshot
 from registry.workspace import Workspace
+
+_UNUSABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow refuses in a metric's name
 
 
 @dataclass
@@ -70,7 +74,10 @@ def sync(
         with registry.write() as session:
             _record(session, record, report, run, stages, parent_run_id)
         for name in report.runs:
-            report.snapshots[name] = snapshot(workspace, name, registry)
+            try:
+                report.snapshots[name] = snapshot(workspace, name, registry)
+            except WorkspaceError as error:
+                report.problems.append(f"run {name} has no snapshot, so it cannot be restored: {error}")
         report.mirror = mirror(workspace, registry)
     return report
 
@@ -136,7 +143,7 @@ def _summarize(context: Context, record: WorkspaceRecord) -> None:
 
 
 def _figures(stage: StageRecord, slug: str) -> dict[str, float]:
-    return {f"{slug}.{metric.name}": metric.value for metric in stage.receipt.metrics}
+    return {_UNUSABLE.sub("_", f"{slug}.{metric.name}"): metric.value for metric in stage.receipt.metrics}
 
 
 def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

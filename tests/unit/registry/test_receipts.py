@@ -101,6 +101,22 @@ def test_what_does_not_fit(workspace, change, told):
     assert told in receipts.read(root).problems[0]
 
 
+def test_figures_that_are_no_numbers_are_told(workspace):
+    root, body = workspace
+    lost = {"name": "loss", "value": float("nan")}
+    kept = {
+        "name": "accuracy",
+        "value": 0.5,
+        "stderr": float("inf"),
+        "baselines": {"rules": float("inf"), "majority": 0.1},
+    }
+    write(root, {**body, "metrics": [lost, kept]})
+    record = receipts.read(root)
+    (metric,) = record.stages[0].receipt.metrics
+    assert (metric.name, metric.stderr, metric.baselines) == ("accuracy", None, {"majority": 0.1})
+    assert "loss is nan, so it is not recorded" in record.problems[0]
+
+
 def test_missing_and_broken_files(workspace):
     root, _ = workspace
     (root / "receipts" / "evaluate-base.json").unlink()
