@@ -1,0 +1,186 @@
+"""The whole job on a tiny budget, as a user runs it: raw text to a promoted model, and what can be asked afterwards."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+from tests.workspace import Workspace, alive, make_workspace
+
+TINY = {
+    "curate.sources.0.max_documents": 2500,
+    "curate.instructions.questions.instruct": 600,
+    "curate.instructions.questions.reward": 60,
+    "curate.instructions.questions.preference": 60,
+    "curate.instructions.questions.development": 40,
+    "curate.instructions.questions.test": 40,
+    "pretrain.steps": 30,
+    "pretrain.architecture.hidden_size": 64,
+    "pretrain.architecture.intermediate_size": 128,
+    "pretrain.architecture.num_hidden_layers": 2,
+    "instruct_finetune.training.steps": 20,
+    "reward_model.training.steps": 8,
+    "preference_tune.training.steps": 4,
+    # A model this small passes no real threshold; the gate's own checks stay.
+    "promotion": {"assistant": {"accuracy": {"min": 0.0}}},
+}
+STAGES = {
+    "curate", "tokenize", "pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune",
+    "evaluate@base", "evaluate@instruct", "evaluate@assistant",
+}  # fmt: skip
+
+
+def _set(values: dict) -> list[str]:
+    return [part for path, value in values.items() for part in ("--set", f"{path}={json.dumps(value)}")]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory) -> tuple[Workspace, str]:
+    """A workspace in which the lifecycle has run once, and what its screen said."""
+    workspace = make_workspace(tmp_path_factory.mktemp("lifecycle") / "workspace")
+    done = workspace.run(workspace.tool("stemma"), "run", *_set(TINY), timeout=900, COLUMNS="160")
+    return workspace, done.stdout
+
+
+def _stemma(workspace: Workspace, *arguments: str, **options):
+    return workspace.run(workspace.tool("stemma"), *arguments, COLUMNS="160", **options)
+
+
+def _receipts(workspace: Workspace) -> dict[str, dict]:
+    receipts = (json.loads(path.read_text()) for path in (workspace.root / "receipts").glob("*.json"))
+    return {receipt["stage"]: receipt for receipt in receipts}
+
+
+def test_the_last_screen_shows_every_stage_and_the_promotion(lived):
+    workspace, screen = lived
+    assert all(stage in screen for stage in STAGES)
+    assert "assistant@champion" in screen and "Promoted" in screen
+    assert "stemma trace" in screen and "stemma generate" in screen and "mlflow ui" in screen
+    assert set(_receipts(workspace)) == STAGES
+    assert not alive(str(workspace.root)), "no process is left"
+
+
+def test_mlflow_dvc_and_the_registry_tell_the_same_story(lived):
+    workspace, _ = lived
+    locked = YAML(typ="safe").load((workspace.root / "dvc.lock").read_text())["stages"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{workspace.home / 'mlflow.db'}")
+    parents = set()
+    for stage, receipt in _receipts(workspace).items():
+        run = client.get_run(receipt["mlflow"]["run_id"])
+        md5 = {dep["path"]: dep["md5"] for dep in locked[stage]["deps"] if not dep["path"].startswith("components")}
+        assert {i.dataset.name: i.dataset.digest for i in run.inputs.dataset_inputs} == md5
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["stemma.prefect.flow_run_id"] and run.data.tags["stemma.prefect.task_run_id"]
+        assert run.data.tags["stemma.fingerprint"] == receipt["fingerprint"]
+        assert receipt["headline"] in run.data.metrics
+        parents.add(run.data.tags["mlflow.parentRunId"])
+    (parent,) = parents
+    compared = client.get_run(parent).data
+    assert compared.params["pretrain.steps"] == "30"
+    assert any(name.startswith("pretrain.") for name in compared.metrics)
+    models = json.loads(_stemma(workspace, "models", "--json").stdout)
+    assert {model["model"] for model in models} == {"base", "classifier", "reward", "assistant"}
+    assistant = next(model for model in models if model["model"] == "assistant")
+    assert assistant["digest"] == next(
+        o["md5"] for o in locked["preference_tune"]["outs"] if o["path"] == "models/assistant"
+    )
+    version = client.get_model_version_by_alias("assistant", "champion")
+    assert int(version.version) == assistant["version"]
+
+
+def test_the_family_tree_reaches_the_raw_data(lived):
+    workspace, _ = lived
+    tree = _stemma(workspace, "trace", "assistant@champion").stdout
+    for name in ("preference_tune", "instruct_finetune", "reward_model", "pretrain", "tokenize", "curate", "data/raw"):
+        assert name in tree
+    assert workspace.git("rev-parse", "HEAD")[:7] in tree
+
+
+def test_the_promoted_model_answers(lived):
+    workspace, _ = lived
+    prompt = json.loads((workspace.root / "data" / "instructions" / "test.jsonl").read_text().splitlines()[0])["prompt"]
+    arguments = ("generate", "assistant@champion", prompt, "--max-tokens", "8")
+    first = _stemma(workspace, *arguments).stdout
+    assert first == _stemma(workspace, *arguments).stdout
+
+
+def test_the_run_can_be_restored_from_git_and_dvc_alone(lived, tmp_path):
+    workspace, _ = lived
+    run = _receipts(workspace)["preference_tune"]["run"]
+    reference = f"refs/stemma/runs/{run}"
+    for name in ("dvc.lock", "params.yaml", "dvc.yaml", "receipts/pretrain.json"):
+        kept = workspace.git("show", f"{reference}:{name}")
+        assert kept == (workspace.root / name).read_text().strip()
+
+
+def test_a_second_run_trains_nothing(lived):
+    workspace, _ = lived
+    client = MlflowClient(tracking_uri=f"sqlite:///{workspace.home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("stemma").experiment_id
+    before = len(client.search_runs([experiment]))
+    lock = (workspace.root / "dvc.lock").read_text()
+    screen = _stemma(workspace, "run").stdout
+    assert "Nothing changed" in screen
+    assert (workspace.root / "dvc.lock").read_text() == lock
+    assert len(client.search_runs([experiment])) == before
+    assert "up to date" in workspace.dvc("repro").stdout
+    assert (workspace.root / "dvc.lock").read_text() == lock
+
+
+def test_a_changed_parameter_concerns_its_stage_and_what_descends_from_it(lived):
+    workspace, _ = lived
+    path = workspace.root / "params.yaml"
+    kept = path.read_text()
+    try:
+        path.write_text(kept.replace("learning_rate: 0.003 ", "learning_rate: 0.002 "))
+        assert path.read_text() != kept
+        changed = json.loads(workspace.dvc("status", "--json").stdout)
+        assert set(changed) == {"pretrain"}
+        planned = workspace.dvc("repro", "--dry").stdout
+        assert "'curate' didn't change" in planned and "'tokenize' didn't change" in planned
+        for stage in STAGES - {"curate", "tokenize"}:
+            assert f"Running stage '{stage}'" in planned
+    finally:
+        path.write_text(kept)
+
+
+def test_changed_code_concerns_its_stage(lived):
+    workspace, _ = lived
+    path = workspace.root / "components" / "reward_model" / "report.py"
+    kept = path.read_text()
+    try:
+        path.write_text(kept + "\n# another line\n")
+        assert set(json.loads(workspace.dvc("status", "--json").stdout)) == {"reward_model"}
+    finally:
+        path.write_text(kept)
+
+
+def test_every_stage_leaves_a_page_to_look_at(lived):
+    workspace, _ = lived
+    for stage in STAGES:
+        page = (workspace.root / "reports" / stage.replace("@", "-") / "report.html").read_text()
+        assert "<table" in page and str(workspace.root) not in page
+
+
+def test_bad_parameters_change_nothing(lived):
+    workspace, _ = lived
+    before = (workspace.root / "params.yaml").read_text(), (workspace.root / "dvc.lock").read_text()
+    done = _stemma(
+        workspace,
+        "run",
+        "--set",
+        "pretrain.stepz=3",
+        "--set",
+        "curate.max_broken_share=7",
+        "--set",
+        "seed=-1",
+        check=False,
+    )
+    assert done.returncode == 2
+    told = done.stdout + done.stderr
+    assert "pretrain.stepz" in told and "did you mean" in told and "curate.max_broken_share" in told and "seed" in told
+    assert (before[0], before[1]) == (
+        (workspace.root / "params.yaml").read_text(),
+        (workspace.root / "dvc.lock").read_text(),
+    )
