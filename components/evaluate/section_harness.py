@@ -1,0 +1,69 @@
+"""Figures of the lm-evaluation-harness: two tasks made of the held-out data, and the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from components.contract import Metric
+from components.evaluate import answers, choices, documents, harness_tasks
+from components.evaluate.subject import Subject
+
+
+def harness_section(
+    subject: Subject, test: documents.Sample, records: Sequence[answers.Record], include_path: Path | None
+) -> list[dict[str, Any]]:
+    """Record the figures of the harness's tasks."""
+    context, page = subject.context, subject.page
+    parameters = context.parameters.lm_eval
+    items = choices.build(records, context.seed)[: parameters.limit]
+    # The inputs that our own tasks are made of.
+    sources = {"instruction_choice": "instructions", "heldout_documents": "corpus"}
+    found = harness_tasks.run(
+        subject.model,
+        subject.tokenizer,
+        tasks=parameters.tasks,
+        rows={
+            "instruction_choice": choices.as_rows(items, chat=subject.chat, end=subject.tokenizer.eos_token),
+            "heldout_documents": [
+                {"text": document.text, "group": document.group} for document in test.documents[: parameters.limit]
+            ],
+        },
+        include_path=include_path,
+        chat=subject.chat,
+        context=subject.window,
+        limit=parameters.limit,
+        batch_size=parameters.batch_size,
+        seed=context.seed,
+        scratch=context.scratch,
+    )
+    if "instruction_choice" in parameters.tasks and not items:
+        context.warn("lm_eval's instruction_choice was left out: no test instruction has a right and a wrong answer")
+    for figure in found:
+        guessing = {"chance": choices.chance_level(items)} if figure.task == "instruction_choice" else {}
+        context.record(
+            Metric(
+                figure.name,
+                figure.value,
+                figure.higher_is_better,
+                figure.stderr,
+                figure.n,
+                sources.get(figure.task),
+                guessing,
+            )
+        )
+    page.heading("lm-evaluation-harness")
+    page.text(
+        f"At most {parameters.limit} items of a task, no examples in the prompt, "
+        + ("questions in the chat template." if subject.chat else "questions as plain documents.")
+        + " instruction_choice asks which of up to four answers is the most probable; chance is "
+        + (f"{choices.chance_level(items):.3f}." if items else "not defined without items.")
+        + " heldout_documents uses disjoint windows and no end token, so it differs a little from the figures above."
+    )
+    page.table(
+        ("task", "metric", "value", "±", "n"),
+        [(figure.task, figure.metric, figure.value, figure.stderr, figure.n) for figure in found],
+    )
+    return [asdict(figure) for figure in found]

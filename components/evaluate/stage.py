@@ -1,0 +1,72 @@
+"""The evaluate stage: measure one model, record the figures beside their baselines, write the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.contract import Context, InputProblem
+from components.evaluate import answers, documents
+from components.evaluate.continuations import continuations_section
+from components.evaluate.section_answers import answers_section
+from components.evaluate.section_harness import harness_section
+from components.evaluate.section_held_out import held_out_section
+from components.evaluate.subject import Subject
+from components.reporting import Page
+from components.verifier import has_verifier
+
+# The base model has learnt documents, not turns: the harness shows it questions as documents.
+_CHAT_INSTANCES = frozenset({"instruct", "assistant"})
+
+
+def run(context: Context) -> None:
+    """Measure ``models/<instance>``."""
+    parameters = context.parameters
+    include_path = _include_path(parameters.lm_eval.include_path)
+    corpus, instructions = context.inputs["corpus"], context.inputs["instructions"]
+    test = documents.sample(corpus, "test", parameters.held_out.documents, context.seed)
+    training = documents.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
+    records, available = answers.load(instructions, parameters.answers.prompts, context.seed)
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    context.device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(context.seed)
+    chat = context.instance in _CHAT_INSTANCES
+    subject = Subject(
+        context=context,
+        page=Page(
+            f"Evaluation of models/{context.instance}",
+            "Every figure is from data the model was not trained on. ± is one standard error; documents of one module, "
+            "and questions about one function, count as one cluster.",
+        ),
+        model=AutoModelForCausalLM.from_pretrained(context.inputs["model"]).to(context.device).eval(),
+        tokenizer=AutoTokenizer.from_pretrained(context.inputs["model"]),
+        # The one figure for the run's last screen: a base model predicts, the others answer (if they can be judged).
+        headline="accuracy" if chat and any(map(has_verifier, records)) else "bits_per_byte",
+        chat=chat,
+    )
+    answers.require_room(subject.tokenizer, records, subject.window)
+
+    report: dict[str, Any] = {"instance": context.instance, "seed": context.seed}
+    report["held_out"] = held_out_section(subject, test, training)
+    subject.stop_if_asked()
+    report["answers"] = answers_section(subject, records, available)
+    subject.stop_if_asked()
+    report["lm_eval"] = harness_section(subject, test, records, include_path)
+    report["continuations"] = continuations_section(subject)
+
+    output = context.outputs["report"]
+    subject.page.write(output / "report.html")
+    (output / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _include_path(configured: str | None) -> Path | None:
+    if configured is None:
+        return None
+    path = Path(configured)
+    if not path.is_dir():
+        raise InputProblem(f"evaluate.lm_eval.include_path: there is no folder {configured!r} in the workspace")
+    return path

@@ -1,0 +1,137 @@
+"""The stage on a real, tiny model: what it records, that it repeats itself, and what it says to bad input."""
+
+import json
+import shutil
+
+import pytest
+
+from components.contract import InputProblem
+from components.evaluate import component
+from tests.stage import run_component
+from tests.unit.evaluate.conftest import write_corpus, write_instructions
+
+QUICK = {
+    "lm_eval": {"limit": 8},
+    "samples": {"prompts": ["import"], "max_new_tokens": 5},
+    "answers": {"max_new_tokens": 4},
+}
+
+
+@pytest.fixture
+def workspace(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def evaluated(prepared, tmp_path_factory):
+    """Contexts of one run for each instance, and the instruct one a second time elsewhere."""
+    other = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(prepared, other, dirs_exist_ok=True)
+    contexts = {name: run_component(component, prepared, QUICK, instance=name) for name in ("base", "instruct")}
+    contexts["again"] = run_component(component, other, QUICK, instance="instruct")
+    return contexts
+
+
+def _metrics(context):
+    return {metric.name: metric for metric in context.metrics}
+
+
+@pytest.mark.parametrize(("instance", "headline"), [("base", "bits_per_byte"), ("instruct", "accuracy")])
+def test_records_figures_with_errors_and_baselines(evaluated, instance, headline):
+    context = evaluated[instance]
+    metrics = _metrics(context)
+    assert context.headline == headline
+    assert set(metrics["bits_per_byte"].baselines) == {"unigram", "5-gram"}
+    assert set(metrics["accuracy"].baselines) == {"majority", "rules"}
+    assert metrics["accuracy"].eval_set == "instructions"
+    assert metrics["lm_eval_heldout_documents_bits_per_byte"].eval_set == "corpus"
+    assert 0.25 <= metrics["lm_eval_instruction_choice_acc"].baselines["chance"] <= 0.5
+    for name in ("bits_per_byte", "loss", "perplexity", "lm_eval_instruction_choice_acc"):
+        assert metrics[name].stderr is not None and metrics[name].stderr > 0, name
+        assert metrics[name].n > 0
+    assert metrics["correct_and_terse"].value <= metrics["accuracy"].value
+
+
+def test_a_random_model_is_worse_than_the_ngrams_and_the_harness_agrees(evaluated):
+    metrics = _metrics(evaluated["base"])
+    bits = metrics["bits_per_byte"]
+    assert bits.value > bits.baselines["unigram"] > bits.baselines["5-gram"]
+    # 8 of the 12 documents, no end tokens
+    assert metrics["lm_eval_heldout_documents_bits_per_byte"].value == pytest.approx(bits.value, rel=0.15)
+
+
+def test_equal_inputs_give_equal_bytes_wherever_they_lie(evaluated):
+    first, second = evaluated["instruct"].outputs["report"], evaluated["again"].outputs["report"]
+    names = sorted(path.name for path in first.iterdir())
+    assert names == ["accuracy_by_kind.png", "bits_per_byte.png", "report.html", "report.json"]
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_report_states_how_it_was_measured(evaluated):
+    report = json.loads((evaluated["base"].outputs["report"] / "report.json").read_text())
+    assert report["held_out"]["window"] == 128 and report["held_out"]["stride"] == 64
+    assert report["held_out"]["documents"] == report["held_out"]["documents_available"] == 12
+    assert report["answers"]["judged"] == 40
+    assert sum(kind["accuracy"]["n"] for kind in report["answers"]["by_kind"].values()) == 40
+
+
+def test_without_instructions_the_documents_are_measured_all_the_same(workspace):
+    write_instructions(workspace / "data/instructions", {"test": []})
+    context = run_component(component, workspace, QUICK, instance="assistant")
+    assert context.headline == "bits_per_byte"
+    assert "accuracy" not in _metrics(context)
+    assert any("no test instructions" in warning for warning in context.warnings)
+
+
+def test_instructions_without_reference_are_answered_but_not_judged(workspace):
+    write_instructions(workspace / "data/instructions", {"test": [{"prompt": "Say something.", "completion": "Well."}]})
+    context = run_component(component, workspace, QUICK, instance="assistant")
+    assert any("were not judged" in warning for warning in context.warnings)
+    report = json.loads((context.outputs["report"] / "report.json").read_text())
+    assert report["answers"]["examples"][0]["prompt"] == "Say something."
+
+
+def test_own_task_files(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    (workspace / "tasks").mkdir()
+    rows = [{"question": f"{n} + 1 =", "answer": str(n + 1)} for n in range(6)]
+    (workspace / "tasks/sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (workspace / "tasks/sums.yaml").write_text(
+        "task: sums\ndataset_path: json\ndataset_kwargs: {data_files: {test: tasks/sums.jsonl}}\ntest_split: test\n"
+        "output_type: multiple_choice\ndoc_to_text: '{{question}}'\ndoc_to_target: '{{answer}}'\n"
+        "doc_to_choice: ['1', '2', '3', '4', '5', '6']\nmetric_list: [{metric: acc}]\n"
+    )
+    parameters = {**QUICK, "lm_eval": {"tasks": ["sums"], "include_path": "tasks"}}
+    metrics = _metrics(run_component(component, workspace, parameters, instance="base"))
+    assert metrics["lm_eval_sums_acc"].n == 6
+    assert metrics["lm_eval_sums_acc"].eval_set is None
+    assert metrics["lm_eval_sums_acc"].stderr is not None
+
+
+def test_unknown_tasks_are_all_named(workspace):
+    with pytest.raises(InputProblem) as problem:
+        run_component(component, workspace, {**QUICK, "lm_eval": {"tasks": ["nope", "neither"]}}, instance="base")
+    assert len(problem.value.problems) == 2
+    assert "instruction_choice" in problem.value.problems[0]
+
+
+def test_missing_include_path(workspace):
+    with pytest.raises(InputProblem, match="no folder 'nowhere'"):
+        run_component(component, workspace, {"lm_eval": {"include_path": "nowhere"}}, instance="base")
+
+
+def test_empty_test_split(workspace):
+    write_corpus(workspace / "data/corpus", {"test": []})
+    with pytest.raises(InputProblem, match="test split"):
+        run_component(component, workspace, QUICK, instance="base")
+
+
+def test_prompts_longer_than_the_context_are_named(workspace):
+    rows = [{"prompt": "word " * 200, "reference": "x", "verifier": "closed_answer", "kind": "k", "group": "g"}] * 12
+    write_instructions(workspace / "data/instructions", {"test": rows})
+    with pytest.raises(InputProblem) as problem:
+        run_component(component, workspace, QUICK, instance="instruct")
+    assert "... and 2 more" in problem.value.problems
+    assert "128 tokens" in problem.value.problems[-1]
