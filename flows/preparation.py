@@ -85,25 +85,31 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
         dvc.DvcError, WorktreeFailed: an engine refused.
     """
-    stages_graph, stages = check(workspace, request)
+    with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer, so ask at once
+        asking = pool.submit(dvc.status, workspace.root)
+        stages_graph, stages = check(workspace, request)
+        changed = asking.result()
     run = request.run or new_run_name()
     workspace.home.mkdir(parents=True, exist_ok=True)
-    if told := raw_data.ensure(workspace.root):
-        say(told)
     root, worktree = workspace.root, None
     if request.isolated:
         from registry.snapshot import snapshot
 
         commit = snapshot(workspace, run)
-        worktree = Worktree.create(workspace.root, workspace.home, run, commit)
+        worktree = Worktree.create(workspace.root, workspace.home, run, commit, raw_data.is_versioned(root, changed))
         root = worktree.root
+        changed = dvc.status(root)
         say(f"isolated: runs in {root}; your files stay as they are")
+    if told := raw_data.ensure(root, changed):
+        say(told)
     if request.overrides:
         overrides.write(root / "params.yaml", request.overrides)
         if worktree is None:
             settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
             say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
-    return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), Board(run, stages), worktree)
+    if told or request.overrides:
+        changed = dvc.status(root)
+    return Prepared(workspace, root, run, stages_graph, stages, changed, Board(run, stages), worktree)
 
 
 def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 
 from sqlalchemy import select
@@ -10,12 +11,14 @@ from flows.graph import Graph
 from registry import receipts
 from registry.aliases import current_aliases
 from registry.database import Registry
+from registry.errors import PromotionConflict
 from registry.parameters import PromotionParameters
 from registry.promotion import PromotionOutcome, default_actor, promote
 from registry.schema import Artifact, ModelVersion, Promotion, RegisteredModel
 from registry.workspace import Workspace
 
 ALIAS = "champion"
+TRIES = 5
 
 
 def promote_candidates(
@@ -38,8 +41,16 @@ def promote_candidates(
                 reference = _unjudged(registry, output.registered_model, output.digest)
                 if reference is not None:
                     reason = f"made and measured by {run}; passed the gate of params.yaml"
-                    outcomes.append(promote(workspace, reference, ALIAS, reason, default_actor(workspace)))
+                    outcomes.append(_promote(workspace, reference, reason))
     return outcomes
+
+
+def _promote(workspace: Workspace, reference: str, reason: str) -> PromotionOutcome:
+    """Judged again, against the new holder, when another run moved the alias meanwhile."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(PromotionConflict):
+            return promote(workspace, reference, ALIAS, reason, default_actor(workspace))
+    return promote(workspace, reference, ALIAS, reason, default_actor(workspace))
 
 
 def standing(registry: Registry) -> dict[str, str]:

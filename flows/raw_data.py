@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from flows import dvc
@@ -9,10 +10,18 @@ from flows import dvc
 RAW = Path("data/raw")
 
 
-def ensure(root: Path) -> str | None:
+def is_versioned(root: Path, changed: Mapping[str, object]) -> bool:
+    """True when DVC keeps the files as they are now; ``changed`` is what ``dvc status`` says."""
+    return (root / f"{RAW}.dvc").is_file() and f"{RAW}.dvc" not in changed
+
+
+def ensure(root: Path, changed: Mapping[str, object]) -> str | None:
     """Make sure that the folder is there and that what it holds is versioned; says what was done, if anything.
 
     ``dvc.yaml`` names the folder as a dependency of the first stage, so it must be there, empty or not.
+
+    Args:
+        changed: what ``dvc status`` says has changed.
 
     Raises:
         dvc.DvcError: DVC cannot add the files.
@@ -23,10 +32,10 @@ def ensure(root: Path) -> str | None:
             dvc.run(root, "checkout", str(pointer.relative_to(root)))
             return f"{RAW}: checked out from DVC's cache"
         folder.mkdir(parents=True)
+        return f"{RAW}: made the folder; your own files go there"
+    if is_versioned(root, changed):
         return None
-    if not any(folder.iterdir()) and not pointer.is_file():
-        return None
-    if pointer.is_file() and not dvc.status(root, str(pointer.relative_to(root))):
+    if not pointer.is_file() and not any(folder.iterdir()):
         return None
     dvc.run(root, "add", "--quiet", str(RAW))
     count = sum(1 for file in folder.rglob("*") if file.is_file())

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from components.contract import InputProblem
-from flows import graph, parameters, raw_data
+from flows import dvc, graph, parameters, raw_data
 from flows.board import Board
 from flows.preparation import new_run_name
 from flows.progress import EventTail
@@ -37,7 +37,7 @@ def run_stages(
         problems += problem.problems
     if problems:
         raise InputProblem(problems)
-    if told := raw_data.ensure(workspace.root):
+    if told := raw_data.ensure(workspace.root, dvc.status(workspace.root)):
         say(told)
     board = Board(new_run_name(), stages)
     with signals_as_exceptions(), show(board):

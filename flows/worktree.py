@@ -23,8 +23,11 @@ class Worktree:
     root: Path
 
     @classmethod
-    def create(cls, user_root: Path, home: Path, run: str, commit: str) -> Worktree:
+    def create(cls, user_root: Path, home: Path, run: str, commit: str, raw_is_versioned: bool) -> Worktree:
         """Check ``commit`` out beside the user's tree; unchanged outputs are taken from the shared cache.
+
+        Args:
+            raw_is_versioned: the commit's ``data/raw.dvc`` stands for the user's raw files; else they are copied.
 
         Raises:
             WorktreeFailed: git refused.
@@ -37,9 +40,10 @@ class Worktree:
         worktree = cls(user_root, folder / user_root.resolve().relative_to(top.resolve()))
         try:
             worktree._share_cache()
-            worktree._provide_raw_data()
             # Outputs that no cache holds are made anew by the run.
             dvc.run(worktree.root, "checkout", "--quiet", "--allow-missing")
+            if not raw_is_versioned:
+                worktree._copy_raw_data()
         except BaseException:
             worktree.remove()
             raise
@@ -57,16 +61,11 @@ class Worktree:
             shutil.copy2(local, self.root / ".dvc" / "config.local")
         dvc.run(self.root, "cache", "dir", "--local", str((self.user_root / cache).resolve()))
 
-    def _provide_raw_data(self) -> None:
-        """Raw files that DVC does not track are copied; an empty folder is still a dependency."""
-        target = self.root / RAW
-        if target.exists() or (self.root / f"{RAW}.dvc").is_file():
-            return
-        source = self.user_root / RAW
+    def _copy_raw_data(self) -> None:
+        source, target = self.user_root / RAW, self.root / RAW
+        shutil.rmtree(target, ignore_errors=True)
         if source.is_dir():
             shutil.copytree(source, target)
-        else:
-            target.mkdir(parents=True)
 
 
 def _git(folder: Path, *arguments: str) -> str:

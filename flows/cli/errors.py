@@ -25,7 +25,7 @@ def told() -> Iterator[None]:
         from flows.signals import Terminated
 
         if isinstance(error, Terminated):
-            _end(f"Stopped ({error}). The next `stemma run` goes on from the last checkpoints.", code=143)
+            _end(f"Stopped ({error}). The next `stemma run` goes on from the last checkpoints.", code=error.code)
         raise
 
 

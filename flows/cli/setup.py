@@ -20,7 +20,7 @@ def init(quiet: Annotated[bool, typer.Option("--quiet", help="Say only what is w
 
     workspace = Workspace.find()
     workspace.home.mkdir(parents=True, exist_ok=True)
-    told = raw_data.ensure(workspace.root) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty"
+    told = raw_data.ensure(workspace.root, {}) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty"
     if not quiet:
         print(told)
     problems = [finding for finding in examine(quick=True) if finding.state == FAIL]
