@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Prompt = str | list[dict[str, str]]
+# Takes logits [rows, vocabulary] in float32, the number of each row's answer, and the step; gives tokens [rows].
+Choose = Callable[[Any, Any, int], Any]
 
 
 def render(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -84,11 +86,14 @@ def answers(
             batch = jobs[start : start + batch_size]
             longest = max(len(ids[number]) for number, _ in batch)
             steps = min(max_new_tokens, context - longest)
-            chooser = None
+            choose = _greedy
             if temperature > 0:
                 uniforms = torch.stack([_uniforms(keys[number], sample, seed, steps) for number, sample in batch])
-                chooser = _inversion(uniforms.to(model.device), temperature, longest)
-            texts = _generate(model, tokenizer, [ids[number] for number, _ in batch], steps, chooser)
+                choose = _inversion(uniforms.to(model.device), temperature)
+            asked = list(dict.fromkeys(number for number, _ in batch))
+            place = {number: index for index, number in enumerate(asked)}
+            owners = [place[number] for number, _ in batch]
+            texts = _generate(model, tokenizer, [ids[number] for number in asked], steps, choose, owners)
             for (number, sample), text in zip(batch, texts, strict=True):
                 results[number][sample] = text
             if on_batch:
@@ -97,35 +102,66 @@ def answers(
     return results
 
 
-def _generate(model: Any, tokenizer: Any, prompts: list[list[int]], steps: int, chooser: Any) -> list[str]:
+def _generate(
+    model: Any, tokenizer: Any, prompts: list[list[int]], steps: int, choose: Choose, owners: list[int]
+) -> list[str]:
+    """Answer ``i`` to prompt ``owners[i]``, for every ``i``. Prompts are left-padded into one batch and read once,
+    however many samples are drawn of them.
+
+    Answers that have ended leave the batch once they are half of it: one long answer would otherwise hold up hundreds
+    of short ones, which is why this is not ``model.generate``.
+    """
     import torch
-    from transformers import GenerationConfig, LogitsProcessorList
+    from transformers import DynamicCache
 
-    longest = max(map(len, prompts))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    input_ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=model.device)
-    attention = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    generated = model.generate(
-        input_ids=input_ids,
-        attention_mask=attention,
-        generation_config=GenerationConfig(
-            max_new_tokens=steps, do_sample=False, pad_token_id=pad, eos_token_id=tokenizer.eos_token_id, use_cache=True
-        ),
-        logits_processor=LogitsProcessorList([chooser] if chooser else []),
-    )
-    return tokenizer.batch_decode(generated[:, longest:], skip_special_tokens=True)
+    longest, end = max(map(len, prompts)), tokenizer.eos_token_id
+    answers_to = torch.tensor(owners, device=model.device)
+    more = model.generation_config.eos_token_id or []
+    ends = torch.tensor(sorted({end, *([more] if isinstance(more, int) else more)}), device=model.device)
+    tokens = torch.tensor([[end] * (longest - len(p)) + p for p in prompts], device=model.device)
+    seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    rows = torch.arange(len(owners), device=model.device)  # the answer that each row of the batch belongs to
+    written = torch.full((len(owners), steps), end, device=model.device)
+    ended = torch.zeros(len(owners), dtype=torch.bool, device=model.device)
+    cache = DynamicCache(config=model.config)
+    for step in range(steps):
+        positions = (seen.cumsum(1) - 1).clamp_(min=0)[:, -tokens.shape[1] :]
+        output = model(
+            input_ids=tokens, attention_mask=seen, position_ids=positions, past_key_values=cache, logits_to_keep=1
+        )
+        logits = output.logits[:, -1].float()
+        if step == 0:
+            logits, seen = logits[answers_to], seen[answers_to]
+            cache.batch_select_indices(answers_to)
+        chosen = choose(logits, rows, step)
+        ended[rows] |= torch.isin(chosen, ends)
+        written[rows, step] = torch.where(ended[rows], end, chosen)
+        tokens, seen = chosen[:, None], torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
+        going = (~ended[rows]).nonzero()[:, 0]
+        if len(going) == 0:
+            break
+        if len(going) <= len(rows) // 2:
+            tokens, seen, rows = tokens[going], seen[going], rows[going]
+            cache.batch_select_indices(going)
+    return tokenizer.batch_decode(written, skip_special_tokens=True)
 
 
-def _inversion(uniforms: Any, temperature: float, prompt_length: int) -> Callable[[Any, Any], Any]:
-    """A logits processor that leaves only the token drawn; ``uniforms`` is ``[answers, steps]``."""
+def _greedy(logits: Any, rows: Any, step: int) -> Any:
+    return logits.argmax(dim=-1)
+
+
+def _inversion(uniforms: Any, temperature: float) -> Choose:
+    """Draws the token at which the cumulated probabilities pass the answer's number of this step.
+
+    ``uniforms`` is ``[answers, steps]``.
+    """
     import torch
 
-    def choose(input_ids: Any, scores: Any) -> Any:
-        cumulative = torch.softmax(scores.double() / temperature, dim=-1).cumsum(dim=-1)
-        drawn = uniforms[:, input_ids.shape[1] - prompt_length, None] * cumulative[:, -1:]
+    def choose(logits: Any, rows: Any, step: int) -> Any:
+        cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(dim=-1, dtype=torch.float64)
+        drawn = uniforms[rows, step, None] * cumulative[:, -1:]
         # right=True: a token of probability zero is never drawn.
-        token = torch.searchsorted(cumulative, drawn, right=True).clamp_(max=scores.shape[-1] - 1)
-        return torch.full_like(scores, float("-inf")).scatter_(1, token, 0.0)
+        return torch.searchsorted(cumulative, drawn, right=True).clamp_(max=logits.shape[-1] - 1)[:, 0]
 
     return choose
 
