@@ -153,6 +153,7 @@ def test_what_cannot_be_recorded_is_told_and_the_rest_recorded(project):
 def test_raw_data_that_no_stage_read_yet(project):
     sync(project.workspace, run="first")
     (project.root / "data" / "raw" / "b.txt").write_text("more\n")
+    project.git("rm", "-r", "-q", "--cached", "data/raw")
     project.dvc("add", "-q", "data/raw")
     sync(project.workspace)
     with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
