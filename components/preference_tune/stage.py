@@ -170,9 +170,15 @@ def _with_room(context: Context, tokenizer: Any, limit: int, *files: list[Record
         lengths = [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])]
         try:
             rows = fitting(
-                records, lengths, limit, where=f"data/instructions/{name}.jsonl",
-                what="question (and room for an answer)", too_long=context.parameters.too_long, parameter="preference_tune", warn=context.warn,
-            )  # fmt: skip
+                records,
+                lengths,
+                limit,
+                where=f"data/instructions/{name}.jsonl",
+                what="question (and room for an answer)",
+                too_long=context.parameters.too_long,
+                parameter="preference_tune",
+                warn=context.warn,
+            )
             kept.append([records[row] for row in rows])
         except InputProblem as problem:
             problems += problem.problems

@@ -46,8 +46,8 @@ def write_report(
             rows.append([name, int(chosen.sum()), *(float(verdict[chosen].mean()) for verdict in verdicts.values())])
     page = Page(
         "Reward model",
-        f"{prompts:,} prompts gave {len(training):,} pairs to train on and {len(held_out):,} of other groups to measure "
-        "on.",
+        f"{prompts:,} prompts gave {len(training):,} pairs to train on and {len(held_out):,} of other groups to "
+        "measure on.",
     )
     page.heading("Held-out pairs in the right order").table(["pairs", "n", *verdicts], rows)
     page.text(
