@@ -6,7 +6,6 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

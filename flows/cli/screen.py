@@ -49,7 +49,8 @@ def _next_steps(result: Result) -> Table:
     steps = Table.grid(padding=(0, 3))
     steps.add_column(overflow="fold", ratio=3)
     steps.add_column(overflow="fold", ratio=2)
-    model = next(iter(result.finished.champions), None)
+    # The model that answers questions, where there is one.
+    model = min(result.finished.champions, key=lambda name: (not name.startswith("assistant@"), name), default=None)
     if model:
         steps.add_row(
             f'stemma generate {model} "How many parameters does it take?"', Text("ask the model", style="dim")

@@ -1,0 +1,38 @@
+"""The deployment of prefect.yaml, triggered through Prefect and run by a real worker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.flows.conftest import api
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_a_triggered_run_works_in_a_tree_of_its_own_with_its_own_parameters(workspace, prefect_api):
+    shutil.copy(REPOSITORY / "prefect.yaml", workspace.root)
+    (workspace.root / "flows").symlink_to(REPOSITORY / "flows")
+    before = workspace.tree()
+    prefect = (sys.executable, "-m", "prefect", "--no-prompt")
+    workspace.run_shell(*prefect, "work-pool", "create", "stemma", "--type", "process")
+    workspace.run_shell(*prefect, "deploy", "--all")
+    overrides = json.dumps({"preference_tune.beta": 0.55})
+    workspace.run_shell(*prefect, "deployment", "run", "lifecycle/lifecycle", "--param", f"overrides={overrides}")
+    workspace.run_shell(*prefect, "worker", "start", "--pool", "stemma", "--run-once")
+
+    (flow_run,) = [each for each in api(prefect_api, "/flow_runs/filter") if each["deployment_id"]]
+    assert flow_run["state_type"] == "COMPLETED", flow_run["state"]
+    assert workspace.tree() == before
+    (ref,) = set(workspace.run_shell("git", "for-each-ref", "--format=%(refname)", "refs/stemma/runs").split()) - {
+        "refs/stemma/runs/first"
+    }
+    receipt = json.loads(workspace.run_shell("git", "show", f"{ref}:receipts/preference_tune.json"))
+    assert receipt["parameters"] == {"beta": 0.55}
+    assert receipt["prefect"]["flow_run_id"] == flow_run["id"]
+    assert len(workspace.run_shell("git", "worktree", "list").splitlines()) == 1
