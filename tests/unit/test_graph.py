@@ -136,7 +136,8 @@ def _imports(file: Path) -> set[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: imports are absolute in this project"
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
