@@ -16,8 +16,10 @@ component = Component(
     outputs=(Artifact("report", "reports/evaluate-{instance}", "report", "report"),),
     code=(
         "components/evaluate",
+        "components/alignment/records.py",
         "components/generation.py",
         "components/reporting.py",
+        "components/signature_baselines.py",
         "components/statistics.py",
         "components/verifier.py",
     ),

@@ -83,9 +83,7 @@ def negative_log_likelihoods(
     return losses
 
 
-def _batches(
-    work: list[tuple[int, int, int, int]], vocabulary: int
-) -> Iterator[list[tuple[int, int, int, int]]]:
+def _batches(work: list[tuple[int, int, int, int]], vocabulary: int) -> Iterator[list[tuple[int, int, int, int]]]:
     """Windows of about one length side by side, as many as the block of logits allows."""
     batch: list[tuple[int, int, int, int]] = []
     for window in work:  # sorted by length, so the newest is the widest

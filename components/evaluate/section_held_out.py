@@ -35,9 +35,7 @@ def held_out_section(subject: Subject, test: documents.Sample, training: documen
             advance(count)
             subject.stop_if_asked()
 
-        losses = negative_log_likelihoods(
-            subject.model, tokens, separator=end, context=window, on_tokens=on_tokens
-        )
+        losses = negative_log_likelihoods(subject.model, tokens, separator=end, context=window, on_tokens=on_tokens)
     context.tokens += total
 
     training_tokens = _tokens(subject.tokenizer, training.documents)
@@ -74,8 +72,8 @@ def held_out_section(subject: Subject, test: documents.Sample, training: documen
     page.text(
         f"{n:,} of {test.available:,} documents of the corpus's test split, {total:,} tokens, {int(sizes.sum()):,} "
         f"bytes. Each document is scored alone, after the document separator, its end token included, in sliding "
-        f"windows of {window} tokens that move on by half. Bits per byte divide by the text's UTF-8 bytes, so they compare across "
-        f"tokenizers; loss and perplexity are per token. The baselines count n-grams of the same tokens in "
+        f"windows of {window} tokens that move on by half. Bits per byte divide by the text's UTF-8 bytes, so they "
+        f"compare across tokenizers; loss and perplexity are per token. The baselines count n-grams of these tokens in "
         f"{len(training.documents):,} of {training.available:,} training documents and are normalised: interpolated "
         f"modified Kneser-Ney."
     )

@@ -1,0 +1,33 @@
+"""classify_finetune: the decoder's output layer replaced by a class head."""
+
+from components.contract import Artifact, Component
+
+from .parameters import ClassifyFinetuneParameters
+
+component = Component(
+    name="classify_finetune",
+    version="1.0.0",
+    summary="A text classifier: the base model with a class head, beside TF-IDF with logistic regression.",
+    parameters=ClassifyFinetuneParameters,
+    inputs=(
+        Artifact("base", "models/base", "model", "base"),
+        Artifact("labels", "data/labels", "dataset", "labels"),
+    ),
+    outputs=(
+        Artifact("model", "models/classifier", "model", "classifier", registered_model="classifier"),
+        Artifact("report", "reports/classify_finetune", "report", "report"),
+    ),
+    code=(
+        "components/classify_finetune",
+        "components/alignment/checkpoints.py",
+        "components/alignment/curves.py",
+        "components/alignment/models.py",
+        "components/alignment/order.py",
+        "components/alignment/parameters.py",
+        "components/alignment/training.py",
+        "components/optimizers.py",
+        "components/reporting.py",
+        "components/statistics.py",
+    ),
+    resumable=True,
+)

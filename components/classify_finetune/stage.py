@@ -1,0 +1,124 @@
+"""Fine-tune the base model into a classifier, and measure it beside the majority and a linear model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.alignment.models import context_length, load_tokenizer, save
+from components.alignment.training import Curve, arguments, train
+from components.contract import Context, Interrupted, Metric
+
+from . import baselines
+from .classifier import choose_trained, load_classifier, predict
+from .labels import SPLITS, LabelledTexts, read_labels
+from .report import Result, write_report
+from .scores import Scores, score
+
+MODEL = "classifier"
+
+
+def run(context: Context) -> None:
+    """Train ``models/classifier`` from ``models/base`` on ``data/labels``."""
+    parameters = context.parameters
+    data = read_labels(context.inputs["labels"])
+    if untaught := data.untaught():
+        context.warn(f"no training text has the labels {', '.join(untaught)}: they cannot be learnt")
+    tokenizer = load_tokenizer(context.inputs["base"])
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    model = load_classifier(context.inputs["base"], data.names, tokenizer.pad_token_id, context.seed)
+    trained = choose_trained(model, parameters.train)
+    limit = min(parameters.max_tokens or context_length(model, tokenizer), context_length(model, tokenizer))
+    # Kept with the model, so that whoever loads it cuts texts where training did.
+    tokenizer.model_max_length = limit
+    encoded = {split: tokenizer(getattr(data, split).texts, truncation=True)["input_ids"] for split in SPLITS}
+    curve = _train(context, model, tokenizer, data, encoded["train"])
+    predictions = {
+        split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")
+    }
+    if not context.is_main:
+        return
+    model.requires_grad_(True)
+    save(model, tokenizer, context.outputs["model"])
+
+    linear = baselines.tfidf_logistic_regression(data)
+    commonest = baselines.majority(data)
+    predicted = {
+        split: {
+            MODEL: predictions[split],
+            "tfidf_logistic_regression": getattr(linear, split),
+            "majority": np.full(len(predictions[split]), commonest),
+        }
+        for split in predictions
+    }
+    scores = {
+        split: {name: _score(context, data, split, rows) for name, rows in of_split.items()}
+        for split, of_split in predicted.items()
+    }
+    _record(context, scores["validation"], scores["test"])
+    cut = sum(len(ids) == limit for ids in encoded["train"])  # at the limit: cut, or just fitting
+    result = Result(data, curve, predicted["test"], scores, linear.strength, trained, limit, cut)
+    write_report(context, result)
+
+
+def _train(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encoded: list[list[int]]) -> Curve:
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    def settings(*, max_length: None, **values: Any) -> TrainingArguments:
+        return TrainingArguments(**values)  # max_length is TRL's own; the texts are cut already
+
+    return train(
+        context,
+        Trainer,
+        context.parameters.training,
+        description="classify_finetune",
+        model=model,
+        lengths=[len(ids) for ids in encoded],
+        train_dataset=Dataset.from_dict({"input_ids": encoded, "labels": data.train.labels.tolist()}),
+        args=arguments(context, settings, context.parameters.training),
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+
+
+def _predict(context: Context, model: Any, tokenizer: Any, split: str, encoded: list[list[int]]) -> NDArray[np.int64]:
+    with context.progress(f"classify {split}", len(encoded), unit="texts") as advance:
+
+        def on_batch(count: int) -> None:
+            advance(count)
+            if context.stopping:
+                raise Interrupted("stopped while classifying; the trained weights are kept")
+
+        return predict(
+            model,
+            encoded,
+            pad=tokenizer.pad_token_id,
+            batch_size=context.parameters.prediction_batch_size,
+            advance=on_batch,
+        )
+
+
+def _score(context: Context, data: LabelledTexts, split: str, predicted: NDArray[np.int64]) -> Scores:
+    texts = getattr(data, split)
+    return score(texts.labels, predicted, texts.groups, len(data.names), context.seed)
+
+
+def _record(context: Context, validation: dict[str, Scores], test: dict[str, Scores]) -> None:
+    own = test[MODEL]
+    others = {name: scores for name, scores in test.items() if name != MODEL}
+    accuracies = {name: scores.accuracy for name, scores in others.items()}
+    context.record(
+        Metric("accuracy", own.accuracy, True, own.accuracy_stderr, own.n, "labels", accuracies), headline=True
+    )
+    f1 = {name: scores.macro_f1 for name, scores in others.items()}
+    context.record(Metric("macro_f1", own.macro_f1, True, own.macro_f1_stderr, own.n, "labels", f1))
+    chosen = validation[MODEL]
+    before = {name: scores.accuracy for name, scores in validation.items() if name != MODEL}
+    context.record(
+        Metric("validation_accuracy", chosen.accuracy, True, chosen.accuracy_stderr, chosen.n, "labels", before)
+    )
