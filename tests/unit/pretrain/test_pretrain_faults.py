@@ -5,22 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 
 import pytest
 
 from components.pretrain import checkpoint
 from tests.unit.pretrain import tiny
-
-
-def wait_for_tokens(workspace, tokens: int, process) -> None:
-    """Until the running stage has told of ``tokens`` trained tokens."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        if any(event["done"] >= tokens for event in tiny.events(workspace, "progress")):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"never trained {tokens} tokens: {process.communicate()[0] if process.poll() else 'slow'}")
 
 
 def same_as(finished, workspace) -> None:
@@ -30,21 +19,15 @@ def same_as(finished, workspace) -> None:
 
 
 def test_killed_twice_and_run_again_ends_with_the_same_bytes(finished, workspace):
-    step = tiny.PARAMETERS["batch_size"] * tiny.PARAMETERS["context"]
-    for steps in (5, 13):
-        process = tiny.start(workspace)
-        wait_for_tokens(workspace, steps * step, process)
-        tiny.kill(process)
-        assert not (workspace / "models/base/model.safetensors").exists()
-    assert list((workspace / "scratch/pretrain/checkpoints").glob("step-*"))
+    for step in (12, 35):
+        tiny.kill_amid(workspace, tiny.start(workspace), step)
     tiny.finish(tiny.start(workspace))
     same_as(finished, workspace)
 
 
 def test_sigterm_saves_a_checkpoint_and_the_rerun_is_exact(finished, workspace):
-    step = tiny.PARAMETERS["batch_size"] * tiny.PARAMETERS["context"]
     process = tiny.start(workspace, checkpoint_every=1000, evaluate_every=1000)
-    wait_for_tokens(workspace, 2 * step, process)
+    tiny.wait_for_step(workspace, process, 2)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 3

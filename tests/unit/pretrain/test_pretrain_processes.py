@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
-import time
 
 import numpy as np
 import pytest
 
 from tests.unit.pretrain import tiny
 
-# Without dropout, of which each process draws its own.
-CHANGES = {"architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}}
+# Without dropout, of which each process draws its own; long enough to be interrupted on a busy machine.
+CHANGES = {"architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": 240}
 
 
 def losses(workspace, name="curve.csv"):
@@ -34,12 +33,7 @@ def test_two_processes_train_as_one_does(pair, workspace):
 
 
 def test_two_processes_killed_and_run_again_end_with_the_same_bytes(pair, workspace):
-    process = tiny.start(workspace, processes=2, **CHANGES)
-    until = time.monotonic() + 120
-    # Past the first checkpoint, amid the steps that follow it.
-    while not list((workspace / "scratch").rglob("step-*[0-9]")) and time.monotonic() < until:
-        time.sleep(0.01)
-    tiny.kill(process)
+    tiny.kill_amid(workspace, tiny.start(workspace, processes=2, **CHANGES), 12, CHANGES["steps"])
     tiny.finish(tiny.start(workspace, processes=2, **CHANGES))
     assert tiny.weights(workspace) == tiny.weights(pair)
     for path in (pair / "reports/pretrain").iterdir():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import psutil
 
 import components
 from components.contract import Context
@@ -26,11 +28,11 @@ PARAMETERS = {
     },
     "context": 32,
     "batch_size": 6,
-    "steps": 24,
+    "steps": 80,
     "processes": 1,
     "log_every": 5,
-    "checkpoint_every": 4,
-    "evaluate_every": 6,
+    "checkpoint_every": 8,
+    "evaluate_every": 20,
     "evaluation_tokens": 1024,
     "sample_tokens": 5,
     "sample_prompts": ["Return "],
@@ -74,14 +76,33 @@ def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **chan
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
 
 
 def kill(process: subprocess.Popen) -> None:
-    """kill -9 of a started stage and of all its processes."""
-    os.killpg(process.pid, signal.SIGKILL)
+    """kill -9 of a started stage and of all its ranks, which torchrun puts into sessions of their own."""
+    for each in (*psutil.Process(process.pid).children(recursive=True), process):
+        each.kill()
     process.communicate()
+
+
+def kill_amid(workspace: Path, process: subprocess.Popen, step: int, steps: int = PARAMETERS["steps"]) -> None:
+    """kill -9 once the started stage has told of ``step`` of its ``steps``; it must not be done yet."""
+    wait_for_step(workspace, process, step)
+    kill(process)
+    names = [path.name for path in (workspace / "scratch").rglob("step-*") if path.suffix != ".partial"]
+    assert names and max(names) < f"step-{steps:010d}", "too late to interrupt anything"
+
+
+def wait_for_step(workspace: Path, process: subprocess.Popen, step: int) -> None:
+    """Until the started stage has told of ``step`` steps."""
+    tokens = step * PARAMETERS["batch_size"] * PARAMETERS["context"]
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        if any(event["done"] >= tokens for event in events(workspace, "progress")):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"never came to step {step}: {process.communicate()[0] if process.poll() else 'slow'}")
 
 
 def finish(process: subprocess.Popen, timeout: float = 300) -> str:
