@@ -1,8 +1,7 @@
 """classify_finetune: the decoder's output layer replaced by a class head."""
 
+from components.classify_finetune.parameters import ClassifyFinetuneParameters
 from components.contract import Artifact, Component
-
-from .parameters import ClassifyFinetuneParameters
 
 component = Component(
     name="classify_finetune",
@@ -19,12 +18,7 @@ component = Component(
     ),
     code=(
         "components/classify_finetune",
-        "components/alignment/checkpoints.py",
-        "components/alignment/curves.py",
-        "components/alignment/models.py",
-        "components/alignment/order.py",
-        "components/alignment/parameters.py",
-        "components/alignment/training.py",
+        "components/alignment",
         "components/optimizers.py",
         "components/reporting.py",
         "components/statistics.py",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .labels import LabelledTexts
+from components.classify_finetune.labels import LabelledTexts
 
 # Inverse strength of the regularisation; the best on validation is taken.
 _STRENGTHS = (1.0, 10.0, 100.0)

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from components.alignment.curves import curve_figure, write_curve
 from components.alignment.training import Curve
+from components.classify_finetune.labels import LabelledTexts
+from components.classify_finetune.scores import Scores, confusion, f1_by_label
 from components.contract import Context
 from components.reporting import Page
 from components.statistics import paired_difference
-
-from .labels import LabelledTexts
-from .scores import Scores, confusion, f1_by_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from components.alignment.models import context_length, load_tokenizer, save
 from components.alignment.training import Curve, arguments, train
+from components.classify_finetune import baselines
+from components.classify_finetune.classifier import choose_trained, load_classifier, predict
+from components.classify_finetune.labels import SPLITS, LabelledTexts, read_labels
+from components.classify_finetune.report import Result, write_report
+from components.classify_finetune.scores import Scores, score
 from components.contract import Context, Interrupted, Metric
-
-from . import baselines
-from .classifier import choose_trained, load_classifier, predict
-from .labels import SPLITS, LabelledTexts, read_labels
-from .report import Result, write_report
-from .scores import Scores, score
 
 MODEL = "classifier"
 
