@@ -128,8 +128,8 @@ def parse(dot: str) -> Graph:
 
 
 def slug(stage: str) -> str:
-    """A stage's name in file names: ``evaluate@base`` becomes ``evaluate-base``."""
-    return stage.replace("@", "-")
+    """A stage's name in file names: ``evaluate@base`` becomes ``evaluate-base``; so do stages of a sub-folder's file."""
+    return re.sub(r"[@/:]", "-", stage)
 
 
 def _closure(stages: Iterable[str], step: dict[str, Collection[str]]) -> set[str]:

@@ -116,6 +116,8 @@ def prefect_api(tmp_path_factory):
 
 def make_workspace(root: Path) -> None:
     shutil.copytree(SOURCE, root)
+    # Under its real name DVC would take it for a part of this repository's own pipeline.
+    (root / "pipeline.yaml").rename(root / "dvc.yaml")
     (root / "code").mkdir()
     (root / "code" / "pretrain.txt").write_text("first version\n")
     (root / ".gitignore").write_text(IGNORED)
