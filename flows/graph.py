@@ -128,7 +128,7 @@ def parse(dot: str) -> Graph:
 
 
 def slug(stage: str) -> str:
-    """A stage's name in file names: ``evaluate@base`` becomes ``evaluate-base``; so do stages of a sub-folder's file."""
+    """A stage's name in file names: ``evaluate@base`` becomes ``evaluate-base``."""
     return re.sub(r"[@/:]", "-", stage)
 
 
