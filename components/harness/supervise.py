@@ -35,6 +35,10 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "TOKENIZERS_PARALLELISM": "true",
+    # The harness shows progress; bars and deprecation notes of libraries would bury it.
+    "TQDM_DISABLE": "1",
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
 
 
