@@ -40,6 +40,7 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
     Two processes on a fresh SQLite file race in MLflow's own migration, and ``set_experiment`` races into
     experiment 0; the lock prevents both.
     """
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
