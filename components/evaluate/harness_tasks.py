@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,8 +67,6 @@ def run(
     Raises:
         InputProblem: no such task.
     """
-    # tqdm reads this when imported; the harness would draw its bars over the run's own.
-    os.environ.setdefault("TQDM_DISABLE", "1")
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def run(context: Context) -> None:
     training = documents.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
     records, available = answers.load(instructions, parameters.answers.prompts, context.seed)
 
+    # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
