@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,11 @@ def load(instructions: Path, limit: int, seed: int) -> tuple[list[Record], int]:
     return [records[index] for index in chosen], len(records)
 
 
+def as_document(record: Record, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The question as the beginning of a document, for a model that has learnt documents and no turns."""
+    return f"{tokenizer.eos_token or ''}{record['prompt']} Answer:"
+
+
 def require_room(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record], context: int) -> None:
     """Raise an :class:`InputProblem` naming prompts that leave no room for an answer."""
     lengths = [len(ids) for ids in render(tokenizer, [conversation(record) for record in records])]
@@ -83,13 +89,19 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     records: Sequence[Record],
     *,
+    chat: bool,
     max_new_tokens: int,
     batch_size: int,
     seed: int,
     on_batch: Callable[[int], None],
 ) -> list[str]:
-    """The model's most probable answer to each record."""
-    prompts = [conversation(record) for record in records]
+    """The model's most probable answer to each record, asked in its chat template or (``chat`` false) as a document."""
+    if chat:
+        prompts = [conversation(record) for record in records]
+    else:
+        prompts = [as_document(record, tokenizer) for record in records]
+        tokenizer = copy.copy(tokenizer)
+        tokenizer.chat_template = None
     replies = answers(
         model, tokenizer, prompts, max_new_tokens=max_new_tokens, seed=seed, batch_size=batch_size, on_batch=on_batch
     )

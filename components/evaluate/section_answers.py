@@ -30,6 +30,7 @@ def answers_section(subject: Subject, records: Sequence[answers.Record], availab
             subject.model,
             subject.tokenizer,
             records,
+            chat=subject.chat,
             max_new_tokens=parameters.max_new_tokens,
             batch_size=parameters.batch_size,
             seed=context.seed,
@@ -39,7 +40,8 @@ def answers_section(subject: Subject, records: Sequence[answers.Record], availab
     unjudged = len(records) - len(judged)
     page.text(
         f"Greedy answers to {len(records):,} of {available:,} test instructions, at most {parameters.max_new_tokens} "
-        f"tokens each; {len(judged):,} of them have a reference to judge by."
+        f"tokens each; {len(judged):,} of them have a reference to judge by. "
+        + ("Asked in the chat template." if subject.chat else "Asked as documents: `question Answer:`.")
     )
     report: dict[str, Any] = {"prompts": len(records), "available": available, "judged": len(judged)}
     if unjudged:
