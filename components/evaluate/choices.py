@@ -85,10 +85,15 @@ def _candidates(record: Mapping[str, Any], same_kind: Counter[str]) -> list[str]
         return [*names, "none", *(", ".join(names[:end]) for end in range(2, len(names) + 1))]
     if reference in defaults:
         others = [default for default in defaults if default != reference]
-        return others if len(others) >= _WRONG_ANSWERS else [*others, *(a for a, _ in same_kind.most_common(8))]
+        return others if len(others) >= _WRONG_ANSWERS else [*others, *_commonest(same_kind)]
     if reference in names:
         return names
-    return [answer for answer, _ in same_kind.most_common(8)]
+    return _commonest(same_kind)
+
+
+def _commonest(answers: Counter[str]) -> list[str]:
+    """The eight commonest, equally common ones in ABC order."""
+    return sorted(answers, key=lambda answer: (-answers[answer], answer))[:8]
 
 
 def _signature(prompt: str) -> tuple[list[str], list[str]]:
