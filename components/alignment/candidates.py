@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from components.alignment.pairs import Pair, by_verifier, ranked_pairs, user_pairs
+from components.alignment.records import Record, has_pair
+from components.alignment.rewards import rewards
+from components.alignment.sampling import answer_records
+from components.alignment.templates import encode_answers, fitting
 from components.contract import Context
 from components.verifier import has_verifier
-
-from .pairs import Pair, by_verifier, ranked_pairs, user_pairs
-from .records import Record, has_pair
-from .rewards import rewards
-from .sampling import answer_records
-from .templates import encode_answers, fitting
 
 _FEWEST_PROMPTS = 0.05  # share of questions whose drawn answers differ in quality
 

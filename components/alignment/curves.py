@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from .training import Curve
+from components.alignment.training import Curve
 
 
 def write_curve(curve: Curve, path: Path) -> None:

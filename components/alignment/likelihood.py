@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .templates import Encoded
+from components.alignment.templates import Encoded
 
 
 class Likelihood(NamedTuple):

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from components.alignment.records import Record, has_pair
 from components.verifier import has_verifier, judge
-
-from .records import Record, has_pair
 
 
 @dataclass(frozen=True)

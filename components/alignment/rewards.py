@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .models import device
+from components.alignment.models import device
 
 
 def load_reward_model(folder: Path, seed: int) -> Any:

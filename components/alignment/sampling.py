@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components.alignment.parameters import GenerationParameters
+from components.alignment.records import Record, conversation
+from components.alignment.training import processes
 from components.contract import Context, Interrupted
 from components.generation import answers
-
-from .parameters import GenerationParameters
-from .records import Record, conversation
-from .training import processes
 
 _CHUNK = 1024  # prompts kept together
 

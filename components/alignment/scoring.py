@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.signature_baselines import majority_answers, rule_answers
+from components.alignment.records import Record
 from components.statistics import clustered_stderr
 from components.verifier import has_verifier, judge
-
-from .records import Record
 
 
 @dataclass(frozen=True)
@@ -58,18 +56,6 @@ def score(records: Sequence[Record], answers: Sequence[Sequence[str]]) -> Scores
         by_kind[kind] = (_score(correct, groups, chosen), _score(terse, groups, chosen))
     everything = range(len(groups))
     return Scores(_score(correct, groups, everything), _score(terse, groups, everything), by_kind)
-
-
-def baselines(training: Sequence[Record], records: Sequence[Record]) -> dict[str, Scores]:
-    """Scores of answering without reading: the commonest answer of the kind, and fixed places of a signature."""
-    majority = majority_answers(training)
-    given = {
-        "majority": [[majority(record)] for record in records],
-        "simple_rules": [[rule_answers(record)] for record in records],
-    }
-    if not any(answer for [answer] in given["simple_rules"]):
-        del given["simple_rules"]  # no signature questions
-    return {name: score(records, answers) for name, answers in given.items()}
 
 
 def mean_score(values: Sequence[float], groups: Sequence[str]) -> Score:

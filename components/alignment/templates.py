@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from components.alignment.records import Record, conversation, shortened
 from components.contract import InputProblem
 from components.generation import render
-
-from .records import Record, conversation, shortened
 
 # One turn of the prompt of Stanford Alpaca (Taori et al., 2023). It is installed as the model's chat template, so that
 # training, sampling, evaluation and serving render a prompt the same way.

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from components.alignment import checkpoints
+from components.alignment.order import batch_order
+from components.alignment.parameters import TrainingParameters
 from components.contract import Context, InputProblem, Interrupted
-
-from . import checkpoints
-from .order import batch_order
-from .parameters import TrainingParameters
 
 Curve = list[dict[str, float]]
 

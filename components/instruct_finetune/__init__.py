@@ -1,8 +1,7 @@
 """instruct_finetune: a base model learns to answer, from demonstrations."""
 
 from components.contract import Artifact, Component
-
-from .parameters import InstructFinetuneParameters
+from components.instruct_finetune.parameters import InstructFinetuneParameters
 
 component = Component(
     name="instruct_finetune",

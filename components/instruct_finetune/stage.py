@@ -8,13 +8,13 @@ from components.alignment.likelihood import Likelihood, likelihood
 from components.alignment.models import context_length, load_causal, load_tokenizer, save
 from components.alignment.records import Record, conversation, demonstration, read_records
 from components.alignment.sampling import answer_records
-from components.alignment.scoring import Scores, baselines, checkable, score
+from components.alignment.scoring import Scores, checkable, score
 from components.alignment.templates import Encoded, encode, fitting, install_template
 from components.alignment.training import Curve, arguments, train
 from components.contract import Context, InputProblem, Metric
 from components.generation import render
-
-from .report import write_report
+from components.instruct_finetune.floors import baselines
+from components.instruct_finetune.report import write_report
 
 _MEASURED = 2000  # held-out demonstrations whose loss is measured
 

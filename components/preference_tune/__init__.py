@@ -1,8 +1,7 @@
 """preference_tune: the instruct model learns to prefer its better answers."""
 
 from components.contract import Artifact, Component
-
-from .parameters import PreferenceTuneParameters
+from components.preference_tune.parameters import PreferenceTuneParameters
 
 component = Component(
     name="preference_tune",
@@ -24,7 +23,6 @@ component = Component(
         "components/generation.py",
         "components/optimizers.py",
         "components/reporting.py",
-        "components/signature_baselines.py",
         "components/statistics.py",
         "components/verifier.py",
     ),

@@ -17,7 +17,7 @@ from components.reporting import Page
 from components.verifier import has_verifier, judge
 
 if TYPE_CHECKING:
-    from .stage import Measured
+    from components.preference_tune.stage import Measured
 
 _SHOWN = 24
 

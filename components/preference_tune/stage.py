@@ -20,8 +20,7 @@ from components.alignment.templates import encode_answers, fitting
 from components.alignment.training import Curve, arguments, train
 from components.contract import Context, InputProblem, Metric
 from components.generation import render
-
-from .report import write_report
+from components.preference_tune.report import write_report
 
 _FILE = "data/instructions/preference.jsonl"
 

@@ -1,8 +1,7 @@
 """reward_model: learns which of two answers is the better one."""
 
 from components.contract import Artifact, Component
-
-from .parameters import RewardModelParameters
+from components.reward_model.parameters import RewardModelParameters
 
 component = Component(
     name="reward_model",
@@ -23,7 +22,6 @@ component = Component(
         "components/generation.py",
         "components/optimizers.py",
         "components/reporting.py",
-        "components/signature_baselines.py",
         "components/statistics.py",
         "components/verifier.py",
     ),

@@ -13,8 +13,7 @@ from components.alignment.pairs import Pair
 from components.alignment.training import Curve
 from components.contract import Context
 from components.reporting import Page
-
-from .baselines import FEATURES
+from components.reward_model.baselines import FEATURES
 
 _SHOWN = 20
 

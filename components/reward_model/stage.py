@@ -17,11 +17,10 @@ from components.alignment.templates import encode_answers, fitting
 from components.alignment.training import Curve, arguments, train
 from components.contract import Context, InputProblem, Metric
 from components.generation import render
+from components.reward_model.baselines import shorter_wins, surface_features
+from components.reward_model.report import write_report
 from components.statistics import clustered_stderr
 from components.verifier import has_verifier
-
-from .baselines import shorter_wins, surface_features
-from .report import write_report
 
 _FILE = "data/instructions/reward.jsonl"
 
