@@ -17,10 +17,10 @@ class ClassifyFinetuneParameters(StageParameters):
         "all", description="What learns: the new class head; also the last block and final norm; or every weight"
     )
     max_tokens: int | None = Field(
-        None, ge=1, description="Texts are cut to so many tokens; null: to as many as the model takes"
+        96, ge=1, description="Texts are cut to so many tokens; null: to as many as the model takes"
     )
     prediction_batch_size: int = Field(128, ge=1, le=65_536, description="Texts classified side by side")
     training: TrainingParameters = Field(
-        TrainingParameters(steps=100, batch_size=64, muon_learning_rate=0.01, learning_rate=2e-3, checkpoint_every=50),
+        TrainingParameters(steps=70, batch_size=64, muon_learning_rate=0.02, learning_rate=4e-3, checkpoint_every=35),
         description="How long and how fast to train",
     )

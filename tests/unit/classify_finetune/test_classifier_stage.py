@@ -58,7 +58,7 @@ def test_the_saved_folder_classifies_as_the_report_says(trained):
     workspace, context = trained
     folder = context.outputs["model"]
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    assert model.config.id2label == {0: "food", 1: "sport"} and tokenizer.model_max_length == 128
+    assert model.config.id2label == {0: "food", 1: "sport"} and tokenizer.model_max_length == 96
     import pyarrow.parquet as pq
 
     rows = pq.read_table(workspace / "data/labels/test.parquet").to_pylist()
