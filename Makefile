@@ -12,7 +12,7 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma run
 
 test: $(VENV)/.tests ## set up everything and pass the tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist worksteal
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile
 
 setup: $(VENV)/.installed ## make the virtual environment and the workspace's folders
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma init --quiet
