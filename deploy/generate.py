@@ -73,7 +73,9 @@ def answer(
     from threading import Thread
 
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer, set_seed
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     architectures = AutoConfig.from_pretrained(folder).architectures or []
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise NotGenerative(f"{', '.join(architectures) or folder.name} scores text, it does not generate any")
@@ -89,23 +91,30 @@ def answer(
     sampling = (
         {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
     )
+    failures: list[BaseException] = []
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     set_seed(seed)
-    thread = Thread(
-        target=model.generate,
-        kwargs={
-            **inputs,
-            **sampling,
-            "max_new_tokens": min(max_tokens, room),
-            "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "streamer": streamer,
-        },
-        daemon=True,
-    )
+    settings = {
+        **inputs,
+        **sampling,
+        "max_new_tokens": min(max_tokens, room),
+        "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+    def work() -> None:
+        try:
+            model.generate(**settings, streamer=streamer)
+        except BaseException as error:
+            failures.append(error)
+            streamer.end()  # or whoever reads it waits for ever
+
+    thread = Thread(target=work, daemon=True)
     thread.start()
     yield from streamer
     thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _encode(tokenizer: Any, prompt: str, system: str | None, chat: bool) -> Any:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.figures import figure
+
 
 @dataclass
 class Progress:
@@ -33,7 +35,7 @@ class Progress:
         return min(100.0, 100.0 * self.done / self.total) if self.total else 0.0
 
     def __str__(self) -> str:
-        figures = "  ".join(f"{name} {value:,.4g}" for name, value in self.fields.items())
+        figures = "  ".join(f"{name} {figure(value)}" for name, value in self.fields.items())
         amount = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}" if self.total else ""
         return "  ".join(part for part in (self.description, amount, figures) if part)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.figures import figure
 from flows.graph import slug
 
 
@@ -21,12 +22,12 @@ class Headline:
 
     def __str__(self) -> str:
         spread = f" ± {self.stderr:.2g}" if self.stderr else ""
-        return f"{self.name} {self.value:,.4g}{spread}"
+        return f"{self.name} {figure(self.value)}{spread}"
 
     @property
     def beside(self) -> str:
         """The baselines in words, empty where there are none."""
-        return ", ".join(f"{name} {value:,.4g}" for name, value in self.baselines.items())
+        return ", ".join(f"{name} {figure(value)}" for name, value in self.baselines.items())
 
 
 def read(root: Path, stage: str) -> dict[str, Any] | None:

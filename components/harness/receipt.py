@@ -50,5 +50,12 @@ def environment() -> dict[str, Any]:
 
 
 def git_state(root: Path) -> dict[str, Any]:
-    """The commit checked out in the workspace (None before the first one) and whether the tree differs from it."""
-    return {"commit": git(root, "rev-parse", "HEAD"), "dirty": bool(git(root, "status", "--porcelain"))}
+    """The commit checked out in the workspace (None before the first one) and whether the tree differs from it.
+
+    What the stages themselves write beside their outputs makes no tree dirty.
+    """
+    written = [f":(exclude){path}" for path in ("dvc.lock", "receipts", "metrics")]
+    return {
+        "commit": git(root, "rev-parse", "HEAD"),
+        "dirty": bool(git(root, "status", "--porcelain", "--", ".", *written)),
+    }

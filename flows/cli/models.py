@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def models(as_json: Json = False) -> None:
     """List every model version, its aliases and its key metric."""
     from flows.cli.output import print_json, print_table
+    from flows.figures import figure
     from flows.report import duration
     from registry.database import open as open_registry
     from registry.lineage import models as list_models
@@ -34,7 +35,7 @@ def models(as_json: Json = False) -> None:
         return
     rows = []
     for summary in summaries:
-        metric = f"{summary.metric.name} {summary.metric.value:,.4g}" if summary.metric else ""
+        metric = f"{summary.metric.name} {figure(summary.metric.value)}" if summary.metric else ""
         aliases = " ".join(f"@{alias}" for alias in summary.aliases)
         size = f"{summary.size / 1e6:,.1f} MB" if summary.size else ""
         rows.append(
@@ -89,11 +90,15 @@ def promote(
 
 def sync(as_json: Json = False) -> None:
     """Record in the registry what `dvc repro` made, and tell MLflow what it was not told yet."""
+    from flows import spools
     from flows.cli.output import print_json
     from registry.sync import sync as sync_registry
     from registry.workspace import Workspace
 
-    report = sync_registry(Workspace.find())
+    workspace = Workspace.find()
+    waiting = spools.tell_pending(workspace)
+    report = sync_registry(workspace)
+    report.problems += [waiting] if waiting else []
     if as_json:
         print_json(report.as_dict())
         return

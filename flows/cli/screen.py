@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.run import Result
+from registry.errors import redacted
 
 
 def last_screen(result: Result) -> RenderableType:
@@ -43,9 +44,8 @@ def last_screen(result: Result) -> RenderableType:
 
 
 def _next_steps(result: Result) -> Table:
-    database = result.prepared.home / "mlflow.db"
-    root = result.prepared.workspace.root
-    shown = database.relative_to(root) if database.is_relative_to(root) else f"/{database}"
+    uri = redacted(result.prepared.workspace.mlflow_uri)
+    uri = uri.replace(f"sqlite:///{result.prepared.workspace.root}/", "sqlite:///")
     steps = Table.grid(padding=(0, 3))
     steps.add_column(overflow="fold", ratio=3)
     steps.add_column(overflow="fold", ratio=2)
@@ -53,11 +53,13 @@ def _next_steps(result: Result) -> Table:
     model = min(result.finished.champions, key=lambda name: (not name.startswith("assistant@"), name), default=None)
     if model:
         steps.add_row(
-            f'stemma generate {model} "How many parameters does it take?"', Text("ask the model", style="dim")
+            f'stemma generate {model} "What is the default of mode? def read ( path , mode = 1 )"',
+            Text("ask the model", style="dim"),
         )
         steps.add_row(f"stemma trace {model}", Text("the data, code and runs that made it", style="dim"))
     else:
         steps.add_row("stemma models", Text("every model version", style="dim"))
-    steps.add_row(f"mlflow ui --backend-store-uri sqlite:///{shown}", Text("curves, figures, comparison", style="dim"))
+    mlflow = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    steps.add_row(mlflow, Text("curves, figures, comparison", style="dim"))
     steps.add_row("reports/<stage>/report.html", Text("what each stage did, in a browser", style="dim"))
     return steps

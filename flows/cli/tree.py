@@ -7,6 +7,7 @@ import time
 from rich.text import Text
 from rich.tree import Tree
 
+from flows.figures import figure
 from flows.report import duration
 from registry.lineage import ArtifactNode, ExecutionNode, MetricView, Trace
 
@@ -28,9 +29,9 @@ def family_tree(trace: Trace) -> Tree:
 
 def _metric(metric: MetricView) -> Text:
     spread = f" ± {metric.stderr:.2g}" if metric.stderr else ""
-    beside = ", ".join(f"{name} {value:,.4g}" for name, value in metric.baselines.items())
+    beside = ", ".join(f"{name} {figure(value)}" for name, value in metric.baselines.items())
     return Text.assemble(
-        (f"{metric.name} {metric.value:,.4g}{spread}", "bold" if metric.headline else ""),
+        (f"{metric.name} {figure(metric.value)}{spread}", "bold" if metric.headline else ""),
         (f"  ({beside})" if beside else "", "dim"),
         (f"  by {metric.stage}", "dim"),
     )
@@ -66,6 +67,9 @@ def _execution(node: ExecutionNode) -> Text:
         facts.append(f"run {node.run}")
     if node.mlflow_run_id:
         facts.append(f"MLflow {node.mlflow_run_id}")
+    if node.prefect_flow_run_id:
+        task = f", task run {node.prefect_task_run_id}" if node.prefect_task_run_id else ""
+        facts.append(f"Prefect flow run {node.prefect_flow_run_id}{task}")
     text.append("\n" + "  ".join(facts), style="dim")
     changed = ", ".join(f"{name}={value}" for name, value in node.non_default.items())
     if changed:
