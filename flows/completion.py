@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
-from flows import promotion, report
+from flows import promotion, report, spools
 from flows.board import DONE
 from flows.preparation import Prepared
 from registry.database import open as open_registry
@@ -42,8 +43,9 @@ def finish(prepared: Prepared) -> Finished:
     workspace = Workspace(prepared.root, prepared.home)
     walked = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
     run = None if prepared.board.all_cached else prepared.run
+    waiting = spools.tell_pending(workspace)  # before the sync, which looks up the MLflow runs that receipts miss
     finished = Finished(sync(workspace, run=run, stages=walked), rows=report.rows(prepared.root, prepared.board))
-    finished.notes += finished.sync.problems
+    finished.notes += [*finished.sync.problems, *([waiting] if waiting else [])]
     if finished.sync.mirror.error:
         finished.notes.append(
             f"MLflow was not told everything; the next sync tries again: {finished.sync.mirror.error}"
@@ -53,3 +55,14 @@ def finish(prepared: Prepared) -> Finished:
             (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
         finished.champions = promotion.standing(registry)
     return finished
+
+
+def keep(prepared: Prepared) -> None:
+    """Record what a run that failed has finished, with the run's exact tree; MLflow is told by a later sync.
+
+    Left to the next run, it would be filed with a tree that was edited meanwhile.
+    """
+    done = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
+    if any(prepared.board.lines[stage].state == "ran" for stage in done):
+        with contextlib.suppress(Exception):  # the run's own error is the one to tell
+            sync(Workspace(prepared.root, prepared.home), run=prepared.run, stages=done, tell=False)

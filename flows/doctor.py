@@ -142,13 +142,19 @@ def _dvc() -> Iterator[Finding]:
 
 
 def _servers() -> Iterator[Finding]:
+    from registry.errors import redacted
+    from registry.mirror import unreachable
     from registry.workspace import Workspace
 
     workspace = Workspace.find()
-    yield Finding(OK, "mlflow at", workspace.mlflow_uri)
-    yield Finding(OK, "registry at", workspace.registry_url.split("@")[-1])
+    why = unreachable(workspace.mlflow_uri)
+    text = f"{why}; runs go on without it, and it is told when it is back" if why else redacted(workspace.mlflow_uri)
+    yield Finding(WARN if why else OK, "mlflow at", text)
+    yield Finding(OK, "registry at", redacted(workspace.registry_url))
     if url := os.environ.get("PREFECT_API_URL"):
-        yield _prefect_answers(url)
+        why = unreachable(url)
+        text = f"{why}; start it, or unset PREFECT_API_URL" if why else redacted(url)
+        yield Finding(FAIL if why else OK, "prefect at", text)
     else:
         yield Finding(OK, "prefect at", "a server of its own for each `stemma run`; set PREFECT_API_URL to use yours")
         timeout = float(os.environ.get("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "20"))
@@ -158,16 +164,6 @@ def _servers() -> Iterator[Finding]:
                 f"than its {timeout:.0f} s: export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120"
             )
             yield Finding(WARN, "prefect ephemeral", text)
-
-
-def _prefect_answers(url: str) -> Finding:
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):
-            return Finding(OK, "prefect at", url)
-    except OSError as error:
-        return Finding(FAIL, "prefect at", f"{url} does not answer ({error}); start it, or unset PREFECT_API_URL")
 
 
 def _disk() -> Iterator[Finding]:

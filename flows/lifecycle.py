@@ -75,9 +75,11 @@ def lifecycle(
         create_markdown_artifact(
             report.markdown(prepared.board, finished), key="lifecycle-report", description=f"Run {prepared.run}"
         )
-    except BaseException:
+    except BaseException as error:
+        completion.keep(prepared)
         if prepared.worktree is not None:
-            prepared.board.note(f"The run's own tree is kept for a look: {prepared.root}")
+            folder = prepared.worktree.folder
+            error.add_note(f"The run's own tree is kept for a look; `git worktree remove --force {folder}` removes it")
         raise
     if prepared.worktree is not None:
         prepared.worktree.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +15,10 @@ from components.contract import InputProblem
 from flows import dvc, graph, overrides, parameters, raw_data
 from flows.board import Board
 from flows.graph import Graph
-from flows.worktree import Worktree
+from flows.worktree import Worktree, folder_of
 from registry.workspace import Workspace
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,99}(?<!\.)(?<!\.lock)")
 
 
 @dataclass(frozen=True)
@@ -91,25 +94,51 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         changed = asking.result()
     run = request.run or new_run_name()
     workspace.home.mkdir(parents=True, exist_ok=True)
-    root, worktree = workspace.root, None
-    if request.isolated:
-        from registry.snapshot import snapshot
+    if (request.isolated or request.overrides) and (workspace.root / "dvc.lock").is_file():
+        from registry.sync import sync
 
-        commit = snapshot(workspace, run)
-        worktree = Worktree.create(workspace.root, workspace.home, run, commit, raw_data.is_versioned(root, changed))
-        root = worktree.root
-        changed = dvc.status(root)
-        say(f"isolated: runs in {root}; your files stay as they are")
+        # What a bare `dvc repro` or a killed run left is filed with this tree, not with the one that follows.
+        sync(workspace, tell=False)
+    if request.isolated:
+        return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, say)
+    root = workspace.root
     if told := raw_data.ensure(root, changed):
         say(told)
     if request.overrides:
         overrides.write(root / "params.yaml", request.overrides)
-        if worktree is None:
-            settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
-            say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
+        settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
+        say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
     if told or request.overrides:
         changed = dvc.status(root)
-    return Prepared(workspace, root, run, stages_graph, stages, changed, Board(run, stages), worktree)
+    return Prepared(workspace, root, run, stages_graph, stages, changed, Board(run, stages))
+
+
+def _prepare_isolated(
+    workspace: Workspace,
+    request: Request,
+    run: str,
+    stages_graph: Graph,
+    stages: list[str],
+    changed: Mapping[str, list[Any]],
+    say: Callable[[str], None],
+) -> Prepared:
+    from registry.snapshot import large_untracked, snapshot
+
+    if large := large_untracked(workspace.root):
+        say(f"isolated: {', '.join(large)}: large and not in git, so the run's tree has them not; use `dvc add`")
+    versioned = raw_data.is_versioned(workspace.root, changed)
+    worktree = Worktree.create(workspace.root, workspace.home, run, snapshot(workspace, run), versioned)
+    try:
+        root = worktree.root
+        say(f"isolated: runs in {root}; your files stay as they are")
+        if told := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}):
+            say(told)
+        if request.overrides:
+            overrides.write(root / "params.yaml", request.overrides)
+        return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), Board(run, stages), worktree)
+    except BaseException:
+        worktree.remove()
+        raise
 
 
 def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
@@ -120,7 +149,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
     """
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(graph.read, workspace.root)
-        problems = list(request.problems)
+        problems = [*request.problems, *_problems_of_name(workspace, request)]
         try:
             values = overrides.apply(parameters.load(workspace.root), request.overrides)
             problems += parameters.problems_in(values, request.overrides)
@@ -135,3 +164,17 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
     if problems:
         raise InputProblem(problems)
     return stages_graph, stages
+
+
+def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:
+    if request.run is None:
+        return []
+    if not _RUN_NAME.fullmatch(request.run):
+        return [f"--name {request.run}: use at most 100 letters, digits, '-', '_' and '.', a letter or digit first"]
+    folder = folder_of(workspace.home, request.run)
+    if request.isolated and folder.exists():
+        return [
+            f"--name {request.run}: a run of that name is under way or has failed; choose another, or remove its tree: "
+            f"git worktree remove --force {folder}"
+        ]
+    return []

@@ -40,7 +40,7 @@ def promote_candidates(
             if output.registered_model in rules and ready:
                 reference = _unjudged(registry, output.registered_model, output.digest)
                 if reference is not None:
-                    reason = f"made and measured by {run}; passed the gate of params.yaml"
+                    reason = f"made and measured by {run}; left to the gate of params.yaml"
                     outcomes.append(_promote(workspace, reference, reason))
     return outcomes
 

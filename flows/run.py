@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from flows.completion import Finished, finish
 from flows.environment import quiet_prefect
 from flows.preparation import Prepared, Request, prepare
-from flows.server import local_server
+from flows.server import ServerFailed, local_server
 from flows.signals import signals_as_exceptions
+from registry.mirror import unreachable
 from registry.workspace import Workspace
 
 
@@ -77,7 +78,9 @@ def _run_flow(prepared: Prepared, request: Request) -> Finished:
 def _prefect(workspace: Workspace) -> Iterator[None]:
     """Prefect's client, set up against the user's server or one of our own."""
     home = workspace.home / "prefect"
-    if os.environ.get("PREFECT_API_URL"):
+    if url := os.environ.get("PREFECT_API_URL"):
+        if why := unreachable(url):
+            raise ServerFailed(f"PREFECT_API_URL: {why}; start that server, or unset PREFECT_API_URL")
         quiet_prefect(home, None)
         yield
         return

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from components.contract import InputProblem
-from flows import dvc, graph, parameters, raw_data
+from flows import dvc, graph, parameters, raw_data, spools
 from flows.board import Board
 from flows.preparation import new_run_name
 from flows.progress import EventTail
@@ -51,5 +51,7 @@ def run_stages(
             except BaseException:
                 board.finish(stage, "failed")
                 raise
+    if note := spools.tell_pending(workspace):
+        say(note)
     sync(workspace, run=board.run, stages=stages)
     return board

@@ -77,7 +77,6 @@ class StageProcess:
     def __post_init__(self):
         self._stopping = threading.Event()
         self._kill_at = float("inf")
-        self._process: subprocess.Popen | None = None
 
     @property
     def folder(self) -> Path:
@@ -112,6 +111,8 @@ class StageProcess:
         self.events_pointer.unlink(missing_ok=True)
         options = ["--force"] if self.force else []
         for attempt in range(1, TRIES + 1):
+            if self._stopping.is_set():  # before it began, or while it waited for another DVC
+                raise StageStopped(f"{self.stage} was stopped")
             code, text = self._execute(dvc.command("repro", "--single-item", *options, self.stage), poll)
             if self._stopping.is_set():
                 raise StageStopped(f"{self.stage} was stopped")
@@ -123,20 +124,28 @@ class StageProcess:
             # first, so take what is there, if DVC will.
             if _STARTED.search(text) and self._execute(dvc.command("commit", "--force", self.stage), poll)[0] == 0:
                 return "ran"
+            self._stopping.wait(2.0 ** (attempt - 1))
         raise self._failure(code, text)
 
     def stop(self) -> None:
-        """Tell the stage to save its checkpoint and end; end the whole group if it does not within the grace time."""
+        """Tell the stage to save its checkpoint and end; end the whole group if it does not within the grace time.
+
+        The stage itself is told by the thread that waits for it, which also tells one that is only about to start.
+        """
+        self._kill_at = min(self._kill_at, time.monotonic() + GRACE_SECONDS)
         self._stopping.set()
-        process = self._process
-        if process is None:
-            return
-        # Not DVC itself: it would die at once, and its stage with it, before the checkpoint is saved.
+
+    def _tell_to_stop(self, process: subprocess.Popen, told: set[int]) -> None:
+        """SIGTERM, once, to whatever does the stage's work.
+
+        Not to DVC itself: it would die at once, and its stage with it, before the checkpoint is saved.
+        """
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(process.pid).children():
                 for target in _below_shells(child):
-                    target.terminate()
-        self._kill_at = time.monotonic() + GRACE_SECONDS
+                    if target.pid not in told:
+                        target.terminate()
+                        told.add(target.pid)
 
     def _execute(self, command: list[str], poll: Callable[[], None]) -> tuple[int, str]:
         """(exit code, what it wrote) of a command in a session of its own that dies with this thread."""
@@ -153,28 +162,32 @@ class StageProcess:
                 start_new_session=True,
                 preexec_fn=_die_with_flow,
             )
-            self._process = process
             try:
-                while True:
-                    try:
-                        process.wait(0.25)
-                        break
-                    except subprocess.TimeoutExpired:
-                        poll()
-                    if time.monotonic() > self._kill_at:
-                        _kill_group(process.pid)
-            except BaseException:  # Ctrl-C or a signal reached the thread that waits
-                self.stop()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE_SECONDS)
-                raise
+                try:
+                    self._wait(process, poll)
+                except BaseException:  # Ctrl-C or a signal reached the thread that waits
+                    self.stop()
+                    self._wait(process, lambda: None)
+                    raise
             finally:
                 end_group(process)
-                self._process = None
         poll()
         with open(self.log, "rb") as log:
             log.seek(start)
             return process.returncode, log.read().decode(errors="replace")
+
+    def _wait(self, process: subprocess.Popen, poll: Callable[[], None]) -> None:
+        """Until the process has ended, by itself or because :meth:`stop` was called."""
+        told: set[int] = set()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.25)
+                return
+            poll()
+            if self._stopping.is_set():
+                self._tell_to_stop(process, told)
+            if time.monotonic() > self._kill_at:
+                _kill_group(process.pid)
 
     def _failure(self, code: int, text: str) -> Exception:
         if problems := read_problems(self.problems_file):

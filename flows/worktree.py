@@ -17,9 +17,15 @@ class WorktreeFailed(Exception):
 
 @dataclass(frozen=True)
 class Worktree:
-    """A detached worktree under ``<home>/worktrees/<run>`` that shares the DVC cache with the workspace."""
+    """A detached worktree under ``<home>/worktrees/<run>`` that shares the DVC cache with the workspace.
+
+    Attributes:
+        folder: the worktree.
+        root: the workspace in it, which is a subfolder where the user's workspace is one of its repository.
+    """
 
     user_root: Path
+    folder: Path
     root: Path
 
     @classmethod
@@ -33,11 +39,11 @@ class Worktree:
             WorktreeFailed: git refused.
             dvc.DvcError: DVC refused.
         """
-        folder = home / "worktrees" / run
+        folder = folder_of(home, run)
         folder.parent.mkdir(parents=True, exist_ok=True)
         top = Path(_git(user_root, "rev-parse", "--path-format=absolute", "--show-toplevel"))
         _git(user_root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
-        worktree = cls(user_root, folder / user_root.resolve().relative_to(top.resolve()))
+        worktree = cls(user_root, folder, folder / user_root.resolve().relative_to(top.resolve()))
         try:
             worktree._share_cache()
             # Outputs that no cache holds are made anew by the run.
@@ -51,8 +57,7 @@ class Worktree:
 
     def remove(self) -> None:
         """Take the worktree away; its commits, and the bytes in DVC's cache, stay."""
-        folder = _git(self.root, "rev-parse", "--path-format=absolute", "--show-toplevel")
-        _git(self.user_root, "worktree", "remove", "--force", folder)
+        _git(self.user_root, "worktree", "remove", "--force", str(self.folder))
 
     def _share_cache(self) -> None:
         cache = dvc.run(self.user_root, "cache", "dir").strip()
@@ -66,6 +71,11 @@ class Worktree:
         shutil.rmtree(target, ignore_errors=True)
         if source.is_dir():
             shutil.copytree(source, target)
+
+
+def folder_of(home: Path, run: str) -> Path:
+    """Where the worktree of the run ``run`` lies, or would."""
+    return home / "worktrees" / run
 
 
 def _git(folder: Path, *arguments: str) -> str:

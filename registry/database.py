@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.exc import DatabaseError as DriverError
 from sqlalchemy.orm import Session
 
-from registry.errors import DatabaseError
+from registry.errors import DatabaseError, redacted
 from registry.schema import REVISION
 
 BUSY_SECONDS = 60
@@ -73,7 +73,7 @@ def open(url: str) -> Registry:
         location = make_url(url)
     except ArgumentError:
         raise DatabaseError(
-            f"{url!r} is no database URL; set STEMMA_REGISTRY_URL to sqlite:////path/registry.db or postgresql://..."
+            f"{redacted(url)!r} is no database URL; set STEMMA_REGISTRY_URL to sqlite:////path/registry.db or postgresql://..."
         ) from None
     if location.drivername in ("postgresql", "postgres"):
         location = location.set(drivername="postgresql+psycopg")

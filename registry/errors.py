@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+
+
+def redacted(text: str) -> str:
+    """A text without the user names and passwords that its addresses hold."""
+    return _CREDENTIALS.sub("", text)
+
 
 class RegistryError(Exception):
     """Base of everything the registry refuses; the message is meant for the user."""

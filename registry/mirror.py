@@ -6,22 +6,28 @@ next sync. When nothing is untold, MLflow is not even imported (it takes seconds
 
 from __future__ import annotations
 
+import http.client
 import os
 import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from sqlalchemy import select
 
 from registry.aliases import current_aliases
 from registry.database import Registry
+from registry.errors import redacted
 from registry.schema import AliasMirror, Association, Context, Execution, ModelVersion, Promotion
 from registry.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PROBE_SECONDS = 3.0
 VALUE_LIMIT = 500  # characters of a parameter's value that MLflow keeps
 PARAMETERS_A_CALL = 100
 RUN_NAME_TAG = "stemma.pipeline_run"
@@ -65,6 +71,9 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
     report = MirrorReport(pending=untold.lines())
     if not report.pending:
         return report
+    if why := unreachable(workspace.mlflow_uri):
+        report.error = why
+        return report
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     workspace.home.mkdir(parents=True, exist_ok=True)
@@ -89,9 +98,28 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
                 _tell_alias(client, registry, promotion)
                 report.told.append(f"alias {promotion.model.name}@{promotion.alias}")
     except Exception as error:  # whatever a server, a network or a damaged database makes of it
-        report.error = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300]}"
+        words = str(error).strip().splitlines() or [""]
+        report.error = redacted(f"{type(error).__name__}: {words[0][:300]}")
     report.pending = _untold(registry).lines()
     return report
+
+
+def unreachable(uri: str) -> str | None:
+    """Why MLflow's server does not answer; ``None`` where it does, or where only its client can tell (TLS, databases).
+
+    Asked before the client is imported, which takes seconds and waits far longer for a server that is down or hung.
+    """
+    address = urlsplit(uri)
+    if address.scheme != "http":
+        return None
+    server = f"http://{address.netloc.rpartition('@')[2]}"
+    try:
+        with urllib.request.urlopen(f"{server}{address.path.rstrip('/')}/health", timeout=PROBE_SECONDS):
+            return None
+    except urllib.error.HTTPError:
+        return None  # it answers, whatever it says
+    except (OSError, http.client.HTTPException) as error:
+        return f"{server} does not answer ({getattr(error, 'reason', error)})"
 
 
 def _untold(registry: Registry) -> _Untold:

@@ -16,14 +16,17 @@ from registry.schema import Snapshot
 from registry.workspace import Workspace, git
 
 NAMESPACE = "refs/stemma/runs"
-ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "receipts", "metrics")  # kept even where .gitignore leaves them out
+# Kept even where .gitignore leaves them out.
+ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "data/raw.dvc", "receipts", "metrics")
 ATTEMPTS = 5
+LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would copy and keep them for ever
 
 
 def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = None) -> str:
     """Commit the workspace's tree, uncommitted edits included, as ``refs/stemma/runs/<run_name>``.
 
-    What ``.gitignore`` leaves out stays out, except ``dvc.lock``, receipts and metrics. A snapshot of the same name
+    What ``.gitignore`` leaves out stays out, except ``dvc.lock``, receipts and metrics; so do the home (it holds
+    keys) and large untracked files (see :func:`large_untracked`). A snapshot of the same name
     with another tree becomes a parent of the new one, so nothing that was ever kept is lost.
 
     Returns:
@@ -35,7 +38,7 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     ref = f"{NAMESPACE}/{run_name}"
     if not git(workspace.root, "check-ref-format", "--normalize", ref, check=False):
         raise WorkspaceError(f"{run_name!r} cannot name a run: use letters, digits, '-', '_' and '.'")
-    tree = _tree(workspace.root)
+    tree = _tree(workspace)
     for attempt in range(ATTEMPTS):
         existing = git(workspace.root, "rev-parse", "--verify", "--quiet", ref, check=False)
         if existing and git(workspace.root, "rev-parse", f"{existing}^{{tree}}") == tree:
@@ -57,15 +60,27 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     return commit
 
 
-def _tree(root: Path) -> str:
+def large_untracked(root: Path) -> list[str]:
+    """Files of the repository that snapshots leave out, by path from its top: untracked, not ignored, and large."""
     top = Path(git(root, "rev-parse", "--show-toplevel"))
+    names = git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return [name for name in names if name and (top / name).is_file() and (top / name).stat().st_size > LARGE_BYTES]
+
+
+def _tree(workspace: Workspace) -> str:
+    root = workspace.root
+    top = Path(git(root, "rev-parse", "--show-toplevel"))
+    left_out = large_untracked(root)
+    home = workspace.home
+    if home.is_relative_to(top) and not git(top, "check-ignore", str(home), check=False):
+        left_out.append(home.relative_to(top).as_posix())
     with tempfile.TemporaryDirectory(prefix="stemma-index-") as folder:
         index = Path(folder) / "index"
         current = Path(git(top, "rev-parse", "--path-format=absolute", "--git-path", "index"))
         if current.exists():
             shutil.copy2(current, index)  # so that git need not hash files it knows
         env = {**os.environ, "GIT_INDEX_FILE": str(index)}
-        git(top, "add", "--all", ".", env=env)
+        git(top, "add", "--all", ".", *(f":(top,exclude,literal){name}" for name in left_out), env=env)
         kept = [
             name
             for name in ALWAYS

@@ -17,8 +17,8 @@ from registry.errors import WorkspaceError
 from registry.mirror import MirrorReport, mirror
 from registry.receipts import StageRecord, WorkspaceRecord
 from registry.recording import associate, record_artifact, record_cached, record_context, record_execution
-from registry.schema import Association, Context
-from registry.snapshot import snapshot
+from registry.schema import Association, Context, Snapshot
+from registry.snapshot import large_untracked, snapshot
 from registry.workspace import Workspace
 
 _UNUSABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow refuses in a metric's name
@@ -56,6 +56,7 @@ def sync(
     run: str | None = None,
     stages: Collection[str] | None = None,
     parent_run_id: str | None = None,
+    tell: bool = True,
 ) -> SyncReport:
     """Record the workspace's finished stages, then tell MLflow.
 
@@ -64,6 +65,7 @@ def sync(
             Without it, executions that no run has claimed (a bare ``dvc repro``) get a run named by ``dvc.lock``.
         stages: the stages the run walked; all of ``dvc.lock`` where not given.
         parent_run_id: the pipeline run's MLflow run, where the caller knows it.
+        tell: tell MLflow too; a later sync does it otherwise.
 
     Raises:
         RegistryError: the registry's database cannot be used. MLflow being away is no error: see ``SyncReport.mirror``.
@@ -78,7 +80,13 @@ def sync(
                 report.snapshots[name] = snapshot(workspace, name, registry)
             except WorkspaceError as error:
                 report.problems.append(f"run {name} has no snapshot, so it cannot be restored: {error}")
-        report.mirror = mirror(workspace, registry)
+        if report.snapshots and (large := large_untracked(workspace.root)):
+            report.problems.append(
+                f"left out of the snapshot, for git would keep them for ever: {', '.join(large)}; use `dvc add`, or "
+                "name them in .gitignore"
+            )
+        if tell:
+            report.mirror = mirror(workspace, registry)
     return report
 
 
@@ -102,6 +110,7 @@ def _record(
         associate(session, context, execution)
         if new:
             report.executed.append(stage.stage)
+        if new or not _has_snapshot(session, context):  # an earlier sync may have died before it took one
             contexts[name] = context
         if run is not None and name != run and (stages is None or stage.stage in stages):
             context = record_context(session, run, mlflow_run_id=parent_run_id)
@@ -116,6 +125,10 @@ def _record(
         if name == run or context.summary is None:
             _summarize(context, record)
     report.runs = sorted(contexts)
+
+
+def _has_snapshot(session: Session, context: Context) -> bool:
+    return session.scalars(select(Snapshot.id).filter_by(context_id=context.id)).first() is not None
 
 
 def _claimed_by(session: Session, execution_id: int) -> str | None:

@@ -35,11 +35,15 @@ class Workspace:
             raise WorkspaceError(
                 f"{start}: no dvc.yaml here or above; go into a Stemma workspace (a clone of the project) and try again"
             )
-        common = git(root, "rev-parse", "--path-format=absolute", "--git-common-dir", check=False)
-        if not common:
+        try:
+            env = {**os.environ, "LC_ALL": "C"}
+            common = git(root, "rev-parse", "--path-format=absolute", "--git-common-dir", env=env)
+        except WorkspaceError as error:
+            if "not a git repository" not in str(error):
+                raise  # such as a folder that belongs to another account: git's own words say what to do
             raise WorkspaceError(
                 f"{root}: not a git repository, so no model could be traced to its code; run `git init` there first"
-            )
+            ) from None
         configured = os.environ.get("STEMMA_HOME")
         home = Path(configured).expanduser().resolve() if configured else Path(common).parent / ".stemma"
         return cls(root, home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator
 
@@ -20,12 +21,14 @@ def told() -> Iterator[None]:
         explained = explain(error)
         if explained is None:
             raise
-        _end(*explained[1], code=explained[0])
+        _end(*explained[1], *getattr(error, "__notes__", []), code=explained[0])
     except BaseException as error:
         from flows.signals import Terminated
 
         if isinstance(error, Terminated):
-            _end(f"Stopped ({error}). The next `stemma run` goes on from the last checkpoints.", code=error.code)
+            notes = getattr(error, "__notes__", [])
+            stopped = f"Stopped ({error}). The next `stemma run` goes on from the last checkpoints."
+            _end(stopped, *notes, code=error.code)
         raise
 
 
@@ -49,6 +52,8 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         return FAILED, [str(error), "", hint]
     if isinstance(error, StageStopped):
         return INTERRUPTED, [f"{error}. The next `stemma run` goes on from its last checkpoint."]
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return USER_INPUT, [f"no disk space is left{f' for {error.filename}' if error.filename else ''}; free some"]
     if isinstance(error, DvcError):
         return FAILED, [f"DVC: {error}"]
     if isinstance(error, RegistryError | ServerFailed | WorktreeFailed):

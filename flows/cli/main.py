@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+@app.callback(epilog="[bold]Examples[/]: stemma run   ·   stemma status   ·   stemma run --help")
 def options(
     workspace: Annotated[
         Path | None, typer.Option("-C", "--workspace", help="Work as if started in this folder.", metavar="DIR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -48,3 +49,16 @@ def test_kill_9_of_dvc_ends_its_stage_and_the_run_says_so(workspace):
     workspace.wait_for_silence()
     (workspace.behave / "pretrain.steps").unlink()
     assert "pretrain" in workspace.stemma("run", "--until", "pretrain")
+
+
+def test_ctrl_c_while_dvc_only_starts_is_not_waited_for(workspace):
+    workspace.told("pretrain", "steps", "100000")
+    process = workspace.start("run", "--set", "pretrain.steps=16")
+    deadline = time.monotonic() + 120
+    while not any("--single-item" in each.cmdline() for each in workspace.processes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=40)
+    assert process.returncode == 130, err
+    workspace.wait_for_silence()

@@ -34,5 +34,7 @@ def test_a_failed_isolated_run_keeps_its_tree_and_says_where(workspace):
     workspace.told("preference_tune", "fail")
     text = workspace.stemma("run", "--isolated", "--name", "broken", "--set", "preference_tune.beta=0.9", code=1)
     folder = workspace.home / "worktrees" / "broken"
-    assert str(folder) in text
+    assert f"`git worktree remove --force {folder}` removes it" in text
     assert "beta: 0.9" in (folder / "params.yaml").read_text()
+    text = workspace.stemma("run", "--isolated", "--name", "broken", code=2)
+    assert "--name broken: a run of that name is under way or has failed" in text

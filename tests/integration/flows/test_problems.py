@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 
 
 def test_every_problem_is_told_at_once_and_nothing_is_changed(workspace):
     before = workspace.tree()
     text = workspace.stemma(
-        *("run", "--set", "pretrain.stepz=3", "--set", "nonsense", "--set", "seed=-1", "--until", "pretrian"), code=2
+        *("run", "--set", "pretrain.stepz=3", "--set", "nonsense", "--set", "seed=-1", "--until", "pretrian"),
+        *("--name", "../elsewhere"),
+        code=2,
     )
-    assert "4 problems; nothing was changed:" in text
+    assert "5 problems; nothing was changed:" in text
+    assert "--name ../elsewhere: use at most 100 letters" in text
     assert "--set nonsense: write it as PATH=VALUE" in text
     assert "--set pretrain.stepz: unknown parameter; did you mean 'steps'?" in text
     assert "--set seed: must be a whole number" in text
@@ -30,6 +35,9 @@ def test_a_stage_that_breaks_is_told_with_its_last_words_and_its_log(workspace):
     text = workspace.stemma("run", "--set", "pretrain.steps=12", code=1)
     assert "stage preference_tune failed" in text
     assert "RuntimeError: the toy broke as it was told to" in text
+    kept = workspace.run_shell("git", "for-each-ref", "--format=%(refname)", "--sort=creatordate", "refs/stemma/runs")
+    kept = kept.split()[-1]
+    assert json.loads(workspace.run_shell("git", "show", f"{kept}:receipts/pretrain.json"))["run"] in kept
     log = next(word for word in text.split() if word.endswith("preference_tune.log"))
     assert "the toy broke" in open(log).read()
 
@@ -50,3 +58,11 @@ def test_outside_a_workspace_and_without_git_it_says_what_to_do(workspace, tmp_p
 
 def test_an_unknown_model_lists_the_known_ones(workspace):
     assert "known: assistant, base" in workspace.stemma("trace", "asistant@champion", code=2)
+
+
+def test_a_prefect_server_that_is_down_is_told_before_anything_runs(workspace):
+    lost = dataclasses.replace(workspace, api_url="http://ada:secret@127.0.0.1:9/api")
+    text = lost.stemma("run", "--set", "pretrain.steps=15", code=1)
+    assert "PREFECT_API_URL: http://127.0.0.1:9 does not answer" in text and "unset PREFECT_API_URL" in text
+    assert "secret" not in text
+    assert "secret" not in lost.stemma("doctor", "--json", code=1)

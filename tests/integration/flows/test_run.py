@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 from tests.integration.flows.conftest import api
@@ -31,7 +33,10 @@ def test_a_first_run_makes_everything_promotes_and_says_where_to_look(first_run)
     assert workspace.run_shell("git", "show", "refs/stemma/runs/first:params.yaml").startswith("# kept by")
     trace = json.loads(workspace.stemma("trace", "assistant@champion", "--json"))
     assert trace["version"] == 1 and trace["aliases"] == ["champion"]
-    assert "made by preference_tune" in workspace.stemma("trace", "assistant")
+    tree = workspace.stemma("trace", "assistant")
+    ids = workspace.receipt("preference_tune")["prefect"]
+    assert "made by preference_tune" in tree
+    assert f"Prefect flow run {ids['flow_run_id']}, task run {ids['task_run_id']}" in " ".join(tree.split())
     (line,) = [m for m in json.loads(workspace.stemma("models", "--json")) if m["model"] == "assistant"]
     assert line["aliases"] == ["champion"]
 
@@ -123,3 +128,17 @@ def test_a_bare_dvc_repro_is_picked_up_by_sync(workspace):
     assert report["versions"] == ["assistant:2"]
     text = workspace.stemma("promote", "assistant:2", "--to", "champion", "--reason", "it is shorter")
     assert "assistant:2 is now assistant@champion (before: assistant:1)" in text
+
+
+def test_what_mlflow_was_not_told_is_told_at_the_next_sync(workspace):
+    spool = workspace.home / "scratch" / "pretrain" / "1" / "tracking" / "events.jsonl"
+    spool.parent.mkdir(parents=True)
+    spool.write_text(json.dumps({"kind": "progress", "time": 1.0}) + "\n")
+    down = dict(workspace.environment(), MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    command = (sys.executable, "-m", "flows.cli", "sync")
+    done = subprocess.run(command, cwd=workspace.root, env=down, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "metrics of earlier stages still wait to be told to MLflow" in done.stdout
+    assert not spool.with_name("cursor.json").exists()
+    assert "wait to be told" not in workspace.stemma("sync")
+    assert json.loads(spool.with_name("cursor.json").read_text())["offset"] == spool.stat().st_size

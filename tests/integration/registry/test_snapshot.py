@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from registry.errors import WorkspaceError
-from registry.snapshot import snapshot
+from registry.snapshot import LARGE_BYTES, large_untracked, snapshot
 from registry.workspace import Workspace
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
@@ -98,3 +98,15 @@ def test_what_is_no_workspace(tmp_path, registry_url):
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     with pytest.raises(WorkspaceError, match="git init"):
         Workspace.find(tmp_path)
+
+
+def test_keys_and_large_untracked_files_stay_out(project, monkeypatch):
+    monkeypatch.setenv("STEMMA_HOME", str(project.root / "own" / "home"))
+    (project.root / "own" / "home" / "keys").mkdir(parents=True)
+    (project.root / "own" / "home" / "keys" / "signing.pem").write_text("secret")
+    with open(project.root / "corpus [all].jsonl", "wb") as file:
+        file.truncate(LARGE_BYTES + 1)
+    commit = snapshot(project.workspace, "first")
+    kept = project.git("ls-tree", "-r", "--name-only", "-z", commit).split("\0")
+    assert not [name for name in kept if name.startswith(("own", "corpus"))]
+    assert large_untracked(project.root) == ["corpus [all].jsonl"]

@@ -142,6 +142,18 @@ def test_a_crash_in_the_middle_leaves_nothing_or_everything(project, monkeypatch
     assert sync(project.workspace, run="first").executed == ["curate", "pretrain", "evaluate@base"]
 
 
+def test_a_crash_before_the_snapshot_is_made_good(project, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(registry.sync, "snapshot", dies)
+        sync(project.workspace, run="first")
+    assert (count(project, Execution), count(project, Snapshot)) == (3, 0)
+    assert list(sync(project.workspace).snapshots) == ["first"]
+    assert sync(project.workspace).snapshots == {}
+
+
 def test_what_cannot_be_recorded_is_told_and_the_rest_recorded(project):
     receipt = project.root / "receipts" / "pretrain.json"
     receipt.write_text(json.dumps({**json.loads(receipt.read_text()), "seed": 7}))
