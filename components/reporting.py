@@ -14,11 +14,11 @@ _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).f
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
- body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
+ body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;box-sizing:border-box;color:#1c2430;background:#fff}
  h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d7dde5}
- p.lead{color:#56606d;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.92rem}
+ p.lead{color:#56606d;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.8rem 0 1.2rem}
  th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #e6eaf0;vertical-align:top}
- th{color:#56606d;font-weight:600} td.number{text-align:right;font-variant-numeric:tabular-nums}
+ th{color:#56606d;font-weight:600} .number{text-align:right;font-variant-numeric:tabular-nums}
  pre{background:#f5f7fa;padding:.7rem;overflow:auto;white-space:pre-wrap;font-size:.85rem} img{max-width:100%}
 </style></head><body>
 <h1>{{ title }}</h1>
@@ -28,7 +28,8 @@ _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).f
 {% elif kind == "text" %}<p>{{ body }}</p>
 {% elif kind == "code" %}<pre>{{ body }}</pre>
 {% elif kind == "figure" %}<figure><img alt="{{ body.alt }}" src="data:image/png;base64,{{ body.data }}"></figure>
-{% elif kind == "table" %}<table><tr>{% for cell in body.header %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% elif kind == "table" %}<table><tr>
+{% for cell in body.header %}<th{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</th>{% endfor %}</tr>
 {% for row in body.rows %}<tr>
 {% for cell in row %}<td{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</td>{% endfor %}</tr>
 {% endfor %}</table>
@@ -58,7 +59,10 @@ class Page:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Page:
         """Numbers are right-aligned; floats are shown to four significant digits."""
-        return self._add("table", {"header": header, "rows": [[_cell(value) for value in row] for row in rows]})
+        cells = [[_cell(value) for value in row] for row in rows]
+        first = cells[0] if cells else [{"number": False}] * len(header)
+        heads = [{"text": text, "number": cell["number"]} for text, cell in zip(header, first, strict=False)]
+        return self._add("table", {"header": heads, "rows": cells})
 
     def figure(self, path: Path, alt: str) -> Page:
         """Embed a PNG file."""
