@@ -132,6 +132,14 @@ class Interrupted(Exception):
     """Raised by a component that saw ``context.stopping``, after it saved its checkpoint."""
 
 
+def append_event(events: Path, kind: str, **body: Any) -> None:
+    """Append one line to a spool of events."""
+    line = json.dumps({"kind": kind, "time": time.time(), **body}, default=float) + "\n"
+    # One write call on an O_APPEND descriptor: a killed process leaves at most one torn last line.
+    with open(events, "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
 @dataclass
 class Context:
     """What a running component is given.
@@ -218,7 +226,4 @@ class Context:
     def _emit(self, kind: str, **body: Any) -> None:
         if self.events is None or not self.is_main:
             return
-        line = json.dumps({"kind": kind, "time": time.time(), **body}, default=float) + "\n"
-        # One write call on an O_APPEND descriptor: a killed process leaves at most one torn last line.
-        with open(self.events, "ab", buffering=0) as file:
-            file.write(line.encode())
+        append_event(self.events, kind, **body)

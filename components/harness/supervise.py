@@ -9,16 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-import components
-from components.contract import Artifact, Component, InputProblem
+from components.contract import InputProblem, append_event
 from components.harness import parameters as params
-from components.harness.fingerprint import code_digest, data_digest, fingerprint
+from components.harness.job import Job, make_job
 from components.harness.receipt import SCHEMA, environment, git_state
 from components.harness.scratch import Scratch, prepare, publish, read_json, staging_of, write_json
 from components.harness.terminal import Terminal
@@ -28,7 +23,6 @@ from components.harness.workspace import find_home, find_root
 from components.process import die_with_parent
 
 FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
-MINIMUM_FREE_BYTES = 50_000_000
 MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -40,71 +34,6 @@ QUIET = {
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """A stage made ready to run: everything known before the worker starts."""
-
-    stage: str
-    component: Component
-    instance: str | None
-    parameters: Any
-    seed: int
-    root: Path
-    home: Path
-    run: str
-    inputs: tuple[tuple[Artifact, str, int], ...]
-    outputs: tuple[Artifact, ...]
-    code: str
-    fingerprint: str
-
-    @property
-    def slug(self) -> str:
-        """The stage's name in file names: ``evaluate@base`` is ``evaluate-base``."""
-        return self.stage.replace("@", "-")
-
-    @property
-    def output_paths(self) -> list[Path]:
-        return [self.root / artifact.path for artifact in self.outputs]
-
-
-def make_job(stage: str, start: Path | None = None) -> Job:
-    """Validate everything that can be validated before any work is done.
-
-    Raises:
-        InputProblem: with every problem of the parameters and the inputs.
-    """
-    root = find_root(start)
-    home = find_home(root)
-    component, instance = _component(stage)
-    problems: list[str] = []
-    parameters = seed = None
-    values = params.read(root / "params.yaml")
-    try:
-        seed = params.seed_of(values)
-    except InputProblem as problem:
-        problems += problem.problems
-    try:
-        parameters = params.validate(values, component.name, component.parameters)
-    except InputProblem as problem:
-        problems += problem.problems
-    artifacts = [artifact.for_instance(instance) for artifact in component.inputs]
-    for artifact in artifacts:
-        if not (root / artifact.path).exists():
-            problems.append(f"{artifact.path}: missing; `dvc repro {stage}` makes what the stage needs first")
-    for folder in {root, _existing(home)}:
-        if (free := shutil.disk_usage(folder).free) < MINIMUM_FREE_BYTES:
-            problems.append(
-                f"{folder}: no disk space ({free / 1e6:.0f} MB free, {MINIMUM_FREE_BYTES / 1e6:.0f} MB needed)"
-            )
-    if problems:
-        raise InputProblem(problems)
-    inputs = tuple((artifact, *data_digest(root / artifact.path)) for artifact in artifacts)
-    code = code_digest(root, component.code)
-    name = fingerprint(code, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
-    outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
-    return Job(stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, code, name)
 
 
 def run_stage(stage: str) -> int:
@@ -176,7 +105,8 @@ class _Execution:
         if events.exists() and events.stat().st_size and not events.read_bytes().endswith(b"\n"):
             with open(events, "ab") as file:
                 file.write(b"\n")
-        self._append(
+        append_event(
+            events,
             "open",
             name=job.stage,
             run=job.run,
@@ -200,16 +130,12 @@ class _Execution:
         )
 
     def _close_spool(self, outcome: dict[str, Any]) -> None:
-        self._append(
+        append_event(
+            self.scratch.events,
             "close",
             status=MLFLOW_STATUS[outcome["state"]],
             tags={"stemma.state": outcome["state"], "stemma.device": outcome.get("device", "")},
         )
-
-    def _append(self, kind: str, **body: Any) -> None:
-        from components.contract import Context
-
-        Context(None, 0, {}, {}, self.scratch.folder, events=self.scratch.events)._emit(kind, **body)
 
     def _work(self) -> dict[str, Any]:
         """Run the worker to its end, showing progress; the outcome it left, or what its death means."""
@@ -328,31 +254,6 @@ class _Execution:
                 shutil.copytree(path, self.scratch.tracking / "kept", dirs_exist_ok=True)
 
 
-def _component(stage: str) -> tuple[Component, str | None]:
-    name, _, instance = stage.partition("@")
-    try:
-        component = components.load(name)
-    except KeyError as error:
-        raise InputProblem(error.args[0]) from None
-    if (instance or None) not in (component.instances or (None,)):
-        known = ", ".join(f"{name}@{each}" for each in component.instances) or name
-        raise InputProblem(f"{stage}: no such stage; there is: {known}")
-    return component, instance or None
-
-
-def _run_name() -> str:
-    """The pipeline run's name: given by whoever started it, else derived from the `dvc repro` above this process."""
-    if name := os.environ.get("STEMMA_RUN"):
-        return name
-    process = psutil.Process()
-    for ancestor in process.parents():
-        if any(Path(part).name == "dvc" for part in ancestor.cmdline()[:3]):
-            process = ancestor
-            break
-    kind = "dvc" if process.pid != os.getpid() else "stage"
-    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(process.create_time()))}-{process.pid}"
-
-
 def _point_to(job: Job, scratch: Scratch) -> None:
     """Tell whoever started the pipeline run where this stage's events appear."""
     write_json(job.home / "runs" / job.run / f"{job.slug}.events", str(scratch.events))
@@ -368,9 +269,3 @@ def _tell_problems(stage: str, problems: list[str], job: Job | None = None) -> i
         home = job.home if job else find_home(find_root())
         write_json(home / "runs" / run / f"{stage.replace('@', '-')}.problems.json", problems)
     return EXIT_CODES[PROBLEMS]
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

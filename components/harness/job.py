@@ -1,0 +1,116 @@
+"""A stage made ready to run: everything that can be validated and known before its worker starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import components
+from components.contract import Artifact, Component, InputProblem
+from components.harness import parameters as params
+from components.harness.fingerprint import code_digest, data_digest, fingerprint
+from components.harness.workspace import find_home, find_root
+
+MINIMUM_FREE_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage made ready to run: everything known before the worker starts."""
+
+    stage: str
+    component: Component
+    instance: str | None
+    parameters: Any
+    seed: int
+    root: Path
+    home: Path
+    run: str
+    inputs: tuple[tuple[Artifact, str, int], ...]
+    outputs: tuple[Artifact, ...]
+    code: str
+    fingerprint: str
+
+    @property
+    def slug(self) -> str:
+        """The stage's name in file names: ``evaluate@base`` is ``evaluate-base``."""
+        return self.stage.replace("@", "-")
+
+    @property
+    def output_paths(self) -> list[Path]:
+        return [self.root / artifact.path for artifact in self.outputs]
+
+
+def make_job(stage: str, start: Path | None = None) -> Job:
+    """Validate everything that can be validated before any work is done.
+
+    Raises:
+        InputProblem: with every problem of the parameters and the inputs.
+    """
+    root = find_root(start)
+    home = find_home(root)
+    component, instance = _component(stage)
+    problems: list[str] = []
+    parameters = seed = None
+    values = params.read(root / "params.yaml")
+    try:
+        seed = params.seed_of(values)
+    except InputProblem as problem:
+        problems += problem.problems
+    try:
+        parameters = params.validate(values, component.name, component.parameters)
+    except InputProblem as problem:
+        problems += problem.problems
+    artifacts = [artifact.for_instance(instance) for artifact in component.inputs]
+    for artifact in artifacts:
+        if not (root / artifact.path).exists():
+            problems.append(f"{artifact.path}: missing; `dvc repro {stage}` makes what the stage needs first")
+    for folder in {root, _existing(home)}:
+        if (free := shutil.disk_usage(folder).free) < MINIMUM_FREE_BYTES:
+            problems.append(
+                f"{folder}: no disk space ({free / 1e6:.0f} MB free, {MINIMUM_FREE_BYTES / 1e6:.0f} MB needed)"
+            )
+    if problems:
+        raise InputProblem(problems)
+    inputs = tuple((artifact, *data_digest(root / artifact.path)) for artifact in artifacts)
+    code = code_digest(root, component.code)
+    name = fingerprint(code, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
+    outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
+    return Job(stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, code, name)
+
+
+def _component(stage: str) -> tuple[Component, str | None]:
+    name, _, instance = stage.partition("@")
+    try:
+        component = components.load(name)
+    except KeyError as error:
+        raise InputProblem(error.args[0]) from None
+    if (instance or None) not in (component.instances or (None,)):
+        known = ", ".join(f"{name}@{each}" for each in component.instances) or name
+        raise InputProblem(f"{stage}: no such stage; there is: {known}")
+    return component, instance or None
+
+
+def _run_name() -> str:
+    """The pipeline run's name: given by whoever started it, else derived from the `dvc repro` above this process."""
+    if name := os.environ.get("STEMMA_RUN"):
+        return name
+    process = psutil.Process()
+    for ancestor in process.parents():
+        if any(Path(part).name == "dvc" for part in ancestor.cmdline()[:3]):
+            process = ancestor
+            break
+    kind = "dvc" if process.pid != os.getpid() else "stage"
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(process.create_time()))}-{process.pid}"
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
