@@ -6,6 +6,7 @@ import argparse
 import sys
 
 import components
+from components.process import follow_starter
 
 
 def main() -> int:
@@ -23,6 +24,8 @@ def main() -> int:
     stage = parser.parse_args().stage
     if stage == "replay":
         return _replay()
+    # Before anything slow is imported: a stage must not outlive the DVC that started it, however early that is killed.
+    follow_starter()
     from components.harness.supervise import run_stage
 
     return run_stage(stage)

@@ -28,7 +28,7 @@ ArtifactType = Literal["raw", "dataset", "tokenizer", "model", "report"]
 
 
 class StageParameters(BaseModel):
-    """Base of every parameter model: unknown keys are errors, values are not coerced across kinds, nothing mutates."""
+    """Base of every parameter model: unknown keys are errors, defaults are validated too, nothing mutates."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -18,6 +18,23 @@ def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+
+
+def follow_starter(signal_number: int = signal.SIGTERM) -> None:
+    """As :func:`die_with_parent`, for a process that was not told who started it; ends it where that one is gone.
+
+    Whoever adopted it is then of another session, while a starter of another session would have made it lead its own.
+    """
+    die_with_parent(signal_number)
+    own = os.getsid(0)
+    if own not in (os.getpid(), os.getsid(os.getppid())):
+        os.kill(os.getpid(), signal_number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends (Linux only), so that none is lost sight of."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def follow_parent(parent: int, signal_number: int = signal.SIGTERM) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -103,9 +104,10 @@ def _run_name() -> str:
         return name
     process = psutil.Process()
     for ancestor in process.parents():
-        if any(Path(part).name == "dvc" for part in ancestor.cmdline()[:3]):
-            process = ancestor
-            break
+        with contextlib.suppress(psutil.Error):  # it may end or be another user's
+            if any(Path(part).name == "dvc" for part in ancestor.cmdline()[:3]):
+                process = ancestor
+                break
     kind = "dvc" if process.pid != os.getpid() else "stage"
     return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(process.create_time()))}-{process.pid}"
 

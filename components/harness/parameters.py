@@ -41,7 +41,8 @@ def validate(values: Mapping[str, Any], section: str, model: type[StageParameter
         InputProblem: every problem in the section, each with its path in ``params.yaml``.
     """
     try:
-        return model.model_validate(values.get(section) or {})
+        given = values.get(section)
+        return model.model_validate({} if given is None else given)
     except ValidationError as error:
         raise InputProblem(explain(error, section, model)) from None
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ class Scratch:
         attempts = read_json(self.attempts, [])
         for attempt in attempts:
             if attempt["ended"] is None:
-                attempt["ended"] = max(attempt["started"], min(started, self.events.stat().st_mtime))
+                # Killed before it wrote an event, it took no time.
+                last = self.events.stat().st_mtime if self.events.exists() else attempt["started"]
+                attempt["ended"] = max(attempt["started"], min(started, last))
         attempts.append({"started": started, "ended": None})
         write_json(self.attempts, attempts)
         return attempts
@@ -70,9 +73,22 @@ class Scratch:
         md5 = hashlib.md5(self.receipt.read_bytes(), usedforsecurity=False).hexdigest()
         return f"md5: {md5}\n" in (root / "dvc.lock").read_text(encoding="utf-8")
 
+    @property
+    def told(self) -> bool:
+        """True if nothing in the spool waits to be told to MLflow."""
+        size = self.events.stat().st_size if self.events.exists() else 0
+        return read_json(self.tracking / "cursor.json", {"offset": 0})["offset"] >= size
+
     def clear(self) -> None:
-        """Remove everything but the lock that is held."""
-        for path in (*self.folder.iterdir(), *self.tracking.iterdir()):
+        """Remove everything but the lock that is held. A spool that MLflow was not told moves to a folder beside."""
+        if not self.told:
+            aside = self.folder.with_name(f"{self.folder.name}-{time.time_ns()}")
+            partial = aside / "tracking.partial"
+            shutil.copytree(self.tracking, partial, ignore=shutil.ignore_patterns("lock"))
+            os.replace(partial, aside / "tracking")
+        # The receipt last: killed before, this is done again, and no half of it is taken for an attempt to go on from.
+        found = sorted((*self.folder.iterdir(), *self.tracking.iterdir()), key=lambda path: path == self.receipt)
+        for path in found:
             if path.is_dir() and path != self.tracking:
                 shutil.rmtree(path)
             elif path.is_file() and path.name != "lock":
@@ -80,22 +96,36 @@ class Scratch:
 
     def forget_older(self) -> None:
         """Remove the folders of finished work of the same stage but the newest few; unfinished work stays."""
+        for removed in self.folder.parent.glob("*.removed"):
+            shutil.rmtree(removed, ignore_errors=True)
         finished = [
             other for other in self.folder.parent.iterdir()
             if other != self.folder and (other / "tracking" / "receipt.json").exists()
         ]  # fmt: skip
         finished.sort(key=lambda folder: (folder / "tracking" / "receipt.json").stat().st_mtime)
         for folder in finished[:-KEEP_FINISHED]:
-            cursor = read_json(folder / "tracking" / "cursor.json", {"offset": 0})
-            if cursor["offset"] >= (folder / "tracking" / "events.jsonl").stat().st_size:
-                shutil.rmtree(folder, ignore_errors=True)
+            old = Scratch(folder)
+            with old.lock(wait=False) as lock:
+                if lock is not None and old.told:
+                    # At once, so that a kill leaves no half of it under its name.
+                    removed = folder.with_name(f"{folder.name}.removed")
+                    os.replace(folder, removed)
+                    shutil.rmtree(removed, ignore_errors=True)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[int]:
-        """Hold the folder; yields the descriptor, which a child process may inherit so that it holds it too."""
+    def lock(self, *, wait: bool = True) -> Iterator[int | None]:
+        """Hold the folder; yields the descriptor, which a child process may inherit so that it holds it too.
+
+        Without ``wait`` it yields None where another process holds the folder.
+        """
         descriptor = os.open(self.tracking / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            yield None
+            return
+        try:
             yield descriptor
         finally:
             os.close(descriptor)

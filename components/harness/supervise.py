@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import time
 from typing import Any
+
+import psutil
 
 from components.contract import InputProblem, append_event
 from components.harness import parameters as params
@@ -20,7 +23,7 @@ from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread
 from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, PROBLEMS
 from components.harness.workspace import find_home, find_root
-from components.process import die_with_parent
+from components.process import adopt_orphans
 
 FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
 MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
@@ -39,7 +42,6 @@ QUIET = {
 def run_stage(stage: str) -> int:
     """Run a stage in the current workspace; returns the process's exit code."""
     started = time.time()
-    die_with_parent(signal.SIGTERM)
     try:
         job = make_job(stage)
     except InputProblem as problem:
@@ -82,11 +84,16 @@ class _Execution:
         if outcome["state"] == COMPLETE:
             # The receipt names the tracking run; a server that is down leaves it null, and sync looks it up later.
             thread.wait_for_run(FLUSH_SECONDS)
-            publish(job.output_paths)
-            self._write_receipt(outcome, thread.replay.cursor)
+            try:
+                publish(job.output_paths)
+                self._write_receipt(outcome, thread.replay.cursor)
+            except (OSError, RuntimeError) as error:
+                print(f"{job.stage}: the outputs cannot be published: {error}", file=sys.stderr)
+                outcome = {"state": FAILED, "problems": [str(error)]}
         self._close_spool(outcome)
         if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE and not thread.error else FLUSH_SECONDS / 4):
-            self._keep_artifacts()
+            if outcome["state"] == COMPLETE:
+                self._keep_artifacts()
             why = f": {type(thread.error).__name__}" if thread.error else ""
             print(
                 f"{job.stage}: MLflow could not be told everything{why}. Nothing is lost: the points wait in "
@@ -101,12 +108,7 @@ class _Execution:
 
     def _open_spool(self) -> None:
         job = self.job
-        events = self.scratch.events
-        if events.exists() and events.stat().st_size and not events.read_bytes().endswith(b"\n"):
-            with open(events, "ab") as file:
-                file.write(b"\n")
-        append_event(
-            events,
+        self._append(
             "open",
             name=job.stage,
             run=job.run,
@@ -130,12 +132,20 @@ class _Execution:
         )
 
     def _close_spool(self, outcome: dict[str, Any]) -> None:
-        append_event(
-            self.scratch.events,
+        self._append(
             "close",
             status=MLFLOW_STATUS[outcome["state"]],
             tags={"stemma.state": outcome["state"], "stemma.device": outcome.get("device", "")},
         )
+
+    def _append(self, kind: str, **body: Any) -> None:
+        """Add an event of the harness; a line that a killed process left torn is ended first."""
+        with open(self.scratch.events, "a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+        append_event(self.scratch.events, kind, **body)
 
     def _work(self) -> dict[str, Any]:
         """Run the worker to its end, showing progress; the outcome it left, or what its death means."""
@@ -157,6 +167,7 @@ class _Execution:
                 "supervisor": os.getpid(),
             },
         )
+        adopt_orphans()
         worker = subprocess.Popen(
             [sys.executable, "-m", "components.harness.worker", str(order)],
             cwd=job.root,
@@ -181,6 +192,7 @@ class _Execution:
                 if deadline is not None and time.monotonic() > deadline:
                     worker.kill()
             terminal.update()
+        _end_leftovers()
         return self._outcome(worker.returncode)
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
@@ -254,6 +266,18 @@ class _Execution:
                 shutil.copytree(path, self.scratch.tracking / "kept", dirs_exist_ok=True)
 
 
+def _end_leftovers() -> None:
+    """Wait for what outlives the worker (ranks whose launcher was killed save their checkpoint), then end it.
+
+    Until then the next attempt must not touch the scratch folder.
+    """
+    own = psutil.Process()
+    psutil.wait_procs(own.children(recursive=True), timeout=GRACE_SECONDS + 1)
+    for process in own.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def _point_to(job: Job, scratch: Scratch) -> None:
     """Tell whoever started the pipeline run where this stage's events appear."""
     write_json(job.home / "runs" / job.run / f"{job.slug}.events", str(scratch.events))
@@ -266,6 +290,9 @@ def _tell_problems(stage: str, problems: list[str], job: Job | None = None) -> i
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)
     if run := os.environ.get("STEMMA_RUN"):
-        home = job.home if job else find_home(find_root())
+        try:
+            home = job.home if job else find_home(find_root())
+        except InputProblem:
+            return EXIT_CODES[PROBLEMS]  # it has been told; there is nowhere to leave it
         write_json(home / "runs" / run / f"{stage.replace('@', '-')}.problems.json", problems)
     return EXIT_CODES[PROBLEMS]

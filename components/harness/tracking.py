@@ -289,12 +289,12 @@ def replay_pending(home: Path) -> tuple[int, list[str]]:
     """Tell MLflow every spool that still holds something: (spools told, what could not be told and why)."""
     told, failures = 0, []
     for events in sorted((home / "scratch").glob("*/*/tracking/events.jsonl")):
-        replay = Replay(home, events)
-        if not replay.pending:
+        if not Replay(home, events).pending:
             continue
         with _file_lock(events.with_name("lock"), wait=False) as free:
             if not free:
                 continue
+            replay = Replay(home, events)  # whoever held the lock may have moved the cursor
             try:
                 while replay.step():
                     pass

@@ -21,6 +21,7 @@ from components.contract import Context, InputProblem, Interrupted
 from components.harness.scratch import read_json, write_json
 from components.process import follow_parent
 
+LAUNCHER = "STEMMA_LAUNCHER"  # process id of the launcher, for the ranks
 GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
 COMPLETE, PROBLEMS, INTERRUPTED, FAILED = "complete", "problems", "interrupted", "failed"
 EXIT_CODES = {COMPLETE: 0, FAILED: 1, PROBLEMS: 2, INTERRUPTED: os.EX_TEMPFAIL}
@@ -30,9 +31,9 @@ def main() -> int:
     order_path = Path(sys.argv[1])
     order = read_json(order_path, None)
     launched = "RANK" in os.environ
-    follow_parent(os.getppid() if launched else order["supervisor"])
-    if order["processes"] > 1 and not launched:
-        return _launch(order_path, order["processes"])
+    follow_parent(int(os.environ.get(LAUNCHER) or order["supervisor"]))
+    if order["processes"] > 1 and not launched and (processes := _possible(order["processes"])) > 1:
+        return _launch(order_path, processes)
     context = _context(order)
     _watch_signals(context, components.load(order["component"]).resumable)
     state, problems = _run(order, context)
@@ -88,6 +89,9 @@ def _no_space(order: dict[str, Any], error: OSError) -> str:
     where = error.filename or order["scratch"]
     folders = {str(Path(order["scratch"])), *(str(Path(path).parent) for path in order["outputs"].values())}
     free = ", ".join(f"{folder}: {shutil.disk_usage(folder).free / 1e6:,.0f} MB free" for folder in sorted(folders))
+    # What was written of the outputs is of no use; without it there is room to say what happened.
+    for staged in order["outputs"].values():
+        shutil.rmtree(staged, ignore_errors=True)
     return f"no space left on device while writing {where} ({free}); free some, or point STEMMA_HOME at a larger disk"
 
 
@@ -107,6 +111,13 @@ def _tell(order: dict[str, Any], context: Context, state: str, problems: list[st
     )
 
 
+def _possible(processes: int) -> int:
+    """As many processes as asked for, but no more than there are accelerators, where there are any: each drives one."""
+    import torch
+
+    return min(processes, torch.cuda.device_count()) if torch.cuda.is_available() else processes
+
+
 def _launch(order_path: Path, processes: int) -> int:
     """Become the launcher of ``processes`` ranks of this module; accelerate finds them by torchrun's environment.
 
@@ -114,6 +125,7 @@ def _launch(order_path: Path, processes: int) -> int:
     """
     from torch.distributed.run import main as torchrun
 
+    os.environ[LAUNCHER] = str(os.getpid())
     torchrun(
         [f"--nproc-per-node={processes}", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
          "--local-addr=127.0.0.1", "-m", "components.harness.worker", str(order_path)]

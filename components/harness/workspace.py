@@ -39,6 +39,7 @@ def find_home(root: Path) -> Path:
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """Standard output of a git command, or ``None`` where it failed."""
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    """Standard output of a git command, or ``None`` where it failed; one that reads takes no lock of the index."""
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_a_killed_attempt_ends_with_its_last_event(tmp_path):
     assert later[1]["ended"] is None
 
 
+def test_an_attempt_killed_before_its_first_event_does_not_stop_the_next(tmp_path):
+    scratch = Scratch.of(tmp_path, "stage", "abc")
+    scratch.begin_attempt(100.0)
+    assert scratch.begin_attempt(200.0)[0]["ended"] == 100.0
+
+
 def test_only_old_finished_and_told_work_is_forgotten(tmp_path):
     for number in range(6):
         other = Scratch.of(tmp_path, "stage", f"finished-{number}")
@@ -66,3 +73,27 @@ def test_clearing_keeps_the_lock_that_is_held(tmp_path):
         scratch.clear()
         assert [path.name for path in scratch.tracking.iterdir()] == ["lock"]
         assert not (scratch.folder / "checkpoint").exists()
+
+
+def test_clearing_keeps_a_spool_that_was_not_told(tmp_path):
+    scratch = Scratch.of(tmp_path, "stage", "abc")
+    with scratch.lock():
+        scratch.events.write_text("told\nwaits\n")
+        write_json(scratch.tracking / "cursor.json", {"offset": 5})
+        scratch.clear()
+    [aside] = [folder for folder in scratch.folder.parent.iterdir() if folder != scratch.folder]
+    assert (aside / "tracking" / "events.jsonl").read_text() == "told\nwaits\n"
+    assert read_json(aside / "tracking" / "cursor.json", {}) == {"offset": 5}
+
+
+def test_what_another_process_holds_or_a_kill_left_behind_is_no_obstacle(tmp_path):
+    for number in range(5):
+        other = Scratch.of(tmp_path, "stage", f"finished-{number}")
+        write_json(other.receipt, {})
+        os.utime(other.receipt, (number, number))
+    current = Scratch.of(tmp_path, "stage", "current")
+    (tmp_path / "scratch" / "stage" / "old.removed").mkdir()
+    with Scratch(tmp_path / "scratch" / "stage" / "finished-0").lock():
+        current.forget_older()
+    left = {folder.name for folder in (tmp_path / "scratch" / "stage").iterdir()}
+    assert left == {"finished-0", "finished-2", "finished-3", "finished-4", "current"}
