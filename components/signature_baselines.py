@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _ASKED = re.compile(r"^(?:Is|Which parameter comes after|What is the default of) (\S+?)(?:\?| keyword-only\?)")
+
+
+def baseline_answers(training: Iterable[Mapping], records: Sequence[Mapping]) -> dict[str, list[str]]:
+    """What needs no model, by name: answers to ``records`` of the ``majority`` of ``training``, and of fixed ``rules``.
+
+    Either is left out where it has nothing to say: no training answers, no signature questions.
+    """
+    majority = majority_answers(training)
+    given = {"majority": [majority(r) for r in records], "rules": [rule_answers(r) for r in records]}
+    return {name: answers for name, answers in given.items() if any(answers)}
 
 
 def majority_answers(train_records: Iterable[Mapping]) -> Callable[[Mapping], str]:

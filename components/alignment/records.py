@@ -32,7 +32,7 @@ def read_records(folder: Path, name: str, *, needs: str) -> list[Record]:
         raise InputProblem(f"{shown} is missing: the curate stage writes it; run `dvc repro curate`")
     problems: list[str] = []
     records: list[Record] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

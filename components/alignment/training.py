@@ -181,9 +181,10 @@ def _curve(history: list[dict[str, Any]]) -> Curve:
 
 
 def _restore(model: Any, checkpoint: Path) -> Curve:
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
-    load_model(model, checkpoint / "model.safetensors", strict=False)
+    for shard in sorted(checkpoint.glob("model*.safetensors")):  # a large model is saved in several
+        model.load_state_dict(load_file(shard), strict=False)
     return _curve(json.loads((checkpoint / "trainer_state.json").read_text())["log_history"])
 
 

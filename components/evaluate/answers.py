@@ -13,7 +13,7 @@ import numpy as np
 from components.alignment.records import conversation, read_records
 from components.contract import InputProblem
 from components.generation import answers, render
-from components.signature_baselines import majority_answers, rule_answers
+from components.signature_baselines import baseline_answers
 from components.statistics import Difference, clustered_stderr, paired_difference
 from components.verifier import has_verifier, judge
 
@@ -120,12 +120,10 @@ def judge_all(records: Iterable[Record], replies: Iterable[str]) -> list[Judged]
 
 def baselines(instructions: Path, records: Sequence[Record]) -> dict[str, list[Judged]]:
     """What needs no model: the most common training answer of each kind, and fixed-place lookups."""
-    answered = {"rules": judge_all(records, map(rule_answers, records))}
-    training = instructions / "instruct.jsonl"
-    if training.is_file() and training.read_text(encoding="utf-8").strip():
-        most_common = majority_answers(read_records(instructions, "instruct", needs="prompt"))
-        answered["majority"] = judge_all(records, map(most_common, records))
-    return dict(sorted(answered.items()))
+    path = instructions / "instruct.jsonl"
+    trained = path.is_file() and path.read_text(encoding="utf-8").strip()
+    training = read_records(instructions, "instruct", needs="prompt") if trained else []
+    return {name: judge_all(records, given) for name, given in baseline_answers(training, records).items()}
 
 
 def score(judged: Sequence[Judged], what: str = "correct") -> Score:

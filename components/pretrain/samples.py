@@ -10,15 +10,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 def sample(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], *, tokens: int, seed: int
 ) -> list[str]:
-    """One continuation of each prompt at temperature 0.8 among the 50 likeliest; the random state stays as it was."""
+    """One continuation of each prompt at temperature 0.8 among the 50 likeliest; the random state stays as it was.
+
+    It has at most ``tokens`` tokens, and ends where the model's positions do.
+    """
     training = model.training
     model.eval()
     texts = []
+    room = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         for prompt in prompts:
-            ids = [tokenizer.eos_token_id, *tokenizer.encode(prompt, add_special_tokens=False)]
+            ids = [tokenizer.eos_token_id, *tokenizer.encode(prompt, add_special_tokens=False)][-(room - 1) :]
             inputs = torch.tensor([ids], device=model.device)
             output = model.generate(
                 inputs,
@@ -26,7 +30,7 @@ def sample(
                 do_sample=True,
                 temperature=0.8,
                 top_k=50,
-                max_new_tokens=tokens,
+                max_new_tokens=min(tokens, room - len(ids)),
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=tokenizer.eos_token_id,
             )

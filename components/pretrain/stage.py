@@ -122,8 +122,9 @@ def _accelerator(context: Context) -> Accelerator:
         # Nothing here reads memory before writing it, and filling it takes time.
         torch.utils.deterministic.fill_uninitialized_memory = False
         local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
-    context.device = str(accelerator.device)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // local))
+    context.device = "cpu" if on_cpu else torch.cuda.get_device_name(accelerator.device)
     asked, running = context.parameters.processes, accelerator.num_processes
     if running != asked:
         context.warn(f"pretrain.processes is {asked} and {running} run: the result differs by rounding")

@@ -33,7 +33,7 @@ def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
     context = run_component(component, workspace, {"training": quick(60, learning_rate=0.01, checkpoint_every=30)})
     metrics = {metric.name: metric for metric in context.metrics}
     assert context.headline == "accuracy"
-    assert metrics["accuracy"].n == 24 and {"majority", "simple_rules"} == set(metrics["accuracy"].baselines)
+    assert metrics["accuracy"].n == 24 and {"majority", "rules"} == set(metrics["accuracy"].baselines)
     assert metrics["answer_loss"].value < metrics["answer_loss"].baselines["base"] - 1
     folder = workspace / "models" / "instruct"
     tokenizer = AutoTokenizer.from_pretrained(folder)
