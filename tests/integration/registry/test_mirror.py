@@ -48,6 +48,7 @@ def test_versions_aliases_and_the_parent_run(project, client):
     }
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)  # what MLflow shows does not hang on the database
 def test_two_runs_have_the_same_rows(project, client):
     sync(project.workspace, run="first")
     project.set("quality: 0.8", "quality: 0.9")
@@ -77,6 +78,7 @@ def test_server_down_then_back(project, client, monkeypatch):
     assert sync(project.workspace).mirror.told == []
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_hung_server_is_not_waited_for(project, monkeypatch):
     with socket.socket() as hung:
         hung.bind(("127.0.0.1", 0))
@@ -85,7 +87,7 @@ def test_hung_server_is_not_waited_for(project, monkeypatch):
         started = time.monotonic()
         report = sync(project.workspace, run="first")
     assert report.mirror.error and report.versions == ["base:1"]
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 30
 
 
 def test_runs_that_mlflow_learns_of_late(project, client):
