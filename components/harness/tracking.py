@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import sqlite3
 import threading
 import time
 import uuid
@@ -47,6 +48,9 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
 
     uri = tracking_uri(home)
     with _file_lock(home / "mlflow.lock"):
+        database = home / "mlflow.db"
+        if uri == f"sqlite:///{database}" and not database.exists():
+            _make_database(database)
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
@@ -54,6 +58,19 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
         # A server knows where its artifacts go; a bare database would put them into the current folder.
         location = (home / "mlartifacts").as_uri() if not uri.startswith("http") else None
         return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+
+
+def _make_database(path: Path) -> None:
+    """Let MLflow make its database under another name: a process killed within the migration leaves no half of one."""
+    from mlflow import MlflowClient
+
+    partial = path.with_name(f"{path.name}.partial")
+    for leftover in path.parent.glob(f"{partial.name}*"):
+        leftover.unlink()
+    MlflowClient(tracking_uri=f"sqlite:///{partial}").get_experiment_by_name(EXPERIMENT)
+    with contextlib.closing(sqlite3.connect(partial)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.replace(partial, path)
 
 
 class Replay:
