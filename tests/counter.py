@@ -20,7 +20,10 @@ component = Component(
     summary="Sums seeded random numbers",
     parameters=CounterParameters,
     inputs=(Artifact("numbers", "data/numbers", "dataset", "corpus"),),
-    outputs=(Artifact("model", "models/total", "model", "base", "total"), Artifact("report", "reports/counter", "report", "report")),
+    outputs=(
+        Artifact("model", "models/total", "model", "base", "total"),
+        Artifact("report", "reports/counter", "report", "report"),
+    ),
     code=("components/counter",),
     resumable=True,
     processes=lambda parameters: parameters.processes,
@@ -76,7 +79,10 @@ def run(context):
     (context.outputs["model"] / "total.json").write_text(json.dumps(state["total"]))
     (context.outputs["report"] / "report.json").write_text(json.dumps({"steps": state["step"]}))
     context.attach(context.outputs["report"] / "report.json")
-    context.record(Metric("total", state["total"], stderr=0.5, n=state["step"], eval_set="numbers", baselines={"zero": 0.0}), headline=True)
+    context.record(
+        Metric("total", state["total"], stderr=0.5, n=state["step"], eval_set="numbers", baselines={"zero": 0.0}),
+        headline=True,
+    )
 """
 PIPELINE = """
 stages:

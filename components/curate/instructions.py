@@ -33,9 +33,7 @@ class InstructionSet:
     report: dict
 
 
-def build(
-    parameters: InstructionsParameters, seed: int, output_dir: Path, workspace: Path = Path()
-) -> InstructionSet:
+def build(parameters: InstructionsParameters, seed: int, output_dir: Path, workspace: Path = Path()) -> InstructionSet:
     """Write one jsonl file a split into ``output_dir``.
 
     ``workspace`` is where the globs of the user's files start. Raises InputProblem with every problem of those files.

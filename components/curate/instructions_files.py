@@ -13,9 +13,7 @@ from components.curate.instructions_split import SPLITS, choose_split
 _HELD_OUT = ("test", "development")  # in the order in which they claim a prompt
 
 
-def read_splits(
-    parameters: InstructionsParameters, seed: int, workspace: Path
-) -> tuple[dict[str, list[dict]], dict]:
+def read_splits(parameters: InstructionsParameters, seed: int, workspace: Path) -> tuple[dict[str, list[dict]], dict]:
     """Records by split, and the report. Raises InputProblem with every problem of every file.
 
     Splits without files of their own take their share of the instruct files' prompts, by hash of the prompt. A prompt

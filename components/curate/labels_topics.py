@@ -106,9 +106,7 @@ def label(
             continue
         modules[topic] = dict(sorted(Counter(split_of.values()).items()))
         for module in sorted(texts[topic]):
-            rows[split_of[module]] += [
-                {"text": text, "label": topic, "group": module} for text in texts[topic][module]
-            ]
+            rows[split_of[module]] += [{"text": text, "label": topic, "group": module} for text in texts[topic][module]]
     for split, found in rows.items():
         found.sort(key=lambda row: (unit_hash(seed, f"order {split}", row["text"]), row["text"]))
     report = {

@@ -79,9 +79,7 @@ def _splits(page: Page, context: Context, report: Report) -> None:
         ],
     )  # fmt: skip
     licenses = sorted({name for counts in splits.values() for name in counts["licenses"]})
-    page.table(
-        ["licence", "documents"], [[n, sum(c["licenses"].get(n, 0) for c in splits.values())] for n in licenses]
-    )
+    page.table(["licence", "documents"], [[n, sum(c["licenses"].get(n, 0) for c in splits.values())] for n in licenses])
     edges = list(next(iter(splits.values()))["lengths"])
     page.figure(
         _bars(
@@ -132,9 +130,7 @@ def _tables(page: Page, report: Report) -> None:
     for key, parts in wide.items():
         columns = {name: dict(_flat(part)) for name, part in parts.items()}
         rows = list(dict.fromkeys(path for leaves in columns.values() for path in leaves))
-        page.table(
-            [key, *columns], [[row, *(leaves.get(row) for leaves in columns.values())] for row in rows]
-        )
+        page.table([key, *columns], [[row, *(leaves.get(row) for leaves in columns.values())] for row in rows])
 
 
 def _flat(tree: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -175,5 +175,3 @@ def _record(context: Context, figures: dict[str, float]) -> None:
         context.record(Metric(name, figures[name]))
     for name in ("share_kept", "duplicate_share"):
         context.record(Metric(name, figures[name], n=read))
-
-

@@ -73,9 +73,7 @@ def problems(source: PythonDocsSource, workspace: Path) -> list[str]:
     return []
 
 
-def read(
-    source: PythonDocsSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]
-) -> Iterator[Document]:
+def read(source: PythonDocsSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]) -> Iterator[Document]:
     """Documents of the chosen kinds: source files first, then topics, then C modules."""
     unreadable: list[str] = []
     notes = {"python": sys.version.split()[0], "source_files": len(source_files()), "unreadable": unreadable}
