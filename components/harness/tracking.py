@@ -166,7 +166,7 @@ class Replay:
     def _tell_open(self, event: Mapping[str, Any]) -> None:
         """Start the stage's run, or set the run of an interrupted attempt going again."""
         client, experiment = self._client, self.cursor["experiment_id"]
-        parent = parent_run(client, experiment, self.home, event["run"], event["tags"])
+        parent = parent_run(client, experiment, self.home, event["run"], event["tags"], int(event["time"] * 1000))
         # The spool's own name lets a run be found whose creation succeeded while the answer was lost.
         spool = self.cursor.setdefault("spool", uuid.uuid4().hex)
         self.cursor["parent_run_id"] = parent
@@ -237,7 +237,10 @@ class Replay:
     def _tell_close(self, event: Mapping[str, Any]) -> None:
         for name, value in event["tags"].items():
             self._client.set_tag(self.cursor["run_id"], name, value)
-        self._client.set_terminated(self.cursor["run_id"], status=event["status"], end_time=int(event["time"] * 1000))
+        ended = int(event["time"] * 1000)
+        self._client.set_terminated(self.cursor["run_id"], status=event["status"], end_time=ended)
+        # The pipeline run lasts until its last stage ends; which one that is nobody here knows.
+        self._client.set_terminated(self.cursor["parent_run_id"], end_time=ended)
 
 
 class ReplayThread(threading.Thread):
@@ -280,8 +283,14 @@ class ReplayThread(threading.Thread):
         return not self.is_alive() and not self.replay.pending
 
 
-def parent_run(client: MlflowClient, experiment_id: str, home: Path, run: str, tags: Mapping[str, str]) -> str:
-    """The MLflow run that stands for the pipeline run ``run``; the first stage that asks makes it."""
+def parent_run(
+    client: MlflowClient, experiment_id: str, home: Path, run: str, tags: Mapping[str, str], started: int
+) -> str:
+    """The MLflow run that stands for the pipeline run ``run``; the first stage that asks makes it.
+
+    Args:
+        started: when that stage started, in milliseconds since the epoch.
+    """
     record = home / "runs" / run / "parent.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     with _file_lock(record.with_suffix(".lock")):
@@ -290,7 +299,9 @@ def parent_run(client: MlflowClient, experiment_id: str, home: Path, run: str, t
         run_id = _find(client, experiment_id, "stemma.pipeline_run", run)
         if run_id is None:
             inherited = {name: tags[name] for name in ("mlflow.source.git.commit", "mlflow.user") if name in tags}
-            made = client.create_run(experiment_id, tags={"stemma.pipeline_run": run, **inherited}, run_name=run)
+            made = client.create_run(
+                experiment_id, start_time=started, tags={"stemma.pipeline_run": run, **inherited}, run_name=run
+            )
             run_id = made.info.run_id
             client.set_terminated(run_id)
         write_json(record, {"run_id": run_id, "experiment_id": experiment_id})
