@@ -87,7 +87,7 @@ def run(context):
 PIPELINE = """
 stages:
   counter:
-    cmd: python -m components counter
+    cmd: exec python -m components counter
     deps: [data/numbers, components/counter]
     params: [seed, counter]
     outs: [models/total, reports/counter]

@@ -56,7 +56,7 @@ def test_every_component_is_a_stage_and_every_stage_a_component():
 def test_a_stage_says_what_its_component_declares(stage):
     body, (component, instance) = STAGES[stage], DECLARED[stage]
     slug = stage.replace("@", "-")
-    assert body["cmd"] == f"python -m components {stage}"
+    assert body["cmd"] == f"exec python -m components {stage}"
     inputs = [artifact.for_instance(instance).path for artifact in component.inputs]
     code = [dependency for dependency in body["deps"] if dependency.startswith("components/")]
     assert sorted(set(body["deps"]) - set(code)) == sorted(inputs)

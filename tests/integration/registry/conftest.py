@@ -23,13 +23,13 @@ STAGES = Path(__file__).parent / "stages.py"
 PIPELINE = """
 stages:
   curate:
-    cmd: python stages.py curate
+    cmd: exec python stages.py curate
     deps: [data/raw, stages.py]
     params: [seed, curate]
     outs: [data/corpus]
     metrics: [receipts/curate.json: {cache: false}]
   pretrain:
-    cmd: python stages.py pretrain
+    cmd: exec python stages.py pretrain
     deps: [data/corpus, stages.py]
     params: [seed, pretrain]
     outs: [models/base]
@@ -37,7 +37,7 @@ stages:
   evaluate:
     foreach: [base]
     do:
-      cmd: python stages.py evaluate@${item}
+      cmd: exec python stages.py evaluate@${item}
       deps: ["models/${item}", data/corpus, stages.py]
       params: [evaluate]
       outs: ["reports/evaluate-${item}"]

@@ -7,7 +7,8 @@ import time
 from components.harness.tracking import connect
 
 
-def test_a_process_killed_while_it_is_made_leaves_none(tmp_path):
+def test_a_process_killed_while_it_is_made_leaves_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=connect, args=(tmp_path,))
     process.start()
