@@ -11,9 +11,11 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from components.contract import InputProblem
 
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _INDENTED_LIST = re.compile(r"^( *)[^\s#-][^\n]*:\s*(?:#[^\n]*)?\n\1 +- ", re.MULTILINE)
 
 
@@ -54,11 +56,20 @@ def write(path: Path, overrides: Mapping[str, Any]) -> None:
     if _INDENTED_LIST.search(text):
         yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(text)
-    _assign(document, overrides)
+    _assign(document, {name: _quoted(value) for name, value in overrides.items()})
     temporary = path.with_suffix(".yaml.partial")
     with open(temporary, "w", encoding="utf-8") as file:
         yaml.dump(document, file)
     os.replace(temporary, path)
+
+
+def _quoted(value: Any) -> Any:
+    """Texts that are no plain words in quotes: YAML's readers disagree on what else may stand without them."""
+    if isinstance(value, Mapping):
+        return {_quoted(name): _quoted(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_quoted(each) for each in value]
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and not _PLAIN.fullmatch(value) else value
 
 
 class _Representer(RoundTripRepresenter):

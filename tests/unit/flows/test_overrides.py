@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -78,6 +78,7 @@ scalars = st.one_of(st.integers(-(2**40), 2**40), st.booleans(), st.none(), st.t
 
 
 @given(st.sampled_from(["pretrain.steps", "new.section.key", "curate.sources.0.type"]), scalars)
+@example("curate.sources.0.type", "0?")
 def test_what_is_written_is_what_is_read(tmp_path_factory, path, value):
     file = tmp_path_factory.mktemp("written") / "params.yaml"
     file.write_text(FILE)
