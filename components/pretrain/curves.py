@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from components.pretrain.loop import Progress
+from components.pretrain.progress import Progress
 
 
 def write_csv(rows: list[dict[str, float]], path: Path) -> None:

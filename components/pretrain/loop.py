@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
-from dataclasses import asdict, dataclass, field
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import optimizers
-from components.contract import Context, InputProblem, Interrupted
-from components.pretrain import checkpoint, random_state
+from components.contract import Context, Interrupted
 from components.pretrain.data import TokenSplit, TrainingOrder
 from components.pretrain.evaluation import evaluate
 from components.pretrain.parameters import PretrainParameters
+from components.pretrain.progress import Progress
 from components.pretrain.samples import sample
 from components.pretrain.schedule import factor
+from components.pretrain.training_state import TrainingState
 
 
 class NonFinite(RuntimeError):
     """The loss or the gradient is not a finite number; the message names step and batch."""
-
-
-@dataclass
-class Progress:
-    """What the loop has seen so far; part of every checkpoint, and all of it repeatable.
-
-    Attributes:
-        step: optimizer steps done; with the seed it fixes the position in the data.
-        curve: points of the training curve.
-        validation: validation losses within the training.
-        samples: what the model wrote at each validation.
-        loss_sum: sum of losses since the last point of the curve.
-    """
-
-    step: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    validation: list[dict[str, float]] = field(default_factory=list)
-    samples: list[dict[str, str | int]] = field(default_factory=list)
-    loss_sum: float = 0.0
 
 
 def train(
@@ -75,13 +55,14 @@ def train(
     model.to(accelerator.device)
     # Each process draws its own dropout; without dropout nothing below touches these generators.
     torch.manual_seed(context.seed + accelerator.process_index)
-    progress = _resume(context, accelerator, model, optimizer)
+    state = TrainingState(context, accelerator, model, optimizer)
+    progress = state.resume()
     model, optimizer = accelerator.prepare(model, optimizer)
     model.train()
 
     batch_tokens = parameters.batch_size * parameters.context
     context.tokens = progress.step * batch_tokens
-    with context.progress("pretrain", steps * batch_tokens, unit="tokens") as advance:
+    with state, context.progress("pretrain", steps * batch_tokens, unit="tokens") as advance:
         if progress.step:
             advance(context.tokens)
         started, started_tokens = time.monotonic(), context.tokens
@@ -89,6 +70,7 @@ def train(
             # After the checkpoint of the same step, so that a failure in here loses no training; and again after a
             # return to that checkpoint, which does not hold the result yet.
             if _due(progress.step, parameters.evaluate_every, steps):
+                state.wait()
                 _look(context, accelerator, model, tokenizer, held, progress)
                 if _any(accelerator, context.stopping):
                     raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
@@ -108,7 +90,7 @@ def train(
             if stopping or any(
                 _due(progress.step, every, steps) for every in (parameters.checkpoint_every, parameters.evaluate_every)
             ):
-                _save(context, accelerator, model, optimizer, progress)
+                state.save(progress)
             if stopping:
                 raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
     return accelerator.unwrap_model(model), progress
@@ -195,52 +177,3 @@ def _look(context, accelerator, model, tokenizer, held: TokenSplit, progress: Pr
             seed=context.seed,
         )
         progress.samples.extend({"step": progress.step, "text": text} for text in texts)
-
-
-def _save(context, accelerator, model, optimizer, progress: Progress) -> None:
-    states = gather_object([random_state.capture()])
-    if not accelerator.is_main_process:
-        return
-    state = {
-        "processes": accelerator.num_processes,
-        "threads": torch.get_num_threads(),
-        "model": accelerator.unwrap_model(model).state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "random": states,
-        "progress": asdict(progress),
-    }
-    try:
-        checkpoint.save(context.scratch / "checkpoints", progress.step, state)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        context.warn(f"no disk space for the checkpoint of step {progress.step}; the one before it stays")
-
-
-def _resume(context, accelerator, model, optimizer) -> Progress:
-    """Put model, optimizer and random states to the newest whole checkpoint; where the training stands.
-
-    Only the main process reads it, so that the processes need no disk in common.
-    """
-    found = [None]
-    if accelerator.is_main_process:
-        found = [checkpoint.newest(context.scratch / "checkpoints", context.warn)]
-    state = broadcast_object_list(found)[0]
-    if state is None:
-        return Progress()
-    if state["processes"] != accelerator.num_processes:
-        # Sums of gradients are rounded in another order with another number of processes: never silently.
-        raise InputProblem(
-            f"the checkpoint in {context.scratch} was made by {state['processes']} processes and there are "
-            f"{accelerator.num_processes} now, so that the result could not be exact: run with "
-            f"pretrain.processes={state['processes']}, or delete that folder to begin again"
-        )
-    if state["threads"] != torch.get_num_threads():
-        context.warn(
-            f"the checkpoint was made with {state['threads']} threads a process and there are "
-            f"{torch.get_num_threads()} now: the last bits of the result may differ"
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    random_state.restore(state["random"][accelerator.process_index])
-    return Progress(**state["progress"])

@@ -7,7 +7,7 @@ import json
 from components.contract import Context
 from components.pretrain.curves import loss_figure, rate_figure, write_csv
 from components.pretrain.evaluation import Held
-from components.pretrain.loop import Progress
+from components.pretrain.progress import Progress
 from components.reporting import Page
 
 

@@ -84,8 +84,6 @@ def test_without_any_whole_checkpoint_the_training_begins_again(finished, worksp
 def test_a_full_disk_costs_a_checkpoint_not_the_training(workspace, finished, monkeypatch):
     import errno
 
-    from components.pretrain import loop
-
     real = checkpoint.save
 
     def full(folder, step, state):
@@ -93,6 +91,6 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(workspace, finished, mo
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(folder, step, state)
 
-    monkeypatch.setattr(loop.checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "save", full)
     context = tiny.pretrain(workspace)
     assert any("no disk space for the checkpoint of step 8" in warning for warning in context.warnings)
