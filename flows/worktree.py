@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows import dvc
 from flows.raw_data import RAW
+from registry import worktrees
+from registry.worktrees import WorktreeFailed
 
-
-class WorktreeFailed(Exception):
-    """git could not make the worktree."""
+__all__ = ["Worktree", "WorktreeFailed", "folder_of"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,13 @@ class Worktree:
     Attributes:
         folder: the worktree.
         root: the workspace in it, which is a subfolder where the user's workspace is one of its repository.
+        holding: keeps the worktree from being taken for one that a killed run left.
     """
 
     user_root: Path
     folder: Path
     root: Path
+    holding: int
 
     @classmethod
     def create(cls, user_root: Path, home: Path, run: str, commit: str, raw_is_versioned: bool) -> Worktree:
@@ -36,35 +37,26 @@ class Worktree:
             raw_is_versioned: the commit's ``data/raw.dvc`` stands for the user's raw files; else they are copied.
 
         Raises:
-            WorktreeFailed: git refused.
-            dvc.DvcError: DVC refused.
+            WorktreeFailed, DvcFailed, dvc.DvcError: git or DVC refused.
         """
         folder = folder_of(home, run)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        top = Path(_git(user_root, "rev-parse", "--path-format=absolute", "--show-toplevel"))
-        _git(user_root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
-        worktree = cls(user_root, folder, folder / user_root.resolve().relative_to(top.resolve()))
+        holding = worktrees.hold(folder)
         try:
-            worktree._share_cache()
+            worktree = cls(user_root, folder, worktrees.add(user_root, folder, commit), holding)
             # Outputs that no cache holds are made anew by the run.
             dvc.run(worktree.root, "checkout", "--quiet", "--allow-missing")
             if not raw_is_versioned:
                 worktree._copy_raw_data()
         except BaseException:
-            worktree.remove()
+            worktrees.remove(user_root, folder)
+            worktrees.release(folder, holding)
             raise
         return worktree
 
     def remove(self) -> None:
         """Take the worktree away; its commits, and the bytes in DVC's cache, stay."""
-        _git(self.user_root, "worktree", "remove", "--force", str(self.folder))
-
-    def _share_cache(self) -> None:
-        cache = dvc.run(self.user_root, "cache", "dir").strip()
-        local = self.user_root / ".dvc" / "config.local"
-        if local.is_file():  # remotes and credentials of the user
-            shutil.copy2(local, self.root / ".dvc" / "config.local")
-        dvc.run(self.root, "cache", "dir", "--local", str((self.user_root / cache).resolve()))
+        worktrees.remove(self.user_root, self.folder)
+        worktrees.release(self.folder, self.holding)
 
     def _copy_raw_data(self) -> None:
         source, target = self.user_root / RAW, self.root / RAW
@@ -75,11 +67,4 @@ class Worktree:
 
 def folder_of(home: Path, run: str) -> Path:
     """Where the worktree of the run ``run`` lies, or would."""
-    return home / "worktrees" / run
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise WorktreeFailed(f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
-    return done.stdout.strip()
+    return home / worktrees.FOLDER / run

@@ -24,6 +24,10 @@ class DatabaseError(RegistryError):
     """The registry's database cannot be opened or is not one."""
 
 
+class DvcFailed(RegistryError):
+    """DVC refused; the message is DVC's own."""
+
+
 class UnknownReference(RegistryError):
     """No such model, version or alias."""
 
@@ -42,3 +46,11 @@ class MissingBytes(RegistryError):
 
 class InvalidBytes(RegistryError):
     """The files of a version are there, but are not what was recorded."""
+
+
+class KeyProblem(RegistryError):
+    """A key cannot be used for signing, or a signature is by a key that is not trusted here."""
+
+
+class NotMeasured(RegistryError):
+    """A version could not be measured on the evaluation set that another one was measured on."""

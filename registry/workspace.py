@@ -74,3 +74,9 @@ def git(folder: Path, *arguments: str, check: bool = True, env: dict[str, str] |
     if done.returncode and check:
         raise WorkspaceError(f"git {' '.join(arguments)} failed in {folder}: {done.stderr.strip()}")
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def git_bytes(folder: Path, *arguments: str) -> bytes | None:
+    """Standard output of a git command as it is; ``None`` where it failed."""
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
