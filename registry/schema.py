@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-REVISION = "0001"  # newest migration; a database at this revision needs no alembic at all
+REVISION = "0002"  # newest migration; a database at this revision needs no alembic at all
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -32,7 +32,7 @@ class Artifact(Base):
     """Bytes with a digest: raw data, a corpus, a model, a report, a gate's verdict."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (UniqueConstraint("type", "hash_algo", "digest"), Index(None, "digest"))
+    __table_args__ = (UniqueConstraint("type", "hash_algo", "digest"), Index(None, "digest"), Index(None, "name"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     type: Mapped[str] = mapped_column(String(40))
@@ -58,7 +58,7 @@ class Component(Base):
 
 
 class Execution(Base):
-    """One run of a component, or (state CACHED) a stage of a pipeline run that needed none."""
+    """One run of a component, one that failed (FAILED), or a stage of a pipeline run that needed none (CACHED)."""
 
     __tablename__ = "executions"
     __table_args__ = (
@@ -66,6 +66,7 @@ class Execution(Base):
         CheckConstraint("(state = 'CACHED') = (original_id IS NOT NULL)", name="original"),
         Index(None, "fingerprint"),
         Index(None, "original_id"),
+        Index(None, "state", "mlflow_run_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -106,7 +107,9 @@ class Event(Base):
     __table_args__ = (
         UniqueConstraint("execution_id", "direction", "name"),
         CheckConstraint("direction IN ('INPUT', 'OUTPUT')", name="direction"),
-        Index(None, "artifact_id", "direction"),
+        # Each holds all that a step along the lineage reads, so a recursive query touches no table.
+        Index(None, "artifact_id", "direction", "execution_id"),
+        Index(None, "execution_id", "direction", "artifact_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -170,7 +173,12 @@ class ModelVersion(Base):
     """One digest of a registered model; the same digest is the same version for ever."""
 
     __tablename__ = "model_versions"
-    __table_args__ = (UniqueConstraint("model_id", "version"), UniqueConstraint("model_id", "artifact_id"))
+    __table_args__ = (
+        UniqueConstraint("model_id", "version"),
+        UniqueConstraint("model_id", "artifact_id"),
+        Index(None, "artifact_id"),
+        Index(None, "execution_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("registered_models.id"))
@@ -264,3 +272,70 @@ class Signature(Base):
     public_key: Mapped[str]  # PEM
     bundle: Mapped[str]  # the signature file, JSON
     created: Mapped[float]
+
+
+class Deployment(Base):
+    """A service that answers with a version, from ``started`` to ``ended`` (``None`` while it does)."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        CheckConstraint("state IN ('STARTING', 'SERVING', 'STOPPED', 'FAILED')", name="state"),
+        Index(None, "version_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    url: Mapped[str | None]
+    state: Mapped[str] = mapped_column(String(20))
+    started: Mapped[float]
+    ended: Mapped[float | None]
+
+    version: Mapped[ModelVersion] = relationship()
+
+
+class Pin(Base):
+    """A pipeline run or a version that is kept from collection, until ``released``."""
+
+    __tablename__ = "pins"
+    __table_args__ = (
+        CheckConstraint("(context_id IS NULL) <> (version_id IS NULL)", name="subject"),
+        CheckConstraint("length(trim(reason)) > 0", name="reason"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    context_id: Mapped[int | None] = mapped_column(ForeignKey("contexts.id"))
+    version_id: Mapped[int | None] = mapped_column(ForeignKey("model_versions.id"))
+    reason: Mapped[str]
+    actor: Mapped[str]
+    created: Mapped[float]
+    released: Mapped[float | None]
+
+    context: Mapped[Context | None] = relationship()
+    version: Mapped[ModelVersion | None] = relationship()
+
+
+class Reproduction(Base):
+    """A version was made again from its snapshot.
+
+    ``stage`` is the first that differs and ``cause`` what differs there; ``commit_sha`` is the snapshot that was run.
+    """
+
+    __tablename__ = "reproductions"
+    __table_args__ = (
+        CheckConstraint("verdict IN ('bit-identical', 'equivalent', 'diverged', 'failed')", name="verdict"),
+        Index(None, "version_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    verdict: Mapped[str] = mapped_column(String(20))
+    stage: Mapped[str | None] = mapped_column(String(100))
+    cause: Mapped[str | None]
+    details: Mapped[dict[str, Any]]
+    actor: Mapped[str]
+    commit_sha: Mapped[str | None] = mapped_column(String(64))
+    environment: Mapped[dict[str, Any]]
+    created: Mapped[float]
+
+    version: Mapped[ModelVersion] = relationship()
