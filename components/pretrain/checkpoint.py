@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, verified when read, the last two kept."""
+"""Checkpoints on disk: folders that appear whole or not at all, and that show any damage when they are read."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-KEEP = 2
 MANIFEST = "manifest.json"
-STATE = "state.pt"
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``state`` as the checkpoint of ``step``, then delete all but the newest :data:`KEEP`.
+def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
+    """Make the checkpoint of ``step`` in ``folder`` of the files that ``write`` puts into the folder it is given.
 
-    The files are written to a ``.partial`` folder, flushed to the disk, listed with their SHA-256 in a manifest, and
-    appear under their final name by one rename.
+    They are written to a ``.partial`` folder and flushed to the disk, listed with their SHA-256 in a manifest, which is
+    written last, and appear under their final name by one rename.
+
+    Raises:
+        OSError: the disk refused; nothing is left of the attempt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:010d}"
@@ -29,43 +28,66 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        torch.save(state, partial / STATE)
-        manifest = {"step": step, "files": {STATE: _digest(partial / STATE)}}
-        (partial / MANIFEST).write_text(json.dumps(manifest) + "\n")
-        for path in (partial / STATE, partial / MANIFEST, partial):
+        write(partial)
+        files = sorted(partial.iterdir())
+        for path in files:
             _sync(path)
+        manifest = partial / MANIFEST
+        manifest.write_bytes(_manifest({"step": step, "files": {path.name: _digest(path) for path in files}}))
+        _sync(manifest)
+        _sync(partial)
         shutil.rmtree(final, ignore_errors=True)
         os.rename(partial, final)
         _sync(folder)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for old in _steps(folder)[KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
     return final
 
 
-def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """State of the newest checkpoint that is whole; each damaged one is told of by ``warn`` and passed over."""
+def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is whole; each damaged one is told of by ``warn``, removed and passed over."""
     if not folder.exists():
         return None
     for partial in folder.glob("step-*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-    for path in _steps(folder):
-        problem = _damage(path)
+    for path in _paths(folder):
+        problem = damage(path)
         if problem is None:
-            return torch.load(path / STATE, map_location="cpu", weights_only=True)
+            return path
         warn(f"checkpoint {path.name} is damaged ({problem}); the one before it is taken")
         shutil.rmtree(path, ignore_errors=True)
     return None
 
 
-def _damage(path: Path) -> str | None:
+def prune(folder: Path, losses: Mapping[int, float], *, keep_last: int, keep_best: int) -> None:
+    """Delete all but the newest ``keep_last`` and, of all, the ``keep_best`` with the lowest validation loss.
+
+    Args:
+        losses: validation loss by step, of the steps that have one.
+    """
+    paths = {int(path.name.removeprefix("step-")): path for path in _paths(folder)}
+    best = sorted((step for step in paths if step in losses), key=lambda step: (losses[step], -step))
+    kept = {*list(paths)[:keep_last], *best[:keep_best]}
+    for step, path in paths.items():
+        if step not in kept:
+            # Renamed first: a kill amid the deletion leaves no checkpoint of which a part is missing.
+            removed = path.with_name(path.name + ".partial")
+            os.rename(path, removed)
+            shutil.rmtree(removed, ignore_errors=True)
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, if anything is: any change of any byte shows."""
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
+        raw = (path / MANIFEST).read_bytes()
+        manifest = json.loads(raw)
+        # The manifest holds a digest of itself; written anew, it is the same bytes only if none was changed.
+        if raw != _manifest({"step": manifest["step"], "files": manifest["files"]}):
+            return "the manifest differs from its SHA-256"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"no readable manifest: {error}"
-    for name, digest in files.items():
+        return f"no readable manifest: {type(error).__name__}: {error}"
+    for name, digest in manifest["files"].items():
         if not (path / name).exists():
             return f"{name} is missing"
         if _digest(path / name) != digest:
@@ -73,9 +95,14 @@ def _damage(path: Path) -> str | None:
     return None
 
 
-def _steps(folder: Path) -> list[Path]:
+def _manifest(body: dict[str, Any]) -> bytes:
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return (json.dumps(body | {"sha256": digest}, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _paths(folder: Path) -> list[Path]:
     """Checkpoints, the newest first."""
-    return sorted((p for p in folder.glob("step-*") if not p.name.endswith(".partial")), reverse=True)
+    return sorted((path for path in folder.glob("step-*") if path.name[5:].isdecimal()), reverse=True)
 
 
 def _digest(path: Path) -> str:

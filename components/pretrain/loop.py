@@ -56,8 +56,8 @@ def train(
     # Each process draws its own dropout; without dropout nothing below touches these generators.
     torch.manual_seed(context.seed + accelerator.process_index)
     state = TrainingState(context, accelerator, model, optimizer)
-    progress = state.resume()
     model, optimizer = accelerator.prepare(model, optimizer)
+    progress = state.resume()
     model.train()
 
     batch_tokens = parameters.batch_size * parameters.context
@@ -80,6 +80,7 @@ def train(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * share
             loss, norm, stopping = _step(context, accelerator, model, optimizer, order, progress.step)
+            state.check()
             progress.step += 1
             progress.loss_sum += loss
             context.tokens += batch_tokens

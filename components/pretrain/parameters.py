@@ -86,6 +86,10 @@ class PretrainParameters(StageParameters):
     )
     log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
+    keep_last: int = Field(default=2, ge=1, le=1000, description="Newest checkpoints that are kept.")
+    keep_best: int = Field(
+        default=1, ge=0, le=1000, description="Checkpoints with the lowest validation loss that are kept beside them."
+    )
     evaluate_every: int = Field(default=200, ge=1, description="Steps between validation losses and samples.")
     evaluation_tokens: int = Field(
         default=16_384, ge=1, description="Validation tokens used within the training; at its end all are."

@@ -136,9 +136,15 @@ def _accelerator(context: Context) -> Accelerator:
 
 
 def _check_disk(context: Context, parameter_count: int) -> None:
-    """Three checkpoints at once (two kept, one written), of weights and at most two moments, and the model."""
+    """The checkpoints kept and the one being written, each of weights and at most two moments, and the model."""
+    parameters: PretrainParameters = context.parameters
+    checkpoints = parameters.keep_last + parameters.keep_best + 1
     for name, folder, needed in (
-        ("checkpoints", context.scratch, 3 * 3 * 4 * parameter_count),
+        (
+            f"{checkpoints} checkpoints (pretrain.keep_last + keep_best + the one being written)",
+            context.scratch,
+            checkpoints * 3 * 4 * parameter_count,
+        ),
         ("the model", context.outputs["model"], 4 * parameter_count),
     ):
         free = shutil.disk_usage(folder).free

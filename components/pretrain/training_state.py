@@ -1,87 +1,231 @@
-"""The state of a training as checkpoints: saved between steps, and put back exactly."""
+"""The state of a training as checkpoints: copied between steps, written beside the next ones, and put back exactly.
+
+A checkpoint is a folder of four files, none of them pickled:
+
+``model.safetensors`` and ``config.json``
+    the weights, as transformers' ``from_pretrained`` reads them.
+``optimizer.safetensors``
+    the optimizer's tensors by the names of their parameters (``components/pretrain/optimizer_state.py``).
+``training.json``
+    everything else: the progress and with it the position in the data, the optimizer's settings with the rates of the
+    schedule, the random states of every process, how many processes and threads computed, and the MLflow run.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from dataclasses import asdict
+import json
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
+import torch.distributed
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import nn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from components.contract import Context, InputProblem
-from components.pretrain import checkpoint, random_state
+from components.pretrain import checkpoint, optimizer_state, random_state
+from components.pretrain.parameters import PretrainParameters
 from components.pretrain.progress import Progress
+from components.pretrain.snapshot import Snapshot, placed_as
+
+MODEL, OPTIMIZER, TRAINING, CONFIG = "model.safetensors", "optimizer.safetensors", "training.json", "config.json"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+PATIENCE = 1.0  # seconds for which a step may wait for the disk before the user is told
 
 
 class TrainingState:
-    """Model, optimizer and random states of a training; leaving it as a context manager waits for the disk.
+    """Model, optimizer and random states of a training, and the one thread that writes them to the disk.
 
-    Every method is called by all processes together.
+    Every method is called by all processes together; the main one writes and reads. As a context manager it waits at
+    its end for the checkpoint that is still being written.
+
+    Args:
+        model: the model itself, not what accelerate or the compiler wrapped around it.
+        optimizer: likewise.
     """
 
-    def __init__(self, context: Context, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer):
+    def __init__(
+        self, context: Context, accelerator: Accelerator, model: PreTrainedModel, optimizer: torch.optim.Optimizer
+    ):
         self._context, self._accelerator, self._model, self._optimizer = context, accelerator, model, optimizer
+        self._folder = context.scratch / "checkpoints"
+        self._snapshot = Snapshot(optimizer, holds=accelerator.is_main_process)
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: tuple[int, Future[None]] | None = None
 
     def __enter__(self) -> TrainingState:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
 
     def resume(self) -> Progress:
         """Put model, optimizer and random states to the newest whole checkpoint; where the training stands.
 
-        Only the main process reads it, so that the processes need no disk in common.
+        Only the main process reads it, so that the processes need no disk in common; the tensors go to the others one
+        by one. Call it once the model and the optimizer are where they train.
 
         Raises:
             InputProblem: the checkpoint belongs to another number of processes.
         """
-        context, processes = self._context, self._accelerator.num_processes
-        found = [None]
+        found: list[Any] = [None]
+        path = None
         if self._accelerator.is_main_process:
-            found = [checkpoint.newest(context.scratch / "checkpoints", context.warn)]
-        state = broadcast_object_list(found)[0]
-        if state is None:
+            path = checkpoint.newest(self._folder, self._context.warn)
+            if path is not None:
+                shapes = {name: _shapes(path / name) for name in (MODEL, OPTIMIZER)}
+                found = [(json.loads((path / TRAINING).read_text()), shapes)]
+        found = broadcast_object_list(found)
+        if found[0] is None:
             return Progress()
-        if state["processes"] != processes:
-            # Sums of gradients are rounded in another order with another number of processes: never silently.
-            raise InputProblem(
-                f"the checkpoint in {context.scratch} was made by {state['processes']} processes and there are "
-                f"{processes} now, so that the result could not be exact: run with "
-                f"pretrain.processes={state['processes']}, or delete that folder to begin again"
-            )
-        if state["threads"] != torch.get_num_threads():
-            context.warn(
-                f"the checkpoint was made with {state['threads']} threads a process and there are "
-                f"{torch.get_num_threads()} now: the last bits of the result may differ"
-            )
-        self._model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        random_state.restore(state["random"][self._accelerator.process_index])
-        return Progress(**state["progress"])
+        training, shapes = found[0]
+        self._refuse_or_warn(training)
+
+        weights = _weights(self._model)
+        if weights.keys() != shapes[MODEL].keys():
+            raise ValueError(f"the checkpoint holds other weights: {sorted(weights.keys() ^ shapes[MODEL].keys())}")
+        with torch.no_grad():
+            for name, tensor in self._read(path, MODEL, shapes[MODEL]):
+                weights[name].copy_(placed_as(weights[name], tensor))
+        moments = self._read(path, OPTIMIZER, shapes[OPTIMIZER])
+        optimizer_state.restore(self._model, self._optimizer, training["optimizer"], moments)
+        random_state.restore(training["random"][self._accelerator.process_index])
+        return Progress(**training["progress"])
 
     def save(self, progress: Progress) -> None:
-        """Keep the state after ``progress.step`` steps as a checkpoint."""
-        states = gather_object([random_state.capture()])
+        """Hand the state after ``progress.step`` steps over to be written as a checkpoint.
+
+        Returns as soon as it is copied. If the last one is still being written, that is waited for first.
+
+        Raises:
+            OSError: the last checkpoint could not be written, for another reason than a full disk, which is told.
+        """
+        started = time.monotonic()
+        self.wait()
+        waited = time.monotonic() - started
+        if waited > PATIENCE:
+            self._context.warn(
+                f"step {progress.step} waited {waited:.1f} s for the checkpoint before it to be written: raise "
+                f"pretrain.checkpoint_every, or point STEMMA_HOME at a faster disk"
+            )
+        random_states = gather_object([random_state.capture()])
+        weights = {f"{MODEL}/{name}": tensor for name, tensor in _weights(self._model).items()}
+        moments = optimizer_state.tensors(self._model, self._optimizer)
+        self._snapshot.take(weights | {f"{OPTIMIZER}/{name}": tensor for name, tensor in moments.items()})
         if not self._accelerator.is_main_process:
             return
-        state = {
+        training = {
             "processes": self._accelerator.num_processes,
             "threads": torch.get_num_threads(),
-            "model": self._model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "random": states,
-            "progress": asdict(progress),
+            "mlflow_run": _mlflow_run(self._context.scratch),
+            # Points are only ever added to the lists, so that shallow copies stay as they are.
+            "progress": {
+                name: list(value) if isinstance(value, list) else value for name, value in vars(progress).items()
+            },
+            "optimizer": optimizer_state.values(self._model, self._optimizer),
+            "random": random_states,
         }
-        try:
-            checkpoint.save(self._context.scratch / "checkpoints", progress.step, state)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            self._context.warn(f"no disk space for the checkpoint of step {progress.step}; the one before it stays")
+        self._pending = progress.step, self._writer.submit(self._write, progress.step, training)
+        self._context.log({"checkpoint_blocking_seconds": time.monotonic() - started}, progress.step)
 
     def wait(self) -> None:
-        """Until the last checkpoint that was handed over lies on the disk."""
+        """Until the last checkpoint that was handed over lies on the disk.
+
+        Raises:
+            OSError: it could not be written, for another reason than a full disk, which is told.
+        """
+        if self._pending is None:
+            return
+        (step, written), self._pending = self._pending, None
+        try:
+            written.result()
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._context.warn(f"no disk space for the checkpoint of step {step}; the one before it stays")
+
+    def check(self) -> None:
+        """As :meth:`wait`, without waiting: raises what the writing has failed with by now."""
+        if self._pending is not None and self._pending[1].done():
+            self.wait()
+
+    def _write(self, step: int, training: dict[str, Any]) -> None:
+        copies = self._snapshot.ready()
+
+        def write(folder: Path) -> None:
+            for file in (MODEL, OPTIMIZER):
+                prefix = f"{file}/"
+                part = {name.removeprefix(prefix): t for name, t in copies.items() if name.startswith(prefix)}
+                save_file(part, folder / file, metadata={"format": "pt"})
+            (folder / TRAINING).write_text(json.dumps(training) + "\n", encoding="utf-8")
+            self._model.config.to_json_file(folder / CONFIG)
+
+        checkpoint.publish(self._folder, step, write)
+        parameters: PretrainParameters = self._context.parameters
+        losses = {int(point["step"]): point["loss"] for point in training["progress"]["validation"]}
+        checkpoint.prune(self._folder, losses, keep_last=parameters.keep_last, keep_best=parameters.keep_best)
+
+    def _refuse_or_warn(self, training: Mapping[str, Any]) -> None:
+        made_by, processes = training["processes"], self._accelerator.num_processes
+        if made_by != processes:
+            # Sums of gradients are rounded in another order with another number of processes: never silently.
+            raise InputProblem(
+                f"the checkpoint in {self._context.scratch} was made by {made_by} processes and there are {processes} "
+                f"now, so that the result could not be exact: run with pretrain.processes={made_by}, or delete that "
+                f"folder to begin again"
+            )
+        if training["threads"] != torch.get_num_threads():
+            self._context.warn(
+                f"the checkpoint was made with {training['threads']} threads a process and there are "
+                f"{torch.get_num_threads()} now: the last bits of the result may differ"
+            )
+
+    def _read(self, path: Path | None, file: str, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of a file on this process's device, one after the other; the main process has the file."""
+        device = self._accelerator.device
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(safe_open(path / file, framework="pt")) if path is not None else None
+            for name, (dtype, shape) in shapes.items():
+                if reader is not None:
+                    # A copy: what the reader gives is a view of the mapped file.
+                    tensor = reader.get_tensor(name).to(device, copy=True)
+                else:
+                    tensor = torch.empty(shape, dtype=dtype, device=device)
+                if self._accelerator.num_processes > 1:
+                    torch.distributed.broadcast(tensor, 0)
+                yield name, tensor
+
+
+def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Parameters and buffers by name, a tied one under its first name only."""
+    seen: set[int] = set()
+    named = model.state_dict(keep_vars=True).items()
+    return {name: tensor for name, tensor in named if id(tensor) not in seen and not seen.add(id(tensor))}
+
+
+def _shapes(path: Path) -> Shapes:
+    with safe_open(path, framework="pt") as reader:
+        tensors = {name: reader.get_tensor(name) for name in reader.keys()}
+        return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+
+
+def _mlflow_run(scratch: Path) -> str | None:
+    """The run that the harness opened for this work, once it has."""
+    try:
+        return json.loads((scratch / "tracking" / "cursor.json").read_text())["run_id"]
+    except (OSError, ValueError, KeyError):
+        return None

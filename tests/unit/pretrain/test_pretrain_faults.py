@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import json
 import shutil
 import signal
+import time
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
-from components.pretrain import checkpoint
+from components.pretrain import checkpoint, training_state
 from tests.unit.pretrain import tiny
 
 
@@ -38,59 +42,67 @@ def test_sigterm_saves_a_checkpoint_and_the_rerun_is_exact(finished, workspace):
 
 
 def damage_state(path):
-    with open(path / checkpoint.STATE, "r+b") as file:
+    with open(path / "model.safetensors", "r+b") as file:
         file.seek(1000)
         byte = file.read(1)[0]
         file.seek(1000)
         file.write(bytes([byte ^ 1]))
 
 
-DAMAGES = {
-    "a flipped bit": damage_state,
-    "a cut file": lambda path: os.truncate(path / checkpoint.STATE, 500),
-    "no state": lambda path: (path / checkpoint.STATE).unlink(),
-    "no manifest": lambda path: (path / checkpoint.MANIFEST).unlink(),
-    "a torn manifest": lambda path: (path / checkpoint.MANIFEST).write_text('{"step": 2'),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_taken(damage, tmp_path):
-    for step in (1, 2):
-        checkpoint.save(tmp_path, step, {"step": step, "padding": "x" * 5000})
-    DAMAGES[damage](tmp_path / "step-0000000002")
-    told = []
-    assert checkpoint.newest(tmp_path, told.append)["step"] == 1
-    assert len(told) == 1 and "step-0000000002 is damaged" in told[0]
-
-
-def test_the_last_two_checkpoints_are_kept_and_leftovers_go(tmp_path):
-    for step in range(1, 6):
-        checkpoint.save(tmp_path, step, {"step": step})
-    (tmp_path / "step-0000000009.partial").mkdir()
-    assert checkpoint.newest(tmp_path, pytest.fail)["step"] == 5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000004", "step-0000000005"]
-
-
 def test_without_any_whole_checkpoint_the_training_begins_again(finished, workspace):
     shutil.copytree(finished / "scratch", workspace / "scratch")
-    for path in (workspace / "scratch/pretrain/checkpoints").iterdir():
+    saved = list((workspace / "scratch/pretrain/checkpoints").iterdir())
+    for path in saved:
         damage_state(path)
     tiny.finish(tiny.start(workspace))
     assert tiny.weights(workspace) == tiny.weights(finished)
-    assert len(tiny.events(workspace, "warning")) == 2
+    assert len(tiny.events(workspace, "warning")) == len(saved)
 
 
 def test_a_full_disk_costs_a_checkpoint_not_the_training(workspace, finished, monkeypatch):
-    import errno
+    real = checkpoint.publish
 
-    real = checkpoint.save
-
-    def full(folder, step, state):
+    def full(folder, step, write):
         if step == 8:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(folder, step, state)
+        return real(folder, step, write)
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "publish", full)
     context = tiny.pretrain(workspace)
     assert any("no disk space for the checkpoint of step 8" in warning for warning in context.warnings)
+    assert tiny.weights(workspace) == tiny.weights(finished)
+
+
+def test_another_failure_of_the_writer_stops_the_training(workspace, monkeypatch):
+    def broken(folder, step, write):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(checkpoint, "publish", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        tiny.pretrain(workspace)
+    assert max(event["step"] for event in tiny.events(workspace, "point")) < 80
+
+
+def test_the_best_and_the_newest_checkpoints_are_kept_and_transformers_reads_them(finished):
+    saved = sorted((finished / "scratch/pretrain/checkpoints").iterdir())
+    assert len(saved) in (2, 3) and saved[-1].name == "step-0000000080"
+    model = AutoModelForCausalLM.from_pretrained(saved[-1])
+    made = AutoModelForCausalLM.from_pretrained(finished / "models/base")
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    training = json.loads((saved[-1] / "training.json").read_text())
+    assert training["progress"]["step"] == 80 and training["processes"] == 1
+
+
+def test_a_slow_disk_is_waited_for_and_told(workspace, finished, monkeypatch):
+    real = checkpoint.publish
+
+    def slow(folder, step, write):
+        time.sleep(0.3)
+        return real(folder, step, write)
+
+    monkeypatch.setattr(checkpoint, "publish", slow)
+    monkeypatch.setattr(training_state, "PATIENCE", 0.05)
+    context = tiny.pretrain(workspace)
+    assert any("waited" in warning and "checkpoint_every" in warning for warning in context.warnings)
+    assert tiny.weights(workspace) == tiny.weights(finished)
