@@ -23,3 +23,11 @@ def current_aliases(session: Session, model_id: int | None = None) -> list[Promo
 def current(session: Session, model_id: int, alias: str) -> Promotion | None:
     """The standing promotion of one alias."""
     return next((row for row in current_aliases(session, model_id) if row.alias == alias), None)
+
+
+def aliases_by_version(session: Session) -> dict[int, list[str]]:
+    """The aliases that each version holds, by the version's id."""
+    aliases: dict[int, list[str]] = {}
+    for row in current_aliases(session):
+        aliases.setdefault(row.to_version_id, []).append(row.alias)
+    return aliases

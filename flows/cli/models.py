@@ -18,8 +18,8 @@ def models(as_json: Json = False) -> None:
     from flows.cli.output import print_json, print_table
     from flows.figures import figure
     from flows.report import duration
+    from registry.catalog import models as list_models
     from registry.database import open as open_registry
-    from registry.lineage import models as list_models
     from registry.workspace import Workspace
 
     with open_registry(Workspace.find().registry_url) as registry, registry.read() as session:

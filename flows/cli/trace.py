@@ -25,7 +25,7 @@ def trace(
     from flows.cli.output import print_json
     from flows.cli.tree import family_tree
     from registry.database import open as open_registry
-    from registry.lineage import trace as trace_model
+    from registry.trace import trace as trace_model
     from registry.workspace import Workspace
 
     with open_registry(Workspace.find().registry_url) as registry, registry.read() as session:

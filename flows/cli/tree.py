@@ -9,7 +9,8 @@ from rich.tree import Tree
 
 from flows.figures import figure
 from flows.report import duration
-from registry.lineage import ArtifactNode, ExecutionNode, MetricView, Trace
+from registry.metrics import MetricView
+from registry.trace import ArtifactNode, ExecutionNode, Trace
 
 
 def family_tree(trace: Trace) -> Tree:
@@ -60,11 +61,13 @@ def _execution(node: ExecutionNode) -> Text:
         text.append(f"  {duration(node.seconds)}")
     if node.device:
         text.append(f" on {node.device}")
+    if node.tokens:
+        text.append(f"  {figure(node.tokens)} tokens")
     facts = [f"seed {node.seed}", f"fingerprint {node.fingerprint}"]
     if node.git_commit:
         facts.append(f"commit {node.git_commit[:10]}{' with uncommitted edits' if node.git_dirty else ''}")
     if node.run:
-        facts.append(f"run {node.run}")
+        facts.append(f"run {node.run}{f' (reused by {_named(node.reused_by)})' if node.reused_by else ''}")
     if node.mlflow_run_id:
         facts.append(f"MLflow {node.mlflow_run_id}")
     if node.prefect_flow_run_id:
@@ -77,3 +80,9 @@ def _execution(node: ExecutionNode) -> Text:
     for warning in node.warnings:
         text.append(f"\nwarned: {warning}", style="yellow")
     return text
+
+
+def _named(runs: list[str]) -> str:
+    """The newest few runs by name, the others counted."""
+    named = ", ".join(runs[-3:])
+    return named if len(runs) <= 3 else f"{named} and {len(runs) - 3} more"

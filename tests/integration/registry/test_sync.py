@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 import registry.sync
 from registry.database import open as open_registry
-from registry.lineage import trace
 from registry.promotion import promote
 from registry.schema import Artifact, Association, Base, Context, Event, Execution, ModelVersion, Snapshot
 from registry.sync import sync
+from registry.trace import trace
 
 SYNC = "from registry.sync import sync; from registry.workspace import Workspace; sync(Workspace.find(), run='first')"
 
