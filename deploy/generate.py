@@ -13,7 +13,7 @@ from registry.errors import RegistryError
 from registry.materialize import materialize
 from registry.references import resolve
 from registry.schema import Signature
-from registry.signing import verify
+from registry.verification import verify
 from registry.workspace import Workspace
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from registry.lineage import MetricView, metrics_of, trace
+from registry.evidence import Gap, Measurement, counterpart, measurements, names_of, short
+from registry.lineage import trace
+from registry.loading import try_model
 from registry.parameters import MetricRule, PromotionParameters
 from registry.schema import ModelVersion
 
@@ -34,7 +38,12 @@ class Check:
 
 @dataclass
 class Verdict:
-    """The gate's judgement of a candidate. ``champion`` is the alias's holder, ``None`` at a first promotion."""
+    """The gate's judgement of a candidate.
+
+    Attributes:
+        champion: version that held the alias; ``None`` at a first promotion.
+        request: who asked for what and why: a second record of what the promotion's row will say.
+    """
 
     model: str
     version: int
@@ -42,6 +51,7 @@ class Verdict:
     alias: str
     champion: int | None
     checks: list[Check] = field(default_factory=list)
+    request: dict[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -54,9 +64,13 @@ class Verdict:
         """Write it as ``<folder>/<sha256>.json``; (path, digest). Equal verdicts are one file."""
         content = json.dumps(self.as_dict(), sort_keys=True, indent=1).encode()
         digest = hashlib.sha256(content).hexdigest()
-        path = folder / f"{digest}.json"
+        path, staging = folder / f"{digest}.json", folder / f".{digest}.partial-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with open(staging, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
         return path, digest
 
 
@@ -67,8 +81,15 @@ def judge(
     alias: str,
     parameters: PromotionParameters,
     files: Path,
+    unmeasured: Mapping[Gap, str],
+    signatures: Check,
 ) -> Verdict:
-    """Judge ``candidate``, whose verified files lie in ``files``."""
+    """Judge ``candidate``, whose verified files lie in ``files``.
+
+    Args:
+        unmeasured: what could not be measured for the comparison, and why.
+        signatures: what became of checking the signatures of the candidate and of the models it descends from.
+    """
     name = candidate.model.name
     verdict = Verdict(
         name, candidate.version, candidate.artifact.digest, alias, champion.version if champion is not None else None
@@ -83,18 +104,27 @@ def judge(
             )
         )
     for metric, rule in rules.items():
-        verdict.checks += _metric_checks(session, candidate, champion, metric, rule)
-    verdict.checks += [_lineage_check(session, candidate), _weights_check(files)]
+        verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured)
+    weights = _weights_check(files)
+    verdict.checks += [_lineage_check(session, candidate), signatures, weights]
+    if weights.passed:
+        verdict.checks += _loading_checks(files)
+    else:
+        verdict.checks.append(Check("model loads and answers", False, "not tried: its weights are not safe to load"))
     return verdict
 
 
 def _metric_checks(
-    session: Session, candidate: ModelVersion, champion: ModelVersion | None, name: str, rule: MetricRule
+    session: Session,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    name: str,
+    rule: MetricRule,
+    unmeasured: Mapping[Gap, str],
 ) -> list[Check]:
-    known = metrics_of(session, candidate.artifact_id)
-    matching = _named(known, name, candidate)
+    matching = measurements(session, candidate, name)
     if not matching:
-        names = ", ".join(sorted({metric.name for metric in known})) or "none"
+        names = ", ".join(names_of(session, candidate)) or "none"
         return [Check(name, False, f"never measured on {candidate}; measured: {names}")]
     metric = matching[-1]
     error = f" ± {metric.stderr:.4g}" if metric.stderr is not None else ""
@@ -106,45 +136,54 @@ def _metric_checks(
         if bound is not None:
             checks.append(Check(f"{name} {relation} {bound:g}", passed, f"{metric.value:.4g}{error}"))
     if champion is not None and rule.max_drop is not None:
-        earlier = _named(metrics_of(session, champion.artifact_id), name, champion)
-        checks.append(_comparison(name, metric, earlier, champion, rule.max_drop))
+        checks.append(_comparison(session, name, metric, champion, rule.max_drop, unmeasured))
     return checks
 
 
-def _named(metrics: list[MetricView], name: str, version: ModelVersion) -> list[MetricView]:
-    """Metrics of that name, best evidence last: figures of the stage that made the model, then those of others."""
-    found = [metric for metric in metrics if name in (metric.name, f"{metric.stage}.{metric.name}")]
-    return sorted(found, key=lambda metric: metric.stage != version.execution.stage)
-
-
 def _comparison(
-    name: str, metric: MetricView, earlier: list[MetricView], champion: ModelVersion, max_drop: float
+    session: Session,
+    name: str,
+    metric: Measurement,
+    champion: ModelVersion,
+    max_drop: float,
+    unmeasured: Mapping[Gap, str],
 ) -> Check:
     title = f"{name} against {champion}"
-    same = [other for other in earlier if other.stage.partition("@")[0] == metric.stage.partition("@")[0]] or earlier
-    comparable = [other for other in same if other.eval_set is not None and other.eval_set == metric.eval_set]
-    if not comparable:
-        theirs = same[-1].eval_set if same else None
-        return Check(
-            title,
-            False,
-            f"not comparable: measured on {_short(metric.eval_set)}, {champion} on {_short(theirs)}; evaluate both on "
-            f"the same data, or set promotion.{champion.model.name}.{name}.max_drop to null (thresholds only)",
-        )
-    other = comparable[-1]
+    other = counterpart(session, metric, champion, name)
+    if other is None:
+        return Check(title, False, _not_comparable(session, name, metric, champion, unmeasured))
     if metric.higher_is_better is None:
         return Check(title, False, "the stage does not say which direction is better; set max_drop to null")
     gain = (metric.value - other.value) * (1 if metric.higher_is_better else -1)
     noise = NOISE * math.hypot(metric.stderr or 0.0, other.stderr or 0.0)
-    detail = f"{metric.value:.4g} against {other.value:.4g} on {_short(metric.eval_set)}: "
+    detail = f"{metric.value:.4g} against {other.value:.4g} on {short(metric.eval_set)}: "
     detail += "no difference" if gain == 0 else f"{'better' if gain > 0 else 'worse'} by {abs(gain):.4g}"
     if gain != 0 and noise > 0:
         detail += f", which is {'inside' if abs(gain) <= noise else 'outside'} the noise (± {noise:.4g})"
     return Check(title, -gain <= max(max_drop, noise), detail)
 
 
-def _short(digest: str | None) -> str:
-    return f"evaluation set {digest[:12]}" if digest else "no known evaluation set"
+def _not_comparable(
+    session: Session, name: str, metric: Measurement, champion: ModelVersion, unmeasured: Mapping[Gap, str]
+) -> str:
+    way_on = f"set promotion.{champion.model.name}.{name}.max_drop to null (thresholds only), or use --force"
+    earlier = measurements(session, champion, name)
+    if metric.eval_set is None:
+        return f"not comparable: measured on {short(None)}; {way_on}"
+    difference = metric.unlike(earlier[-1]) if earlier else f"{champion} has no such figure"
+    if metric.read_from is None:
+        return (
+            f"not comparable: {difference}, and {metric.stage} measures only the model it makes, so {champion} cannot "
+            f"be measured again without training it; train it again on this data, {way_on}"
+        )
+    failure = unmeasured.get(Gap(metric.stage, metric.read_from))
+    if failure:
+        return (
+            f"not comparable: {difference}, and {metric.stage} could not measure {champion} anew: {failure}; {way_on}"
+        )
+    return (
+        f"not comparable: {difference}; bring {metric.stage} up to date (`stemma run`) and promote again, or {way_on}"
+    )
 
 
 def _lineage_check(session: Session, candidate: ModelVersion) -> Check:
@@ -174,3 +213,9 @@ def _weights_check(files: Path) -> Check:
         except SafetensorError as error:
             return Check(title, False, f"{path.name} is damaged: {error}")
     return Check(title, True, f"{tensors} tensors in {len(weights)} file{'s' if len(weights) > 1 else ''}")
+
+
+def _loading_checks(files: Path) -> list[Check]:
+    trial = try_model(files)
+    held = [Check(name, True, detail) for name, detail in trial.held]
+    return held if trial.fault is None else [Check("model loads and answers", False, trial.fault)]

@@ -1,4 +1,4 @@
-"""Telling MLflow what the registry knows: versions, aliases, and the pipeline run's parameters and figures.
+"""Telling MLflow what the registry knows: versions, aliases, promotions, and a pipeline run's parameters and figures.
 
 The registry is the truth and MLflow its mirror. Whatever cannot be told now stays marked as untold and is told at the
 next sync. When nothing is untold, MLflow is not even imported (it takes seconds).
@@ -21,6 +21,8 @@ from sqlalchemy import select
 from registry.aliases import current_aliases
 from registry.database import Registry
 from registry.errors import redacted
+from registry.releases import EXPERIMENT as RELEASES
+from registry.releases import tell_release, title, untold_releases
 from registry.schema import AliasMirror, Association, Context, Execution, ModelVersion, Promotion
 from registry.workspace import Workspace
 
@@ -55,6 +57,7 @@ class _Untold:
     versions: list[ModelVersion]
     contexts: list[Context]
     aliases: list[Promotion]
+    releases: list[tuple[int, Promotion]]
 
     def lines(self) -> list[str]:
         return [
@@ -62,6 +65,7 @@ class _Untold:
             *(f"model version {version}" for version in self.versions),
             *(f"parameters and metrics of run {context.name}" for context in self.contexts),
             *(f"alias {promotion.model.name}@{promotion.alias}" for promotion in self.aliases),
+            *(f"record of {title(promotion)}" for _, promotion in self.releases),
         ]
 
 
@@ -97,6 +101,11 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
             for promotion in _untold(registry).aliases:
                 _tell_alias(client, registry, promotion)
                 report.told.append(f"alias {promotion.model.name}@{promotion.alias}")
+            releases = _untold(registry).releases
+            experiment = _experiment(client, workspace, RELEASES) if releases else None
+            for context_id, promotion in releases:
+                tell_release(client, workspace, registry, experiment, context_id, promotion)
+                report.told.append(f"record of {title(promotion)}")
     except Exception as error:  # whatever a server, a network or a damaged database makes of it
         words = str(error).strip().splitlines() or [""]
         report.error = redacted(f"{type(error).__name__}: {words[0][:300]}")
@@ -144,18 +153,21 @@ def _untold(registry: Registry) -> _Untold:
         ).all()
         for version in versions:
             _ = version.execution.component
-        contexts = session.scalars(select(Context).where(Context.mirrored.is_(False))).all()
+        contexts = session.scalars(
+            select(Context).where(Context.mirrored.is_(False), Context.type == "pipeline_run")
+        ).all()
+        releases = untold_releases(session)
         session.expunge_all()
-        return _Untold(list(executions), list(versions), list(contexts), aliases)
+        return _Untold(list(executions), list(versions), list(contexts), aliases, releases)
 
 
-def _experiment(client: MlflowClient, workspace: Workspace) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
+def _experiment(client: MlflowClient, workspace: Workspace, name: str = EXPERIMENT) -> str:
+    found = client.get_experiment_by_name(name)
     if found is not None:
         return found.experiment_id
     # A server knows where its artifacts go; a bare database would put them into the current folder.
     location = None if workspace.mlflow_uri.startswith("http") else (workspace.home / "mlartifacts").as_uri()
-    return client.create_experiment(EXPERIMENT, artifact_location=location)
+    return client.create_experiment(name, artifact_location=location)
 
 
 def _find_run(client: MlflowClient, registry: Registry, execution: Execution, experiment: str) -> None:

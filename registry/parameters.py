@@ -1,8 +1,9 @@
-"""The ``promotion`` section of ``params.yaml``: what a version must show before it may take an alias."""
+"""The ``promotion`` and ``signing`` sections of ``params.yaml``: what the gate asks, and whose signature it gives."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -43,14 +44,46 @@ class PromotionParameters(RootModel[dict[str, dict[str, MetricRule]]]):
         Raises:
             PromotionRefused: there is no such file, or the section has mistakes; all of them are listed.
         """
-        path = root / "params.yaml"
-        try:
-            section = (YAML(typ="safe").load(path.read_bytes()) or {}).get("promotion") or {}
-            return cls.model_validate(section)
-        except FileNotFoundError:
-            raise PromotionRefused(f"{path} is missing; restore it with `git checkout params.yaml`") from None
-        except (YAMLError, AttributeError, UnicodeDecodeError) as error:
-            raise PromotionRefused(f"{path} is not readable: {str(error).splitlines()[0]}") from None
-        except ValidationError as error:
-            problems = [f"promotion.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise PromotionRefused("\n".join(["params.yaml:", *problems])) from None
+        return _load(root, "promotion", cls)
+
+
+class SigningParameters(BaseModel):
+    """The ``signing`` section of ``params.yaml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["key", "sigstore"] = Field(
+        "key", description="key: this home's own (or STEMMA_SIGNING_KEY); sigstore: an identity, by short-lived keys"
+    )
+    identity: str | None = Field(None, description="sigstore: whose signature is believed, such as ci@example.org")
+    issuer: str | None = Field(
+        None, description="sigstore: the OpenID Connect issuer that vouches for it, such as https://accounts.google.com"
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> SigningParameters:
+        if self.method == "sigstore" and not (self.identity and self.issuer):
+            raise ValueError("method sigstore needs identity and issuer, or nobody could check the signature; set both")
+        return self
+
+    @classmethod
+    def load(cls, root: Path) -> SigningParameters:
+        """Read ``params.yaml``.
+
+        Raises:
+            PromotionRefused: there is no such file, or the section has mistakes; all of them are listed.
+        """
+        return _load(root, "signing", cls)
+
+
+def _load(root: Path, section: str, model: Any) -> Any:
+    path = root / "params.yaml"
+    try:
+        return model.model_validate((YAML(typ="safe").load(path.read_bytes()) or {}).get(section) or {})
+    except FileNotFoundError:
+        raise PromotionRefused(f"{path} is missing; restore it with `git checkout params.yaml`") from None
+    except (YAMLError, AttributeError, UnicodeDecodeError) as error:
+        raise PromotionRefused(f"{path} is not readable: {str(error).splitlines()[0]}") from None
+    except ValidationError as error:
+        problems = [".".join(map(str, (section, *e["loc"]))) + f": {e['msg']}" for e in error.errors()]
+        raise PromotionRefused("\n".join(["params.yaml:", *problems])) from None

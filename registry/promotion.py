@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
-import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,18 +15,26 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.aliases import current
+from registry.ancestry_signatures import check_signatures
+from registry.chain import row_hash
 from registry.database import Registry
 from registry.database import open as open_registry
-from registry.errors import PromotionConflict, PromotionRefused
+from registry.errors import NotMeasured, PromotionConflict, PromotionRefused
+from registry.evidence import Gap, gaps
 from registry.gate import Verdict, judge
 from registry.materialize import materialize_artifact
 from registry.mirror import MirrorReport, mirror
 from registry.parameters import PromotionParameters
 from registry.recording import find_or_add
 from registry.references import find_model, resolve
-from registry.schema import GENESIS, Artifact, ModelVersion, Promotion, Signature
+from registry.releases import record_release
+from registry.schema import GENESIS, Artifact, Promotion, Signature
 from registry.signing import SignedFiles, sign
+from registry.statement import Statement
 from registry.workspace import Workspace, git
+
+#: Has the version that is named measured by a stage; raises ``NotMeasured`` where that fails.
+Measure = Callable[[str, Gap], None]
 
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
 
@@ -91,43 +98,64 @@ class PromotionRecord:
 
 
 def promote(
-    workspace: Workspace, reference: str, alias: str, reason: str, actor: str, *, force: bool = False
+    workspace: Workspace,
+    reference: str,
+    alias: str,
+    reason: str,
+    actor: str,
+    *,
+    force: bool = False,
+    measure: Measure | None = None,
 ) -> PromotionOutcome:
     """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
 
     The candidate that is refused is recorded too. MLflow being away changes nothing: its alias follows at a later sync.
 
+    Args:
+        measure: has a version measured by a stage on the workspace's present evaluation set. Asked where candidate and
+            champion were not measured alike: for the champion first, and where that is not enough for the candidate.
+
     Raises:
         PromotionRefused: it cannot be judged: no reason, an alias of the wrong form, mistakes in ``params.yaml``.
         PromotionConflict: somebody else moved the alias meanwhile.
         UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files cannot be had or trusted.
+        KeyProblem: there is no key to sign with.
     """
-    if not reason.strip():
-        raise PromotionRefused("a promotion needs a reason, which is kept for ever; give one with --reason")
-    if not actor.strip():
-        raise PromotionRefused("a promotion needs an actor; set git's user.name")
-    if not _ALIAS.fullmatch(alias):
-        raise PromotionRefused(f"{alias!r} is no alias: use letters, digits, '-' and '_', a letter first")
+    check_request(alias, reason, actor)
     parameters = PromotionParameters.load(workspace.root)
     with open_registry(workspace.registry_url) as registry:
         with registry.read() as session:
             candidate = resolve(session, reference)
+            name, artifact = str(candidate), candidate.artifact
             standing = current(session, candidate.model_id, alias)
-            champion = standing.to_version if standing else None
-            if champion is not None and champion.id == candidate.id:
+            judged_against = standing.id if standing else None
+            holder = str(standing.to_version) if standing else None
+            if standing is not None and standing.to_version_id == candidate.id:
+                session.expunge_all()
                 return PromotionOutcome(
                     "unchanged",
                     candidate.model.name,
                     candidate.version,
                     alias,
-                    champion.version,
+                    candidate.version,
                     mirror=mirror(workspace, registry),
                 )
-            files = materialize_artifact(workspace, registry, candidate.artifact)
-            verdict = judge(session, candidate, champion, alias, parameters, files)
-        path, digest = verdict.save(workspace.home / "gates")
+            session.expunge_all()
+        files = materialize_artifact(workspace, registry, artifact)
+        signatures = check_signatures(workspace, registry, name)
+        names = [
+            metric
+            for metric, rule in parameters.root.get(candidate.model.name, {}).items()
+            if rule.max_drop is not None
+        ]
+        unmeasured = _fill_gaps(registry, measure, name, holder, names) if holder and measure else {}
+        with registry.read() as session:
+            candidate = resolve(session, name)
+            champion = resolve(session, holder) if holder else None
+            verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures)
+            statement = Statement.of(session, candidate)
+            session.expunge_all()
         accepted = verdict.passed or force
-        signed = sign(workspace, files) if accepted else None
         row = Promotion(
             model_id=candidate.model_id,
             alias=alias,
@@ -139,7 +167,8 @@ def promote(
             actor=actor.strip(),
             reason=reason.strip(),
         )
-        _append(registry, row, standing.id if standing else None, (path, digest), signed)
+        signed = sign(workspace, files, statement) if accepted else None
+        path = append(workspace, registry, row, judged_against, verdict, signed)
         return PromotionOutcome(
             row.action,
             candidate.model.name,
@@ -153,6 +182,36 @@ def promote(
             signed.key_id if signed else None,
             mirror(workspace, registry),
         )
+
+
+def check_request(alias: str, reason: str, actor: str) -> None:
+    """Refuse what could not be recorded.
+
+    Raises:
+        PromotionRefused: no reason, no actor, or an alias of the wrong form.
+    """
+    if not reason.strip():
+        raise PromotionRefused("a promotion needs a reason, which is kept for ever; give one with --reason")
+    if not actor.strip():
+        raise PromotionRefused("a promotion needs an actor; set git's user.name")
+    if not _ALIAS.fullmatch(alias):
+        raise PromotionRefused(f"{alias!r} is no alias: use letters, digits, '-' and '_', a letter first")
+
+
+def _fill_gaps(registry: Registry, measure: Measure, candidate: str, champion: str, names: list[str]) -> dict[Gap, str]:
+    """Have measured what the comparison lacks; what could not be measured, and why."""
+    failures: dict[Gap, str] = {}
+    for version in (champion, candidate):
+        with registry.read() as session:
+            lacking = gaps(session, resolve(session, candidate), resolve(session, champion), names)
+        for gap in lacking:
+            if gap in failures:
+                continue
+            try:
+                measure(version, gap)
+            except NotMeasured as error:
+                failures[gap] = str(error)
+    return failures
 
 
 def history(session: Session, model: str) -> list[PromotionRecord]:
@@ -177,16 +236,6 @@ def history(session: Session, model: str) -> list[PromotionRecord]:
     ]
 
 
-def broken_link(session: Session) -> Promotion | None:
-    """The first promotion whose content or predecessor is not what its hash says; ``None`` where the chain holds."""
-    previous = GENESIS
-    for row in session.scalars(select(Promotion).order_by(Promotion.id)):
-        if row.previous_hash != previous or row.hash != _hash(session, row):
-            return row
-        previous = row.hash
-    return None
-
-
 def default_actor(workspace: Workspace) -> str:
     """``Name <email>`` from git, else the name of the account."""
     name = git(workspace.root, "config", "user.name", check=False)
@@ -194,18 +243,31 @@ def default_actor(workspace: Workspace) -> str:
     return f"{name} <{email}>" if name and email else name or getpass.getuser()
 
 
-def _append(
-    registry: Registry, row: Promotion, judged_against: int | None, gate: tuple[Path, str], signed: SignedFiles | None
-) -> None:
-    """Write the row at the end of the chain, unless the alias moved since the candidate was judged."""
-    path, digest = gate
+def append(
+    workspace: Workspace,
+    registry: Registry,
+    row: Promotion,
+    judged_against: int | None,
+    verdict: Verdict,
+    signed: SignedFiles | None = None,
+) -> Path:
+    """Write the row at the end of the chain, with its verdict and signature; the verdict's file.
+
+    Args:
+        judged_against: row that gave the alias to its holder when the candidate was judged.
+
+    Raises:
+        PromotionConflict: the alias has moved since.
+    """
+    verdict.request = {name: getattr(row, name) for name in ("action", "forced", "actor", "reason")}
+    path, digest = verdict.save(workspace.home / "gates")
     with registry.write() as session:
         standing = current(session, row.model_id, row.alias)
         if standing is not None and standing.id != judged_against and row.action != "reject":
             raise PromotionConflict(
                 f"{standing.model.name}@{standing.alias} was given to version {standing.to_version.version} by "
                 f"{standing.actor} at {standing.time} ({standing.reason!r}) while this promotion was being judged; "
-                "look at `stemma models` and promote again if it still should"
+                f"look at `stemma history {standing.model.name}` and promote again if it still should"
             )
         artifact, _ = find_or_add(
             session,
@@ -220,8 +282,10 @@ def _append(
         row.gate_artifact_id = artifact.id
         row.previous_hash = session.scalars(select(Promotion.hash).order_by(Promotion.id.desc())).first() or GENESIS
         row.time = datetime.now(UTC).isoformat(timespec="microseconds")
-        row.hash = _hash(session, row)
+        row.hash = row_hash(session, row)
         session.add(row)
+        if row.action != "reject":
+            record_release(session, row)
         if (
             signed is not None
             and not session.scalars(
@@ -229,26 +293,4 @@ def _append(
             ).first()
         ):
             session.add(signed.as_row(row.to_version_id))
-
-
-def _hash(session: Session, row: Promotion) -> str:
-    """sha256 of everything the row says, by names and digests rather than by ids, and of the row before."""
-
-    def version(version_id: int | None) -> list[Any] | None:
-        found = session.get(ModelVersion, version_id) if version_id is not None else None
-        return [found.model.name, found.version, found.artifact.digest] if found is not None else None
-
-    said = {
-        "alias": row.alias,
-        "from": version(row.from_version_id),
-        "to": version(row.to_version_id),
-        "action": row.action,
-        "forced": row.forced,
-        "passed": row.passed,
-        "gate": session.get_one(Artifact, row.gate_artifact_id).digest,
-        "actor": row.actor,
-        "reason": row.reason,
-        "time": row.time,
-        "previous": row.previous_hash,
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return path

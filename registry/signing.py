@@ -1,31 +1,37 @@
-"""OpenSSF model signatures over a version's files, with a key of this home's own, made at first use."""
+"""OpenSSF model signatures over a version's files and its parents: by a key of this home's own, or by Sigstore."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-from sqlalchemy import select
-
-from registry.database import open as open_registry
-from registry.errors import InvalidBytes
-from registry.materialize import materialize_artifact
-from registry.references import resolve
+from registry.errors import InvalidBytes, KeyProblem
+from registry.keys import key_id, signing_key, trusted_keys
+from registry.parameters import SigningParameters
 from registry.schema import Signature
+from registry.statement import Statement, lineage_in
 from registry.workspace import Workspace
 
-METHOD = "model-signing/elliptic-key"
+if TYPE_CHECKING:
+    from model_signing.signing import Config
+
+KEY, SIGSTORE = "model-signing/elliptic-key", "model-signing/sigstore"
 
 
 @dataclass(frozen=True)
 class SignedFiles:
-    """A signature before it is recorded. ``key_id``: sha256 of the public key; ``bundle``: the signature's JSON."""
+    """A signature before it is recorded.
 
+    Attributes:
+        key_id: sha256 of ``public_key``.
+        public_key: PEM; for Sigstore, whose keys live minutes, the identity and who vouches for it.
+        bundle: the signature's JSON.
+    """
+
+    method: str
     key_id: str
     public_key: str
     bundle: str
@@ -33,7 +39,7 @@ class SignedFiles:
     def as_row(self, version_id: int) -> Signature:
         return Signature(
             version_id=version_id,
-            method=METHOD,
+            method=self.method,
             key_id=self.key_id,
             public_key=self.public_key,
             bundle=self.bundle,
@@ -41,87 +47,107 @@ class SignedFiles:
         )
 
 
-def sign(workspace: Workspace, files: Path) -> SignedFiles:
-    """Sign every file under ``files`` with the home's key (``STEMMA_SIGNING_KEY``: another PEM file)."""
-    from model_signing import signing
-
-    private, public_key = signing_key(workspace)
-    with tempfile.TemporaryDirectory(prefix="stemma-sign-") as folder:
-        signature = Path(folder) / "model.sig"
-        signing.Config().use_elliptic_key_signer(private_key=private).sign(files, signature)
-        return SignedFiles(hashlib.sha256(public_key.encode()).hexdigest(), public_key, signature.read_text())
-
-
-def verify(workspace: Workspace, reference: str) -> list[str]:
-    """Check a version's files against its digest and against every signature it has.
-
-    Returns:
-        The ids of the keys whose signatures hold.
+def sign(workspace: Workspace, files: Path, statement: Statement) -> SignedFiles:
+    """Sign every file under ``files``, and ``statement`` with them, as ``params.yaml``'s ``signing`` section says.
 
     Raises:
-        UnknownReference, MissingBytes: there is nothing to verify.
-        InvalidBytes: the files are not what was recorded or signed, or nobody signed them.
+        KeyProblem: the key cannot be used, or Sigstore cannot be reached or knows no identity.
     """
-    with open_registry(workspace.registry_url) as registry:
-        with registry.read() as session:
-            version = resolve(session, reference)
-            name, artifact = str(version), version.artifact
-            signatures = session.scalars(select(Signature).filter_by(version_id=version.id)).all()
-            session.expunge_all()
-        files = materialize_artifact(workspace, registry, artifact)
-    if not signatures:
-        raise InvalidBytes(f"{name} is not signed; promoting it signs it: stemma promote {name}")
-    for signature in signatures:
-        verify_files(files, signature, name)
-    return [signature.key_id for signature in signatures]
+    from model_signing import signing
+
+    parameters = SigningParameters.load(workspace.root)
+    config = signing.Config()
+    if parameters.method == "key":
+        private, public = signing_key(workspace)
+        method = KEY
+        config.use_elliptic_key_signer(private_key=private)
+    else:
+        public, method = _identity(parameters), SIGSTORE
+        try:
+            config.use_sigstore_signer(oidc_issuer=parameters.issuer, use_ambient_credentials=True)
+        except Exception as error:  # of the network, of its trust root, of its own configuration
+            raise KeyProblem(
+                f"Sigstore cannot be reached ({error}); try again, or set signing.method to key"
+            ) from error
+    _add_lineage(config, statement)
+    with tempfile.TemporaryDirectory(prefix="stemma-sign-") as folder:
+        signature = Path(folder) / "model.sig"
+        try:
+            config.sign(files, signature)
+        except Exception as error:
+            if method == KEY:
+                raise
+            raise KeyProblem(f"Sigstore did not sign ({error}); try again, or set signing.method to key") from error
+        return SignedFiles(method, key_id(public), public, signature.read_text())
 
 
-def verify_files(files: Path, signature: Signature, name: str) -> None:
-    """Check one signature over ``files``; ``name`` is for the message.
+def check_signature(workspace: Workspace, files: Path, signature: Signature, statement: Statement) -> None:
+    """Check that a signature is by a trusted key, over exactly these files, and names the parents that are recorded.
 
     Raises:
         InvalidBytes: it does not hold.
+        KeyProblem: nobody here trusts its key.
     """
     from model_signing import verifying
 
-    if hashlib.sha256(signature.public_key.encode()).hexdigest() != signature.key_id:
-        raise InvalidBytes(
-            f"{name}: the registry's copy of key {signature.key_id[:12]} was altered; do not use this model"
-        )
+    version, name = statement.version, signature.key_id[:12]
+    config = verifying.Config()
     with tempfile.TemporaryDirectory(prefix="stemma-verify-") as folder:
         bundle, public = Path(folder) / "model.sig", Path(folder) / "key.pub"
         bundle.write_text(signature.bundle)
-        public.write_text(signature.public_key)
-        try:
-            verifying.Config().use_elliptic_key_verifier(public_key=public).verify(files, bundle)
-        except ValueError as error:
-            raise InvalidBytes(
-                f"{name}: the signature by key {signature.key_id[:12]} does not hold ({error}); do not use this model"
-            ) from error
-
-
-def signing_key(workspace: Workspace) -> tuple[Path, str]:
-    """(path of the private key, public key as PEM); the key is made, readable by its owner alone, if there is none."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    configured = os.environ.get("STEMMA_SIGNING_KEY")
-    path = Path(configured).expanduser() if configured else workspace.home / "keys" / "signing.pem"
-    if configured and not path.is_file():
-        raise InvalidBytes(f"STEMMA_SIGNING_KEY names {path}, which is not there; set it to a PEM file or unset it")
-    if not configured:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                key = ec.generate_private_key(ec.SECP256R1())
-                pem = key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        if signature.method == KEY:
+            public.write_text(_trusted(workspace, signature.key_id, version))
+            config.use_elliptic_key_verifier(public_key=public)
+        else:
+            parameters = SigningParameters.load(workspace.root)
+            if signature.public_key != _identity(parameters):
+                raise KeyProblem(
+                    f"{version} was signed as {signature.public_key}, and this workspace trusts "
+                    f"{_identity(parameters)}; if that is right, change signing.identity and signing.issuer"
                 )
-                staging = path.with_suffix(".partial")
-                staging.unlink(missing_ok=True)
-                with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(pem)
-                os.rename(staging, path)
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return path, public.decode()
+            config.use_sigstore_verifier(identity=parameters.identity, oidc_issuer=parameters.issuer)
+        try:
+            config.verify(files, bundle)
+            lineage = lineage_in(signature.bundle)
+        except Exception as error:  # a damaged bundle fails in many ways, all of which mean that it does not hold
+            raise InvalidBytes(
+                f"{version}: the signature by key {name} does not hold ({_words(error)}); do not use this model"
+            ) from error
+    # Signatures of the first release name no parents; over the files they hold all the same.
+    if lineage is not None and (differences := statement.differences(lineage)):
+        raise InvalidBytes(
+            f"{version}: what key {name} signed is not what the registry says ({'; '.join(differences)}); do not trust "
+            "this registry's lineage"
+        )
+
+
+def _trusted(workspace: Workspace, wanted: str, version: str) -> str:
+    keys = trusted_keys(workspace)
+    if wanted not in keys:
+        known = ", ".join(sorted(each[:12] for each in keys)) or "none"
+        raise KeyProblem(
+            f"{version} is signed by key {wanted[:12]}, which is not trusted here (trusted: {known}); if you know "
+            f"whose it is, put that home's keys/signing.pub as NAME.pem into {workspace.home / 'keys' / 'trusted'}"
+        )
+    return keys[wanted]
+
+
+def _identity(parameters: SigningParameters) -> str:
+    return f"{parameters.identity} by {parameters.issuer}"
+
+
+def _add_lineage(config: Config, statement: Statement) -> None:
+    """Have the configured signer sign the lineage too. The library offers no hook, so its signer is wrapped."""
+    signer = config._signer
+
+    class WithLineage:
+        def sign(self, payload: Any) -> Any:
+            payload.statement.pb.predicate.update({"lineage": statement.as_dict()})
+            return signer.sign(payload)
+
+    config._signer = WithLineage()
+
+
+def _words(error: Exception) -> str:
+    words = str(error).strip().splitlines()
+    return words[0][:300] if words else type(error).__name__

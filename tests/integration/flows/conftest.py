@@ -116,6 +116,7 @@ def prefect_api(tmp_path_factory):
 
 def make_workspace(root: Path) -> None:
     shutil.copytree(SOURCE, root)
+    shutil.copy(Path(__file__).parents[2] / "tiny_decoder.py", root / "tiny_decoder.py")
     # Under its real name DVC would take it for a part of this repository's own pipeline.
     (root / "pipeline.yaml").rename(root / "dvc.yaml")
     (root / "code").mkdir()

@@ -19,6 +19,7 @@ import pytest
 from registry.workspace import Workspace
 
 STAGES = Path(__file__).parent / "stages.py"
+DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
 
 PIPELINE = """
 stages:
@@ -89,7 +90,13 @@ class Project:
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STEMMA_HOME", "STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI", "STEMMA_SIGNING_KEY"):
+    for name in (
+        "STEMMA_HOME",
+        "STEMMA_REGISTRY_URL",
+        "MLFLOW_TRACKING_URI",
+        "STEMMA_SIGNING_KEY",
+        "STEMMA_TRUSTED_KEYS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("DVC_NO_ANALYTICS", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
@@ -106,6 +113,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "params.yaml").write_text(PARAMETERS)
     (root / ".gitignore").write_text("/.stemma/\n/data/corpus\n/models/\n/reports/\n__pycache__/\n")
     shutil.copy(STAGES, root / "stages.py")
+    shutil.copy(DECODER, root / "tiny_decoder.py")
     project = Project(root)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     project.git("init", "-q", "-b", "main")

@@ -49,16 +49,13 @@ def curate(parameters: dict) -> list[dict]:
 def pretrain(parameters: dict) -> list[dict]:
     out = HERE / "models/base"
     out.mkdir(parents=True, exist_ok=True)
-    import numpy
-    from safetensors.numpy import save_file
+    from tiny_decoder import save  # beside this file
 
     source = digest(HERE / "data/corpus")
-    weights = numpy.full((2, 2), parameters["quality"], dtype="float32")
-    if parameters["weights"] == "safetensors":
-        save_file({"weight": weights}, out / "model.safetensors")
-    else:
-        (out / "pytorch_model.bin").write_bytes(weights.tobytes())
-    (out / "config.json").write_text(json.dumps({"quality": parameters["quality"], "source": source}))
+    save(out, parameters["quality"])
+    if parameters["weights"] != "safetensors":
+        (out / "model.safetensors").rename(out / "pytorch_model.bin")
+    (out / "training.json").write_text(json.dumps({"quality": parameters["quality"], "source": source}))
     return [
         {"name": "loss", "value": 1 - parameters["quality"], "higher_is_better": False, "baselines": {"unigram": 1.0}}
     ]
@@ -67,7 +64,7 @@ def pretrain(parameters: dict) -> list[dict]:
 def evaluate(parameters: dict) -> list[dict]:
     out = HERE / "reports/evaluate-base"
     out.mkdir(parents=True, exist_ok=True)
-    quality, n = json.loads((HERE / "models/base/config.json").read_text())["quality"], parameters["limit"]
+    quality, n = json.loads((HERE / "models/base/training.json").read_text())["quality"], parameters["limit"]
     (out / "report.html").write_text(f"<p>{quality}</p>")
     stderr = (quality * (1 - quality) / n) ** 0.5
     return [{

@@ -34,7 +34,13 @@ def test_an_old_version_from_the_cache(synced):
     shutil.rmtree(synced.root / "models")
     folder = materialize(synced.workspace, "base:1")
     assert folder.name == digest(synced, "base:1") == digest_of(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training.json",
+    ]
     assert digest_of(materialize(synced.workspace, "base:2")) == digest(synced, "base:2")
     assert materialize(synced.workspace, "base:1") == folder
 

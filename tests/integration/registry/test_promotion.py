@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import text
 
 import registry.promotion
+from registry.chain import broken_link
 from registry.database import open as open_registry
 from registry.errors import InvalidBytes, PromotionConflict, PromotionRefused, UnknownReference
 from registry.lineage import models
-from registry.promotion import broken_link, history, promote
-from registry.schema import Promotion
-from registry.signing import verify
+from registry.promotion import history, promote
 from registry.sync import sync
+from registry.verification import verify
 
 
 @pytest.fixture
@@ -79,7 +79,9 @@ def test_another_evaluation_set_is_not_compared(synced):
 def test_pickled_weights_are_refused(synced):
     retrain(synced, "weights: safetensors", "weights: pickle", "second")
     outcome = promote(synced.workspace, "base:2", "champion", "old format", "Ada")
-    assert [check.name for check in outcome.verdict.checks if not check.passed] == ["weights in safetensors only"]
+    failed = {check.name: check.detail for check in outcome.verdict.checks if not check.passed}
+    assert failed.keys() == {"weights in safetensors only", "model loads and answers"}
+    assert failed["model loads and answers"].startswith("not tried")
 
 
 def test_what_cannot_be_judged(synced):
@@ -143,8 +145,8 @@ def test_a_row_edited_by_hand_is_found(synced):
                 connection.execute(text("DROP TRIGGER promotions_no_update"))
             connection.execute(text("UPDATE promotions SET actor = 'Eve' WHERE id = 2"))
         with opened.read() as session:
-            broken: Promotion = broken_link(session)
-            assert (broken.id, broken.alias) == (2, "candidate")
+            broken = broken_link(session)
+            assert (broken.id, broken.alias, broken.why) == (2, "base@candidate", "content")
 
 
 def test_signatures(synced):
@@ -152,7 +154,7 @@ def test_signatures(synced):
     with pytest.raises(InvalidBytes, match="not signed"):
         verify(workspace, "base")
     outcome = promote(workspace, "base", "champion", "the first", "Ada")
-    assert verify(workspace, "base@champion") == [outcome.key_id]
+    assert verify(workspace, "base@champion").keys == [outcome.key_id]
     key = workspace.home / "keys" / "signing.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600 and b"PRIVATE KEY" in key.read_bytes()
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy
 import pytest
-from safetensors.numpy import save_file
 from sqlalchemy import select
 
 from registry.errors import PromotionRefused
-from registry.gate import judge
+from registry.gate import Check, Verdict
+from registry.gate import judge as judge_evidence
 from registry.parameters import PromotionParameters
 from registry.recording import record_execution
 from registry.references import resolve
 from registry.schema import ModelVersion
+from tests.tiny_decoder import save
 from tests.unit.registry.conftest import item
+
+SIGNED = Check("signatures valid", True, "neither it nor a model it descends from was signed before")
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    folder.mkdir()
-    save_file({"weight": numpy.zeros((2, 2), dtype="float32")}, folder / "model.safetensors")
+    save(folder, 1.0)
     return folder
+
+
+def judge(session, candidate, champion, alias, parameters, files, unmeasured=None) -> Verdict:
+    return judge_evidence(session, candidate, champion, alias, parameters, files, unmeasured or {}, SIGNED)
 
 
 @pytest.fixture
@@ -63,7 +68,10 @@ def test_first_promotion_by_thresholds_alone(compared):
         "accuracy at least 0.6",
         "accuracy at most 0.9",
         "lineage complete",
+        "signatures valid",
         "weights in safetensors only",
+        "model loads",
+        "generation",
     ]
     assert check(verdict, "accuracy at least").detail == "0.7 ± 0.01"
 

@@ -8,9 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy
 from ruamel.yaml import YAML
-from safetensors.numpy import save_file
+from tiny_decoder import save  # beside this file
 
 from components.process import die_with_parent
 
@@ -80,7 +79,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     number = int(hashlib.md5(content.encode()).hexdigest()[:6], 16)
     if OUTPUT[2] == "model":
-        save_file({"weight": numpy.array([number], dtype="int64")}, folder / "model.safetensors")
+        save(folder, 1 + number)
     else:
         (folder / "content.txt").write_text(content)
     metric = {"name": "accuracy", "value": 0.75, "stderr": 0.01, "n": 100, "higher_is_better": True}
