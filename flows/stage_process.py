@@ -64,6 +64,7 @@ class StageProcess:
         run: name of the pipeline run; its folder ``<home>/runs/<run>`` takes the stage's log and messages.
         stage: DVC's name of the stage.
         force: run it although nothing changed.
+        apart: run it whatever DVC's caches hold, and put nothing into them.
         environment: what the stage is told besides, such as Prefect's ids.
     """
 
@@ -72,6 +73,7 @@ class StageProcess:
     run: str
     stage: str
     force: bool = False
+    apart: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -109,7 +111,8 @@ class StageProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.problems_file.unlink(missing_ok=True)
         self.events_pointer.unlink(missing_ok=True)
-        options = ["--force"] if self.force else []
+        options = ["--force"] if self.force or self.apart else []
+        options += ["--no-run-cache", "--no-commit"] if self.apart else []
         for attempt in range(1, TRIES + 1):
             if self._stopping.is_set():  # before it began, or while it waited for another DVC
                 raise StageStopped(f"{self.stage} was stopped")
@@ -122,7 +125,8 @@ class StageProcess:
                 break
             # The command may have finished and only its outputs' hashing met the lock. A rerun would delete the outputs
             # first, so take what is there, if DVC will.
-            if _STARTED.search(text) and self._execute(dvc.command("commit", "--force", self.stage), poll)[0] == 0:
+            take = _STARTED.search(text) and not self.apart
+            if take and self._execute(dvc.command("commit", "--force", self.stage), poll)[0] == 0:
                 return "ran"
             self._stopping.wait(2.0 ** (attempt - 1))
         raise self._failure(code, text)

@@ -52,7 +52,6 @@ class Restored:
         root: the workspace in it.
         files, bytes: of the data and models that were checked out and verified.
         fetched: remotes that bytes had to be fetched from.
-        missing: what could not be had, where that was allowed.
         notes: files that are not as a stage read them.
     """
 
@@ -62,7 +61,6 @@ class Restored:
     files: int = 0
     bytes: int = 0
     fetched: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,7 +80,7 @@ def restore(
 
     Args:
         say: told what takes time.
-        raw_only: what stages made may be missing, for they are to be run again; raw data may not.
+        raw_only: leave out what stages made, for they are to be run again.
 
     Raises:
         UnknownReference: no such version.
@@ -168,7 +166,8 @@ def _refuse_unusable(workspace: Workspace, target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise WorkspaceError(f"{target} is there and is not empty; name a folder that is empty or does not exist")
     top = Path(git(workspace.root, "rev-parse", "--path-format=absolute", "--show-toplevel"))
-    inside = target.parent.resolve().is_relative_to(top.resolve())
+    where = target.parent.resolve() / target.name
+    inside = where.is_relative_to(top.resolve()) and not where.is_relative_to(workspace.home.resolve())
     if inside and not git(top, "check-ignore", str(target), check=False):
         raise WorkspaceError(
             f"{target} lies in the workspace, whose own snapshots would then hold it; choose a folder beside it, such "
@@ -178,7 +177,7 @@ def _refuse_unusable(workspace: Workspace, target: Path) -> None:
 
 def _fill(workspace: Workspace, root: Path, restored: Restored, say: Callable[[str], None], raw_only: bool) -> None:
     """Check everything out into the worktree at ``root`` and verify it."""
-    tracked = tracked_files(root)
+    tracked = [item for item in tracked_files(root) if item.stage is None or not raw_only]
     cache = dvc.cache_folder(root)
     wanted = [item for item in tracked if not _is_there(root, item)]
     missing, words = _missing(cache, wanted), []
@@ -197,19 +196,16 @@ def _fill(workspace: Workspace, root: Path, restored: Restored, say: Callable[[s
             missing = left
             if not missing:
                 break
-    lost = [item for item, _ in missing]
-    if any(not raw_only or item.stage is None for item in lost):
+    if missing:
         raise MissingBytes(_tell_missing(workspace, restored.source, missing, cache, words))
-    restored.missing = [item.path for item in lost]
-    say(f"checking out {len(wanted) - len(lost)} data and model files of run {restored.source.run}")
-    dvc.run(root, "checkout", "--quiet", "--force", *(["--allow-missing"] if lost else []))
+    if wanted:
+        say(f"checking out {len(wanted)} data and model files of run {restored.source.run}")
+        dvc.run(root, "checkout", "--quiet", "--force", *(item.path for item in wanted))
     _make_empty_folders(root)
     say("verifying every file")
     damaged = []
     for item in tracked:
         path = root / item.path
-        if item in lost:
-            continue
         if not path.exists() or digest_of(path) != item.digest:
             damaged.append(f"{item.path} (md5 {item.digest})")
             continue
@@ -222,7 +218,7 @@ def _fill(workspace: Workspace, root: Path, restored: Restored, say: Callable[[s
             f"{', '.join(damaged)}. Delete the damaged objects there (`dvc doctor` names the folder), then `dvc fetch` "
             f"them from a remote, or make them again with `stemma reproduce {restored.source.version}`"
         )
-    restored.notes = _unlike_read(root, tracked)
+    restored.notes = _unlike_read(root)
 
 
 def _is_there(root: Path, item: Tracked) -> bool:
@@ -277,9 +273,9 @@ def _make_empty_folders(root: Path) -> None:
                 (root / path).mkdir(parents=True, exist_ok=True)
 
 
-def _unlike_read(root: Path, tracked: list[Tracked]) -> list[str]:
+def _unlike_read(root: Path) -> list[str]:
     """Files that git brought and that are not as the stage read them: they were edited before the snapshot."""
-    kept = {item.path for item in tracked}
+    kept = {item.path for item in tracked_files(root)}
     notes: dict[str, list[str]] = {}
     for stage in _stages(root).values():
         for path, digest in stage.deps.items():

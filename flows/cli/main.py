@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import generate, models, params, promote, restore, run, setup, stages, sync, trace
+from flows.cli import generate, models, params, promote, reproduce, restore, run, setup, stages, sync, trace
 from flows.cli.errors import told
 from flows.environment import quiet_mlflow
 
@@ -37,7 +37,7 @@ def options(
             raise typer.BadParameter(f"{workspace}: {error.strerror}", param_hint="--workspace") from None
 
 
-for module in (run, stages, models, trace, promote, restore, sync, generate, params, setup):
+for module in (run, stages, models, trace, promote, restore, sync, generate, params, setup, reproduce):
     module.register(app)
 
 
