@@ -10,6 +10,10 @@ from components.process import follow_starter
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["plan"]:
+        from components.planning.command import main as plan
+
+        return plan(sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m components",
         description="Run one stage of the lifecycle in the workspace of the current folder.",
@@ -19,7 +23,7 @@ def main() -> int:
     parser.add_argument(
         "stage",
         help=f"{', '.join(components.STAGES)}; evaluate@MODEL; or `replay`, which tells MLflow what it could not be "
-        "told while it was down",
+        "told while it was down; or `plan`, which prints what trainings would need and cost (`plan --help`)",
     )
     stage = parser.parse_args().stage
     if stage == "replay":

@@ -1,0 +1,191 @@
+"""`python -m components plan`: plans as JSON, for `stemma plan` and programs.
+
+Prints ``{"plans": [...], "skipped": [{"stage", "why"}]}`` and ends with 0, or ``{"problems": [...]}`` and 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# As in the pretrain stage, before torch is imported: threads that spin while they wait spoil each other's timing.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from components.contract import InputProblem
+from components.planning import activations, flops, machine, probe, scaling, stages
+from components.planning.decoder import read
+from components.planning.devices import DEVICES, Precision
+from components.planning.estimate import Training, estimate
+from components.planning.options import Options, parse
+from components.pretrain.presets import PRESETS, configuration
+
+if TYPE_CHECKING:
+    pass
+
+#: Presets with very long contexts are planned at this one unless another is asked for.
+CONTEXT = 8192
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read the command line, print the answer; the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m components plan", description="Plan trainings; prints JSON.")
+    for option in fields(Options):
+        name = "--" + option.name.replace("_", "-")
+        if option.name == "gradient_checkpointing":
+            parser.add_argument(name, action="store_true", default=None)
+        else:
+            parser.add_argument(name)
+    parser.add_argument("--stage", action="append", help="only this training stage of params.yaml; may be repeated")
+    parser.add_argument("--probe-seconds", type=float, default=probe.SECONDS, help="how long a processor is measured")
+    given = vars(parser.parse_args(arguments))
+    wanted, seconds = given.pop("stage"), given.pop("probe_seconds")
+    try:
+        answer = plans(parse(given), wanted, seconds)
+    except InputProblem as problem:
+        print(json.dumps({"problems": problem.problems}))
+        return 2
+    print(json.dumps(answer))
+    return 0
+
+
+def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float = probe.SECONDS) -> dict[str, Any]:
+    """Plans of a preset, or of the training stages of the workspace's ``params.yaml`` (of ``wanted`` alone).
+
+    Raises:
+        InputProblem: a parameter of the workspace is wrong, or there is no workspace.
+    """
+    if options.preset is not None:
+        return {"plans": [estimate(_preset(options, seconds))], "skipped": []}
+    from components.harness.parameters import read as read_parameters
+    from components.harness.workspace import find_root
+
+    root = find_root()
+    values = read_parameters(root / "params.yaml")
+    found, skipped, problems = [], [], []
+    for stage in wanted or stages.STAGES:
+        try:
+            found.append(estimate(_stage(stage, options, values, root, seconds)))
+        except InputProblem as problem:
+            problems += problem.problems
+        except stages.Unknown as unknown:
+            skipped.append({"stage": stage, "why": str(unknown)})
+    if problems:
+        raise InputProblem(list(dict.fromkeys(problems)))
+    return {"plans": found, "skipped": skipped}
+
+
+def _preset(options: Options, seconds: float) -> Training:
+    preset = PRESETS[options.preset]
+    context = options.context or min(preset.context, CONTEXT)
+    config = configuration(options.preset, max_position_embeddings=max(context, preset.context))
+    notes = []
+    tokens = options.tokens
+    if tokens is None:
+        tokens = round(scaling.tokens_by_rule(preset.active))
+        notes.append("tokens: 20 a parameter, since --tokens was not given")
+    work = stages.Work(
+        config=config,
+        context=context,
+        tokens=tokens,
+        steps=None,
+        sequences=options.micro_batch or 1,
+        optimizer=options.optimizer or "adamw",
+        processes=options.count or 1,
+        notes=tuple(notes),
+    )
+    return _training(options.preset, work, options, options.micro_batch or 1, seconds)
+
+
+def _stage(stage: str, options: Options, values: Mapping[str, Any], root: Path, seconds: float) -> Training:
+    work = stages.work(stage, values, root)
+    count = options.count or work.processes
+    micro_batch = max(1, work.sequences // (count * work.parts))
+    # A processor's last run of the stage says more than a probe: it had everything in it that a run has.
+    rate = None
+    if (options.device or machine.device_here()) == "cpu":
+        rate = _last_rate(stage, values, root, count)
+    return _training(stage, work, options, micro_batch, seconds, rate)
+
+
+def _training(
+    name: str, work: stages.Work, options: Options, micro_batch: int, seconds: float, last_rate: float | None = None
+) -> Training:
+    device = options.device or machine.device_here()
+    on_processor = DEVICES[device].is_processor
+    count = options.count or work.processes
+    precision = options.precision or _precision(work, on_processor)
+    mixed = precision != "float32"
+    decoder = read(work.config, name)
+    kept = activations.measure(work.config, work.context, mixed=mixed)
+    rate = measured = None
+    if last_rate is not None:
+        rate, measured = last_rate, "the stage's last run here, start-up and measuring included"
+    elif on_processor:
+        threads = machine.threads_of(count)
+        speed = probe.measure(
+            work.config, work.context, micro_batch, optimizer=work.optimizer, mixed=mixed, threads=threads,
+            memory=machine.capacity(device, count) / 2, seconds=seconds,
+        )  # fmt: skip
+        rate, measured = speed.flops_per_second, _told(speed)
+    return Training(
+        name=name,
+        decoder=decoder,
+        activations=kept if work.scores else replace(kept, scores=0),
+        tokens=work.tokens,
+        device_name=device,
+        device=DEVICES[device],
+        count=count,
+        precision=precision,
+        optimizer=work.optimizer,
+        capacity=machine.capacity(device, count),
+        micro_batch=micro_batch,
+        sharding=options.sharding,
+        checkpointed=options.gradient_checkpointing,
+        passes=work.passes,
+        steps=work.steps,
+        frozen=decoder.total if work.frozen_copy else 0,
+        checkpoints=work.checkpoints,
+        stored_tokens=work.stored_tokens,
+        pretraining=options.preset is not None or name == "pretrain",
+        mfu=options.mfu,
+        rate=rate,
+        measured=measured,
+        goodput=options.goodput,
+        pue=options.pue,
+        utilisation=options.utilisation,
+        watts=options.watts,
+        price=options.price,
+        notes=work.notes,
+    )
+
+
+def _precision(work: stages.Work, on_processor: bool) -> Precision:
+    if work.steps is None:  # a preset
+        return "float32" if on_processor else "bfloat16"
+    return "bfloat16" if work.mixed else "float32"
+
+
+def _last_rate(stage: str, values: Mapping[str, Any], root: Path, count: int) -> float | None:
+    """FLOPs a second and process of the stage's last run on this kind of machine; None where there is no receipt."""
+    try:
+        receipt = json.loads((root / "receipts" / f"{stage}.json").read_text(encoding="utf-8"))
+        if receipt["device"] != "cpu" or receipt["environment"]["cpus"] != os.cpu_count():
+            return None
+        then = stages.work(stage, {**values, stage: receipt["parameters"]}, root)
+        if receipt["processes"] != count:
+            return None
+        work = flops.training(read(then.config), then.context, then.tokens) * then.passes
+        return work / receipt["seconds"] / count
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, InputProblem, stages.Unknown):
+        return None  # no receipt, or one of other code: the probe measures
+
+
+def _told(speed: probe.Speed) -> str:
+    size = f"{speed.steps} steps of {speed.sequences} sequences, {speed.blocks} blocks, {speed.threads} threads"
+    cut = "; cut down from the real model or batch" if speed.scaled else ""
+    return f"probe: {size}, median {speed.step_seconds:.3g} s a step{cut}"

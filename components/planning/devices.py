@@ -1,0 +1,77 @@
+"""What devices can do, as their makers publish it: dense peak FLOPs a second, memory, bandwidth, power.
+
+Peaks are those of dense matrix products (half of what data sheets print "with sparsity"), at boost clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16", "float8"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as published.
+
+    Attributes:
+        title: its maker's name for it.
+        peak: dense FLOPs a second by the precision of the matrix products; what it has no units for is left out.
+            float32 is true float32 (PyTorch's default), not TF32.
+        memory: bytes; makers' gigabytes are taken as 1e9.
+        bandwidth: of that memory, bytes a second.
+        power: thermal design power, watts.
+        source: where these figures are printed.
+    """
+
+    title: str
+    peak: Mapping[Precision, float]
+    memory: float
+    bandwidth: float
+    power: float
+    source: str
+
+    @property
+    def is_processor(self) -> bool:
+        """Whether nothing was published that would hold for it: the machine at hand is asked instead."""
+        return not self.peak
+
+
+def _gpu(title: str, float32: float, bfloat16: float, float8: float | None, memory: float, bandwidth: float,
+         power: float, source: str) -> Device:  # fmt: skip
+    """Figures in TFLOPs a second, GB, TB a second and watts."""
+    peak: dict[Precision, float] = {"float32": float32 * 1e12, "bfloat16": bfloat16 * 1e12}
+    if float8 is not None:
+        peak["float8"] = float8 * 1e12
+    return Device(title, peak, memory * 1e9, bandwidth * 1e12, power, source)
+
+
+_HOPPER = "https://resources.nvidia.com/en-us-tensor-core/gtc22-whitepaper-hopper"
+_AMPERE = "https://www.nvidia.com/content/dam/en-zz/Solutions/Data-Center/a100/pdf/nvidia-a100-datasheet-us-nvidia-1758950-r4-web.pdf"
+
+DEVICES: dict[str, Device] = {
+    "h100": _gpu("NVIDIA H100 SXM 80 GB", 66.9, 989.4, 1978.9, 80, 3.35, 700, _HOPPER),
+    "h200": _gpu(
+        "NVIDIA H200 SXM 141 GB", 66.9, 989.4, 1978.9, 141, 4.8, 700, "https://www.nvidia.com/en-us/data-center/h200/"
+    ),
+    # An H100 with slower NVLink and float64; the matrix units are the same (DeepSeek-V3, arXiv:2412.19437, ran on it).
+    "h800": _gpu("NVIDIA H800 SXM 80 GB", 66.9, 989.4, 1978.9, 80, 3.35, 700, _HOPPER),
+    "a100-40": _gpu("NVIDIA A100 SXM 40 GB", 19.5, 312, None, 40, 1.555, 400, _AMPERE),
+    "a100-80": _gpu("NVIDIA A100 SXM 80 GB", 19.5, 312, None, 80, 2.039, 400, _AMPERE),
+    "b200": _gpu(
+        "NVIDIA B200 180 GB (HGX)", 75, 2250, 4500, 180, 7.7, 1000, "https://resources.nvidia.com/en-us-blackwell-architecture"
+    ),
+    "l40s": _gpu("NVIDIA L40S", 91.6, 362.05, 733, 48, 0.864, 350, "https://www.nvidia.com/en-us/data-center/l40s/"),
+    "4090": _gpu(
+        "NVIDIA GeForce RTX 4090", 82.6, 165.2, 330.3, 24, 1.008, 450,
+        "https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf",
+    ),
+    "mi300x": _gpu(
+        "AMD Instinct MI300X", 163.4, 1307.4, 2614.9, 192, 5.3, 750,
+        "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html",
+    ),
+    # Processors differ too much for a table: speed is measured by a probe, memory asked of the system.
+    "cpu": Device("this machine's processor", {}, 0, 0, 0, "measured here"),
+}  # fmt: skip

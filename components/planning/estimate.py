@@ -1,0 +1,238 @@
+"""The plan of one training: parameters, compute, memory, time, money, energy and disk, as one flat answer.
+
+Every figure is a number; the key names its unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.planning import flops, memory, scaling
+from components.planning.activations import Activations
+from components.planning.decoder import Decoder
+from components.planning.devices import Device, Precision
+
+#: Share of the published peak that well-tuned trainings reach: 0.38 to 0.43 for Llama 3 405B (arXiv:2407.21783).
+MFU = 0.4
+#: Power of a data centre over that of its machines; 1.1 is what Meta states for Llama (arXiv:2302.13971, section 6).
+PUE = 1.1
+#: Share of the design power that devices draw while they train; 1 is an upper bound.
+UTILISATION = 1.0
+#: Checkpoints on disk at once: the last two, and the one being written.
+CHECKPOINTS = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be trained, on what.
+
+    Attributes:
+        name: what to call it: a preset, or a stage.
+        passes: FLOPs of a token in units of a full training step's: below 1 where part of the model does not learn,
+            above where a second model looks on.
+        steps: optimizer steps; None where nothing says.
+        frozen: parameters that lie beside the model and do not learn.
+        stored_tokens: tokens that lie on disk; fewer than ``tokens`` where they are seen several times.
+        capacity: bytes of memory of a device.
+        rate: FLOPs a second of one device as measured, which goes before ``mfu``.
+        measured: where ``rate`` comes from, in words.
+    """
+
+    name: str
+    decoder: Decoder
+    activations: Activations
+    tokens: int
+    device_name: str
+    device: Device
+    count: int
+    precision: Precision
+    optimizer: str
+    capacity: float
+    micro_batch: int | None = None
+    sharding: memory.Sharding | None = None
+    checkpointed: bool = False
+    passes: float = 1.0
+    steps: int | None = None
+    frozen: int = 0
+    checkpoints: int = CHECKPOINTS
+    stored_tokens: int | None = None
+    pretraining: bool = True
+    mfu: float = MFU
+    rate: float | None = None
+    measured: str | None = None
+    goodput: float = 1.0
+    pue: float = PUE
+    utilisation: float = UTILISATION
+    watts: float | None = None
+    price: float | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def estimate(training: Training) -> dict[str, Any]:
+    """The plan, with every assumption it rests on."""
+    decoder, context = training.decoder, training.activations.context
+    shardings = _memory(training)
+    chosen = next(each for each in shardings if each["chosen"])
+    total = flops.training(decoder, context, training.tokens) * training.passes
+    time = _time(training, total)
+    return {
+        "name": training.name,
+        "model": {
+            "model_type": decoder.model_type,
+            "parameters": decoder.total,
+            "active_parameters": decoder.active,
+            "parameters_by_part": {part: count for part, count in decoder.parameters.items() if count},
+        },
+        "compute": {
+            "tokens": training.tokens,
+            "context_tokens": context,
+            "flops_6nd": flops.six_n_d(decoder, training.tokens) * training.passes,
+            "flops_exact": total,
+            "attention_flops_share": flops.attention_per_token(decoder, context)
+            / flops.forward_per_token(decoder, context),
+        },
+        "scaling": _scaling(training) if training.pretraining else None,
+        "device": {
+            "name": training.device_name,
+            "title": training.device.title,
+            "count": training.count,
+            "memory_bytes": training.capacity,
+            "precision": training.precision,
+            "source": training.device.source,
+        },
+        "memory": shardings,
+        "sharding": chosen["sharding"],
+        "micro_batch_sequences": chosen["micro_batch_sequences"],
+        "fits": chosen["fits"],
+        "time": time,
+        "cost": _cost(training, time["device_hours"]),
+        "disk": _disk(training),
+        "assumptions": _assumptions(training),
+        "notes": list(training.notes),
+    }
+
+
+def _scaling(training: Training) -> dict[str, Any]:
+    parameters, tokens = training.decoder.active, training.tokens
+    budget = flops.six_n_d(training.decoder, tokens)
+    best_parameters, best_tokens = scaling.LOSS.optimal(budget)
+    return {
+        "tokens_per_parameter": tokens / parameters,
+        "compute_optimal_tokens_by_20_per_parameter": scaling.tokens_by_rule(parameters),
+        "compute_optimal_tokens_by_hoffmann": scaling.compute_optimal_tokens(parameters),
+        "remark": scaling.remark(parameters, tokens),
+        "same_compute_optimal_parameters": best_parameters,
+        "same_compute_optimal_tokens": best_tokens,
+        "loss_above_optimum_nats_per_token": scaling.LOSS.loss(parameters, tokens)
+        - scaling.LOSS.loss(best_parameters, best_tokens),
+    }
+
+
+def _memory(training: Training) -> list[dict[str, Any]]:
+    """Each way of dividing. The wanted one is chosen; else the first that fits, or the one that comes nearest."""
+    capacity = training.capacity * (1 - memory.RESERVED)
+    options = {
+        "count": training.count,
+        "micro_batch": training.micro_batch or 1,
+        "precision": training.precision,
+        "optimizer": training.optimizer,
+        "checkpointed": training.checkpointed,
+        "frozen": training.frozen,
+    }
+    found = list(memory.every_sharding(training.decoder, training.activations, **options))
+    names = [each.sharding for each in found]
+    if training.sharding in names:
+        wanted = names.index(training.sharding)
+    else:
+        fitting = [index for index, each in enumerate(found) if each.total <= capacity]
+        wanted = fitting[0] if fitting else min(range(len(found)), key=lambda index: found[index].total)
+    return [
+        {
+            "sharding": each.sharding,
+            "weights_bytes": each.weights,
+            "gradients_bytes": each.gradients,
+            "optimizer_bytes": each.optimizer,
+            "activations_bytes": each.activations,
+            "scores_bytes": each.scores,
+            "total_bytes": each.total,
+            "usable_bytes": capacity,
+            "fits": each.total <= capacity,
+            "micro_batch_sequences": options["micro_batch"],
+            "largest_micro_batch_sequences": each.largest_micro_batch(capacity),
+            "chosen": index == wanted,
+        }
+        for index, each in enumerate(found)
+    ]
+
+
+def _time(training: Training, total: float) -> dict[str, Any]:
+    """Hours from FLOPs. What checkpointing repeats takes time although it is not counted among the model's FLOPs."""
+    rate = training.rate or training.device.peak[training.precision] * training.mfu
+    repeated = flops.TRAINING_CHECKPOINTED / flops.TRAINING if training.checkpointed and training.rate is None else 1
+    seconds = total * repeated / (training.count * rate * training.goodput)
+    return {
+        "seconds": seconds,
+        "hours": seconds / 3600,
+        "device_hours": seconds / 3600 * training.count,
+        "tokens_per_second": training.tokens / seconds,
+        "step_seconds": seconds / training.steps if training.steps else None,
+        "device_flops_per_second": rate,
+    }
+
+
+def _cost(training: Training, device_hours: float) -> dict[str, Any]:
+    watts = training.watts or training.device.power
+    energy = device_hours * watts * training.utilisation * training.pue / 1000 if watts else None
+    return {
+        "price_per_device_hour": training.price,
+        "money": None if training.price is None else device_hours * training.price,
+        "device_watts": watts or None,
+        "energy_kilowatt_hours": energy,
+    }
+
+
+def _disk(training: Training) -> dict[str, Any]:
+    """Bytes on disk: packed tokens, checkpoints (weights and moments, in float32), the model."""
+    width = 2 if training.decoder.vocabulary <= 1 << 16 else 4
+    weights = memory.FLOAT32 * training.decoder.total
+    checkpoint = weights + memory.optimizer_bytes(training.decoder, training.optimizer)
+    data = width * (training.stored_tokens or training.tokens) if training.pretraining else 0
+    return {
+        "data_bytes": data,
+        "checkpoint_bytes": checkpoint,
+        "checkpoints_bytes": training.checkpoints * checkpoint,
+        "model_bytes": weights,
+        "total_bytes": data + training.checkpoints * checkpoint + weights,
+    }
+
+
+def _assumptions(training: Training) -> list[dict[str, Any]]:
+    speed = (
+        {"name": "speed", "value": training.rate, "unit": "FLOPs/s a device", "why": training.measured, "option": None}
+        if training.rate
+        else {
+            "name": "MFU", "value": training.mfu, "unit": "of the published peak",
+            "why": f"{training.device.peak[training.precision] / 1e12:,.0f} TFLOPs/s in {training.precision}",
+            "option": "--mfu",
+        }
+    )  # fmt: skip
+    power = training.watts or training.device.power
+    lines = [
+        speed,
+        {"name": "goodput", "value": training.goodput, "unit": "of the time", "why": "the rest: faults and restarts",
+         "option": "--goodput"},
+        {"name": "memory kept free", "value": memory.RESERVED, "unit": "of each device",
+         "why": "driver, communication, fragmentation", "option": None},
+        {"name": "checkpoints", "value": training.checkpoints, "unit": "on disk at once",
+         "why": "those kept, and the one being written",
+         "option": None},
+    ]  # fmt: skip
+    if power:
+        lines += [
+            {"name": "utilisation", "value": training.utilisation, "unit": f"of {power:.0f} W",
+             "why": "1: an upper bound", "option": "--utilisation"},
+            {"name": "PUE", "value": training.pue, "unit": "power of the site over that of the devices",
+             "why": "as stated for Llama", "option": "--pue"},
+        ]  # fmt: skip
+    return lines

@@ -1,0 +1,147 @@
+"""Memory of a training on each device, by category, under each way of dividing it.
+
+Weights, gradients and moments are kept in float32 whatever the precision of the products: bfloat16 means autocast,
+which adds a bfloat16 copy of the weights in use. The divisions: Rajbhandari et al. 2020 (ZeRO,
+https://arxiv.org/abs/1910.02054) for ddp to zero3 (which FSDP2 is too), Shoeybi et al. 2019 (Megatron-LM,
+https://arxiv.org/abs/1909.08053) for tensor parallelism.
+
+The sum is that of the moment in which all of it lives. The widespread "24 GB for 1B parameters in float32" counts 4
+bytes a parameter of weights, 4 of gradients, 8 of Adam's moments, and 8 more of activations and temporary memory; the
+first 16 are exact here, the last 8 stand for something that depends on batch and context and is counted instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from components.planning.activations import Activations
+from components.planning.decoder import Decoder
+from components.planning.devices import Precision
+
+Sharding = Literal["ddp", "zero1", "zero2", "zero3", "tp"]
+SHARDINGS: tuple[Sharding, ...] = ("ddp", "zero1", "zero2", "zero3", "tp")
+ALIASES: dict[str, Sharding] = {"fsdp2": "zero3", "fsdp": "zero3", "none": "ddp"}
+#: Tensor parallelism stays within the devices of one machine, which have fast links.
+TENSOR_DEVICES = 8
+#: Of a device's memory, what is left to the driver's context, communication and fragmentation.
+RESERVED = 0.05
+FLOAT32, BFLOAT16 = 4, 2
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device, by category.
+
+    Attributes:
+        weights: float32 weights, the bfloat16 copies of autocast, and blocks gathered for the moment.
+        gradients: float32 gradients, with the copies that wait to be sent.
+        optimizer: moments.
+        activations: what the blocks keep for the backward pass.
+        scores: scores over the vocabulary and their gradients.
+        sequence: what each sequence of the micro-batch adds.
+    """
+
+    sharding: Sharding
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    scores: int
+    sequence: int
+
+    @property
+    def fixed(self) -> int:
+        """Bytes that do not grow with the micro-batch."""
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.fixed + self.activations + self.scores
+
+    def largest_micro_batch(self, capacity: float) -> int:
+        """Sequences that fit beside what is fixed; 0 where not even one does."""
+        return max(0, int((capacity - self.fixed) // self.sequence))
+
+
+def optimizer_bytes(decoder: Decoder, optimizer: str) -> int:
+    """Bytes of moments: AdamW keeps two of each parameter, Muon one of each hidden matrix."""
+    moments = 2 * decoder.total - (decoder.hidden if optimizer == "muon" else 0)
+    return FLOAT32 * moments
+
+
+def tensor_devices(decoder: Decoder, count: int) -> int:
+    """The most devices of a machine (at most ``count``) among which the heads can be divided evenly."""
+    return max(
+        degree
+        for degree in range(1, min(count, TENSOR_DEVICES) + 1)
+        if count % degree == 0 and decoder.heads % degree == 0 and decoder.key_value_heads % degree == 0
+    )
+
+
+def per_device(
+    decoder: Decoder,
+    activations: Activations,
+    sharding: Sharding,
+    *,
+    count: int,
+    micro_batch: int,
+    precision: Precision = "float32",
+    optimizer: str = "adamw",
+    checkpointed: bool = False,
+    frozen: int = 0,
+) -> Memory:
+    """Memory of one of ``count`` devices that each take ``micro_batch`` sequences at a time.
+
+    Args:
+        checkpointed: gradient checkpointing: blocks keep their inputs and are computed again.
+        frozen: parameters of a second model, such as DPO's reference, which lies whole on every device.
+    """
+    parameters, moments = decoder.total, optimizer_bytes(decoder, optimizer)
+    mixed = precision != "float32"
+    copies = BFLOAT16 * decoder.total if mixed else 0
+    # With more than one device, gradients wait in DDP's buckets, which are a second copy of them.
+    sent = FLOAT32 * parameters if count > 1 else 0
+    # FSDP gathers the block in work and the next one, and the gradients of one, in the precision of the products.
+    gathered = min(2 * decoder.largest_block, decoder.total) if count > 1 else 0
+    unit = BFLOAT16 if mixed else FLOAT32
+    weights, gradients, divided, whole = FLOAT32 * parameters + copies, FLOAT32 * parameters, 1, 0
+    if sharding in ("ddp", "zero1"):
+        gradients += sent
+    if sharding in ("zero1", "zero2", "zero3"):
+        moments //= count
+    if sharding in ("zero2", "zero3"):
+        gradients = FLOAT32 * parameters // count + FLOAT32 * (decoder.largest_block if count > 1 else 0)
+    if sharding == "zero3":
+        weights = FLOAT32 * parameters // count + (unit * gathered if count > 1 else copies)
+    if sharding == "tp":
+        divided = tensor_devices(decoder, count)
+        norms = decoder.parameters["norms"]
+        share = norms + (parameters - norms) // divided
+        replicas = count // divided
+        weights = (FLOAT32 + (BFLOAT16 if mixed else 0)) * share
+        gradients = FLOAT32 * share * (2 if replicas > 1 else 1)
+        moments //= divided
+        # Inputs and outputs of both norms, and what the norms keep: six times the width, on every device.
+        whole = 6 * decoder.width * activations.context * unit
+    kept = activations.kept(checkpointed=checkpointed, divided=divided, whole=whole)
+    scores = activations.scores // divided
+    return Memory(
+        sharding,
+        weights + FLOAT32 * frozen,
+        gradients,
+        moments,
+        micro_batch * kept,
+        micro_batch * scores,
+        sequence=kept + scores,
+    )
+
+
+def every_sharding(decoder: Decoder, activations: Activations, *, count: int, **options) -> Iterator[Memory]:
+    """:func:`per_device` under each way of dividing that differs with so many devices."""
+    for sharding in SHARDINGS if count > 1 else ("ddp",):
+        if sharding == "tp" and tensor_devices(decoder, count) == 1:
+            continue
+        yield per_device(decoder, activations, sharding, count=count, **options)

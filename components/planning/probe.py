@@ -1,0 +1,141 @@
+"""How fast this machine's processor trains: a few seconds of real steps of the real model.
+
+No data sheet says what a processor reaches on small matrices. So the model of the configuration itself is made and
+trained on random tokens for some seconds: forward, loss, backward, clipping, optimizer, as the pretrain stage does it,
+at the real micro-batch. A model or batch too large for that is cut down to fewer blocks or sequences, and the speed
+carried over by FLOPs.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import resource
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.planning import flops
+from components.planning.decoder import read
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+SECONDS = 5.0
+#: What one step may take at most, by a guess of how fast a core is; larger ones are cut down.
+STEP_FLOPS_PER_THREAD = 40e9
+MINIMUM_STEPS = 3
+BYTES_PER_PARAMETER = 16
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured.
+
+    Attributes:
+        flops_per_second: of one process with its threads, by the wall clock.
+        step_seconds: median of the measured steps, by the wall clock.
+        step_cpu_seconds: median of their processor time, over all threads.
+        steps: how many were measured, the first left out.
+        sequences: of a measured step.
+        blocks: of the measured model.
+        threads: of the process.
+        peak_bytes: memory of the process at its peak, less what it had before the model was made.
+        scaled: whether model or batch were cut down.
+    """
+
+    flops_per_second: float
+    step_seconds: float
+    step_cpu_seconds: float
+    steps: int
+    sequences: int
+    blocks: int
+    threads: int
+    peak_bytes: int
+    scaled: bool
+
+
+def measure(
+    config: PreTrainedConfig,
+    context: int,
+    sequences: int,
+    *,
+    optimizer: str = "adamw",
+    mixed: bool = False,
+    threads: int = 1,
+    memory: float = float("inf"),
+    seconds: float = SECONDS,
+) -> Speed:
+    """Train a model of ``config`` for about ``seconds`` and at least :data:`MINIMUM_STEPS` steps.
+
+    Args:
+        sequences: of ``context`` tokens in a step, wanted; fewer are taken where a step would last too long.
+        mixed: products in bfloat16 by autocast.
+        memory: bytes that the model, its gradients and moments may take.
+    """
+    import psutil
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from components.optimizers import build
+
+    blocks = config.num_hidden_layers
+    config, rows = _cut(config, context, sequences, threads, memory)
+    decoder = read(config)
+    torch.set_num_threads(threads)
+    before = psutil.Process().memory_info().rss
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
+    stepper = build(model, optimizer)
+    wall, processor = [], []
+    began = time.monotonic()
+    while len(wall) <= MINIMUM_STEPS or time.monotonic() - began < seconds:
+        tokens = torch.randint(config.vocab_size, (rows, context + 1))
+        started = time.perf_counter(), time.process_time()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        stepper.step()
+        stepper.zero_grad()
+        wall.append(time.perf_counter() - started[0])
+        processor.append(time.process_time() - started[1])
+    # The first step allocates and warms up.
+    step = statistics.median(wall[1:])
+    work = flops.training(decoder, context, rows * context)
+    return Speed(
+        flops_per_second=work / step,
+        step_seconds=step,
+        step_cpu_seconds=statistics.median(processor[1:]),
+        steps=len(wall) - 1,
+        sequences=rows,
+        blocks=config.num_hidden_layers,
+        threads=threads,
+        peak_bytes=max(0, _peak() - before),
+        scaled=rows < sequences or config.num_hidden_layers < blocks,
+    )
+
+
+def _cut(
+    config: PreTrainedConfig, context: int, sequences: int, threads: int, memory: float
+) -> tuple[PreTrainedConfig, int]:
+    """The configuration with as many blocks, and as many sequences, as a short step allows."""
+    config = copy.deepcopy(config)
+    budget = STEP_FLOPS_PER_THREAD * threads
+    while True:
+        decoder = read(config)
+        sequence = flops.training(decoder, context, context)
+        fits = BYTES_PER_PARAMETER * decoder.total <= memory and sequence <= budget
+        if fits or config.num_hidden_layers == 1:
+            return config, max(1, min(sequences, int(budget // sequence)))
+        config.num_hidden_layers = max(1, config.num_hidden_layers // 2)
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: config.num_hidden_layers]
+
+
+def _peak() -> int:
+    """Largest resident memory of this process so far, in bytes (Linux counts in KiB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024

@@ -1,0 +1,253 @@
+"""The training stages of the current ``params.yaml`` as trainings to be planned.
+
+What a stage would do is read off its parameters and whatever of its inputs is there already: the tokenized corpus, the
+base model's configuration, a sample of the records. What cannot be known yet is said instead of guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import components
+from components.contract import InputProblem
+from components.harness.parameters import validate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
+#: Records whose lengths stand for all: the first of the file.
+SAMPLE = 400
+
+
+class Unknown(Exception):
+    """A stage cannot be planned yet; the message says what is missing and which stage makes it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage trains.
+
+    Attributes:
+        config: the decoder.
+        context: tokens of the longest sequence.
+        tokens: that the training reads, padding left out.
+        steps: optimizer steps; None for a preset, whose batch is not known.
+        sequences: of a step, over all processes.
+        parts: pieces that each process cuts its share of a batch into (gradient accumulation).
+        optimizer: ``adamw`` or ``muon``.
+        mixed: bfloat16 autocast.
+        processes: that train together.
+        checkpoints: on disk at once.
+        passes: FLOPs of a token in units of a full training step's.
+        frozen_copy: a second, frozen copy of the model looks on.
+        scores: the loss needs scores over the vocabulary.
+        stored_tokens: packed tokens on disk.
+        notes: what the figures leave out.
+    """
+
+    config: PreTrainedConfig
+    context: int
+    tokens: int
+    steps: int | None
+    sequences: int
+    optimizer: str
+    parts: int = 1
+    mixed: bool = False
+    processes: int = 1
+    checkpoints: int = 3
+    passes: float = 1.0
+    frozen_copy: bool = False
+    scores: bool = True
+    stored_tokens: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def work(stage: str, values: Mapping[str, Any], root: Path) -> Work:
+    """What ``stage`` would do with ``values``, the content of ``params.yaml``.
+
+    Raises:
+        InputProblem: the stage's parameters are wrong.
+        Unknown: an input that decides is not there yet.
+    """
+    component = components.load(stage)
+    parameters = validate(values, stage, component.parameters)
+    if stage == "pretrain":
+        return _pretrain(parameters, values, root)
+    return _fine_tuning(stage, parameters, component.processes(parameters), values, root)
+
+
+def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
+    index = _index(root)
+    if parameters.steps is not None:
+        steps = parameters.steps
+    elif parameters.tokens is not None:
+        steps = math.ceil(parameters.tokens / (parameters.batch_size * parameters.context))
+    elif index is None:
+        raise Unknown("data/tokens is not there yet, so an epoch has no size: run the tokenize stage first")
+    else:
+        windows = index["splits"]["train"]["tokens"] // parameters.context
+        steps = max(1, math.ceil(parameters.epochs * windows / parameters.batch_size))
+    notes = ["start-up, validation and samples are not counted"]
+    if index is None:
+        notes.append("data/tokens is not there yet: the vocabulary is tokenize.vocabulary_size")
+    return Work(
+        config=_pretrain_config(parameters, values, root),
+        context=parameters.context,
+        tokens=steps * parameters.batch_size * parameters.context,
+        steps=steps,
+        sequences=parameters.batch_size,
+        optimizer=parameters.optimizer,
+        processes=parameters.processes,
+        checkpoints=parameters.keep_last + parameters.keep_best + 1,
+        stored_tokens=sum(split["tokens"] for split in index["splits"].values()) if index else None,
+        notes=tuple(notes),
+    )
+
+
+def _pretrain_config(parameters: Any, values: Mapping[str, Any], root: Path) -> PreTrainedConfig:
+    import torch
+    from transformers import AutoConfig
+
+    from components.pretrain.architecture import from_scratch
+
+    vocabulary = _Vocabulary(root, values)
+    if parameters.init == "scratch":
+        with torch.device("meta"):
+            return from_scratch(parameters.architecture, parameters.context, vocabulary).config
+    try:
+        config = AutoConfig.from_pretrained(parameters.init)
+    except (OSError, ValueError) as error:
+        raise Unknown(f"pretrain.init: the configuration of {parameters.init} cannot be read: {error}") from error
+    config.vocab_size = len(vocabulary)
+    return config
+
+
+def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[str, Any], root: Path) -> Work:
+    base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
+    config = _base_config(base, values, root)
+    training = parameters.training
+    lengths = _lengths(stage, parameters, base, root, config)
+    mean, longest = sum(lengths) / len(lengths), max(lengths)
+    sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
+    passes, notes = 1.0, ["start-up and measuring afterwards are not counted"]
+    if stage == "classify_finetune" and parameters.train != "all":
+        notes.append(f"train: {parameters.train} costs less than shown, which counts every weight as learning")
+    if sides == 2:
+        notes.append("drawing and ranking answers are not counted")
+    if stage == "preference_tune":
+        passes = 4 / 3  # the reference model's forward pass beside a step's forward and twice that backward
+    return Work(
+        config=config,
+        context=longest,
+        tokens=round(training.steps * training.batch_size * sides * mean),
+        steps=training.steps,
+        sequences=training.batch_size * sides,
+        parts=training.gradient_accumulation,
+        optimizer=training.optimizer,
+        mixed=training.precision == "bfloat16",
+        processes=processes,
+        passes=passes,
+        frozen_copy=stage == "preference_tune",
+        scores=stage in ("instruct_finetune", "preference_tune"),
+        notes=tuple(notes),
+    )
+
+
+def _base_config(folder: Path, values: Mapping[str, Any], root: Path) -> PreTrainedConfig:
+    """The configuration of the model that is tuned; before there is one, that which pretrain would make."""
+    from transformers import AutoConfig
+
+    if (folder / "config.json").is_file():
+        return AutoConfig.from_pretrained(folder)
+    parameters = validate(values, "pretrain", components.load("pretrain").parameters)
+    return _pretrain_config(parameters, values, root)
+
+
+def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTrainedConfig) -> list[int]:
+    """Lengths in tokens of a sample of the stage's records, cut where the stage cuts them."""
+    tokenizer = next((path for path in (base, root / "models/tokenizer") if (path / "tokenizer.json").is_file()), None)
+    if tokenizer is None:
+        raise Unknown("models/tokenizer is not there yet, so records have no length: run the tokenize stage first")
+    from transformers import AutoTokenizer
+
+    limit = getattr(config, "max_position_embeddings", None) or 1 << 30
+    if stage == "classify_finetune":
+        texts, limit = _labelled(root / "data/labels/train.parquet"), min(limit, parameters.max_tokens or limit)
+    else:
+        name = {"instruct_finetune": "instruct", "reward_model": "reward"}.get(stage, "preference")
+        texts = _conversations(root / f"data/instructions/{name}.jsonl")
+    encoded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)(texts, add_special_tokens=True)
+    return [max(1, min(len(ids), limit)) for ids in encoded["input_ids"]]
+
+
+def _labelled(path: Path) -> list[str]:
+    if not path.is_file():
+        raise Unknown("data/labels is not there yet: run the curate stage first")
+    import pyarrow.parquet as parquet
+
+    batch = next(parquet.ParquetFile(path).iter_batches(SAMPLE, columns=["text"]), None)
+    texts = batch.column("text").to_pylist() if batch is not None else []
+    if not texts:
+        raise Unknown("data/labels has no texts")
+    return texts
+
+
+def _conversations(path: Path) -> list[str]:
+    """Each record's words: its messages, or its prompt with its (chosen) answer."""
+    if not path.is_file():
+        raise Unknown("data/instructions is not there yet: run the curate stage first")
+    texts = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if len(texts) == SAMPLE:
+                break
+            if line.strip():
+                texts.append(_words(json.loads(line)))
+    if not texts:
+        raise Unknown(f"data/instructions/{path.name} has no rows")
+    return texts
+
+
+def _words(record: Mapping[str, Any]) -> str:
+    if messages := record.get("messages"):
+        return "\n".join(str(message.get("content") or "") for message in messages)
+    answer = record.get("chosen") or record.get("completion") or ""
+    return f"{record.get('prompt') or ''}\n{answer if isinstance(answer, str) else json.dumps(answer)}"
+
+
+def _index(root: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((root / "data/tokens/index.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class _Vocabulary:
+    """As much of a tokenizer as a configuration needs: the packed corpus's size of vocabulary, or the one asked for."""
+
+    bos_token_id = eos_token_id = pad_token_id = 0
+
+    def __init__(self, root: Path, values: Mapping[str, Any]):
+        index = _index(root)
+        self._size = index["vocab_size"] if index else _asked_vocabulary(values)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+def _asked_vocabulary(values: Mapping[str, Any]) -> int:
+    parameters = validate(values, "tokenize", components.load("tokenize").parameters)
+    if parameters.tokenizer is None:
+        return parameters.vocabulary_size
+    from transformers import AutoTokenizer
+
+    try:
+        return len(AutoTokenizer.from_pretrained(parameters.tokenizer))
+    except (OSError, ValueError) as error:
+        raise InputProblem(f"tokenize.tokenizer: {parameters.tokenizer} cannot be read: {error}") from error
