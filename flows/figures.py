@@ -8,3 +8,19 @@ def figure(value: float) -> str:
     if 1000 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     return f"{value:,.4g}"
+
+
+def count(value: float) -> str:
+    """``6.74B``, ``1.5T``, ``140B``, ``2.46M``, ``950``: three significant digits, as people name sizes."""
+    for factor, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * factor:
+            return f"{value / factor:.3g}{letter}" if abs(value) < 999.5 * factor else f"{value / factor:,.0f}{letter}"
+    return f"{value:.3g}"
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units: ``75.2 GB``, ``180 MB``."""
+    for factor, unit in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(value) >= 0.9995 * factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} B"

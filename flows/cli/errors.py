@@ -36,6 +36,7 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
     """(exit code, lines) for an error that a user can act on."""
     from components.contract import InputProblem
     from flows.dvc import DvcError
+    from flows.planning import PlanningFailed
     from flows.server import ServerFailed
     from flows.stage_process import StageFailed, StageStopped
     from flows.worktree import WorktreeFailed
@@ -56,7 +57,7 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         return USER_INPUT, [f"no disk space is left{f' for {error.filename}' if error.filename else ''}; free some"]
     if isinstance(error, DvcError):
         return FAILED, [f"DVC: {error}"]
-    if isinstance(error, RegistryError | ServerFailed | WorktreeFailed):
+    if isinstance(error, PlanningFailed | RegistryError | ServerFailed | WorktreeFailed):
         return FAILED, [str(error)]
     return None
 
