@@ -1,4 +1,4 @@
-"""Names of model versions: ``MODEL`` (newest version), ``MODEL:VERSION``, ``MODEL@ALIAS``."""
+"""Names of model versions: ``MODEL`` (newest version), ``MODEL:VERSION``, ``MODEL@ALIAS``; and starts of digests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 
 from registry.aliases import current_aliases
 from registry.errors import UnknownReference
-from registry.schema import ModelVersion, RegisteredModel
+from registry.schema import Artifact, ModelVersion, RegisteredModel
 
 _FORM = re.compile(r"(?P<model>[A-Za-z0-9_.\-]+)(?::v?(?P<version>\d+)|@(?P<alias>[A-Za-z0-9_.\-]+))?")
+
+
+_DIGEST = re.compile(r"[0-9a-f]{6,64}(\.dir)?")
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,15 @@ def parse(text: str) -> Reference:
 
 
 def resolve(session: Session, text: str) -> ModelVersion:
-    """The version that ``text`` names.
+    """The version that ``text`` names: by one of the three forms, or by the start of its digest (six digits or more).
 
     Raises:
-        UnknownReference: no such model, version or alias; the message lists those that there are.
+        UnknownReference: no such model, version or alias (the message lists those that there are), or an ambiguous
+            digest.
     """
     reference = parse(text)
+    if _DIGEST.fullmatch(text.strip()) and not _is_model(session, reference.model):
+        return _version_of(session, text.strip())
     model = find_model(session, reference.model)
     versions = session.scalars(select(ModelVersion).filter_by(model_id=model.id).order_by(ModelVersion.version)).all()
     if reference.alias is not None:
@@ -76,3 +82,37 @@ def find_model(session: Session, name: str) -> RegisteredModel:
         hint = f"known: {', '.join(names)}" if names else "the registry is empty, run `stemma run` first"
         raise UnknownReference(f"no model is called {name!r}; {hint}")
     return model
+
+
+def _is_model(session: Session, name: str) -> bool:
+    return session.scalars(select(RegisteredModel.id).filter_by(name=name)).first() is not None
+
+
+def _version_of(session: Session, prefix: str) -> ModelVersion:
+    """The version whose digest starts with ``prefix``."""
+    artifacts = [row.id for row in find_artifacts(session, prefix)]
+    versions = list(session.scalars(select(ModelVersion).where(ModelVersion.artifact_id.in_(artifacts))))
+    if not versions:
+        what = "is the digest of no model version" if artifacts else "starts no recorded digest"
+        raise UnknownReference(f"{prefix} {what}; `stemma models` lists the versions with their digests")
+    if len(versions) > 1:
+        raise UnknownReference(f"{prefix} is several versions: {', '.join(map(str, versions))}; name one of them")
+    return versions[0]
+
+
+def find_artifacts(session: Session, prefix: str) -> list[Artifact]:
+    """The artifacts with the digest that ``prefix`` starts; several only where bytes were recorded as several types.
+
+    Raises:
+        UnknownReference: ``prefix`` starts more than one digest.
+    """
+    # Digests are hexadecimal, some with ".dir" behind them: "g" follows them all, in whatever order a database sorts.
+    span = select(Artifact).where(Artifact.digest >= prefix, Artifact.digest < f"{prefix}g").order_by(Artifact.id)
+    found = list(session.scalars(span.limit(100)))
+    digests = sorted({row.digest for row in found})
+    if len(digests) > 1:
+        raise UnknownReference(
+            f"{prefix} starts the digests of {len(digests) if len(found) < 100 else 'many'} artifacts; write more of "
+            f"it: {', '.join(digests[:4])}{' ...' if len(digests) > 4 else ''}"
+        )
+    return found

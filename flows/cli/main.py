@@ -9,7 +9,25 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import generate, models, params, promote, reproduce, restore, run, setup, stages, sync, trace
+from flows.cli import (
+    cost,
+    diff,
+    gc,
+    generate,
+    impact,
+    models,
+    params,
+    pin,
+    plan,
+    promote,
+    reproduce,
+    restore,
+    run,
+    setup,
+    stages,
+    sync,
+    trace,
+)
 from flows.cli.errors import told
 from flows.environment import quiet_mlflow
 
@@ -37,7 +55,25 @@ def options(
             raise typer.BadParameter(f"{workspace}: {error.strerror}", param_hint="--workspace") from None
 
 
-for module in (run, stages, models, trace, promote, restore, sync, generate, params, setup, reproduce):
+for module in (
+    run,
+    plan,
+    stages,
+    models,
+    trace,
+    impact,
+    diff,
+    cost,
+    promote,
+    restore,
+    reproduce,
+    gc,
+    pin,
+    sync,
+    generate,
+    params,
+    setup,
+):
     module.register(app)
 
 
