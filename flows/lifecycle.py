@@ -23,6 +23,7 @@ from flows.graph import slug
 from flows.preparation import Prepared, Request, prepare
 from flows.progress import EventTail
 from flows.stage_process import StageProcess, StageStopped
+from registry.in_use import running
 from registry.workspace import Workspace
 
 ARTIFACT_SECONDS = 2.0
@@ -68,8 +69,9 @@ def lifecycle(
         request = Request(overrides or {}, until, from_stage, isolated, run)
         prepared = prepare(Workspace.find(Path(workspace) if workspace else None), request, logger.info)
     try:
-        walk(prepared)
-        finished = _finish(prepared)
+        with running(prepared.home):
+            walk(prepared)
+            finished = _finish(prepared)
         if (listener := finished_run.get()) is not None:
             listener.append(finished)
         create_markdown_artifact(

@@ -20,6 +20,7 @@ from flows.stage_process import StageFailed, StageProcess
 from registry import worktrees
 from registry.database import open as open_registry
 from registry.errors import WorkspaceError
+from registry.in_use import running
 from registry.locks import read_at
 from registry.parameters import PromotionParameters
 from registry.references import resolve
@@ -106,7 +107,7 @@ def reproduce(
         else:
             root = restore(workspace, reference, folder, say, raw_only=True).root
         board = Board(name, [stage.name for stage in recorded])
-        with signals_as_exceptions(), show(board):
+        with signals_as_exceptions(), running(workspace.home), show(board):
             comparison, made = _run_again(workspace, source, recorded, root, apart, board)
         result = Reproduction(
             source, name, comparison, None, {s: x.seconds for s, x in board.lines.items() if x.seconds}
@@ -154,7 +155,7 @@ def _run_again(
             process.reproduce(tail.poll)
         except (StageFailed, InputProblem) as failure:
             board.finish(stage.name, "failed")
-            stages.append(compare_stage(stage, None, _causes_of_failure(root, stage.name, failure)))
+            stages.append(compare_stage(stage, None, _causes_of_failure(root, stage, failure)))
             break
         except BaseException:
             board.finish(stage.name, "stopped")
@@ -170,16 +171,16 @@ def _run_again(
     return judge(source, recorded, made, stages, rules), made
 
 
-def _causes_of_failure(root: Path, stage: str, failure: StageFailed | InputProblem) -> list[Difference]:
+def _causes_of_failure(root: Path, stage: LineageStage, failure: StageFailed | InputProblem) -> list[Difference]:
     """What was not as recorded for a stage that failed, by DVC's word, and the failure's own last words."""
-    causes = []
+    causes, inputs = [], {item.path for item in stage.receipt.inputs}
     with contextlib.suppress(dvc.DvcError):
-        for reason in staleness.reasons(dvc.status(root, stage).get(stage, [])):
-            kind = {"parameter": "parameters", "code": "code", "input": "input", "its": "code"}.get(
-                reason.split(" ")[0]
-            )
-            if kind is not None:
-                causes.append(Difference(kind, reason.partition(" ")[2]))
+        for reason in staleness.reasons(dvc.status(root, stage.name).get(stage.name, [])):
+            first, _, rest = reason.partition(" ")
+            if first in _KINDS:
+                path = rest.split(" ")[0]
+                kind = "code" if first == "input" and path not in inputs else _KINDS[first]
+                causes.append(Difference(kind, rest, path if first in ("input", "code") else None))
     words = [line for line in str(failure).splitlines() if line.strip()][-_LAST_LINES:]
     return [*causes, Difference(None, "; ".join(words))]
 

@@ -12,6 +12,7 @@ from flows.preparation import new_run_name
 from flows.progress import EventTail
 from flows.signals import signals_as_exceptions
 from flows.stage_process import StageProcess
+from registry.in_use import running
 from registry.sync import sync
 from registry.workspace import Workspace
 
@@ -40,7 +41,7 @@ def run_stages(
     if told := raw_data.ensure(workspace.root, dvc.status(workspace.root)):
         say(told)
     board = Board(new_run_name(), stages)
-    with signals_as_exceptions(), show(board):
+    with signals_as_exceptions(), running(workspace.home), show(board):
         for stage in stages:
             process = StageProcess(workspace.root, workspace.home, board.run, stage, force=force)
             tail = EventTail(process.events_pointer)

@@ -38,7 +38,7 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     ref = f"{NAMESPACE}/{run_name}"
     if not git(workspace.root, "check-ref-format", "--normalize", ref, check=False):
         raise WorkspaceError(f"{run_name!r} cannot name a run: use letters, digits, '-', '_' and '.'")
-    tree = _tree(workspace)
+    tree = _settled_tree(workspace)
     for attempt in range(ATTEMPTS):
         existing = git(workspace.root, "rev-parse", "--verify", "--quiet", ref, check=False)
         if existing and git(workspace.root, "rev-parse", f"{existing}^{{tree}}") == tree:
@@ -65,6 +65,16 @@ def large_untracked(root: Path) -> list[str]:
     top = Path(git(root, "rev-parse", "--show-toplevel"))
     names = git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
     return [name for name in names if name and (top / name).is_file() and (top / name).stat().st_size > LARGE_BYTES]
+
+
+def _settled_tree(workspace: Workspace) -> str:
+    """The tree, read again where files came, went or grew meanwhile: others may be at work in it."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return _tree(workspace)
+        except WorkspaceError:
+            time.sleep(0.2 * attempt)
+    return _tree(workspace)
 
 
 def _tree(workspace: Workspace) -> str:

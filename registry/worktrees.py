@@ -124,6 +124,11 @@ def leftovers(home: Path) -> list[Leftover]:
     return found
 
 
+def is_leftover(home: Path, folder: Path) -> bool:
+    """True for a worktree below the home that no process holds."""
+    return folder.resolve().is_relative_to((home / FOLDER).resolve()) and not held(folder)
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links count nothing."""
     if path.is_file() and not path.is_symlink():
