@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +29,7 @@ import torch
 import torch.distributed
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -170,7 +172,7 @@ class TrainingState:
             for file in (MODEL, OPTIMIZER):
                 prefix = f"{file}/"
                 part = {name.removeprefix(prefix): t for name, t in copies.items() if name.startswith(prefix)}
-                save_file(part, folder / file, metadata={"format": "pt"})
+                _save_tensors(part, folder / file)
             (folder / TRAINING).write_text(json.dumps(training) + "\n", encoding="utf-8")
             self._model.config.to_json_file(folder / CONFIG)
 
@@ -215,6 +217,17 @@ def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
     seen: set[int] = set()
     named = model.state_dict(keep_vars=True).items()
     return {name: tensor for name, tensor in named if id(tensor) not in seen and not seen.add(id(tensor))}
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # The library tells of a full disk in the text of an error of its own.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _shapes(path: Path) -> Shapes:

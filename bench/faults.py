@@ -1,0 +1,120 @@
+"""What may happen to a run: the processes killed, asked to end, the power cut, the disk full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from bench.goodput import Workspace
+
+WORKER = "components.harness.worker"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of interruption, and the function that does it to a running stage."""
+
+    name: str
+    strike: Callable[[psutil.Process, Workspace, random.Random], None]
+
+
+def _kill_worker(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+    _send(_workers(stage), signal.SIGKILL)
+
+
+def _kill_harness(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+    _send([stage], signal.SIGKILL)
+
+
+def _ask(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+    _send([stage], signal.SIGTERM)
+
+
+def _cut_power(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+    """Everything ends at once, and the disk holds less of the newest checkpoint than was written, or other bytes."""
+    processes = [stage, *stage.children(recursive=True)]
+    _send(processes, signal.SIGKILL)
+    psutil.wait_procs(processes, timeout=10)
+    saved = checkpoints(workspace)
+    if saved:
+        damage(draw.choice(sorted(saved[-1].iterdir())), draw)
+
+
+def _fill_disk(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+    """The system refuses the next checkpoint's weights as on a full disk (RLIMIT_FSIZE), and then the worker dies."""
+    offset, saved = workspace.told(), checkpoints(workspace)
+    size = max((path.stat().st_size for path in saved[-1].iterdir()), default=0) if saved else 0
+    for worker in _workers(stage):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # Below the weights' size and above that of the spool and the rest.
+            worker.rlimit(resource.RLIMIT_FSIZE, (max(size // 2, 2 * offset), resource.RLIM_INFINITY))
+    until = time.monotonic() + 60
+    while stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+        if any("no disk space" in event.get("message", "") for event in workspace.events(offset)):
+            break
+        time.sleep(0.02)
+    _send(_workers(stage), signal.SIGKILL)
+
+
+KILL_WORKER = Fault("kill -9 of the worker", _kill_worker)
+KILL_HARNESS = Fault("kill -9 of the harness", _kill_harness)
+SIGTERM = Fault("SIGTERM", _ask)
+POWER_CUT = Fault("power cut, newest checkpoint damaged", _cut_power)
+DISK_FULL = Fault("disk full at a checkpoint, then kill -9", _fill_disk)
+KINDS = (KILL_WORKER, KILL_HARNESS, SIGTERM, POWER_CUT, DISK_FULL)
+
+
+def plan(draw: random.Random, interval: float, count: int) -> list[tuple[float, Fault]]:
+    """``count`` faults, each with the seconds of training before it: exponential with mean ``interval``, as faults that
+    know nothing of each other are. The kinds come in shuffled rounds, so that none is left out for long."""
+    kinds: list[Fault] = []
+    while len(kinds) < count:
+        kinds += draw.sample(KINDS, len(KINDS))
+    return [(draw.expovariate(1 / interval), kind) for kind in kinds[:count]]
+
+
+def damage(path: Path, draw: random.Random) -> None:
+    """Cut the file at any byte, or change one."""
+    size = path.stat().st_size
+    offset = draw.randrange(size)
+    if draw.random() < 0.5:
+        os.truncate(path, offset)
+        return
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ draw.randrange(1, 256)]))
+
+
+def checkpoints(workspace: Workspace) -> list[Path]:
+    """Finished checkpoints, the newest last."""
+    folder = workspace.scratch / "checkpoints" if workspace.scratch else None
+    return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial") if folder else []
+
+
+def _workers(stage: psutil.Process) -> list[psutil.Process]:
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in stage.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if WORKER in child.cmdline():
+                    found.append(child)
+    return found
+
+
+def _send(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

@@ -1,0 +1,38 @@
+"""The bench of interruptions, short: the stage's real processes are killed, and the weights are the same bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import faults, goodput
+from tests.unit.pretrain import tiny
+
+PARAMETERS = {
+    "architecture": {
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "extra": {"attention_dropout": 0.1},
+    },
+    "context": 32,
+    "steps": 400,
+    "checkpoint_every": 10,
+    "evaluate_every": 100,
+}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_again_and_again_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    # The three that differ most: all is gone and the newest checkpoint damaged; the disk full; asked to end.
+    monkeypatch.setattr(faults, "KINDS", (faults.POWER_CUT, faults.DISK_FULL, faults.SIGTERM))
+    result = goodput.measure(tmp_path, tiny.tokens(tmp_path / "data"), PARAMETERS, interval=0.5, count=3, seed=3)
+    assert result.identical
+    assert sorted(result.faults) == sorted(fault.name for fault in faults.KINDS)
+    assert any("is damaged" in told for told in result.told) and any("no disk space" in told for told in result.told)
+    assert result.longest_stop < 10
+    noisy = result.disturbed
+    parts = (noisy.productive, noisy.lost, noisy.blocked, noisy.starting, noisy.stopping, noisy.finishing)
+    assert all(part >= 0 for part in parts) and sum(parts) == pytest.approx(noisy.wall)
+    assert 0 < noisy.effective < result.undisturbed.effective
+    assert noisy.effective_at(goodput.LLAMA3_SECONDS) > noisy.effective
