@@ -66,10 +66,12 @@ def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float 
 
     root = find_root()
     values = read_parameters(root / "params.yaml")
+    # First of all: a stage that is being started removes its last receipt.
+    receipts = {stage: _receipt(root, stage) for stage in wanted or stages.STAGES}
     found, skipped, problems = [], [], []
-    for stage in wanted or stages.STAGES:
+    for stage, receipt in receipts.items():
         try:
-            found.append(estimate(_stage(stage, options, values, root, seconds)))
+            found.append(estimate(_stage(stage, options, values, root, seconds, receipt)))
         except InputProblem as problem:
             problems += problem.problems
         except stages.Unknown as unknown:
@@ -101,14 +103,21 @@ def _preset(options: Options, seconds: float) -> Training:
     return _training(options.preset, work, options, options.micro_batch or 1, seconds)
 
 
-def _stage(stage: str, options: Options, values: Mapping[str, Any], root: Path, seconds: float) -> Training:
+def _stage(
+    stage: str,
+    options: Options,
+    values: Mapping[str, Any],
+    root: Path,
+    seconds: float,
+    receipt: Mapping[str, Any] | None,
+) -> Training:
     work = stages.work(stage, values, root)
     count = options.count or work.processes
     micro_batch = max(1, work.sequences // (count * work.parts))
     # A processor's last run of the stage says more than a probe: it had everything in it that a run has.
     rate = None
-    if (options.device or machine.device_here()) == "cpu":
-        rate = _last_rate(stage, values, root, count)
+    if receipt is not None and (options.device or machine.device_here()) == "cpu":
+        rate = _last_rate(stage, receipt, values, root, count)
     return _training(stage, work, options, micro_batch, seconds, rate)
 
 
@@ -170,19 +179,26 @@ def _precision(work: stages.Work, on_processor: bool) -> Precision:
     return "bfloat16" if work.mixed else "float32"
 
 
-def _last_rate(stage: str, values: Mapping[str, Any], root: Path, count: int) -> float | None:
-    """FLOPs a second and process of the stage's last run on this kind of machine; None where there is no receipt."""
+def _receipt(root: Path, stage: str) -> dict[str, Any] | None:
     try:
-        receipt = json.loads((root / "receipts" / f"{stage}.json").read_text(encoding="utf-8"))
-        if receipt["device"] != "cpu" or receipt["environment"]["cpus"] != os.cpu_count():
+        return json.loads((root / "receipts" / f"{stage}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _last_rate(
+    stage: str, receipt: Mapping[str, Any], values: Mapping[str, Any], root: Path, count: int
+) -> float | None:
+    """FLOPs a second and process of the stage's last run; None where it was another kind of machine, or other code."""
+    try:
+        here = receipt["device"] == "cpu" and receipt["environment"]["cpus"] == os.cpu_count()
+        if not here or receipt["processes"] != count:
             return None
         then = stages.work(stage, {**values, stage: receipt["parameters"]}, root)
-        if receipt["processes"] != count:
-            return None
         work = flops.training(read(then.config), then.context, then.tokens) * then.passes
         return work / receipt["seconds"] / count
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, InputProblem, stages.Unknown):
-        return None  # no receipt, or one of other code: the probe measures
+    except (ValueError, KeyError, TypeError, ZeroDivisionError, InputProblem, stages.Unknown):
+        return None
 
 
 def _told(speed: probe.Speed) -> str:

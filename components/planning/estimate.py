@@ -115,8 +115,10 @@ def estimate(training: Training) -> dict[str, Any]:
 
 def _scaling(training: Training) -> dict[str, Any]:
     parameters, tokens = training.decoder.active, training.tokens
-    budget = flops.six_n_d(training.decoder, tokens)
-    best_parameters, best_tokens = scaling.LOSS.optimal(budget)
+    best_parameters = best_tokens = above = None
+    if parameters >= scaling.SMALLEST_FITTED:
+        best_parameters, best_tokens = scaling.LOSS.optimal(flops.six_n_d(training.decoder, tokens))
+        above = scaling.LOSS.loss(parameters, tokens) - scaling.LOSS.loss(best_parameters, best_tokens)
     return {
         "tokens_per_parameter": tokens / parameters,
         "compute_optimal_tokens_by_20_per_parameter": scaling.tokens_by_rule(parameters),
@@ -124,8 +126,7 @@ def _scaling(training: Training) -> dict[str, Any]:
         "remark": scaling.remark(parameters, tokens),
         "same_compute_optimal_parameters": best_parameters,
         "same_compute_optimal_tokens": best_tokens,
-        "loss_above_optimum_nats_per_token": scaling.LOSS.loss(parameters, tokens)
-        - scaling.LOSS.loss(best_parameters, best_tokens),
+        "loss_above_optimum_nats_per_token": above,
     }
 
 
@@ -140,7 +141,9 @@ def _memory(training: Training) -> list[dict[str, Any]]:
         "checkpointed": training.checkpointed,
         "frozen": training.frozen,
     }
-    found = list(memory.every_sharding(training.decoder, training.activations, **options))
+    # The processes of one machine's processor share its memory: dividing what each holds is for devices of their own.
+    shardings = ("ddp",) if training.device.is_processor else memory.SHARDINGS
+    found = list(memory.under(shardings, training.decoder, training.activations, **options))
     names = [each.sharding for each in found]
     if training.sharding in names:
         wanted = names.index(training.sharding)
@@ -208,31 +211,25 @@ def _disk(training: Training) -> dict[str, Any]:
 
 
 def _assumptions(training: Training) -> list[dict[str, Any]]:
-    speed = (
-        {"name": "speed", "value": training.rate, "unit": "FLOPs/s a device", "why": training.measured, "option": None}
-        if training.rate
-        else {
-            "name": "MFU", "value": training.mfu, "unit": "of the published peak",
-            "why": f"{training.device.peak[training.precision] / 1e12:,.0f} TFLOPs/s in {training.precision}",
-            "option": "--mfu",
-        }
-    )  # fmt: skip
-    power = training.watts or training.device.power
-    lines = [
-        speed,
-        {"name": "goodput", "value": training.goodput, "unit": "of the time", "why": "the rest: faults and restarts",
-         "option": "--goodput"},
-        {"name": "memory kept free", "value": memory.RESERVED, "unit": "of each device",
-         "why": "driver, communication, fragmentation", "option": None},
-        {"name": "checkpoints", "value": training.checkpoints, "unit": "on disk at once",
-         "why": "those kept, and the one being written",
-         "option": None},
-    ]  # fmt: skip
-    if power:
+    """What the figures rest on: name, value, what it means, and the option that overrides it."""
+    if training.rate:
+        lines = [_assumption("speed_flops_per_second", training.rate, f"of each process; {training.measured}")]
+    else:
+        peak = training.device.peak[training.precision] / 1e12
+        what = f"of the published peak of {peak:,.0f} TFLOPs/s in {training.precision}"
+        lines = [_assumption("mfu", training.mfu, what, "--mfu")]
+    lines += [
+        _assumption("goodput", training.goodput, "of the time; the rest goes to faults and restarts", "--goodput"),
+        _assumption("memory_kept_free", memory.RESERVED, "of each device, for driver, communication, fragmentation"),
+        _assumption("checkpoints", training.checkpoints, "on disk at once: those kept, and the one being written"),
+    ]
+    if watts := training.watts or training.device.power:
         lines += [
-            {"name": "utilisation", "value": training.utilisation, "unit": f"of {power:.0f} W",
-             "why": "1: an upper bound", "option": "--utilisation"},
-            {"name": "PUE", "value": training.pue, "unit": "power of the site over that of the devices",
-             "why": "as stated for Llama", "option": "--pue"},
-        ]  # fmt: skip
+            _assumption("utilisation", training.utilisation, f"of {watts:g} W; 1 is an upper bound", "--utilisation"),
+            _assumption("pue", training.pue, "times the devices' power is what the site draws", "--pue"),
+        ]
     return lines
+
+
+def _assumption(name: str, value: float, meaning: str, option: str | None = None) -> dict[str, Any]:
+    return {"name": name, "value": value, "meaning": meaning, "option": option}

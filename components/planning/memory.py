@@ -12,7 +12,7 @@ first 16 are exact here, the last 8 stand for something that depends on batch an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,9 +139,11 @@ def per_device(
     )
 
 
-def every_sharding(decoder: Decoder, activations: Activations, *, count: int, **options) -> Iterator[Memory]:
-    """:func:`per_device` under each way of dividing that differs with so many devices."""
-    for sharding in SHARDINGS if count > 1 else ("ddp",):
-        if sharding == "tp" and tensor_devices(decoder, count) == 1:
-            continue
-        yield per_device(decoder, activations, sharding, count=count, **options)
+def under(
+    shardings: Iterable[Sharding], decoder: Decoder, activations: Activations, *, count: int, **options
+) -> Iterator[Memory]:
+    """:func:`per_device` under each of ``shardings`` that differs with so many devices."""
+    for sharding in shardings:
+        alike = count == 1 or (sharding == "tp" and tensor_devices(decoder, count) == 1)
+        if sharding == "ddp" or not alike:
+            yield per_device(decoder, activations, sharding, count=count, **options)

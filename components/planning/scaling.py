@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TOKENS_PER_PARAMETER = 20
+#: The loss was fitted on models of 70M to 16B parameters; below that it says nothing of use.
+SMALLEST_FITTED = 70e6
 
 #: Parameters, training FLOPs and tokens of the paper's table 3 (compute-optimal by the first approach), as printed.
 PUBLISHED: tuple[tuple[float, float, float], ...] = (

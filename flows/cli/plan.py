@@ -91,5 +91,6 @@ def plan(
         console.width = 160
     for each in answer["plans"]:
         console.print(screen(each), highlight=False)
+    console.print()
     for each in answer["skipped"]:
-        console.print(f"\n{each['stage']}: not planned: {each['why']}", highlight=False, markup=False)
+        console.print(f"{each['stage']}: no plan: {each['why']}", highlight=False, markup=False)

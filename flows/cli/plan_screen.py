@@ -29,7 +29,8 @@ def screen(plan: dict[str, Any]) -> RenderableType:
         if text:
             facts.add_row(name, text)
     device = plan["device"]
-    title = Text(f"{plan['name']} on {device['count']} × {device['title']}, {device['precision']}", style="bold")
+    many = f"{device['count']} processes on" if device["name"] == "cpu" else f"{device['count']} ×"
+    title = Text(f"{plan['name']}: {many} {device['title']}, {device['precision']}", style="bold")
     return Group("", title, facts, "", _memory(plan), *_verdict(plan), "", _assumptions(plan))
 
 
@@ -54,19 +55,24 @@ def _tokens(plan: dict[str, Any]) -> str:
     scaling = plan["scaling"]
     if scaling is None:
         return ""
-    return (
+    lines = [
         f"{figure(scaling['tokens_per_parameter'])} a parameter; compute-optimal: "
         f"{count(scaling['compute_optimal_tokens_by_20_per_parameter'])} (20 a parameter), "
-        f"{count(scaling['compute_optimal_tokens_by_hoffmann'])} (Hoffmann et al.)\n{scaling['remark']}\n"
-        f"best for this compute: {count(scaling['same_compute_optimal_parameters'])} parameters on "
-        f"{count(scaling['same_compute_optimal_tokens'])} tokens, "
-        f"{scaling['loss_above_optimum_nats_per_token']:.3f} nats a token lower"
-    )
+        f"{count(scaling['compute_optimal_tokens_by_hoffmann'])} (Hoffmann et al.)",
+        scaling["remark"],
+    ]
+    if scaling["same_compute_optimal_parameters"]:
+        lines.append(
+            f"best for this compute: {count(scaling['same_compute_optimal_parameters'])} parameters on "
+            f"{count(scaling['same_compute_optimal_tokens'])} tokens, "
+            f"{scaling['loss_above_optimum_nats_per_token']:.3f} nats a token lower"
+        )
+    return "\n".join(lines)
 
 
 def _time(plan: dict[str, Any]) -> str:
-    time, devices = plan["time"], plan["device"]["count"]
-    hours = f"; {figure(time['device_hours'])} device-hours" if devices > 1 else ""
+    time = plan["time"]
+    hours = f"; {figure(time['device_hours'])} device-hours" if plan["device"]["name"] != "cpu" else ""
     step = f"; {time['step_seconds']:.3g} s a step" if time["step_seconds"] else ""
     return f"{_long(time['seconds'])}{hours}; {count(time['tokens_per_second'])} tokens/s{step}"
 
@@ -80,7 +86,7 @@ def _money(plan: dict[str, Any]) -> str:
     cost = plan["cost"]
     if cost["money"] is None:
         return ""
-    return f"{cost['money']:,.2f} at {cost['price_per_device_hour']:g} a device-hour"
+    return f"{cost['money']:,.0f} at {cost['price_per_device_hour']:g} a device-hour"
 
 
 def _energy(plan: dict[str, Any]) -> str:
@@ -100,11 +106,12 @@ def _disk(plan: dict[str, Any]) -> str:
 def _memory(plan: dict[str, Any]) -> Table:
     usable = plan["memory"][0]["usable_bytes"]
     sequences = plan["micro_batch_sequences"]
+    holder = "process" if plan["device"]["name"] == "cpu" else "device"
     table = Table(
         box=None,
         header_style="bold",
         padding=(0, 2, 0, 0),
-        title=f"Memory of a device at a micro-batch of {sequences} (usable: {size(usable)})",
+        title=f"Memory of a {holder} at a micro-batch of {sequences} (usable: {size(usable)})",
         title_justify="left",
         title_style="",
     )
@@ -136,11 +143,11 @@ def _verdict(plan: dict[str, Any]) -> list[Text]:
 
 
 def _assumptions(plan: dict[str, Any]) -> Group:
-    lines = []
+    lines = ["Assumed:"]
     for each in plan["assumptions"]:
         option = f" ({each['option']})" if each["option"] else ""
-        lines.append(f"{each['name']} {figure(each['value'])} {each['unit']}: {each['why']}{option}")
+        name = each["name"].replace("_", " ")
+        lines.append(f"  {name} {figure(each['value'])} {each['meaning']}{option}")
     return Group(
-        Text("Assumed: " + "; ".join(lines), style="dim"),
-        *(Text(f"Note: {note}", style="dim") for note in plan["notes"]),
+        *(Text(line, style="dim") for line in ("Assumed:", *lines, *(f"Note: {note}" for note in plan["notes"])))
     )
