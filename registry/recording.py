@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.receipts import Bytes, Receipt, StageRecord
@@ -113,19 +113,17 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
 def record_version(session: Session, name: str, artifact: Artifact, execution: Execution) -> Iterable[ModelVersion]:
     """The new version of the registered model, if these bytes are new to it."""
     model, _ = find_or_add(session, RegisteredModel, {"name": name}, created=time.time())
-    known = session.scalars(select(ModelVersion).filter_by(model_id=model.id)).all()
-    if any(version.artifact_id == artifact.id for version in known):
-        return []
-    version, _ = find_or_add(
+    newest = session.scalar(select(func.max(ModelVersion.version)).filter_by(model_id=model.id))
+    version, new = find_or_add(
         session,
         ModelVersion,
         {"model_id": model.id, "artifact_id": artifact.id},
-        version=1 + max((version.version for version in known), default=0),
+        version=1 + (newest or 0),
         execution_id=execution.id,
         created=execution.ended or time.time(),
         mlflow_version=None,
     )
-    return [version]
+    return [version] if new else []
 
 
 def record_cached(session: Session, context: Context, original: Execution) -> tuple[Execution, bool]:

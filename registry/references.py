@@ -51,7 +51,6 @@ def resolve(session: Session, text: str) -> ModelVersion:
     if _DIGEST.fullmatch(text.strip()) and not _is_model(session, reference.model):
         return _version_of(session, text.strip())
     model = find_model(session, reference.model)
-    versions = session.scalars(select(ModelVersion).filter_by(model_id=model.id).order_by(ModelVersion.version)).all()
     if reference.alias is not None:
         standing = {row.alias: row for row in current_aliases(session, model.id)}
         if reference.alias not in standing:
@@ -61,13 +60,17 @@ def resolve(session: Session, text: str) -> ModelVersion:
             )
             raise UnknownReference(f"{model.name} has no alias {reference.alias!r}; {hint}")
         return standing[reference.alias].to_version
+    versions = select(ModelVersion).filter_by(model_id=model.id).order_by(ModelVersion.version.desc())
     if reference.version is None:
-        return versions[-1]
-    for version in versions:
-        if version.version == reference.version:
-            return version
-    numbers = ", ".join(str(version.version) for version in versions)
-    raise UnknownReference(f"{model.name} has no version {reference.version}; known: {numbers}")
+        return session.scalars(versions.limit(1)).one()
+    found = session.scalars(versions.filter_by(version=reference.version)).first()
+    if found is not None:
+        return found
+    newest = [str(version.version) for version in session.scalars(versions.limit(10))]
+    earlier = "..., " if len(newest) == 10 and newest[-1] != "1" else ""
+    raise UnknownReference(
+        f"{model.name} has no version {reference.version}; known: {earlier}{', '.join(reversed(newest))}"
+    )
 
 
 def find_model(session: Session, name: str) -> RegisteredModel:

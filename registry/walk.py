@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import select, union
+from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from registry.schema import Event, Execution
+from registry.schema import Artifact, Event, Execution
 
 CHUNK = 10_000  # ids in one statement; SQLite takes 32,766 parameters, PostgreSQL 65,535
 
@@ -58,10 +58,16 @@ def downstream(session: Session, artifact_ids: Collection[int], maker_id: int | 
     Args:
         maker_id: count only readings of what this execution made: a model version is bytes *and* their making.
     """
-    candidates: set[int] = set()
+    made: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
+    read: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
+    by_execution: defaultdict[int, list[int]] = defaultdict(list)
     for chunk in chunks(artifact_ids):
-        candidates |= _descendants(session, chunk)
-    made, read, by_execution = _links(session, candidates)
+        for artifact_id, direction, execution_id, started in _links(session, chunk):
+            if direction == "INPUT":
+                read[artifact_id].append((started or 0.0, execution_id))
+            elif (making := (started or 0.0, execution_id)) not in made[artifact_id]:
+                made[artifact_id].append(making)
+                by_execution[execution_id].append(artifact_id)
     reached = Reached({artifact_id: 0 for artifact_id in artifact_ids})
     # (artifact, its making that descends from the start; None: whichever)
     waiting: list[tuple[int, int | None]] = [(artifact_id, maker_id) for artifact_id in artifact_ids]
@@ -70,7 +76,7 @@ def downstream(session: Session, artifact_ids: Collection[int], maker_id: int | 
     seen = set(waiting)
     for artifact_id, making in waiting:  # grows while it is walked
         distance = reached.artifacts[artifact_id]
-        for reader in read[artifact_id]:
+        for reader in read.get(artifact_id, ()):
             if making is not None and maker(made[artifact_id], reader) != making:
                 continue
             reached.executions.setdefault(reader[1], distance + 1)
@@ -93,36 +99,25 @@ def maker(makings: Iterable[tuple[float, int]], reader: tuple[float, int]) -> in
     return chosen[1] if chosen else None
 
 
-def _descendants(session: Session, artifact_ids: list[int]) -> set[int]:
+def _links(session: Session, artifact_ids: list[int]) -> Iterator[tuple[int, str, int, float | None]]:
+    """Every making and reading of the artifacts and of all their possible descendants.
+
+    Yields (artifact, direction, execution, start of the execution).
+    """
     read, made = aliased(Event), aliased(Event)
-    # From the events rather than the artifacts: every step then reads one covering index and no table.
-    start = union(
-        select(Event.artifact_id).where(Event.artifact_id.in_(artifact_ids), Event.direction == "INPUT"),
-        select(Event.artifact_id).where(Event.artifact_id.in_(artifact_ids), Event.direction == "OUTPUT"),
-    ).subquery()
-    walked = select(start.c.artifact_id).cte("downstream", recursive=True)
+    start = select(Artifact.id.label("artifact_id")).where(Artifact.id.in_(artifact_ids))
+    walked = start.cte("downstream", recursive=True)
     step = (
         select(made.artifact_id)
         .select_from(walked)
         .join(read, (read.artifact_id == walked.c.artifact_id) & (read.direction == "INPUT"))
         .join(made, (made.execution_id == read.execution_id) & (made.direction == "OUTPUT"))
     )
-    return set(session.scalars(select(walked.union(step).c.artifact_id)))
-
-
-def _links(session: Session, artifact_ids: Collection[int]):
-    """Of each artifact its makings and readings as (start time, execution id); of each execution what it made."""
-    made: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
-    read: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
-    outputs: defaultdict[int, list[int]] = defaultdict(list)
-    for chunk in chunks(artifact_ids):
-        rows = session.execute(
-            select(Event.artifact_id, Event.direction, Event.execution_id, Execution.started)
-            .join(Execution, Execution.id == Event.execution_id)
-            .where(Event.artifact_id.in_(chunk))
-        )
-        for artifact_id, direction, execution_id, started in rows:
-            (made if direction == "OUTPUT" else read)[artifact_id].append((started or 0.0, execution_id))
-            if direction == "OUTPUT":
-                outputs[execution_id].append(artifact_id)
-    return made, read, outputs
+    walked = walked.union(step)
+    links = (
+        select(Event.artifact_id, Event.direction, Event.execution_id, Execution.started)
+        .select_from(walked)
+        .join(Event, Event.artifact_id == walked.c.artifact_id)
+        .join(Execution, Execution.id == Event.execution_id)
+    )
+    return iter(session.execute(links).all())
