@@ -51,7 +51,10 @@ def finish(prepared: Prepared) -> Finished:
             f"MLflow was not told everything; the next sync tries again: {finished.sync.mirror.error}"
         )
     with open_registry(workspace.registry_url) as registry:
-        for outcome in promotion.promote_candidates(workspace, registry, prepared.graph, walked, prepared.run):
+        outcomes = promotion.promote_candidates(
+            workspace, registry, prepared.graph, walked, prepared.run, finished.notes.append
+        )
+        for outcome in outcomes:
             (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
         finished.champions = promotion.standing(registry)
     return finished

@@ -37,10 +37,10 @@ class Explained:
 def sections() -> dict[str, type[BaseModel]]:
     """The model of each section of ``params.yaml``: one a component, and the registry's."""
     from registry.cost import CostParameters
-    from registry.parameters import PromotionParameters
+    from registry.parameters import PromotionParameters, SigningParameters
 
     models: dict[str, type[BaseModel]] = {name: components.load(name).parameters for name in components.STAGES}
-    return {**models, "promotion": PromotionParameters, "cost": CostParameters}
+    return {**models, "promotion": PromotionParameters, "signing": SigningParameters, "cost": CostParameters}
 
 
 def problems_in(values: Mapping[str, Any], overridden: Mapping[str, Any] | None = None) -> list[str]:

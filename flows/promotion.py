@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from sqlalchemy import select
 
 from flows.graph import Graph
+from flows.measuring import measuring
 from registry import receipts
 from registry.aliases import current_aliases
 from registry.database import Registry
 from registry.errors import PromotionConflict
 from registry.parameters import PromotionParameters
-from registry.promotion import PromotionOutcome, default_actor, promote
+from registry.promotion import Measure, PromotionOutcome, default_actor, promote
 from registry.schema import Artifact, ModelVersion, Promotion, RegisteredModel
 from registry.workspace import Workspace
 
@@ -22,7 +23,12 @@ TRIES = 5
 
 
 def promote_candidates(
-    workspace: Workspace, registry: Registry, graph: Graph, done: Collection[str], run: str
+    workspace: Workspace,
+    registry: Registry,
+    graph: Graph,
+    done: Collection[str],
+    run: str,
+    say: Callable[[str], None],
 ) -> list[PromotionOutcome]:
     """Ask the gate about each model that the workspace now holds, has rules for, and never asked about.
 
@@ -31,6 +37,7 @@ def promote_candidates(
 
     Args:
         done: stages that are up to date by this run.
+        say: told what is measured anew for a comparison.
     """
     rules = PromotionParameters.load(workspace.root).root
     outcomes = []
@@ -41,16 +48,16 @@ def promote_candidates(
                 reference = _unjudged(registry, output.registered_model, output.digest)
                 if reference is not None:
                     reason = f"made and measured by {run}; left to the gate of params.yaml"
-                    outcomes.append(_promote(workspace, reference, reason))
+                    outcomes.append(_promote(workspace, reference, reason, measuring(workspace, say)))
     return outcomes
 
 
-def _promote(workspace: Workspace, reference: str, reason: str) -> PromotionOutcome:
+def _promote(workspace: Workspace, reference: str, reason: str, measure: Measure) -> PromotionOutcome:
     """Judged again, against the new holder, when another run moved the alias meanwhile."""
     for _ in range(TRIES - 1):
         with contextlib.suppress(PromotionConflict):
-            return promote(workspace, reference, ALIAS, reason, default_actor(workspace))
-    return promote(workspace, reference, ALIAS, reason, default_actor(workspace))
+            return promote(workspace, reference, ALIAS, reason, default_actor(workspace), measure=measure)
+    return promote(workspace, reference, ALIAS, reason, default_actor(workspace), measure=measure)
 
 
 def standing(registry: Registry) -> dict[str, str]:
@@ -67,6 +74,8 @@ def sentence(outcome: PromotionOutcome) -> str:
     failed = [f"{check.name}: {check.detail}" for check in outcome.verdict.checks if not check.passed]
     if not outcome.accepted:
         return f"{version} does not become {alias}: {'; '.join(failed)}"
+    if outcome.action == "rollback":
+        return f"{version} is {alias} again (before: {outcome.model}:{outcome.previous})"
     before = f" (before: {outcome.model}:{outcome.previous})" if outcome.previous else ""
     forced = f" by force, against the gate: {'; '.join(failed)}" if outcome.forced else ""
     return f"{version} is now {alias}{before}{forced}"

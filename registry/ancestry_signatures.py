@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from registry.database import Registry
 from registry.errors import InvalidBytes, KeyProblem, MissingBytes
 from registry.gate import Check
-from registry.lineage import trace
 from registry.schema import Artifact, ModelVersion
+from registry.trace import trace
 from registry.verification import signatures_of, verify_version
 from registry.workspace import Workspace
 

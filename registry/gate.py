@@ -18,10 +18,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.evidence import Gap, Measurement, counterpart, measurements, names_of, short
-from registry.lineage import trace
 from registry.loading import try_model
 from registry.parameters import MetricRule, PromotionParameters
 from registry.schema import ModelVersion
+from registry.trace import trace
 
 NOISE = 1.96  # standard errors; two-sided 95 % of a normal distribution
 UNSAFE_SUFFIXES = frozenset({".bin", ".ckpt", ".h5", ".joblib", ".msgpack", ".npz", ".pickle", ".pkl", ".pt", ".pth"})

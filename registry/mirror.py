@@ -78,17 +78,11 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
     if why := unreachable(workspace.mlflow_uri):
         report.error = why
         return report
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     workspace.home.mkdir(parents=True, exist_ok=True)
     try:
-        import mlflow
-        from mlflow import MlflowClient
-
         # One at a time: MLflow has no get-or-create, and its first migration of a fresh SQLite file races.
         with FileLock(workspace.home / "mlflow.lock", timeout=60):
-            mlflow.set_tracking_uri(workspace.mlflow_uri)
-            client = MlflowClient(tracking_uri=workspace.mlflow_uri)
+            client = connect(workspace)
             experiment = _experiment(client, workspace)
             for execution in untold.executions:
                 _find_run(client, registry, execution, experiment)
@@ -111,6 +105,17 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
         report.error = redacted(f"{type(error).__name__}: {words[0][:300]}")
     report.pending = _untold(registry).lines()
     return report
+
+
+def connect(workspace: Workspace) -> MlflowClient:
+    """MLflow's client, which gives up soon; importing it takes seconds."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    import mlflow
+    from mlflow import MlflowClient
+
+    mlflow.set_tracking_uri(workspace.mlflow_uri)
+    return MlflowClient(tracking_uri=workspace.mlflow_uri)
 
 
 def unreachable(uri: str) -> str | None:
@@ -174,6 +179,8 @@ def _find_run(client: MlflowClient, registry: Registry, execution: Execution, ex
     """The stage's own MLflow run, which was told late because the server was away when the stage ran."""
     found = client.search_runs([experiment], f"tags.`stemma.fingerprint` = '{execution.fingerprint}'", max_results=10)
     found = [run for run in found if run.data.tags.get("stemma.stage", execution.stage) == execution.stage]
+    # A reproduction does the same work, under the same fingerprint, but is not what made the bytes.
+    found = [run for run in found if not run.data.tags.get("stemma.run", "").startswith("reproduction-")]
     if found:
         with registry.write() as session:
             row = session.get_one(Execution, execution.id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import json
 import re
 import time
 from collections.abc import Callable
@@ -44,7 +46,8 @@ class PromotionOutcome:
     """What became of a request to promote.
 
     Attributes:
-        action: ``promote``; ``reject`` where the gate refused; ``unchanged`` where the version holds the alias already.
+        action: ``promote`` or ``rollback``; ``reject`` where the gate refused; ``unchanged`` where the version holds
+            the alias already.
         previous: version that held the alias before.
         verdict: the gate's checks; ``None`` where it was not asked.
         gate: file that keeps the verdict.
@@ -95,6 +98,9 @@ class PromotionRecord:
     reason: str
     gate: str
     hash: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def promote(
@@ -234,6 +240,13 @@ def history(session: Session, model: str) -> list[PromotionRecord]:
         )
         for row in rows
     ]
+
+
+def verdict_of(workspace: Workspace, record: PromotionRecord) -> dict[str, Any] | None:
+    """The gate's verdict on a candidate, as it was kept; ``None`` where its file is missing or was altered."""
+    path = workspace.home / "gates" / f"{record.gate}.json"
+    content = path.read_bytes() if path.is_file() else b""
+    return json.loads(content) if hashlib.sha256(content).hexdigest() == record.gate else None
 
 
 def default_actor(workspace: Workspace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,20 @@ def _verified(workspace: Workspace, files: Path, signatures: list[Signature], st
     return Verified(
         name, statement.digest, [each.key_id for each in signatures], lineage["parents"] if lineage else None, files
     )
+
+
+def write_bundle(workspace: Workspace, reference: str, path: Path) -> None:
+    """Write a version's newest signature to a file, which ``model_signing verify`` reads.
+
+    Raises:
+        UnknownReference: no such version.
+        InvalidBytes: it is not signed.
+    """
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        version = resolve(session, reference)
+        signatures = signatures_of(session, version)
+        if not signatures:
+            raise InvalidBytes(f"{version} is not signed; promoting it signs it: stemma promote {version}")
+        staging = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        staging.write_text(signatures[-1].bundle)
+        os.replace(staging, path)

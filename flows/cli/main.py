@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from flows.cli import (
+    audit,
     cost,
     diff,
     gc,
     generate,
+    history,
     impact,
     models,
     params,
@@ -22,11 +24,13 @@ from flows.cli import (
     promote,
     reproduce,
     restore,
+    rollback,
     run,
     setup,
     stages,
     sync,
     trace,
+    verify,
 )
 from flows.cli.errors import told
 from flows.environment import quiet_mlflow
@@ -65,6 +69,10 @@ for module in (
     diff,
     cost,
     promote,
+    rollback,
+    history,
+    audit,
+    verify,
     restore,
     reproduce,
     gc,

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from registry.sync import sync
 from registry.workspace import Workspace
 
 STAGES = Path(__file__).parent / "stages.py"
@@ -137,6 +138,38 @@ def project(made: Path, tmp_path: Path, registry_url: str | None, monkeypatch: p
     return Project(root)
 
 
+@pytest.fixture(scope="session")
+def improved(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same workspace after a second pipeline run, ``second``, with a better model of the same data."""
+    root = tmp_path_factory.mktemp("improved") / "workspace"
+    shutil.copytree(made, root, symlinks=True)
+    project = Project(root)
+    project.set("quality: 0.8", "quality: 0.95")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    project.dvc("repro", "-q", PATH=path, TEST_RUN="second", TEST_MLFLOW="1", DVC_NO_ANALYTICS="true")
+    return root
+
+
+@pytest.fixture
+def two_versions(
+    made: Path, improved: Path, tmp_path: Path, registry_url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """A workspace whose registry knows base:1 (0.8) and base:2 (0.95); nothing is promoted yet."""
+    root = tmp_path / "workspace"
+    shutil.copytree(improved, root, symlinks=True)
+    if registry_url is not None:
+        monkeypatch.setenv("STEMMA_REGISTRY_URL", registry_url)
+    project = Project(root)
+    for source, run in ((made, "first"), (improved, "second")):
+        for name in ("dvc.lock", "params.yaml"):
+            shutil.copy(source / name, root / name)
+        for name in ("receipts", "models", "reports", "data/corpus"):
+            shutil.rmtree(root / name)
+            shutil.copytree(source / name, root / name)
+        sync(project.workspace, run=run)
+    return project
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest) -> str | None:
     """``None`` for SQLite in the workspace's home, else a fresh PostgreSQL database."""
@@ -176,3 +209,45 @@ def postgresql() -> Iterator[str]:
     finally:
         control("stop", "-m", "immediate")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def live(project: Project) -> None:
+    """Three generations of a model, and half a run between them whose corpus no model was trained on.
+
+    Runs ``first`` (base:1), ``second`` (base:2, another parameter), ``half``, ``third`` (base:3, other raw data).
+    """
+    from registry.sync import sync
+
+    def run(name: str, *stages: str, **env: str) -> None:
+        project.dvc("repro", "-q", *stages, TEST_RUN=name, **env)
+        assert sync(project.workspace, run=name, stages=stages or None, tell=False).problems == []
+
+    assert sync(project.workspace, run="first", tell=False).versions == ["base:1"]
+    project.set("quality: 0.8", "quality: 0.9")
+    run("second")
+    project.set("keep: 10", "keep: 13")
+    run("half", "curate", TEST_MLFLOW="1")
+    project.set("keep: 13", "keep: 10")
+    (project.root / "data" / "raw" / "b.txt").write_text("more raw text\n")
+    run("third")
+
+
+@pytest.fixture(scope="session")
+def lived(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace after :func:`live`, its registry on SQLite; copied for each test."""
+    root = tmp_path_factory.mktemp("lived") / "workspace"
+    shutil.copytree(made, root, symlinks=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        patched.setenv("DVC_NO_ANALYTICS", "true")
+        patched.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        live(Project(root))
+    return root
+
+
+@pytest.fixture
+def generations(lived: Path, tmp_path: Path) -> Project:
+    """Three generations of a model, in a workspace of their own, its registry on SQLite."""
+    root = tmp_path / "workspace"
+    shutil.copytree(lived, root, symlinks=True)
+    return Project(root)

@@ -1,0 +1,75 @@
+"""Measures a version that exists already on the evaluation set of today, for a comparison that is fair.
+
+The stage that measures (``evaluate@base``) runs in a git worktree of the workspace's present tree, in which the model's
+folder is replaced by the version's verified files; so code, parameters and data are those of the candidate. DVC and the
+registry record it as any run of one stage, and DVC's run-cache makes a second time free.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from components.contract import InputProblem
+from flows import dvc
+from flows.stage_process import StageFailed, StageProcess
+from registry import worktrees
+from registry.errors import NotMeasured, RegistryError
+from registry.evidence import Gap
+from registry.materialize import materialize
+from registry.promotion import Measure
+from registry.snapshot import snapshot
+from registry.sync import sync
+from registry.workspace import Workspace
+
+
+def measuring(workspace: Workspace, say: Callable[[str], None]) -> Measure:
+    """What :func:`registry.promotion.promote` is given to have versions measured; ``say`` is told what is done."""
+
+    def measure(version: str, gap: Gap) -> None:
+        say(f"{gap.stage} measures {version} on the present data")
+        try:
+            _measure(workspace, version, gap)
+        except InputProblem as problem:
+            raise NotMeasured("; ".join(problem.problems)) from problem
+        except StageFailed as failure:
+            words = [line for line in str(failure).splitlines() if line.strip()]
+            raise NotMeasured(f"it failed ({words[-1].strip()}; the whole log: {failure.log})") from failure
+        except (dvc.DvcError, RegistryError) as error:
+            raise NotMeasured(str(error)) from error
+
+    return measure
+
+
+def _measure(workspace: Workspace, version: str, gap: Gap) -> None:
+    files = materialize(workspace, version)
+    run = f"measure-{re.sub(r'[^A-Za-z0-9._-]', '-', version)}-{secrets.token_hex(3)}"
+    folder = workspace.home / worktrees.FOLDER / run
+    holding = worktrees.hold(folder)
+    try:
+        root = worktrees.add(workspace.root, folder, snapshot(workspace, run))
+        if needed := _data_of(root, gap):
+            dvc.run(root, "checkout", "--quiet", *needed)
+        model = root / gap.path
+        shutil.rmtree(model, ignore_errors=True)  # whatever it is, its bytes may be links into the cache
+        shutil.copytree(files, model, copy_function=shutil.copyfile)
+        StageProcess(root, workspace.home, run, gap.stage).reproduce()
+        sync(Workspace(root, workspace.home), run=run, stages=[gap.stage], tell=False)
+    finally:
+        worktrees.remove(workspace.root, folder)
+        worktrees.release(folder, holding)
+
+
+def _data_of(root: Path, gap: Gap) -> list[str]:
+    """Outputs of other stages that the measuring stage reads, the model apart."""
+    path = root / "dvc.lock"
+    stages = (YAML(typ="safe").load(path.read_bytes()) or {}).get("stages", {}) if path.is_file() else {}
+    if gap.stage not in stages:
+        raise NotMeasured(f"{gap.stage} has not run in this workspace; run `stemma run` first")
+    made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
+    return [dep["path"] for dep in stages[gap.stage].get("deps", []) if dep["path"] in made and dep["path"] != gap.path]
