@@ -35,7 +35,7 @@ LLAMA3_SECONDS = 54 * 86_400 / 466  # between interruptions of Llama 3's snapsho
 PARAMETERS = {
     "context": 128,
     "batch_size": 8,
-    "processes": 1,
+    "devices": 1,
     "log_every": 1,
     "evaluation_tokens": 4096,
     "sample_prompts": [],
