@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 #: Float32 copies of the scores over the vocabulary that live at once in the backward pass: the scores, their
 #: log-softmax, and the gradients of both.
 SCORE_COPIES = 4
+_FUSED = "causal_sdpa"
 
 
 @dataclass(frozen=True)
@@ -55,46 +57,44 @@ class Activations:
         return self.blocks * block + self.outside
 
 
-def measure(config: PreTrainedConfig, context: int, *, mixed: bool = False) -> Activations:
+def measure(config: PreTrainedConfig, context: int, *, mixed: bool = False, on_processor: bool = False) -> Activations:
     """What the decoder of ``config`` keeps, in float32 or (``mixed``) under bfloat16 autocast.
 
-    Memory-efficient attention is taken for granted, which PyTorch picks wherever it can. The expert layers of a mixture
-    run as grouped products with every token's experts.
+    Attention is PyTorch's fused one without a mask, as trainings on whole sequences run it; a family that knows none
+    keeps every score, and so it is counted. The experts of a mixture run as grouped products.
+
+    Args:
+        on_processor: where no fused attention knows dropout, so that a model with it keeps every score.
     """
     config = copy.deepcopy(config)
-    config.use_cache = False
-    blocks = config.num_hidden_layers
-    # Long contexts are measured at a shorter one: nothing that is kept grows faster than the context.
-    short = min(context, 256)
-    kept = {(layers, rows): _saved(config, layers, rows, short, mixed) for layers in (1, 2) for rows in (1, 2)}
-    one, two = (kept[layers, 2] - kept[layers, 1] for layers in (1, 2))
-    block = two - one
-    scale = context / short
+    for name in ("attention_dropout", "attn_pdrop"):
+        if not on_processor and getattr(config, name, None):
+            setattr(config, name, 0.0)
+    kept = {(blocks, rows): _saved(config, blocks, rows, context, mixed) for blocks in (1, 2) for rows in (1, 2)}
+    one, two = (kept[blocks, 2] - kept[blocks, 1] for blocks in (1, 2))
     return Activations(
         context=context,
-        block=round(block * scale),
-        outside=max(0, round((one - block) * scale)),
+        block=two - one,
+        outside=max(0, 2 * one - two),
         scores=SCORE_COPIES * 4 * context * config.vocab_size,
         block_input=(2 if mixed else 4) * context * config.hidden_size,
-        blocks=blocks,
+        blocks=config.num_hidden_layers,
     )
 
 
-def _saved(config: PreTrainedConfig, layers: int, rows: int, context: int, mixed: bool) -> int:
-    """Bytes saved by a forward pass over ``rows`` sequences with ``layers`` blocks, without the scores."""
+def _saved(config: PreTrainedConfig, blocks: int, rows: int, context: int, mixed: bool) -> int:
+    """Bytes saved by a forward pass over ``rows`` sequences through ``blocks`` blocks, without the scores."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(config)
-    config.num_hidden_layers = layers
+    config.num_hidden_layers = blocks
     if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
+        config.layer_types = config.layer_types[:blocks]
     # Grouped products exist in bfloat16 alone where there is no accelerator: there a mixture is measured in it.
     grouped = bool(getattr(config, "num_experts_per_tok", None))
-    dtype = torch.bfloat16 if grouped else torch.float32
     with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng():
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+        model = _model(config, torch.bfloat16 if grouped else torch.float32).train()
         ids = torch.zeros(rows, context, dtype=torch.long)
         own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
         seen: dict[int, torch.UntypedStorage] = {}
@@ -110,3 +110,16 @@ def _saved(config: PreTrainedConfig, layers: int, rows: int, context: int, mixed
             model.base_model(input_ids=ids, use_cache=False)
     total = sum(storage.nbytes() for storage in seen.values())
     return total * 2 if grouped and not mixed else total
+
+
+def _model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The module with fused attention and no mask (whether one is needed cannot be seen on fake tensors)."""
+    from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register(_FUSED, sdpa_attention_forward)
+    AttentionMaskInterface.register(_FUSED, lambda *_, **__: None)
+    try:
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation=_FUSED)
+    except (ValueError, KeyError):  # the family has only attention of its own
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)

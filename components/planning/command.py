@@ -130,7 +130,7 @@ def _training(
     precision = options.precision or _precision(work, on_processor)
     mixed = precision != "float32"
     decoder = read(work.config, name)
-    kept = activations.measure(work.config, work.context, mixed=mixed)
+    kept = activations.measure(work.config, work.context, mixed=mixed, on_processor=on_processor)
     rate = measured = None
     if last_rate is not None:
         rate, measured = last_rate, "the stage's last run here, start-up and measuring included"
