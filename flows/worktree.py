@@ -9,6 +9,7 @@ from pathlib import Path
 from flows import dvc
 from flows.raw_data import RAW
 from registry import worktrees
+from registry.dvc import cache_folder
 from registry.worktrees import WorktreeFailed
 
 __all__ = ["Worktree", "WorktreeFailed", "folder_of"]
@@ -42,7 +43,9 @@ class Worktree:
         folder = folder_of(home, run)
         holding = worktrees.hold(folder)
         try:
-            worktree = cls(user_root, folder, worktrees.add(user_root, folder, commit), holding)
+            worktree = cls(
+                user_root, folder, worktrees.add(user_root, folder, commit, cache_folder(user_root)), holding
+            )
             # Outputs that no cache holds are made anew by the run.
             dvc.run(worktree.root, "checkout", "--quiet", "--allow-missing")
             if not raw_is_versioned:

@@ -97,9 +97,10 @@ def restore(
     holding = worktrees.hold(partial)
     try:
         worktrees.remove(workspace.root, partial)  # of an attempt that was killed
-        root = worktrees.add(workspace.root, partial, source.commit)
+        cache = dvc.cache_folder(workspace.root)
+        root = worktrees.add(workspace.root, partial, source.commit, cache)
         restored = Restored(source, target, target / root.relative_to(partial))
-        _fill(workspace, root, restored, say, raw_only)
+        _fill(workspace, root, cache, restored, say, raw_only)
         if target.is_dir():
             target.rmdir()
         worktrees.move(workspace.root, partial, target)
@@ -175,10 +176,11 @@ def _refuse_unusable(workspace: Workspace, target: Path) -> None:
         )
 
 
-def _fill(workspace: Workspace, root: Path, restored: Restored, say: Callable[[str], None], raw_only: bool) -> None:
+def _fill(
+    workspace: Workspace, root: Path, cache: Path, restored: Restored, say: Callable[[str], None], raw_only: bool
+) -> None:
     """Check everything out into the worktree at ``root`` and verify it."""
     tracked = [item for item in tracked_files(root) if item.stage is None or not raw_only]
-    cache = dvc.cache_folder(root)
     wanted = [item for item in tracked if not _is_there(root, item)]
     missing, words = _missing(cache, wanted), []
     if missing:

@@ -34,8 +34,8 @@ class Leftover:
     bytes: int
 
 
-def add(root: Path, folder: Path, commit: str) -> Path:
-    """Check ``commit`` out, detached, at ``folder``; the workspace's root in it, with the cache and remotes shared.
+def add(root: Path, folder: Path, commit: str, cache: Path) -> Path:
+    """Check ``commit`` out, detached, at ``folder``; the workspace's root in it, with its remotes and ``cache`` shared.
 
     Raises:
         WorktreeFailed, DvcFailed: git or DVC refused.
@@ -45,7 +45,6 @@ def add(root: Path, folder: Path, commit: str) -> Path:
     # Forced: git may still know the path from a worktree whose folder was deleted by hand.
     _git(root, "worktree", "add", "--force", "--quiet", "--detach", str(folder), commit)
     inside = folder / root.resolve().relative_to(top.resolve())
-    cache = dvc.cache_folder(root)
     local = root / ".dvc" / "config.local"
     if local.is_file():  # remotes and credentials of the user
         shutil.copy2(local, inside / ".dvc" / "config.local")

@@ -170,6 +170,38 @@ def two_versions(
     return project
 
 
+@pytest.fixture(scope="session")
+def generations(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three models in a registry: ``base:1`` of {a}, ``base:2`` of {a, b}, ``base:3`` of {changed a, b}."""
+    from registry.sync import sync
+
+    root = tmp_path_factory.mktemp("generations") / "workspace"
+    shutil.copytree(made, root, symlinks=True)
+    project = Project(root)
+    project.git("rm", "-r", "-q", "--cached", "data/raw")
+    raw = root / "data" / "raw"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for name, write in {
+        "first": lambda: None,
+        "second": lambda: (raw / "b.txt").write_text("more raw text\n"),
+        "third": lambda: (raw / "a.txt").write_text("the raw text, corrected\n"),
+    }.items():
+        write()
+        project.dvc("add", "-q", "data/raw")
+        project.dvc("repro", "-q", TEST_RUN=name, PATH=path)
+        sync(project.workspace, run=name, tell=False)
+    return root
+
+
+@pytest.fixture
+def grown(generations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of :func:`generations` of its own, on SQLite, and the current folder."""
+    root = tmp_path / "grown"
+    shutil.copytree(generations, root, symlinks=True)
+    monkeypatch.chdir(root)
+    return Project(root)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest) -> str | None:
     """``None`` for SQLite in the workspace's home, else a fresh PostgreSQL database."""
