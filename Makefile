@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test setup lint clean help
+.PHONY: run test bench setup lint clean help
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -14,12 +14,15 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 test: $(VENV)/.tests ## set up everything and pass the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile
 
+bench: setup ## measure the pretraining against its peers and write docs/benchmarks.md (hours)
+	@$(BIN)/python -m bench.pretrain --write docs/benchmarks.md
+
 setup: $(VENV)/.installed ## make the virtual environment and the workspace's folders
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma init --quiet
 
 lint: $(VENV)/.tests ## check style
-	@$(BIN)/ruff check components flows registry deploy tests
-	@$(BIN)/ruff format --check components flows registry deploy tests
+	@$(BIN)/ruff check components flows registry deploy tests bench
+	@$(BIN)/ruff format --check components flows registry deploy tests bench
 
 clean: ## remove the virtual environment; data, models and the registry stay
 	rm -rf $(VENV)

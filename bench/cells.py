@@ -1,0 +1,125 @@
+"""One measurement: the order that a trainer is given, and the run that carries it out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import components
+from bench import corpus as corpora
+from bench.environments import REQUIREMENTS, python_of
+from bench.launch import ROOT, clocks, commands, run_pinned
+from bench.results import Results
+from bench.variants import BATCH, CONTEXT, SMALL, WARMUP, Variant
+from components.harness.fingerprint import code_digest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is to be measured.
+
+    Attributes:
+        variant: the trainer and its settings.
+        cores: on how many cores.
+        steps: training steps.
+        seed: of weights and order of the data.
+        learning_rate: the peers' peak rate; ``None`` leaves their defaults, and no schedule.
+        round: number of the repetition; with ``None`` the cell is made once.
+        score: whether the weights are scored on the held-out tokens.
+        profile: whether the steps are profiled; their clocks are then slower than they should be.
+    """
+
+    variant: Variant
+    cores: int
+    steps: int
+    seed: int = 0
+    learning_rate: float | None = None
+    round: int | None = None
+    score: bool = False
+    profile: bool = False
+
+
+@dataclass
+class Bench:
+    """Where the bench keeps things, and what every cell of it has in common."""
+
+    folder: Path
+    corpus: Path
+    results: Results
+    shape: dict[str, Any] = field(default_factory=lambda: dict(SMALL))
+    context: int = CONTEXT
+    batch: int = BATCH
+    commands: Callable[[str, Path, Path], list[list[str | Path]]] = commands
+    python: Callable[[str, Path], Path] = python_of
+
+    def __post_init__(self) -> None:
+        self._tokens = corpora.digest(self.corpus)
+        self._index = json.loads((self.corpus / "data/tokens/index.json").read_text())
+
+    def measure(self, cell: Cell, cores: Sequence[int]) -> dict[str, Any]:
+        """The cell's clocks (and score), from the results if they are there already.
+
+        Raises:
+            TrainerFailed: the trainer or the score ended badly.
+        """
+        return self.results.get(self.order(cell), lambda: self._run(cell, cores))
+
+    def known(self, cell: Cell) -> bool:
+        """Whether the results hold the cell."""
+        return self.results.has(self.order(cell))
+
+    def order(self, cell: Cell) -> dict[str, Any]:
+        """All that determines the measurement, and nothing of where it is made."""
+        body = {name: value for name, value in asdict(cell).items() if name != "variant"}
+        return {
+            **body,
+            "variant": cell.variant.name,
+            "trainer": cell.variant.trainer,
+            "precision": cell.variant.precision,
+            "settings": cell.variant.settings,
+            "warmup_steps": 0 if cell.learning_rate is None else round(WARMUP * cell.steps),
+            "shape": self.shape,
+            "context": self.context,
+            "batch": self.batch,
+            "corpus": self._tokens,
+            "program": _program(cell.variant.trainer),
+        }
+
+    def _run(self, cell: Cell, cores: Sequence[int]) -> dict[str, Any]:
+        name = f"{cell.variant.name}-{cell.steps}-{cell.seed}-{cell.learning_rate}-{cell.round}-{cores[0]}"
+        folder = self.folder / "runs" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        order = folder / "order.json"
+        body = {
+            **self.order(cell),
+            "folder": str(folder),
+            "data": str(self.corpus),
+            "tokens": str(self.corpus / "data/tokens" / self._index["splits"]["train"]["shards"][0]["file"]),
+            "dtype": self._index["dtype"],
+            "marks": str(folder / "marks.jsonl"),
+        }
+        order.write_text(json.dumps(body))
+        python = self.python(cell.variant.trainer, self.folder / "environments")
+        for command in self.commands(cell.variant.trainer, order, python):
+            run_pinned(command, cores, folder / "log.txt")
+        result = clocks(folder / "marks.jsonl")
+        if len(result["cpu"]) < cell.steps:
+            raise RuntimeError(f"{cell.variant.name} made {len(result['cpu'])} of {cell.steps} steps: {folder}/log.txt")
+        if cell.score:
+            result["score"] = json.loads((folder / "score.json").read_text())
+        if cell.profile:
+            result["profile"] = json.loads((folder / "profile.json").read_text())
+        shutil.rmtree(folder)
+        return result
+
+
+def _program(trainer: str) -> str:
+    """Digest of what is measured: our stage's code, or the pins of the peer."""
+    if trainer == "stemma":
+        return code_digest(ROOT, components.load("pretrain").code)[:16]
+    return code_digest(REQUIREMENTS, [f"{trainer}.txt"])[:16]
