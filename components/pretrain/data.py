@@ -67,7 +67,7 @@ class Window:
 
 
 class TrainingOrder:
-    """Which sequences make which batch: a pure function of seed and step, so that the position is one number.
+    """Which sequences make which batch: a pure function of the seed and a sequence's number in the training.
 
     Every epoch takes all sequences once, in an order of its own, and cuts each shard at an offset of its own, so that
     repeated epochs see new sequences.
@@ -75,6 +75,7 @@ class TrainingOrder:
 
     def __init__(self, split: TokenSplit, context: int, seed: int):
         self._split, self._context, self._seed = split, context, seed
+        self.end = split.end
         lengths = np.array([len(shard) for shard in split.shards], dtype=np.int64)
         # One window less than would fit leaves room for the offset, where there are two.
         per_shard = np.where(lengths > context, np.maximum(1, (lengths - context) // context), 0)
@@ -83,9 +84,9 @@ class TrainingOrder:
         self.windows = int(self._ends[-1]) if len(self._ends) else 0
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def batch(self, step: int, size: int) -> list[Window]:
-        """The windows of the global batch that step number ``step`` (from 0) trains on."""
-        return [self._window(index) for index in range(step * size, (step + 1) * size)]
+    def batch(self, first: int, size: int) -> list[Window]:
+        """The windows of ``size`` sequences, after the ``first`` ones of the training."""
+        return [self._window(index) for index in range(first, first + size)]
 
     def read(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
         """Inputs and labels [windows, context]; a label is the token after its input."""
@@ -116,6 +117,17 @@ class TrainingOrder:
             self._epochs = {e: kept for e, kept in self._epochs.items() if e == epoch - 1}
             self._epochs[epoch] = order, offsets
         return self._epochs[epoch]
+
+
+def document_positions(inputs: Tensor, end: int) -> Tensor:
+    """Positions from 0 in each document, [sequences, context].
+
+    A document begins at the end token before it, from which its first token is predicted (generation and evaluation
+    begin so too), and the end token that closes it is predicted within it: no label crosses a boundary, and none needs
+    to be ignored. What a sequence begins with counts from 0 as well.
+    """
+    index = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+    return index - torch.where(inputs == end, index, 0).cummax(dim=1).values
 
 
 def evaluation_batches(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import nn
 
-from components.pretrain.data import IGNORED, TokenSplit, evaluation_batches
+from components.pretrain.data import IGNORED, TokenSplit, document_positions, evaluation_batches
+from components.pretrain.loss import CausalLoss
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,26 @@ def bits_per_byte(loss: float, split: TokenSplit) -> float:
 
 @torch.no_grad()
 def evaluate(
-    accelerator: Accelerator, model: nn.Module, split: TokenSplit, context: int, *, tokens: int | None, batch: int = 32
+    accelerator: Accelerator,
+    model: nn.Module,
+    split: TokenSplit,
+    context: int,
+    *,
+    tokens: int | None,
+    batch: int = 32,
+    documents: bool = False,
 ) -> Held:
-    """Loss on the split, shared among the processes; every process gets the result."""
+    """Loss on the split, shared among the processes; every process gets the result.
+
+    Args:
+        model: a transformers decoder or a :class:`CausalLoss`, prepared by accelerate or not.
+        tokens: about how many of the split's tokens to take; ``None``: all.
+        batch: sequences at once.
+        documents: attention ends at documents, as in a training that masks them.
+    """
     module = accelerator.unwrap_model(model)
+    if not isinstance(module, CausalLoss):
+        module = CausalLoss(module)
     training = module.training
     module.eval()
     # Sums over windows of: 1, loss, tokens, loss squared, loss times tokens, tokens squared.
@@ -51,14 +67,11 @@ def evaluate(
     for inputs, labels in evaluation_batches(
         split, context, batch, tokens=tokens, rank=accelerator.process_index, processes=accelerator.num_processes
     ):
-        logits = module(input_ids=inputs.to(accelerator.device), use_cache=False).logits
-        losses = F.cross_entropy(
-            logits.float().flatten(0, 1),
-            labels.to(accelerator.device).flatten(),
-            ignore_index=IGNORED,
-            reduction="none",
-        )
-        loss = losses.view(labels.shape).double().sum(dim=1).cpu()
+        inputs = inputs.to(accelerator.device)
+        positions = document_positions(inputs, split.end) if documents else None
+        with accelerator.autocast():
+            losses = module.token_losses(inputs, labels.to(accelerator.device), positions)
+        loss = losses.double().sum(dim=1).cpu()
         count = (labels != IGNORED).sum(dim=1).double()
         sums += torch.stack([torch.ones_like(loss), loss, count, loss * loss, loss * count, count * count], dim=1).sum(
             dim=0

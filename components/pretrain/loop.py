@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import optimizers
-from components.contract import Context, Interrupted
-from components.pretrain.data import TokenSplit, TrainingOrder
+from components.contract import Context, InputProblem, Interrupted
+from components.pretrain.batches import Batches
+from components.pretrain.data import TokenSplit, TrainingOrder, Window, document_positions
 from components.pretrain.evaluation import evaluate
+from components.pretrain.loss import CausalLoss, masks_documents
 from components.pretrain.parameters import PretrainParameters
+from components.pretrain.prefetch import Prefetch
 from components.pretrain.progress import Progress
 from components.pretrain.samples import sample
 from components.pretrain.schedule import factor
+from components.pretrain.step import accumulate, update
 from components.pretrain.training_state import TrainingState
 
 
@@ -33,6 +37,7 @@ def train(
     tokenizer: PreTrainedTokenizerBase,
     order: TrainingOrder,
     held: TokenSplit,
+    batches: Batches,
     steps: int,
 ) -> tuple[PreTrainedModel, Progress]:
     """Train ``model`` for ``steps`` steps, from the newest checkpoint in ``context.scratch`` if there is one.
@@ -56,36 +61,48 @@ def train(
     # Each process draws its own dropout; without dropout nothing below touches these generators.
     torch.manual_seed(context.seed + accelerator.process_index)
     state = TrainingState(context, accelerator, model, optimizer)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    module = _with_loss(context, model)
+    module, optimizer = accelerator.prepare(module, optimizer)
     progress = state.resume()
-    model.train()
+    module.train()
 
-    batch_tokens = parameters.batch_size * parameters.context
-    context.tokens = progress.step * batch_tokens
-    with state, context.progress("pretrain", steps * batch_tokens, unit="tokens") as advance:
+    def read(step: int) -> Batch:
+        return _read(accelerator, order, order.batch(batches.before(step), batches.size(step)), parameters)
+
+    context.tokens = batches.tokens(progress.step)
+    total = batches.tokens(steps)
+    with state, Prefetch(read, steps) as data, context.progress("pretrain", total, unit="tokens") as advance:
         if progress.step:
             advance(context.tokens)
-        started, started_tokens = time.monotonic(), context.tokens
+        clock = _Clock(context)
         while True:
             # After the checkpoint of the same step, so that a failure in here loses no training; and again after a
             # return to that checkpoint, which does not hold the result yet.
             if _due(progress.step, parameters.evaluate_every, steps):
                 state.wait()
-                _look(context, accelerator, model, tokenizer, held, progress)
+                _look(context, accelerator, module, model, tokenizer, held, progress)
                 if _any(accelerator, context.stopping):
                     raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
             if progress.step == steps:
                 break
-            share = factor(progress.step, steps, warmup=parameters.warmup, final_share=parameters.final_share)
+            share = factor(
+                progress.step,
+                steps,
+                schedule=parameters.schedule,
+                warmup=parameters.warmup,
+                final_share=parameters.final_share,
+                decay=parameters.decay,
+            )
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * share
-            loss, norm, stopping = _step(context, accelerator, model, optimizer, order, progress.step)
+            batch = data.get(progress.step)
+            loss, norm, stopping = _step(context, accelerator, module, optimizer, order, batch, progress.step)
             state.check()
             progress.step += 1
             progress.loss_sum += loss
-            context.tokens += batch_tokens
-            speed = (context.tokens - started_tokens) / max(1e-9, time.monotonic() - started)
-            advance(batch_tokens, loss=loss, tokens_per_second=speed)
+            context.tokens += len(batch.windows) * parameters.context
+            speed = clock.tokens_per_second()
+            advance(len(batch.windows) * parameters.context, loss=loss, tokens_per_second=speed)
             if progress.step % parameters.log_every == 0 or progress.step == steps:
                 _point(context, progress, parameters, share, norm, speed)
             if stopping or any(
@@ -94,7 +111,67 @@ def train(
                 state.save(progress)
             if stopping:
                 raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
-    return accelerator.unwrap_model(model), progress
+    return model, progress
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A step's data.
+
+    Attributes:
+        windows: the sequences of all processes.
+        mine: those of this process.
+        inputs: their token ids, [sequences, context].
+        labels: the token after each.
+        positions: from 0 in each document, where attention ends at documents.
+    """
+
+    windows: list[Window]
+    mine: list[Window]
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    positions: torch.Tensor | None
+
+
+class _Clock:
+    """Tokens a second since the first step, whose warm-up (kernels are chosen, code is compiled) is told apart."""
+
+    def __init__(self, context: Context):
+        self._context, self._start, self._first = context, time.monotonic(), None
+
+    def tokens_per_second(self) -> float:
+        now, tokens = time.monotonic(), self._context.tokens
+        if self._first is None:
+            self._first = now, tokens
+            self._context.log({"first_step_seconds": now - self._start}, 1)
+            return 0.0
+        return (tokens - self._first[1]) / max(1e-9, now - self._first[0])
+
+
+def _with_loss(context: Context, model: PreTrainedModel) -> CausalLoss:
+    """The model and its loss as the parameters ask for them."""
+    parameters: PretrainParameters = context.parameters
+    if parameters.mask_documents and not masks_documents(model):
+        raise InputProblem(
+            f"pretrain.mask_documents: attention of {model.config.model_type} does not end where positions begin anew; "
+            f"make it false or choose another model_type"
+        )
+    if parameters.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    module = CausalLoss(model, z_loss=parameters.z_loss)
+    if not module.chunked:
+        context.warn(f"the head of {model.config.model_type} is not known: all logits of a micro-batch are made")
+    if parameters.compile:
+        module.compile()
+    return module
+
+
+def _read(accelerator: Accelerator, order: TrainingOrder, windows: list[Window], parameters) -> Batch:
+    share = len(windows) // accelerator.num_processes
+    mine = windows[accelerator.process_index * share : (accelerator.process_index + 1) * share]
+    inputs, labels = order.read(mine)
+    positions = document_positions(inputs, order.end) if parameters.mask_documents else None
+    return Batch(windows, mine, inputs, labels, positions)
 
 
 def _any(accelerator: Accelerator, flag: bool) -> bool:
@@ -106,38 +183,45 @@ def _due(step: int, every: int, steps: int) -> bool:
     return step == steps or (step > 0 and step % every == 0)
 
 
-def _step(context, accelerator, model, optimizer, order, step) -> tuple[float, float, bool]:
-    """One optimizer step on global batch ``step``; mean loss, gradient norm, and whether any process is to stop."""
+def _step(context, accelerator, module, optimizer, order, batch: Batch, step: int) -> tuple[float, float, bool]:
+    """One optimizer step on ``batch``; mean loss, gradient norm, and whether any process is to stop."""
     parameters: PretrainParameters = context.parameters
-    windows = order.batch(step, parameters.batch_size)
-    share = parameters.batch_size // accelerator.num_processes
-    mine = windows[accelerator.process_index * share : (accelerator.process_index + 1) * share]
-    inputs, labels = (tensor.to(accelerator.device) for tensor in order.read(mine))
-    logits = model(input_ids=inputs, use_cache=False).logits
-    loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-    # One small message tells every process the same mean loss and whether one of them was asked to stop.
-    both = torch.tensor([loss.item(), float(context.stopping)], dtype=torch.float64, device=accelerator.device)
-    total, stopping = accelerator.reduce(both, "sum").tolist()
-    mean = total / accelerator.num_processes
-    if not math.isfinite(mean):
-        raise NonFinite(_blame(accelerator, order, mine, logits.detach(), labels, step))
-    accelerator.backward(loss)
-    norm = accelerator.clip_grad_norm_(model.parameters(), parameters.clip or math.inf).item()
+    inputs, labels, positions = (
+        None if tensor is None else tensor.to(accelerator.device)
+        for tensor in (batch.inputs, batch.labels, batch.positions)
+    )
+    loss, stopping = accumulate(
+        accelerator,
+        module,
+        inputs,
+        labels,
+        positions,
+        micro_batch=parameters.micro_batch_size,
+        flag=context.stopping,
+    )
+    if not math.isfinite(loss):
+        raise NonFinite(_blame(accelerator, module, order, batch, step))
+    norm = update(accelerator, module, optimizer, clip=parameters.clip)
     if not math.isfinite(norm):
         raise NonFinite(
-            f"the gradient of step {step + 1} is not finite (loss {mean:.4g}); its batch: "
-            f"{'; '.join(order.describe(window) for window in windows)}. Lower the learning rate or clip."
+            f"the gradient of step {step + 1} is not finite (loss {loss:.4g}); its batch: "
+            f"{'; '.join(order.describe(window) for window in batch.windows)}. Lower the learning rate or clip."
         )
-    optimizer.step()
-    optimizer.zero_grad()
-    return mean, norm, stopping > 0
+    return loss, norm, stopping
 
 
-def _blame(accelerator, order, mine, logits, labels, step) -> str:
-    losses = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").mean(dim=1)
-    bad = [
-        order.describe(window) for window, loss in zip(mine, losses.tolist(), strict=True) if not math.isfinite(loss)
-    ]
+def _blame(accelerator, module, order: TrainingOrder, batch: Batch, step: int) -> str:
+    """Which sequences have a loss that is not finite, each computed again by itself."""
+    decoder = accelerator.unwrap_model(module).eval()
+    bad = []
+    for row, window in enumerate(batch.mine):
+        inputs, labels, positions = (
+            None if tensor is None else tensor[row : row + 1].to(accelerator.device)
+            for tensor in (batch.inputs, batch.labels, batch.positions)
+        )
+        with accelerator.autocast():
+            if not decoder.token_losses(inputs, labels, positions).sum().isfinite():
+                bad.append(order.describe(window))
     bad = gather_object(bad)
     return (
         f"the loss of step {step + 1} is not finite in {len(bad)} of its sequences: {'; '.join(bad)}. "
@@ -160,21 +244,22 @@ def _point(context: Context, progress: Progress, parameters, share: float, norm:
     context.log({**live, "tokens_per_second": speed}, progress.step)
 
 
-def _look(context, accelerator, model, tokenizer, held: TokenSplit, progress: Progress) -> None:
+def _look(context, accelerator, module, model, tokenizer, held: TokenSplit, progress: Progress) -> None:
     """Validation loss on part of the split, and samples."""
     parameters: PretrainParameters = context.parameters
-    result = evaluate(accelerator, model, held, parameters.context, tokens=parameters.evaluation_tokens)
+    result = evaluate(
+        accelerator,
+        module,
+        held,
+        parameters.context,
+        tokens=parameters.evaluation_tokens,
+        documents=parameters.mask_documents,
+    )
     bits = result.bits_per_byte(held)
     progress.validation.append(
         {"step": progress.step, "tokens": context.tokens, "loss": result.loss, "bits_per_byte": bits}
     )
     context.log({"validation_loss": result.loss, "validation_bits_per_byte": bits}, progress.step)
     if accelerator.is_main_process and parameters.sample_prompts and not context.stopping:
-        texts = sample(
-            accelerator.unwrap_model(model),
-            tokenizer,
-            parameters.sample_prompts,
-            tokens=parameters.sample_tokens,
-            seed=context.seed,
-        )
+        texts = sample(model, tokenizer, parameters.sample_prompts, tokens=parameters.sample_tokens, seed=context.seed)
         progress.samples.extend({"step": progress.step, "text": text} for text in texts)

@@ -63,6 +63,17 @@ class PretrainParameters(StageParameters):
     batch_size: int = Field(
         default=32, ge=1, le=1_048_576, description="Sequences of a step, over all processes together."
     )
+    micro_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Sequences that go through the model of a process at once; null: all of its share of the batch.",
+    )
+    batch_ramp_start: int | None = Field(
+        default=None, ge=1, description="Sequences of the first step; the batch rises from there. Null: no ramp."
+    )
+    batch_ramp_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens over which the batch rises linearly to batch_size."
+    )
     steps: int | None = Field(default=600, ge=1, description="Budget in optimizer steps. Set exactly one budget.")
     epochs: float | None = Field(default=None, gt=0, description="Budget in passes over the training tokens.")
     tokens: int | None = Field(default=None, ge=1, description="Budget in training tokens, rounded up to whole steps.")
@@ -76,13 +87,38 @@ class PretrainParameters(StageParameters):
     )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay rate of the first moment.")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay rate of the second moment.")
+    schedule: Literal["cosine", "wsd", "constant"] = Field(
+        default="cosine",
+        description="After the warm-up: cosine to final_share; wsd: stay, then fall linearly to it; constant: stay.",
+    )
     warmup: float = Field(default=0.05, ge=0, le=1, description="Share of the steps in which the rate rises linearly.")
     final_share: float = Field(
-        default=0.1, ge=0, le=1, description="Share of the peak rate to which the cosine falls at the last step."
+        default=0.1, ge=0, le=1, description="Share of the peak rate to which it falls at the last step."
     )
+    decay: float = Field(default=0.2, gt=0, le=1, description="Share of the steps in which the rate of wsd falls.")
     clip: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; null does not clip.")
-    processes: int = Field(
-        default=2, ge=1, le=65536, description="Processes that share each batch, started with accelerate."
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="bf16: matrix products in bfloat16 by autocast; auto: bf16 where the device has units for it.",
+    )
+    z_loss: float = Field(
+        default=0.0, ge=0, le=1, description="Coefficient of the softmax's squared log-denominator; PaLM's is 1e-4."
+    )
+    mask_documents: bool = Field(
+        default=False, description="Attention stays within a document, and positions begin anew at each."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute activations again on the way back: less memory for a third more work."
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile the model: minutes of warm-up, told apart from the speed."
+    )
+    devices: int = Field(
+        default=2, ge=1, le=1024, description="Processes of a machine that share a batch, one a GPU if there are any."
+    )
+    nodes: int = Field(default=1, ge=1, le=65536, description="Machines with as many devices each.")
+    sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
+        default="ddp", description="How the devices share the work: the file of that name in deploy/accelerate."
     )
     log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
@@ -99,6 +135,11 @@ class PretrainParameters(StageParameters):
     )
     sample_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens of a sample at most.")
 
+    @property
+    def processes(self) -> int:
+        """All processes that share each batch."""
+        return self.devices * self.nodes
+
     @model_validator(mode="after")
     def _one_budget(self) -> PretrainParameters:
         problems = []
@@ -109,10 +150,18 @@ class PretrainParameters(StageParameters):
                 f"{' and '.join(given) if given else 'none of steps, epochs and tokens'} set; set exactly one and make "
                 f"the others null"
             )
-        if self.batch_size % self.processes:
+        processes, name = self.processes, "devices x nodes" if self.nodes > 1 else "devices"
+        if self.batch_size % processes:
+            problems.append(f"batch_size {self.batch_size} is not divisible by {name} {processes}; choose a multiple")
+        if (self.batch_ramp_start is None) != (self.batch_ramp_tokens is None):
+            problems.append("batch_ramp_start and batch_ramp_tokens go together; set both or make both null")
+        elif self.batch_ramp_start is not None and not processes <= self.batch_ramp_start <= self.batch_size:
             problems.append(
-                f"batch_size {self.batch_size} is not divisible by processes {self.processes}; choose a multiple"
+                f"batch_ramp_start {self.batch_ramp_start} is not between {name} {processes} and batch_size "
+                f"{self.batch_size}"
             )
+        if self.warmup + self.decay > 1 and self.schedule == "wsd":
+            problems.append(f"warmup {self.warmup:g} and decay {self.decay:g} are more than the whole training")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -20,6 +20,7 @@ def write_report(
     unigram: float,
     unigram_bits: float,
     sizes: dict[str, int],
+    precision: str,
 ) -> None:
     """Write the curves, ``report.json`` and ``report.html``; nothing in them depends on the time it took."""
     folder = context.outputs["report"]
@@ -35,12 +36,13 @@ def write_report(
         "unigram_loss": unigram,
         "unigram_bits_per_byte": unigram_bits,
     }
-    body = {"steps": progress.step, **sizes, **results, "samples": progress.samples}
+    body = {"steps": progress.step, **sizes, "precision": precision, **results, "samples": progress.samples}
     (folder / "report.json").write_text(json.dumps(body, indent=1) + "\n")
     page = Page(
         "Pretraining",
         f"{sizes['parameters']:,} parameters, {sizes['trained_tokens']:,} tokens in {progress.step:,} steps, "
-        f"{sizes['trained_tokens'] / max(1, sizes['corpus_tokens']):.2f} passes over the training split.",
+        f"{sizes['trained_tokens'] / max(1, sizes['corpus_tokens']):.2f} passes over the training split; computed in "
+        f"{precision}.",
     )
     page.heading("On the whole validation split").table(
         ["", "loss, nats a token", "bits a byte"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 
@@ -17,10 +16,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from components.contract import Context, InputProblem, Metric
 from components.pretrain.architecture import make
+from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder
 from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
 from components.pretrain.loop import train
 from components.pretrain.parameters import PretrainParameters
+from components.pretrain.precision import Choice, choose
 from components.pretrain.report import write_report
 
 
@@ -29,15 +30,22 @@ def run(context: Context) -> None:
     parameters: PretrainParameters = context.parameters
     tokenizer, training, held = _inputs(context)
     order = TrainingOrder(training, parameters.context, context.seed)
-    steps = _steps(parameters, order.windows)
-    accelerator = _accelerator(context)
+    accelerator, precision = _accelerator(context)
+    batches = Batches(
+        parameters.batch_size,
+        parameters.context,
+        start=parameters.batch_ramp_start,
+        ramp_tokens=parameters.batch_ramp_tokens,
+        multiple=accelerator.num_processes,
+    )
+    steps = _steps(parameters, order.windows, batches)
     torch.manual_seed(context.seed)
     model = make(context, tokenizer)
     parameter_count = sum(parameter.numel() for parameter in model.parameters())
     _check_disk(context, parameter_count)
 
-    model, progress = train(context, accelerator, model, tokenizer, order, held, steps)
-    result = evaluate(accelerator, model, held, parameters.context, tokens=None)
+    model, progress = train(context, accelerator, model, tokenizer, order, held, batches, steps)
+    result = evaluate(accelerator, model, held, parameters.context, tokens=None, documents=parameters.mask_documents)
     if accelerator.is_main_process:
         baseline = unigram(training, held)
         _record(context, result, held, baseline, progress.curve[-1]["loss"], parameter_count)
@@ -55,6 +63,7 @@ def run(context: Context) -> None:
                 "trained_tokens": context.tokens,
                 "corpus_tokens": training.tokens,
             },
+            precision=str(precision),
         )
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -95,20 +104,21 @@ def _inputs(context: Context) -> tuple[PreTrainedTokenizerBase, TokenSplit, Toke
     return tokenizer, training, held
 
 
-def _steps(parameters: PretrainParameters, windows: int) -> int:
+def _steps(parameters: PretrainParameters, windows: int, batches: Batches) -> int:
     """Optimizer steps of the budget."""
     if parameters.steps is not None:
         return parameters.steps
     if parameters.epochs is not None:
-        return max(1, math.ceil(parameters.epochs * windows / parameters.batch_size))
-    return max(1, math.ceil(parameters.tokens / (parameters.batch_size * parameters.context)))
+        return batches.steps(parameters.epochs * windows)
+    return batches.steps(parameters.tokens / parameters.context)
 
 
-def _accelerator(context: Context) -> Accelerator:
+def _accelerator(context: Context) -> tuple[Accelerator, Choice]:
+    precision = choose(context.parameters.precision)
     on_cpu = not torch.cuda.is_available()
     accelerator = Accelerator(
         cpu=on_cpu,
-        mixed_precision="no",
+        mixed_precision=precision.mixed,
         kwargs_handlers=[
             DistributedDataParallelKwargs(
                 # Without it, gradients move to other buckets after the first step, and with three processes or more
@@ -127,12 +137,12 @@ def _accelerator(context: Context) -> Accelerator:
     context.device = "cpu" if on_cpu else torch.cuda.get_device_name(accelerator.device)
     asked, running = context.parameters.processes, accelerator.num_processes
     if running != asked:
-        context.warn(f"pretrain.processes is {asked} and {running} run: the result differs by rounding")
+        context.warn(f"pretrain asks for {asked} processes and {running} run: the result differs by rounding")
     if context.parameters.batch_size % running:
         raise InputProblem(
             f"pretrain.batch_size {context.parameters.batch_size} is not divisible by the {running} processes that run"
         )
-    return accelerator
+    return accelerator, precision
 
 
 def _check_disk(context: Context, parameter_count: int) -> None:

@@ -187,7 +187,7 @@ class TrainingState:
             # Sums of gradients are rounded in another order with another number of processes: never silently.
             raise InputProblem(
                 f"the checkpoint in {self._context.scratch} was made by {made_by} processes and there are {processes} "
-                f"now, so that the result could not be exact: run with pretrain.processes={made_by}, or delete that "
+                f"now, so that the result could not be exact: run with as many devices x nodes as then, or delete that "
                 f"folder to begin again"
             )
         if training["threads"] != torch.get_num_threads():

@@ -38,7 +38,7 @@ LENGTHS = st.lists(st.integers(1, 120), min_size=1, max_size=4).filter(lambda le
 def test_an_epoch_takes_every_window_once_and_labels_are_the_next_tokens(tmp_path_factory, lengths, size, seed):
     split = split_of(tmp_path_factory.mktemp("split"), lengths)
     order = TrainingOrder(split, 8, seed)
-    windows = [window for step in range(order.windows) for window in order.batch(step, size)]
+    windows = [window for step in range(order.windows) for window in order.batch(step * size, size)]
     for epoch in range(size):
         part = windows[epoch * order.windows : (epoch + 1) * order.windows]
         assert len(set(part)) == order.windows
@@ -64,7 +64,7 @@ def test_epochs_and_seeds_differ(tmp_path):
     split = split_of(tmp_path, [1000])
     order = TrainingOrder(split, 8, 1)
     n = order.windows
-    assert order.batch(0, n) != order.batch(1, n)
+    assert order.batch(0, n) != order.batch(n, n)
     assert order.batch(0, n) != TrainingOrder(split, 8, 2).batch(0, n)
 
 

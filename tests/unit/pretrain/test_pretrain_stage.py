@@ -10,16 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from components.contract import InputProblem
-from components.pretrain.data import TokenSplit
+from components.pretrain.batches import Batches
+from components.pretrain.data import TokenSplit, TrainingOrder
 from components.pretrain.loop import NonFinite
 from components.pretrain.parameters import PretrainParameters
-from components.pretrain.schedule import factor
 from components.pretrain.stage import _steps
 from tests.unit.pretrain import tiny
 
@@ -131,26 +129,24 @@ def test_missing_tokens_and_unknown_models_are_problems(workspace, tmp_path):
         tiny.pretrain(workspace)
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_sequences(workspace, monkeypatch):
-    from components.pretrain import loop
-
-    real = loop.TrainingOrder.read
-    calls = []
-
-    def poisoned(self, windows):
-        calls.append(windows)
-        return real(self, windows)
-
-    def broken(logits, labels, **options):
-        loss = torch.nn.functional.cross_entropy(logits, labels, **options)
-        return loss * float("nan") if len(calls) == 3 else loss
-
-    monkeypatch.setattr(loop.TrainingOrder, "read", poisoned)
-    monkeypatch.setattr(loop, "F", SimpleNamespace(cross_entropy=broken))
-    with pytest.raises(
-        NonFinite, match=r"loss of step 3 is not finite in 6 of its sequences: train-0000\d\.bin tokens"
-    ):
-        tiny.pretrain(workspace)
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_a_loss_that_is_not_finite_stops_with_the_sequences_that_made_it(finished, workspace, tmp_path, micro_batch):
+    model = AutoModelForCausalLM.from_pretrained(finished / "models/base")
+    order = TrainingOrder(TokenSplit(workspace / "data/tokens", "train"), 32, 1337)
+    windows = order.batch(0, 6)
+    inputs, _ = order.read(windows)
+    # A token that some of the sequences read and others do not.
+    token = next(t for t in inputs.unique().tolist() if 0 < (inputs == t).any(dim=1).sum() < 3)
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+    with torch.no_grad():
+        model.model.embed_tokens.weight[token] = math.nan
+    model.save_pretrained(tmp_path / "poisoned")
+    bad = [order.describe(w) for w, row in zip(windows, inputs, strict=True) if (row == token).any()]
+    with pytest.raises(NonFinite, match=rf"loss of step 1 is not finite in {len(bad)} of its .*") as caught:
+        tiny.pretrain(workspace, init=str(tmp_path / "poisoned"), micro_batch_size=micro_batch)
+    for window in windows:
+        assert (order.describe(window) in str(caught.value)) == (order.describe(window) in bad)
 
 
 def test_a_gradient_that_is_not_finite_stops_with_its_batch(workspace, monkeypatch):
@@ -181,7 +177,11 @@ def test_a_setting_that_transformers_refuses_is_a_problem(workspace):
         ({"architecture": {"hidden_size": 100, "num_attention_heads": 3}}, "not divisible by num_attention_heads 3"),
         ({"architecture": {"hidden_size": 12, "num_attention_heads": 4}}, "even number"),
         ({"architecture": {"num_key_value_heads": 3}}, "not divisible by num_key_value_heads 3"),
-        ({"batch_size": 31}, "batch_size 31 is not divisible by processes 2"),
+        ({"batch_size": 31}, "batch_size 31 is not divisible by devices 2"),
+        ({"nodes": 5}, "batch_size 32 is not divisible by devices x nodes 10"),
+        ({"batch_ramp_start": 4}, "go together"),
+        ({"batch_ramp_start": 1, "batch_ramp_tokens": 100}, "batch_ramp_start 1 is not between devices 2 and"),
+        ({"schedule": "wsd", "warmup": 0.9}, "more than the whole training"),
         ({"epochs": 2.0}, "steps and epochs set; set exactly one"),
         ({"steps": None}, "none of steps, epochs and tokens set"),
         ({"learning_rate": 0.0}, "greater than 0"),
@@ -197,24 +197,13 @@ def test_mistakes_are_told(changes, message):
 def test_several_mistakes_are_told_together():
     with pytest.raises(ValidationError) as caught:
         PretrainParameters(batch_size=31, epochs=1.0)
-    assert "set exactly one" in str(caught.value) and "not divisible by processes" in str(caught.value)
+    assert "set exactly one" in str(caught.value) and "not divisible by devices" in str(caught.value)
 
 
 def test_budgets():
     def steps(**budget):
-        return _steps(PretrainParameters(**({"steps": None, "batch_size": 4, "context": 10} | budget)), windows=100)
+        return _steps(PretrainParameters(**({"steps": None, "context": 10} | budget)), windows=100, batches=Batches(4, 10))
 
     assert steps(steps=7) == 7
     assert steps(epochs=1.5) == 38
     assert steps(tokens=401) == 11
-
-
-@given(steps=st.integers(1, 500), warmup=st.floats(0, 0.9), share=st.floats(0, 1))
-def test_schedule_rises_then_falls_to_its_floor(steps, warmup, share):
-    values = [factor(step, steps, warmup=warmup, final_share=share) for step in range(steps)]
-    rise = round(warmup * steps)
-    assert all(0 <= value <= 1 for value in values)
-    assert values[:rise] == sorted(values[:rise])
-    assert values[rise:] == sorted(values[rise:], reverse=True)
-    if steps - rise > 1:
-        assert values[rise] == 1 and values[-1] == pytest.approx(share)

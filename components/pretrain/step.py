@@ -1,0 +1,68 @@
+"""One optimizer step: micro-batches forward and backward, then clipping and the update. Knows no stage around it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from components.pretrain.data import IGNORED
+
+
+def accumulate(
+    accelerator: Accelerator,
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    positions: Tensor | None = None,
+    *,
+    micro_batch: int | None = None,
+    flag: bool = False,
+) -> tuple[float, bool]:
+    """Add the gradient of the mean loss over all tokens of all micro-batches and processes to the weights' gradients.
+
+    Args:
+        model: a :class:`~components.pretrain.loss.CausalLoss`, as ``accelerator.prepare`` returned it.
+        inputs: this process's token ids, [sequences, context].
+        labels: the token after each, [sequences, context]; ignored ones count nowhere.
+        positions: [sequences, context], where attention ends at documents.
+        micro_batch: sequences that go through the model at once; ``None``: all.
+        flag: a wish of this process.
+
+    Returns:
+        The cross-entropy in nats, the mean over all tokens of all processes; and whether any process has its flag set.
+    """
+    processes = accelerator.num_processes
+    tokens = (labels != IGNORED).sum()
+    # Gradients are averaged over the processes, each of which may count other numbers of labels.
+    everywhere = int(accelerator.reduce(tokens, "sum")) if processes > 1 else int(tokens)
+    weight = processes / max(1, everywhere)
+    rows = micro_batch or len(inputs)
+    total = torch.zeros((), dtype=torch.float64 if inputs.device.type != "mps" else torch.float32, device=inputs.device)
+    for start in range(0, len(inputs), rows):
+        part = slice(start, start + rows)
+        last = start + rows >= len(inputs)
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
+            objective, cross_entropy = model(
+                inputs[part], labels[part], None if positions is None else positions[part], weight=weight
+            )
+            accelerator.backward(objective)
+        total += cross_entropy
+    # One small message tells every process the same mean loss and whether one of them has its flag set.
+    both = torch.stack([total, total.new_tensor(float(flag))])
+    summed, flags = accelerator.reduce(both, "sum").tolist()
+    return summed / max(1, everywhere), flags > 0
+
+
+def update(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, clip: float | None = None
+) -> float:
+    """Clip the gradient, step unless it is not finite, and clear it; the norm it had."""
+    norm = accelerator.clip_grad_norm_(model.parameters(), clip or math.inf).item()
+    if math.isfinite(norm):
+        optimizer.step()
+    optimizer.zero_grad()
+    return norm

@@ -1,0 +1,34 @@
+"""Which precision is chosen, by what the device has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from components.pretrain import precision
+from components.pretrain.precision import bf16_units, choose
+
+
+def test_detection_agrees_with_the_processors_flags():
+    if torch.cuda.is_available():
+        pytest.skip("the GPU decides")
+    with open("/proc/cpuinfo") as file:
+        flags = next(line for line in file if line.startswith("flags")).split()
+    assert (bf16_units() is not None) == bool({"avx512_bf16", "amx_bf16"} & set(flags))
+
+
+@pytest.mark.parametrize(
+    ("asked", "units", "name", "told"),
+    [
+        ("auto", None, "fp32", "detected: no bfloat16 units"),
+        ("auto", "AMX", "bf16", "detected: AMX"),
+        ("fp32", "AMX", "fp32", "asked for"),
+        ("bf16", "AMX", "bf16", "asked for"),
+        ("bf16", None, "bf16", "emulates them slowly"),
+    ],
+)
+def test_what_was_asked_for_wins_over_what_was_detected(asked, units, name, told, monkeypatch):
+    monkeypatch.setattr(precision, "bf16_units", lambda: units)
+    choice = choose(asked)
+    assert choice.name == name and told in str(choice)
+    assert choice.mixed == ("bf16" if name == "bf16" else "no")
