@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.family_tree import write_figure
 from registry.recording import find_or_add
 from registry.schema import Context, Promotion
+from registry.trace import trace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -79,6 +81,10 @@ def tell_release(
             copy = Path(folder) / "gate.json"
             copy.write_bytes(gate.read_bytes())
             client.log_artifact(run_id, str(copy))
+        figure = Path(folder) / "lineage.svg"
+        with registry.read() as session:
+            write_figure(trace(session, str(row.to_version)), figure)
+        client.log_artifact(run_id, str(figure))
     client.set_terminated(run_id)
     with registry.write() as session:
         context = session.get_one(Context, context_id)

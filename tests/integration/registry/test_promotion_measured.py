@@ -16,6 +16,8 @@ from registry.references import resolve
 from registry.schema import Execution
 from registry.sync import sync
 
+pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def champion(project):
@@ -59,7 +61,6 @@ def test_champion_is_measured_on_the_new_set(champion):
     assert len(champion.git("worktree", "list").splitlines()) == 1
 
 
-@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_other_parameters_are_another_measurement(champion):
     champion.set("keep: 11", "keep: 10")
     champion.set("limit: 100", "limit: 400")
@@ -74,7 +75,6 @@ def test_other_parameters_are_another_measurement(champion):
     assert [json.loads(each.parameters)["limit"] for each in old] == [100, 400]
 
 
-@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_a_candidate_of_an_older_set_is_measured_too(champion):
     """base:2 was measured on the second set; the workspace has moved on to a third one since."""
     champion.repro("second")
@@ -87,7 +87,6 @@ def test_a_candidate_of_an_older_set_is_measured_too(champion):
     assert outcome.action == "promote" and "0.95 against 0.8" in compared(outcome).detail
 
 
-@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_a_champion_that_cannot_be_measured_is_no_comparison(champion):
     champion.repro("second")
     sync(champion.workspace, run="second")

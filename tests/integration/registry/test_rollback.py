@@ -51,7 +51,8 @@ def test_the_previous_champion_comes_back(promoted):
         "rollback base:1 to @champion",
         "rollback base:2 to @champion",
     ]
-    assert "gate.json" in {file.path for file in client.list_artifacts(runs[0].info.run_id)}
+    for run in runs:
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"gate.json", "lineage.svg"}
 
 
 @pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)

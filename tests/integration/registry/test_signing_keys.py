@@ -1,0 +1,115 @@
+"""Signatures: who is believed, what they cover besides the bytes, and that other tools can check them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import text
+
+from deploy.generate import generate
+from registry.database import open as open_registry
+from registry.errors import InvalidBytes, KeyProblem, UnknownReference
+from registry.keys import trusted_keys
+from registry.promotion import promote
+from registry.statement import lineage_in
+from registry.sync import sync
+from registry.verification import verify, verify_folder, write_bundle
+
+pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def champion(project):
+    sync(project.workspace, run="first")
+    promote(project.workspace, "base", "champion", "the first", "Ada")
+    return project
+
+
+def pem(path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def test_the_statement_names_the_parents_and_other_tools_verify_it(champion, tmp_path):
+    workspace = champion.workspace
+    found = verify(workspace, "base@champion")
+    assert [(parent["name"], parent["role"]) for parent in found.parents] == [("data/corpus", "corpus")]
+    bundle = tmp_path / "base.sig"
+    write_bundle(workspace, "base:1", bundle)
+    stated = lineage_in(bundle.read_text())
+    assert (stated["version"], stated["digest"], stated["stage"]) == ("base:1", found.digest, "pretrain")
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(found.files), "--signature", str(bundle)]
+    public = workspace.home / "keys" / "signing.pub"
+    done = subprocess.run([*command, "--public_key", str(public)], capture_output=True, text=True)
+    assert done.returncode == 0 and "succeeded" in (done.stdout + done.stderr).lower(), done.stderr
+    assert stat.S_IMODE((workspace.home / "keys" / "signing.pem").stat().st_mode) == 0o600
+
+
+def test_a_lineage_edited_in_the_registry_is_not_what_was_signed(champion):
+    with open_registry(champion.workspace.registry_url) as opened, opened.engine.begin() as connection:
+        connection.execute(text("UPDATE artifacts SET digest = 'cafe.dir' WHERE name = 'data/corpus'"))
+    with pytest.raises(InvalidBytes, match=r"parent data/corpus \(corpus\): registry cafe\.dir, signed"):
+        verify(champion.workspace, "base@champion")
+
+
+def test_only_trusted_keys_are_believed(champion, tmp_path, monkeypatch):
+    """Whoever can write the database could have put a key of their own there, with a signature by it."""
+    workspace = champion.workspace
+    own = workspace.home / "keys"
+    shutil.move(own, tmp_path / "ada")  # this is now the machine of somebody else
+    assert trusted_keys(workspace) == {}
+    with pytest.raises(KeyProblem, match=r"which is not trusted here \(trusted: none\).*keys/trusted"):
+        verify(workspace, "base@champion")
+    with pytest.raises(KeyProblem, match="not trusted"):
+        list(generate(workspace, "base@champion", "one", max_tokens=2))
+    assert not own.exists()  # looking makes no key
+
+    monkeypatch.setenv("STEMMA_TRUSTED_KEYS", str(tmp_path / "nowhere"))
+    with pytest.raises(KeyProblem, match="not there"):
+        verify(workspace, "base@champion")
+    monkeypatch.setenv("STEMMA_TRUSTED_KEYS", str(tmp_path / "ada" / "signing.pub"))
+    assert verify(workspace, "base@champion").keys
+    monkeypatch.delenv("STEMMA_TRUSTED_KEYS")
+    (own / "trusted").mkdir(parents=True)
+    shutil.copy(tmp_path / "ada" / "signing.pub", own / "trusted" / "ada.pem")
+    assert "".join(generate(workspace, "base@champion", "one", max_tokens=2)).split() == ["two", "three"]
+    (own / "trusted" / "ada.pem").write_text("no key")
+    with pytest.raises(KeyProblem, match=r"ada\.pem is no public key"):
+        verify(workspace, "base@champion")
+
+
+def test_a_key_of_the_users_own(project, tmp_path, monkeypatch):
+    sync(project.workspace, run="first")
+    mine = tmp_path / "mine.pem"
+    monkeypatch.setenv("STEMMA_SIGNING_KEY", str(mine))
+    with pytest.raises(KeyProblem, match="STEMMA_SIGNING_KEY names"):
+        promote(project.workspace, "base", "champion", "the first", "Ada")
+    mine.write_text("not a key")
+    with pytest.raises(KeyProblem, match="cannot be used for signing"):
+        promote(project.workspace, "base", "champion", "the first", "Ada")
+    pem(mine)
+    outcome = promote(project.workspace, "base", "champion", "the first", "Ada")
+    assert verify(project.workspace, "base@champion").keys == [outcome.key_id]
+    assert not (project.workspace.home / "keys").exists()
+
+
+def test_a_copy_anywhere(champion, tmp_path):
+    workspace = champion.workspace
+    copy = tmp_path / "copy"
+    shutil.copytree(verify(workspace, "base").files, copy)
+    (found,) = verify_folder(workspace, copy)
+    assert found.version == "base:1" and json.loads(json.dumps(found.as_dict()))["files"] == str(copy)
+    (copy / "extra.txt").write_text("more")
+    with pytest.raises(InvalidBytes, match="is no registered version"):
+        verify_folder(workspace, copy)
+    with pytest.raises(UnknownReference, match="is no folder"):
+        verify_folder(workspace, tmp_path / "nowhere")
