@@ -137,5 +137,5 @@ def test_the_snapshot_of_a_later_run_with_the_same_bytes_will_do(generations):
         assert (found.run, found.path, found.stage) == ("later", "models/base", "pretrain")
         generations.git("update-ref", "-d", "refs/stemma/runs/second")
         generations.git("prune", "--expire=now")
-        with pytest.raises(MissingBytes, match="run second: its snapshot .* is no longer in this repository"):
+        with pytest.raises(MissingBytes, match=r"run second: its snapshot .* is no longer in this repository"):
             source_of(generations.workspace, session, resolve(session, "base:2"))
