@@ -44,10 +44,10 @@ def generate(
         version = resolve(session, reference)
         model = version.model.name
         signed = session.scalars(select(Signature).filter_by(version_id=version.id)).first() is not None
-    if signed or "@" in reference:  # whoever holds an alias was signed when it was promoted
-        verify(workspace, reference)
+    # Whoever holds an alias was signed when it was promoted.
+    checked = signed or "@" in reference
     return answer(
-        materialize(workspace, reference),
+        verify(workspace, reference).files if checked else materialize(workspace, reference),
         prompt,
         chat=model != "base",
         temperature=temperature,

@@ -33,10 +33,14 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     if as_json:
         print_json(report.as_dict())
     else:
-        print(
-            f"Looked at {report.promotions} promotions, {report.artifacts} artifacts ({report.bytes / 1e6:,.1f} MB "
-            f"hashed), {report.signatures} signatures and {report.aliases} aliases."
-        )
+        looked = {
+            "promotion": report.promotions,
+            "artifact": report.artifacts,
+            "signature": report.signatures,
+        }
+        counts = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in looked.items())
+        aliases = f"{report.aliases} alias{'' if report.aliases == 1 else 'es'}"
+        print(f"Looked at {counts} and {aliases}; {report.bytes / 1e6:,.2f} MB hashed.")
         if report.findings:
             rows = [(finding.state, finding.part, finding.subject, finding.detail) for finding in report.findings]
             print_table(("", "part", "what", "found"), rows)
