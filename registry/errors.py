@@ -40,6 +40,10 @@ class PromotionConflict(RegistryError):
     """Somebody else moved the alias while this promotion was being judged."""
 
 
+class ExportFailed(RegistryError):
+    """The lineage could not be written or sent to where it was asked for."""
+
+
 class MissingBytes(RegistryError):
     """The files of a version are neither in the workspace, nor in DVC's cache, nor in its remote."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -95,6 +96,7 @@ class Receipt(_Record):
     started: float
     ended: float | None = None
     seconds: float | None = None
+    error: str | None = None  # what failed, in the receipt of a failure
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,19 @@ def read(root: Path) -> WorkspaceRecord:
         if record is not None:
             stages.append(record)
     return WorkspaceRecord(tuple(stages), raw, digest, tuple(problems))
+
+
+def read_failures(home: Path) -> dict[Path, Receipt]:
+    """Receipts of failed executions that stages left in the home, by file; what is unreadable stays where it is."""
+    failures: dict[Path, Receipt] = {}
+    for path in sorted((home / "failures").glob("*.json")):
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # another sync may have taken it; pydantic's errors are ValueErrors
+            receipt = Receipt.model_validate(json.loads(path.read_bytes()))
+            if receipt.schema_version <= SCHEMA:
+                failures[path] = receipt
+    return failures
 
 
 def _read_lock(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:

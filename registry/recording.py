@@ -70,15 +70,7 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
         The execution, whether it is new, and the model versions that are new.
     """
     receipt = record.receipt
-    component, _ = find_or_add(
-        session,
-        Component,
-        {
-            "name": receipt.component.name,
-            "version": receipt.component.version,
-            "spec_digest": receipt.component.code_digest,
-        },
-    )
+    component = _component(session, receipt)
     execution, new = find_or_add(
         session,
         Execution,
@@ -108,6 +100,28 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
     ]
     _record_metrics(session, record, execution, artifacts)
     return execution, new, versions
+
+
+def record_failure(session: Session, receipt: Receipt) -> tuple[Execution, bool]:
+    """An execution that failed, with what it read; (row, whether it is new). It made nothing."""
+    execution, new = find_or_add(
+        session,
+        Execution,
+        {"key": _digest("failed", receipt.stage, receipt.fingerprint, repr(receipt.started))},
+        component_id=_component(session, receipt).id,
+        stage=receipt.stage,
+        state="FAILED",
+        error=receipt.error,
+        **_details(receipt),
+    )
+    for item in receipt.inputs if new else ():
+        if item.digest is not None:
+            read = Bytes(item.name, item.path, item.type, item.role, "md5", item.digest, item.size, None)
+            session.add(
+                Event(execution_id=execution.id, artifact_id=record_artifact(session, read).id, direction="INPUT",
+                      name=item.name, role=item.role, path=item.path)
+            )  # fmt: skip
+    return execution, new
 
 
 def record_version(session: Session, name: str, artifact: Artifact, execution: Execution) -> Iterable[ModelVersion]:
@@ -147,6 +161,12 @@ def record_cached(session: Session, context: Context, original: Execution) -> tu
         seconds=0.0,
         **copied,
     )
+
+
+def _component(session: Session, receipt: Receipt) -> Component:
+    described = receipt.component
+    key = {"name": described.name, "version": described.version, "spec_digest": described.code_digest}
+    return find_or_add(session, Component, key)[0]
 
 
 def _details(receipt: Receipt) -> dict[str, Any]:

@@ -16,7 +16,14 @@ from registry.database import open as open_registry
 from registry.errors import WorkspaceError
 from registry.mirror import MirrorReport, mirror
 from registry.receipts import StageRecord, WorkspaceRecord
-from registry.recording import associate, record_artifact, record_cached, record_context, record_execution
+from registry.recording import (
+    associate,
+    record_artifact,
+    record_cached,
+    record_context,
+    record_execution,
+    record_failure,
+)
 from registry.schema import Association, Context, Snapshot
 from registry.snapshot import large_untracked, snapshot
 from registry.workspace import Workspace
@@ -31,6 +38,7 @@ class SyncReport:
     Attributes:
         runs: pipeline runs that something new was recorded under, by name.
         executed: stages whose execution was new to the registry.
+        failed: stages whose failure was new to the registry.
         cached: stages recorded as needing no work in this pipeline run.
         versions: new model versions, ``model:version``.
         snapshots: git commit of the tree, for each of ``runs``.
@@ -40,6 +48,7 @@ class SyncReport:
 
     runs: list[str] = field(default_factory=list)
     executed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     cached: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     snapshots: dict[str, str] = field(default_factory=dict)
@@ -71,10 +80,19 @@ def sync(
         RegistryError: the registry's database cannot be used. MLflow being away is no error: see ``SyncReport.mirror``.
     """
     record = receipts.read(workspace.root)
+    failures = receipts.read_failures(workspace.home)
     report = SyncReport(problems=list(record.problems))
     with open_registry(workspace.registry_url) as registry:
         with registry.write() as session:
             _record(session, record, report, run, stages, parent_run_id)
+            for receipt in failures.values():
+                execution, new = record_failure(session, receipt)
+                if receipt.run:
+                    context = record_context(session, receipt.run, mlflow_run_id=receipt.mlflow.parent_run_id)
+                    associate(session, context, execution)
+                report.failed += [receipt.stage] if new else []
+        for path in failures:  # now that they are committed; one that is left is found again, and known
+            path.unlink(missing_ok=True)
         for name in report.runs:
             try:
                 report.snapshots[name] = snapshot(workspace, name, registry)

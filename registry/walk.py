@@ -117,7 +117,8 @@ def _links(session: Session, artifact_ids: list[int]) -> Iterator[tuple[int, str
     links = (
         select(Event.artifact_id, Event.direction, Event.execution_id, Execution.started)
         .select_from(walked)
-        .join(Event, Event.artifact_id == walked.c.artifact_id)
-        .join(Execution, Execution.id == Event.execution_id)
+        # Outer joins only to fix their order: SQLite would read all events instead, looking each up in the walk.
+        .outerjoin(Event, Event.artifact_id == walked.c.artifact_id)
+        .outerjoin(Execution, Execution.id == Event.execution_id)
     )
-    return iter(session.execute(links).all())
+    return (row for row in session.execute(links).all() if row[2] is not None)

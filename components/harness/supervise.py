@@ -90,6 +90,8 @@ class _Execution:
             except (OSError, RuntimeError) as error:
                 print(f"{job.stage}: the outputs cannot be published: {error}", file=sys.stderr)
                 outcome = {"state": FAILED, "problems": [str(error)]}
+        if outcome["state"] in (FAILED, PROBLEMS):
+            self._keep_failure(outcome, thread.replay.cursor)
         self._close_spool(outcome)
         if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE and not thread.error else FLUSH_SECONDS / 4):
             if outcome["state"] == COMPLETE:
@@ -225,9 +227,29 @@ class _Execution:
 
     def _write_receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
-        job, attempts = self.job, self.attempts
+        job = self.job
         write_json(job.root / "metrics" / f"{job.slug}.json", {m["name"]: m["value"] for m in outcome["metrics"]})
+        body = self._receipt(outcome, cursor)
+        write_json(job.root / "receipts" / f"{job.slug}.json", body)
+        write_json(self.scratch.receipt, body)
+
+    def _keep_failure(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
+        """Leave a receipt of the failure where the next sync of any worktree finds it; the registry keeps failures."""
+        last = self.attempts[-1]
+        unknown = {"metrics": [], "headline": None, "warnings": [], "device": None, "tokens": None}
         body = {
+            **self._receipt({**unknown, **outcome}, cursor),
+            "error": "\n".join(outcome["problems"]),
+            "started": last["started"],
+            "seconds": last["ended"] - last["started"],
+        }
+        name = f"{self.job.slug}-{self.job.fingerprint}-{round(last['started'] * 1000)}.json"
+        with contextlib.suppress(OSError):  # a full disk is what may have failed it
+            write_json(self.job.home / "failures" / name, body)
+
+    def _receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> dict[str, Any]:
+        job, attempts = self.job, self.attempts
+        return {
             "schema": SCHEMA,
             "stage": job.stage,
             "component": {"name": job.component.name, "version": job.component.version, "code_digest": job.code},
@@ -256,8 +278,6 @@ class _Execution:
             "ended": attempts[-1]["ended"],
             "seconds": sum(attempt["ended"] - attempt["started"] for attempt in attempts),
         }
-        write_json(job.root / "receipts" / f"{job.slug}.json", body)
-        write_json(self.scratch.receipt, body)
 
     def _keep_artifacts(self) -> None:
         """Copy the report's pictures beside the spool: a later run may overwrite the report before they are told."""

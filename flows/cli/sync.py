@@ -28,6 +28,8 @@ def sync(as_json: Json = False) -> None:
         print_json(report.as_dict())
         return
     print(f"Recorded: {', '.join(report.executed) or 'nothing new'}")
+    if report.failed:
+        print(f"Failed: {', '.join(report.failed)}")
     for version in report.versions:
         print(f"New version: {version}")
     for problem in report.problems:

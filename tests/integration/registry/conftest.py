@@ -171,11 +171,11 @@ def two_versions(
 
 
 @pytest.fixture(scope="session")
-def generations(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three models in a registry: ``base:1`` of {a}, ``base:2`` of {a, b}, ``base:3`` of {changed a, b}."""
+def collected(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three models of raw data in DVC: ``base:1`` of {a}, ``base:2`` of {a, b}, ``base:3`` of {changed a, b}."""
     from registry.sync import sync
 
-    root = tmp_path_factory.mktemp("generations") / "workspace"
+    root = tmp_path_factory.mktemp("collected") / "workspace"
     shutil.copytree(made, root, symlinks=True)
     project = Project(root)
     project.git("rm", "-r", "-q", "--cached", "data/raw")
@@ -194,10 +194,10 @@ def generations(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def grown(generations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy of :func:`generations` of its own, on SQLite, and the current folder."""
+def grown(collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of :func:`collected` of its own, on SQLite, and the current folder."""
     root = tmp_path / "grown"
-    shutil.copytree(generations, root, symlinks=True)
+    shutil.copytree(collected, root, symlinks=True)
     monkeypatch.chdir(root)
     return Project(root)
 

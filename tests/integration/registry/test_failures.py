@@ -1,0 +1,40 @@
+"""A stage that fails leaves a record: the next sync files it once, with what it read and why it failed."""
+
+from __future__ import annotations
+
+import shutil
+
+from sqlalchemy import select
+
+from registry.database import open as open_registry
+from registry.schema import Association, Context, Event, Execution
+from registry.sync import sync
+from registry.workspace import Workspace
+from tests.workspace import make_workspace
+
+
+def test_a_failed_stage_is_recorded_once(tmp_path):
+    made = make_workspace(tmp_path / "workspace")
+    parameters = made.root / "params.yaml"
+    text = parameters.read_text()
+    assert "- type: python_docs\n      kinds: [docstring, comment, topic, c_doc]\n      max_documents: null" in text
+    parameters.write_text(text.replace(
+        "- type: python_docs\n      kinds: [docstring, comment, topic, c_doc]\n      max_documents: null",
+        "- {type: files, paths: [data/raw/*.jsonl], text_column: text, license: MIT}",
+    ))  # fmt: skip
+    assert made.stage("curate", check=False, STEMMA_RUN="broken").returncode != 0
+    (left,) = (made.home / "failures").glob("*.json")
+    again = tmp_path / left.name
+    shutil.copy(left, again)
+
+    workspace = Workspace.find(made.root)
+    assert sync(workspace, tell=False).failed == ["curate"]
+    assert list((made.home / "failures").glob("*.json")) == []
+    shutil.copy(again, left)  # as if the sync had died before it took the file away
+    assert sync(workspace, tell=False).failed == []
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        (row,) = session.scalars(select(Execution))
+        assert (row.state, row.stage, row.component.name) == ("FAILED", "curate", "curate")
+        assert "data/raw" in row.error and row.started < row.ended
+        assert [event.direction for event in session.scalars(select(Event))] == ["INPUT"]
+        assert session.scalars(select(Context.name).join(Association)).all() == ["broken"]
