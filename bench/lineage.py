@@ -9,6 +9,7 @@ PostgreSQL where ``STEMMA_REGISTRY_URL`` names an empty database.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -106,7 +107,7 @@ def fill(registry: Registry, artifacts: int) -> dict[str, int]:
             return next_id[kind]
 
         def artifact(kind: str, name: str) -> int:
-            digest = f"{random.Random(next_id[Artifact]).getrandbits(128):032x}.dir"
+            digest = hashlib.md5(str(next_id[Artifact]).encode(), usedforsecurity=False).hexdigest() + ".dir"
             return add(Artifact, type=kind, name=name, hash_algo="md5", digest=digest, size=10**6, files=3,
                        uri=f"dvc:{name}", created=1.0)  # fmt: skip
 
@@ -209,7 +210,6 @@ def make_workspace(root: Path) -> Workspace:
 
 def finish_run(root: Path, number: int) -> None:
     """Leave what a finished run leaves: ``dvc.lock`` and a receipt for each of its stages."""
-    import hashlib
 
     def digest(name: str) -> str:
         return hashlib.md5(f"{number}/{name}".encode(), usedforsecurity=False).hexdigest() + ".dir"

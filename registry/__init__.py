@@ -6,7 +6,10 @@ Modules, in reading order:
 - ``schema``, ``database``: the tables, and sessions on them
 - ``sync``: ``dvc.lock`` and receipts into the tables; ``mirror`` tells MLflow
 - ``snapshot``: the exact tree of a run as a git commit
-- ``references``, ``lineage``: naming a model version, and asking where it came from
+- ``references``, ``catalog``: naming a model version, and which there are
+- ``trace``, ``impact``, ``diff``, ``cost``: where it came from, what descends from it, what differs, what it took;
+  ``walk`` follows the lineage for them, ``listings`` knows the files of folders, ``family_tree`` draws
+- ``openlineage``: the same history for other tools
 - ``gate``, ``promotion``, ``signing``, ``materialize``: deciding on a version, and having its bytes
 
 It knows nothing of components, flows or deployments: it reads the files that they leave.

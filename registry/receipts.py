@@ -163,9 +163,7 @@ def read_failures(home: Path) -> dict[Path, Receipt]:
     """Receipts of failed executions that stages left in the home, by file; what is unreadable stays where it is."""
     failures: dict[Path, Receipt] = {}
     for path in sorted((home / "failures").glob("*.json")):
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # another sync may have taken it; pydantic's errors are ValueErrors
+        with contextlib.suppress(OSError, ValueError):  # another sync may have taken it; it may be no receipt
             receipt = Receipt.model_validate(json.loads(path.read_bytes()))
             if receipt.schema_version <= SCHEMA:
                 failures[path] = receipt

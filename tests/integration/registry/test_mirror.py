@@ -8,10 +8,10 @@ import time
 import pytest
 
 from registry.database import open as open_registry
-from registry.lineage import trace
 from registry.promotion import promote
 from registry.references import resolve
 from registry.sync import sync
+from registry.trace import trace
 
 DEAD = "http://127.0.0.1:1"
 

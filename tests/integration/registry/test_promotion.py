@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import text
 
 import registry.promotion
+from registry.catalog import models
 from registry.chain import broken_link
 from registry.database import open as open_registry
 from registry.errors import InvalidBytes, PromotionConflict, PromotionRefused, UnknownReference
-from registry.lineage import models
 from registry.promotion import history, promote
 from registry.sync import sync
 from registry.verification import verify
