@@ -19,6 +19,7 @@ from components.contract import InputProblem
 from flows import dvc
 from flows.stage_process import StageFailed, StageProcess
 from registry import worktrees
+from registry.dvc import cache_folder
 from registry.errors import NotMeasured, RegistryError
 from registry.evidence import Gap
 from registry.materialize import materialize
@@ -52,7 +53,7 @@ def _measure(workspace: Workspace, version: str, gap: Gap) -> None:
     folder = workspace.home / worktrees.FOLDER / run
     holding = worktrees.hold(folder)
     try:
-        root = worktrees.add(workspace.root, folder, snapshot(workspace, run))
+        root = worktrees.add(workspace.root, folder, snapshot(workspace, run), cache_folder(workspace.root))
         if needed := _data_of(root, gap):
             dvc.run(root, "checkout", "--quiet", *needed)
         model = root / gap.path
