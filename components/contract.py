@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +33,29 @@ class StageParameters(BaseModel):
     """Base of every parameter model: unknown keys are errors, defaults are validated too, nothing mutates."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _a_truth_value_is_no_number(cls, values: Any, handler: Callable[[Any], Any]) -> Any:
+        """pydantic would take ``true`` for 1; told together with whatever else is wrong."""
+        bools = {name for name, value in values.items() if isinstance(value, bool)} if isinstance(values, dict) else ()
+        wrong = [name for name in bools if name in cls.model_fields and _numbers_only(cls.model_fields[name])]
+        if not wrong:
+            return handler(values)
+        mistake = {"type": "value_error", "ctx": {"error": ValueError("a number belongs here")}}
+        problems = [{**mistake, "loc": (name,), "input": values[name]} for name in wrong]
+        try:
+            handler(values)
+        except ValidationError as error:
+            keys = InitErrorDetails.__annotations__
+            others = ({key: value for key, value in each.items() if key in keys} for each in error.errors())
+            problems += [other for other in others if other["loc"][:1] not in {(name,) for name in wrong}]
+        raise ValidationError.from_exception_data(cls.__name__, problems)
+
+
+def _numbers_only(field: FieldInfo) -> bool:
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return bool not in kinds and (int in kinds or float in kinds)
 
 
 @dataclass(frozen=True)

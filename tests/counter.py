@@ -52,6 +52,12 @@ from components.contract import InputProblem, Interrupted, Metric
 def run(context):
     if context.parameters.fail == "problem":
         raise InputProblem(["data/numbers: first thing", "data/numbers: second thing"])
+    if context.parameters.fail == "problem of a rank":
+        if not context.is_main:
+            raise InputProblem("data/numbers: cannot be read by this process")
+        while not context.stopping:
+            time.sleep(0.05)
+        raise Interrupted
     checkpoint = context.scratch / "checkpoint.json"
     state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "total": 0.0}
     with context.progress("count", context.parameters.steps, "numbers") as advance:

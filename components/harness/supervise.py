@@ -21,7 +21,7 @@ from components.harness.receipt import SCHEMA, environment, git_state
 from components.harness.scratch import Scratch, prepare, publish, read_json, staging_of, write_json
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread
-from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, PROBLEMS
+from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
 from components.harness.workspace import find_home, find_root
 from components.process import adopt_orphans
 
@@ -74,6 +74,7 @@ class _Execution:
         job, scratch = self.job, self.scratch
         prepare(job.output_paths)
         scratch.outcome.unlink(missing_ok=True)
+        scratch.outcome.with_name(OF_A_RANK).unlink(missing_ok=True)
         self.attempts = scratch.begin_attempt(self.started)
         self._open_spool()
         thread = ReplayThread(Replay(job.home, scratch.events))
@@ -199,6 +200,8 @@ class _Execution:
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
         outcome = read_json(self.scratch.outcome, None)
+        if outcome is None or outcome["state"] not in (COMPLETE, PROBLEMS):
+            outcome = read_json(self.scratch.outcome.with_name(OF_A_RANK), outcome)
         if outcome is not None and not (outcome["state"] == COMPLETE and returncode):
             return outcome
         if self.stop_requested:

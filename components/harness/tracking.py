@@ -232,7 +232,9 @@ class Replay:
                 return
 
     def _tell_warning(self, event: Mapping[str, Any]) -> None:
-        self._client.set_tag(self.cursor["run_id"], "stemma.warning", event["message"][:5000])
+        number = self.cursor["warnings"] = self.cursor.get("warnings", 0) + 1
+        name = "stemma.warning" if number == 1 else f"stemma.warning.{number}"
+        self._client.set_tag(self.cursor["run_id"], name, event["message"][:5000])
 
     def _tell_close(self, event: Mapping[str, Any]) -> None:
         for name, value in event["tags"].items():

@@ -117,9 +117,6 @@ class PretrainParameters(StageParameters):
         default=2, ge=1, le=1024, description="Processes of a machine that share a batch, one a GPU if there are any."
     )
     nodes: int = Field(default=1, ge=1, le=65536, description="Machines with as many devices each.")
-    sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
-        default="ddp", description="How the devices share the work: the file of that name in deploy/accelerate."
-    )
     log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     keep_last: int = Field(default=2, ge=1, le=1000, description="Newest checkpoints that are kept.")

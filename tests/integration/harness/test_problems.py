@@ -85,3 +85,10 @@ def test_it_works_from_any_folder_of_the_workspace(workspace):
                           env={**workspace.environment, "PYTHONPATH": str(workspace.root)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (workspace.root / "models" / "total" / "total.json").exists()
+
+
+def test_a_problem_that_only_another_process_finds_is_told(workspace):
+    configure(workspace, fail="problem of a rank", processes=2)
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 2, done.stderr
+    assert "data/numbers: cannot be read by this process" in done.stderr

@@ -51,3 +51,11 @@ def test_a_seed_is_a_whole_number_in_range(seed):
 def test_only_what_differs_from_the_default_is_listed():
     assert parameters.non_default(Outer()) == {}
     assert parameters.non_default(Outer(steps=3, inner=Inner(rate=0.2))) == {"steps": 3, "inner.rate": 0.2}
+
+
+def test_a_truth_value_is_no_number_and_is_told_with_the_rest():
+    with pytest.raises(InputProblem) as caught:
+        parameters.validate({"outer": {"steps": True, "inner": {"rate": False}, "nmes": []}}, "outer", Outer)
+    told = "\n".join(caught.value.problems)
+    assert "outer.steps: a number belongs here" in told
+    assert "outer.inner.rate: a number belongs here" in told and "outer.nmes" in told

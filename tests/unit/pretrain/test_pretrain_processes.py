@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+import components
+from components.pretrain.parameters import PretrainParameters
 from tests.unit.pretrain import tiny
 
 # Without dropout, of which each process draws its own; long enough to be interrupted on a busy machine.
@@ -46,3 +53,42 @@ def test_another_number_of_processes_is_refused(pair, workspace):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "was made by 2 processes and there are 1 now" in output
+
+
+def test_two_machines_meet_and_train_together(workspace):
+    """Two launchers with one device each, as on two machines, over the loopback device."""
+    component = components.load("pretrain")
+    parameters = PretrainParameters(**(tiny.PARAMETERS | {"nodes": 2, "devices": 1, "steps": 10}))
+    outputs = {artifact.name: str(workspace / artifact.path) for artifact in component.outputs}
+    for folder in (*outputs.values(), workspace / "scratch"):
+        os.makedirs(folder, exist_ok=True)
+    order = {
+        "component": "pretrain",
+        "instance": None,
+        "parameters": parameters.model_dump(mode="json"),
+        "seed": 1337,
+        "inputs": {artifact.name: str(workspace / artifact.path) for artifact in component.inputs},
+        "outputs": outputs,
+        "scratch": str(workspace / "scratch"),
+        "events": str(workspace / "pretrain.events.jsonl"),
+        "outcome": str(workspace / "outcome.json"),
+        "processes": 2,
+        "supervisor": os.getpid(),
+    }
+    (workspace / "order.json").write_text(json.dumps(order))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "STEMMA_MAIN_ADDRESS": address}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "components.harness.worker", str(workspace / "order.json")],
+            cwd=tiny.ROOT,
+            env=environment | {"STEMMA_NODE_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [machine.wait(timeout=240) for machine in machines] == [0, 0]
+    outcome = json.loads((workspace / "outcome.json").read_text())
+    assert outcome["state"] == "complete" and outcome["warnings"] == []
+    assert tiny.weights(workspace)

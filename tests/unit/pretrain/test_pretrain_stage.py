@@ -202,7 +202,8 @@ def test_several_mistakes_are_told_together():
 
 def test_budgets():
     def steps(**budget):
-        return _steps(PretrainParameters(**({"steps": None, "context": 10} | budget)), windows=100, batches=Batches(4, 10))
+        parameters = PretrainParameters(**({"steps": None, "context": 10} | budget))
+        return _steps(parameters, windows=100, batches=Batches(4, 10))
 
     assert steps(steps=7) == 7
     assert steps(epochs=1.5) == 38
