@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import queue
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ class Cell:
         cores: on how many cores.
         steps: training steps.
         seed: of weights and order of the data.
-        learning_rate: the peers' peak rate; ``None`` leaves their defaults, and no schedule.
+        learning_rate: AdamW's peak rate, by which our Muon's is scaled with it; ``None`` leaves the defaults.
         round: number of the repetition; with ``None`` the cell is made once.
         score: whether the weights are scored on the held-out tokens.
         profile: whether the steps are profiled; their clocks are then slower than they should be.
@@ -41,6 +44,12 @@ class Cell:
     round: int | None = None
     score: bool = False
     profile: bool = False
+
+    @property
+    def told(self) -> str:
+        """The cell in words."""
+        rate = "" if self.learning_rate is None else f", rate {self.learning_rate:g}"
+        return f"{self.variant.name}: {self.steps} steps, {self.cores} core(s), seed {self.seed}{rate}"
 
 
 @dataclass
@@ -68,6 +77,31 @@ class Bench:
         """
         return self.results.get(self.order(cell), lambda: self._run(cell, cores))
 
+    def measure_all(self, cells: Sequence[Cell], jobs: int = 1) -> None:
+        """Measure cells in their order, ``jobs`` of them side by side, each on cores of its own."""
+        allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for place in range(jobs):
+            free.put(place)
+
+        def one(cell: Cell) -> None:
+            if self.known(cell):
+                return
+            place = free.get()
+            try:
+                print(f"{cell.told} ...", flush=True)
+                self.measure(cell, allowed[place * cell.cores : (place + 1) * cell.cores])
+            finally:
+                free.put(place)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            for done in [pool.submit(one, cell) for cell in cells]:
+                try:
+                    done.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+
     def known(self, cell: Cell) -> bool:
         """Whether the results hold the cell."""
         return self.results.has(self.order(cell))
@@ -81,7 +115,7 @@ class Bench:
             "trainer": cell.variant.trainer,
             "precision": cell.variant.precision,
             "settings": cell.variant.settings,
-            "warmup_steps": 0 if cell.learning_rate is None else round(WARMUP * cell.steps),
+            "warmup_steps": 0 if cell.learning_rate is None else _peers_warmup(cell.steps),
             "shape": self.shape,
             "context": self.context,
             "batch": self.batch,
@@ -116,6 +150,12 @@ class Bench:
             result["profile"] = json.loads((folder / "profile.json").read_text())
         shutil.rmtree(folder)
         return result
+
+
+def _peers_warmup(steps: int) -> int:
+    """Warm-up steps of the peers: both begin it at a rate of 0, so that a single one would be a step thrown away."""
+    warmup = round(WARMUP * steps)
+    return warmup if warmup > 1 else 0
 
 
 def _program(trainer: str) -> str:

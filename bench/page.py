@@ -119,7 +119,7 @@ def _quality(summary: Mapping[str, Any]) -> str:
         [
             f"{row['budget']:g}",
             row["title"],
-            "default" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+            f"{row['learning_rate']:g}",
             str(row["steps"]),
             f"{row['cpu_seconds']:.0f}",
             f"{row['bits_per_byte']:.3f} ({' to '.join(f'{bits:.3f}' for bits in row['bits_per_byte_range'])})",
@@ -138,12 +138,11 @@ def _quality(summary: Mapping[str, Any]) -> str:
                 told.append(f"- {budget:g} s: Stemma {change:+.1%} against {NAMES[peer]} (goal -5 %: {verdict})")
     return (
         f"### Bits per byte after equal CPU seconds\n\n{rows[0]['held_out_tokens']:,} held-out tokens, the same for "
-        "all. Each peer in the precision that is faster on this processor, AdamW (betas 0.9 and 0.95, decay 0.1), "
-        "the best of the rates 0.001, 0.003 and 0.01 at the middle budget; Stemma with its defaults. Everywhere 5 % "
-        "warm-up, cosine to a tenth over the budget, clipping at 1.\n\n"
-        + _table(heads, table)
-        + "\n\n"
-        + "\n".join(told)
+        "all. Each peer in the precision that is faster on this processor, AdamW (betas 0.9 and 0.95, decay 0.1); "
+        "Stemma with its defaults (Muon on the blocks' matrices, AdamW on the rest). Everybody at the best of the "
+        "rates 0.001, 0.003 and 0.01 at the middle budget, seed 0 (0.003 is Stemma's default; Muon's rate is scaled "
+        "along), 5 % warm-up (the peers begin it at 0, so where it is a single step they have none), cosine to a tenth "
+        "over the budget, clipping at 1.\n\n" + _table(heads, table) + "\n\n" + "\n".join(told)
     )
 
 

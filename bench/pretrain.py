@@ -56,7 +56,9 @@ def main(
     slow_steps: Annotated[int, typer.Option(min=3, help="The same in bf16 where the processor emulates it.")] = 4,
     budgets: Annotated[str, typer.Option(help="CPU seconds of training for the quality part.")] = "60,120,240",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of the quality part.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs of the quality part side by side, each on a core.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Runs on one core that go side by side, each on a core of its own.")
+    ] = 1,
     folder: Annotated[
         Path | None, typer.Option(help="Environments, corpus and results. Default: bench/ in the home, .stemma.")
     ] = None,
@@ -75,8 +77,8 @@ def main(
         chosen = _variants(trainer)
         core_counts, budget_list = _numbers("--cores", cores, int), _numbers("--budgets", budgets, float)
         most = max(max(core_counts), jobs)
-        if most > (os.cpu_count() or 1):
-            raise InputProblem(f"--cores, --jobs: {most} cores asked for, and this machine has {os.cpu_count()}")
+        if most > (there := _cores()):
+            raise InputProblem(f"--cores, --jobs: {most} cores asked for, and {there} are at hand")
         home = folder or find_home(ROOT) / "bench"
         bench = _bench(home.resolve(), fresh)
         options = {"rounds": rounds, "steps": steps, "slow_steps": slow_steps}
@@ -108,6 +110,10 @@ def _variants(names: list[str] | None) -> list[Any]:
     return [VARIANTS[name] for name in names or VARIANTS]
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _numbers(option: str, text: str, kind: type) -> list[Any]:
     try:
         numbers = sorted({kind(each) for each in text.split(",")})
@@ -136,15 +142,14 @@ def _measure(bench, parts, chosen, core_counts, options, budgets, seeds, jobs) -
             _ceiling(bench, cores, measure=True)
     if Part.speed in parts:
         for cores in core_counts:
-            speed.measure(bench, chosen, cores=cores, **options)
+            speed.measure(bench, chosen, cores=cores, jobs=jobs, **options)
     if Part.profile in parts:
-        for variant in chosen:
-            if variant.name in PROFILED:
-                bench.measure(Cell(variant, 1, PROFILE_STEPS, profile=True), [0])
+        cells = [Cell(variant, 1, PROFILE_STEPS, profile=True) for variant in chosen if variant.name in PROFILED]
+        bench.measure_all(cells, jobs)
     if Part.quality in parts:
         # Steps for a budget come from speeds on one core.
         if 1 not in core_counts or Part.speed not in parts:
-            speed.measure(bench, chosen, cores=1, **options)
+            speed.measure(bench, chosen, cores=1, jobs=jobs, **options)
         field = quality.contestants(_speed_rows(bench, chosen, core_counts, options))
         quality.measure(bench, field, budgets=budgets, seeds=seeds, jobs=jobs)
 

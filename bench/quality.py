@@ -2,16 +2,14 @@
 
 A trainer's steps for a budget are the budget over its seconds a step (measured by the speed part on one core), so
 that its schedule ends where its budget does and the result depends neither on the machine's other work nor on luck.
-Each peer runs in the precision that is faster on this processor, at the best of three learning rates at the middle
-budget, chosen on the very text that is reported: what error that makes is in the peer's favour.
+Each peer runs in the precision that is faster on this processor, and everybody at the best of three learning rates at
+the middle budget, chosen on the text that is reported.
 """
 
 from __future__ import annotations
 
-import queue
 import statistics
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +41,15 @@ def contestants(speed: Sequence[dict[str, Any]]) -> list[Contestant]:
 
 
 def measure(bench: Bench, field: Sequence[Contestant], *, budgets: Sequence[float], seeds: int, jobs: int) -> None:
-    """Run what is missing: the sweep of the peers' rates first, then every budget and seed, ``jobs`` at a time."""
-    _run(bench, [cell for one in field for cell in _sweep(one, budgets)], jobs)
+    """Run what is missing: the sweep of the rates first, then every budget and seed, ``jobs`` at a time."""
+    bench.measure_all([cell for one in field for cell in _sweep(one, budgets)], jobs)
     cells = [
         _cell(one, budget, seed, _best_rate(bench, one, budgets))
         for budget in sorted(budgets)
         for seed in range(seeds)
         for one in field
     ]
-    _run(bench, cells, jobs)
+    bench.measure_all(cells, jobs)
 
 
 def remaining_seconds(bench: Bench, field: Sequence[Contestant], *, budgets: Sequence[float], seeds: int) -> float:
@@ -60,12 +58,11 @@ def remaining_seconds(bench: Bench, field: Sequence[Contestant], *, budgets: Seq
     spent = sum(one.seconds * cell.steps for one, cell in sweep if not bench.known(cell))
     for one in field:
         rate = _best_rate(bench, one, budgets) if all(bench.known(cell) for cell in _sweep(one, budgets)) else None
-        tuned = one.variant.trainer != "stemma"
         for budget in budgets:
             for seed in range(seeds):
                 cell = _cell(one, budget, seed, rate)
-                # Before the sweep nothing of a peer can be known.
-                if (tuned and rate is None) or not bench.known(cell):
+                # Before the sweep it is not known which cells there are.
+                if rate is None or not bench.known(cell):
                     spent += one.seconds * cell.steps
     return spent
 
@@ -104,41 +101,13 @@ def summarise(
 
 
 def _sweep(one: Contestant, budgets: Sequence[float]) -> list[Cell]:
-    if one.variant.trainer == "stemma":
-        return []
     middle = sorted(budgets)[len(budgets) // 2]
     return [_cell(one, middle, 0, rate) for rate in LEARNING_RATES]
 
 
-def _best_rate(bench: Bench, one: Contestant, budgets: Sequence[float]) -> float | None:
-    cells = _sweep(one, budgets)
-    best = min(cells, key=lambda cell: bench.measure(cell, ())["score"]["bits_per_byte"], default=None)
-    return best.learning_rate if best else None
+def _best_rate(bench: Bench, one: Contestant, budgets: Sequence[float]) -> float:
+    return min(_sweep(one, budgets), key=lambda cell: bench.measure(cell, ())["score"]["bits_per_byte"]).learning_rate
 
 
 def _cell(one: Contestant, budget: float, seed: int, rate: float | None) -> Cell:
     return Cell(one.variant, 1, one.steps(budget), seed=seed, learning_rate=rate, score=True)
-
-
-def _run(bench: Bench, cells: Sequence[Cell], jobs: int) -> None:
-    free: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for core in range(jobs):
-        free.put(core)
-
-    def one(cell: Cell) -> None:
-        core = free.get()
-        try:
-            if not bench.known(cell):
-                rate = "" if cell.learning_rate is None else f", rate {cell.learning_rate:g}"
-                print(f"quality: {cell.variant.name}, {cell.steps} steps, seed {cell.seed}{rate} ...", flush=True)
-            bench.measure(cell, [core])
-        finally:
-            free.put(core)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        for done in [pool.submit(one, cell) for cell in cells]:
-            try:
-                done.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise

@@ -12,19 +12,20 @@ from bench.variants import Variant
 WARM = 2  # steps left out at the beginning of each run; the first one compiles
 
 
-def measure(bench: Bench, variants: Sequence[Variant], *, cores: int, rounds: int, steps: int, slow_steps: int) -> None:
+def measure(
+    bench: Bench, variants: Sequence[Variant], *, cores: int, rounds: int, steps: int, slow_steps: int, jobs: int = 1
+) -> None:
     """Run what is missing of ``rounds`` rounds.
 
     Args:
+        jobs: runs side by side, where they are of one core each.
         steps: steps of a run.
         slow_steps: steps of a run in bfloat16 where the processor emulates it.
     """
-    for number in range(rounds):
-        for variant in variants:
-            cell = _cell(bench, variant, cores, number, steps, slow_steps)
-            if not bench.known(cell):
-                print(f"speed: {variant.name}, {cores} core(s), round {number + 1} of {rounds} ...", flush=True)
-            bench.measure(cell, range(cores))
+    cells = [
+        _cell(bench, variant, cores, number, steps, slow_steps) for number in range(rounds) for variant in variants
+    ]
+    bench.measure_all(cells, jobs if cores == 1 else 1)
 
 
 def summarise(

@@ -17,9 +17,9 @@ SMALL: dict[str, Any] = {
 }
 CONTEXT, BATCH = 256, 16
 
-# Peak rates of the peers' AdamW that the sweep chooses from; our side keeps its defaults.
+# Peak rates of AdamW that the sweep chooses from; 3e-3 is our default, and Muon's is scaled along.
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-# Of the steps, for the peers as for us; then a cosine to a tenth of the peak.
+# Share of the steps, as by our default; then a cosine to a tenth of the peak.
 WARMUP = 0.05
 
 

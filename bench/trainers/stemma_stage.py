@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import components
 from bench.stages import run_stage
 from bench.trainers.marks import Marks
 from components.contract import Context
@@ -60,8 +61,17 @@ def parameters(order: dict[str, Any]) -> dict[str, Any]:
         "evaluate_every": order["steps"],
         "evaluation_tokens": order["context"],
         "sample_prompts": [],
+        **_rates(order["learning_rate"]),
         **order["settings"],
     }
+
+
+def _rates(rate: float | None) -> dict[str, float]:
+    """AdamW's rate, and Muon's scaled along with it from the defaults."""
+    if rate is None:
+        return {}
+    default = components.load("pretrain").parameters()
+    return {"learning_rate": rate, "muon_learning_rate": default.muon_learning_rate * rate / default.learning_rate}
 
 
 if __name__ == "__main__":

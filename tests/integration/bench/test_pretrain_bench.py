@@ -148,9 +148,9 @@ def test_the_corpus_digest_tells_tokens_apart(tokens, tmp_path):
 
 
 def test_litgpt_is_asked_for_the_same_model_and_batch(bench):
-    order = {**bench.order(Cell(VARIANTS["litgpt-fp32"], 1, 20, learning_rate=1e-3)), "folder": "x"}
+    order = {**bench.order(Cell(VARIANTS["litgpt-fp32"], 1, 40, learning_rate=1e-3)), "folder": "x"}
     config = litgpt_config({**order, "tokens": "t", "dtype": "uint16", "marks": "m"})
-    assert config["train"]["max_tokens"] == 20 * 4 * 16 and config["train"]["lr_warmup_steps"] == 1
+    assert config["train"]["max_tokens"] == 40 * 4 * 16 and config["train"]["lr_warmup_steps"] == 2
     assert config["model_config"]["n_embd"] == 16 and config["precision"] == "32-true"
     assert config["optimizer"]["init_args"]["lr"] == 1e-3 and config["train"]["min_lr"] == 1e-4
 
