@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
-#: Float32 copies of the scores over the vocabulary that live at once in the backward pass: the scores, their
-#: log-softmax, and the gradients of both.
+#: Float32 copies of the scores over the vocabulary that live at once in the backward pass where all are made at once:
+#: the scores, their log-softmax, and the gradients of both.
 SCORE_COPIES = 4
+#: In the pretrain stage's chunked loss (components/pretrain/loss.py): a chunk's scores and a temporary.
+CHUNK_COPIES = 2
 _FUSED = "causal_sdpa"
 
 
@@ -30,7 +32,8 @@ class Activations:
         context: tokens of a sequence.
         block: kept by each block.
         outside: kept before and after the blocks, the scores over the vocabulary left out.
-        scores: those scores, with all copies that live at once.
+        scores: what the scores over the vocabulary add for a sequence, with all copies that live at once.
+        chunk: what they take whatever the batch, where they are made in chunks.
         block_input: what gradient checkpointing keeps of a block: its input.
         blocks: how many blocks there are.
     """
@@ -41,6 +44,7 @@ class Activations:
     scores: int
     block_input: int
     blocks: int
+    chunk: int = 0
 
     def kept(self, *, checkpointed: bool = False, divided: int = 1, whole: int = 0) -> int:
         """Bytes a sequence that the blocks and what stands around them keep.
@@ -57,7 +61,9 @@ class Activations:
         return self.blocks * block + self.outside
 
 
-def measure(config: PreTrainedConfig, context: int, *, mixed: bool = False, on_processor: bool = False) -> Activations:
+def measure(
+    config: PreTrainedConfig, context: int, *, mixed: bool = False, on_processor: bool = False, chunked: bool = False
+) -> Activations:
     """What the decoder of ``config`` keeps, in float32 or (``mixed``) under bfloat16 autocast.
 
     Attention is PyTorch's fused one without a mask, as trainings on whole sequences run it; a family that knows none
@@ -65,6 +71,7 @@ def measure(config: PreTrainedConfig, context: int, *, mixed: bool = False, on_p
 
     Args:
         on_processor: where no fused attention knows dropout, so that a model with it keeps every score.
+        chunked: the loss makes the scores over the vocabulary in chunks, as the pretrain stage's does.
     """
     config = copy.deepcopy(config)
     for name in ("attention_dropout", "attn_pdrop"):
@@ -72,14 +79,27 @@ def measure(config: PreTrainedConfig, context: int, *, mixed: bool = False, on_p
             setattr(config, name, 0.0)
     kept = {(blocks, rows): _saved(config, blocks, rows, context, mixed) for blocks in (1, 2) for rows in (1, 2)}
     one, two = (kept[blocks, 2] - kept[blocks, 1] for blocks in (1, 2))
+    hidden = (2 if mixed else 4) * context * config.hidden_size
+    scores, chunk = SCORE_COPIES * 4 * context * config.vocab_size, 0
+    if chunked:
+        # The gradients of the hidden states and of the output layer are made on the way forward.
+        scores = hidden
+        chunk = 4 * (CHUNK_COPIES * _chunk_logits(on_processor) + config.vocab_size * config.hidden_size)
     return Activations(
         context=context,
         block=two - one,
         outside=max(0, 2 * one - two),
-        scores=SCORE_COPIES * 4 * context * config.vocab_size,
-        block_input=(2 if mixed else 4) * context * config.hidden_size,
+        scores=scores,
+        block_input=hidden,
         blocks=config.num_hidden_layers,
+        chunk=chunk,
     )
+
+
+def _chunk_logits(on_processor: bool) -> int:
+    from components.pretrain.loss import CHUNK_LOGITS, CHUNK_LOGITS_ELSEWHERE
+
+    return CHUNK_LOGITS["cpu"] if on_processor else CHUNK_LOGITS_ELSEWHERE
 
 
 def _saved(config: PreTrainedConfig, blocks: int, rows: int, context: int, mixed: bool) -> int:

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from components.contract import InputProblem
-from components.planning import activations, flops, machine, probe, scaling, stages
-from components.planning.decoder import read
+from components.planning import activations, flops, machine, memory, probe, scaling, stages
+from components.planning.activations import Activations
+from components.planning.decoder import Decoder, read
 from components.planning.devices import DEVICES, Precision
 from components.planning.estimate import Training, estimate
 from components.planning.options import Options, parse
@@ -96,11 +97,12 @@ def _preset(options: Options, seconds: float) -> Training:
         tokens=tokens,
         steps=None,
         sequences=options.micro_batch or 1,
+        micro_batch=options.micro_batch or 1,
         optimizer=options.optimizer or "adamw",
         processes=options.count or 1,
         notes=tuple(notes),
     )
-    return _training(options.preset, work, options, options.micro_batch or 1, seconds)
+    return _training(options.preset, work, options, seconds)
 
 
 def _stage(
@@ -113,25 +115,28 @@ def _stage(
 ) -> Training:
     work = stages.work(stage, values, root)
     count = options.count or work.processes
-    micro_batch = max(1, work.sequences // (count * work.parts))
     # A processor's last run of the stage says more than a probe: it had everything in it that a run has.
     rate = None
     if receipt is not None and (options.device or machine.device_here()) == "cpu":
         rate = _last_rate(stage, receipt, values, root, count)
-    return _training(stage, work, options, micro_batch, seconds, rate)
+    return _training(stage, work, options, seconds, rate)
 
 
 def _training(
-    name: str, work: stages.Work, options: Options, micro_batch: int, seconds: float, last_rate: float | None = None
+    name: str, work: stages.Work, options: Options, seconds: float, last_rate: float | None = None
 ) -> Training:
     device = options.device or machine.device_here()
     on_processor = DEVICES[device].is_processor
     count = options.count or work.processes
-    precision = options.precision or _precision(work, on_processor)
+    micro_batch = min(work.micro_batch or work.sequences, max(1, work.sequences // count))
+    precision = options.precision or work.precision or _suiting(on_processor)
     mixed = precision != "float32"
     decoder = read(work.config, name)
-    kept = activations.measure(work.config, work.context, mixed=mixed, on_processor=on_processor)
-    rate = measured = None
+    kept = activations.measure(
+        work.config, work.context, mixed=mixed, on_processor=on_processor, chunked=work.loss == "chunks"
+    )
+    rate = measured = calibration = None
+    allocator = 0
     if last_rate is not None:
         rate, measured = last_rate, "the stage's last run here, start-up and measuring included"
     elif on_processor:
@@ -140,11 +145,13 @@ def _training(
             work.config, work.context, micro_batch, optimizer=work.optimizer, mixed=mixed, threads=threads,
             memory=machine.capacity(device, count) / 2, seconds=seconds,
         )  # fmt: skip
-        rate, measured = speed.flops_per_second, _told(speed)
+        rate, measured, calibration = speed.flops_per_second, _told(speed), asdict(speed)
+        allocator = _allocator(speed, decoder, kept, micro_batch, work.optimizer, precision)
+    frozen = decoder.total if work.frozen_copy else 0
     return Training(
         name=name,
         decoder=decoder,
-        activations=kept if work.scores else replace(kept, scores=0),
+        activations=replace(kept, scores=0) if work.loss == "none" else kept,
         tokens=work.tokens,
         device_name=device,
         device=DEVICES[device],
@@ -153,17 +160,19 @@ def _training(
         optimizer=work.optimizer,
         capacity=machine.capacity(device, count),
         micro_batch=micro_batch,
-        sharding=options.sharding,
-        checkpointed=options.gradient_checkpointing,
+        sharding=options.sharding or work.sharding,
+        checkpointed=options.gradient_checkpointing or work.checkpointed,
         passes=work.passes,
         steps=work.steps,
-        frozen=decoder.total if work.frozen_copy else 0,
+        frozen=frozen,
+        allocator=allocator,
         checkpoints=work.checkpoints,
         stored_tokens=work.stored_tokens,
         pretraining=options.preset is not None or name == "pretrain",
         mfu=options.mfu,
         rate=rate,
         measured=measured,
+        calibration=calibration,
         goodput=options.goodput,
         pue=options.pue,
         utilisation=options.utilisation,
@@ -173,10 +182,25 @@ def _training(
     )
 
 
-def _precision(work: stages.Work, on_processor: bool) -> Precision:
-    if work.steps is None:  # a preset
-        return "float32" if on_processor else "bfloat16"
-    return "bfloat16" if work.mixed else "float32"
+def _allocator(
+    speed: probe.Speed, decoder: Decoder, kept: Activations, micro_batch: int, optimizer: str, precision: Precision
+) -> int:
+    """What the probe's process took beyond the arithmetic; a probe that was cut down says nothing of it."""
+    if speed.scaled or speed.peak_bytes is None:
+        return 0
+    counted = memory.per_device(
+        decoder, kept, "ddp", count=1, micro_batch=micro_batch, precision=precision, optimizer=optimizer
+    )
+    return max(0, speed.peak_bytes - counted.total)
+
+
+def _suiting(on_processor: bool) -> Precision:
+    """The precision that training picks where nothing else is asked for."""
+    if not on_processor:
+        return "bfloat16"
+    from components.pretrain.precision import bf16_units
+
+    return "bfloat16" if bf16_units() else "float32"
 
 
 def _receipt(root: Path, stage: str) -> dict[str, Any] | None:

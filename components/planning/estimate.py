@@ -5,6 +5,7 @@ Every figure is a number; the key names its unit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +33,13 @@ class Training:
         passes: FLOPs of a token in units of a full training step's: below 1 where part of the model does not learn,
             above where a second model looks on.
         steps: optimizer steps; None where nothing says.
+        allocator: bytes that a processor's heap holds beyond what is in use.
         frozen: parameters that lie beside the model and do not learn.
         stored_tokens: tokens that lie on disk; fewer than ``tokens`` where they are seen several times.
         capacity: bytes of memory of a device.
         rate: FLOPs a second of one device as measured, which goes before ``mfu``.
         measured: where ``rate`` comes from, in words.
+        calibration: figures of the probe behind ``rate``, for programs.
     """
 
     name: str
@@ -55,12 +58,14 @@ class Training:
     passes: float = 1.0
     steps: int | None = None
     frozen: int = 0
+    allocator: int = 0
     checkpoints: int = CHECKPOINTS
     stored_tokens: int | None = None
     pretraining: bool = True
     mfu: float = MFU
     rate: float | None = None
     measured: str | None = None
+    calibration: Mapping[str, Any] | None = None
     goodput: float = 1.0
     pue: float = PUE
     utilisation: float = UTILISATION
@@ -106,6 +111,7 @@ def estimate(training: Training) -> dict[str, Any]:
         "micro_batch_sequences": chosen["micro_batch_sequences"],
         "fits": chosen["fits"],
         "time": time,
+        "calibration": training.calibration,
         "cost": _cost(training, time["device_hours"]),
         "disk": _disk(training),
         "assumptions": _assumptions(training),
@@ -140,6 +146,7 @@ def _memory(training: Training) -> list[dict[str, Any]]:
         "optimizer": training.optimizer,
         "checkpointed": training.checkpointed,
         "frozen": training.frozen,
+        "allocator": training.allocator,
     }
     # The processes of one machine's processor share its memory: dividing what each holds is for devices of their own.
     shardings = ("ddp",) if training.device.is_processor else memory.SHARDINGS
@@ -158,6 +165,7 @@ def _memory(training: Training) -> list[dict[str, Any]]:
             "optimizer_bytes": each.optimizer,
             "activations_bytes": each.activations,
             "scores_bytes": each.scores,
+            "allocator_bytes": each.allocator,
             "total_bytes": each.total,
             "usable_bytes": capacity,
             "fits": each.total <= capacity,

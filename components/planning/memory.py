@@ -41,6 +41,8 @@ class Memory:
         activations: what the blocks keep for the backward pass.
         scores: scores over the vocabulary and their gradients.
         sequence: what each sequence of the micro-batch adds.
+        chunk: the part of ``scores`` that does not grow with the micro-batch.
+        allocator: what a processor's heap holds beyond all this: pieces freed between those in use.
     """
 
     sharding: Sharding
@@ -50,16 +52,18 @@ class Memory:
     activations: int
     scores: int
     sequence: int
+    chunk: int = 0
+    allocator: int = 0
 
     @property
     def fixed(self) -> int:
         """Bytes that do not grow with the micro-batch."""
-        return self.weights + self.gradients + self.optimizer
+        return self.weights + self.gradients + self.optimizer + self.chunk + self.allocator
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.fixed + self.activations + self.scores
+        return self.weights + self.gradients + self.optimizer + self.activations + self.scores + self.allocator
 
     def largest_micro_batch(self, capacity: float) -> int:
         """Sequences that fit beside what is fixed; 0 where not even one does."""
@@ -92,11 +96,13 @@ def per_device(
     optimizer: str = "adamw",
     checkpointed: bool = False,
     frozen: int = 0,
+    allocator: int = 0,
 ) -> Memory:
     """Memory of one of ``count`` devices that each take ``micro_batch`` sequences at a time.
 
     Args:
         checkpointed: gradient checkpointing: blocks keep their inputs and are computed again.
+        allocator: bytes of a processor's heap, as measured.
         frozen: parameters of a second model, such as DPO's reference, which lies whole on every device.
     """
     parameters, moments = decoder.total, optimizer_bytes(decoder, optimizer)
@@ -127,15 +133,17 @@ def per_device(
         # Inputs and outputs of both norms, and what the norms keep: six times the width, on every device.
         whole = 6 * decoder.width * activations.context * unit
     kept = activations.kept(checkpointed=checkpointed, divided=divided, whole=whole)
-    scores = activations.scores // divided
+    scores, chunk = activations.scores // divided, activations.chunk // divided
     return Memory(
         sharding,
-        weights + FLOAT32 * frozen,
-        gradients,
-        moments,
-        micro_batch * kept,
-        micro_batch * scores,
+        weights=weights + FLOAT32 * frozen,
+        gradients=gradients,
+        optimizer=moments,
+        activations=micro_batch * kept,
+        scores=micro_batch * scores + chunk,
         sequence=kept + scores,
+        chunk=chunk,
+        allocator=allocator,
     )
 
 

@@ -9,11 +9,10 @@ carried over by FLOPs.
 from __future__ import annotations
 
 import copy
-import os
-import resource
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.planning import flops
@@ -41,8 +40,8 @@ class Speed:
         sequences: of a measured step.
         blocks: of the measured model.
         threads: of the process.
-        peak_bytes: memory of the process at its peak, less what it had before the model was made.
         scaled: whether model or batch were cut down.
+        peak_bytes: resident memory at its highest, less what it was before; None where the system does not tell.
     """
 
     flops_per_second: float
@@ -52,8 +51,8 @@ class Speed:
     sequences: int
     blocks: int
     threads: int
-    peak_bytes: int
     scaled: bool
+    peak_bytes: int | None
 
 
 def measure(
@@ -74,32 +73,32 @@ def measure(
         mixed: products in bfloat16 by autocast.
         memory: bytes that the model, its gradients and moments may take.
     """
-    import psutil
     import torch
+    from accelerate import Accelerator
     from transformers import AutoModelForCausalLM
 
     from components.optimizers import build
+    from components.pretrain.loss import CausalLoss
+    from components.pretrain.memory import keep_freed_memory
+    from components.pretrain.step import accumulate, update
 
     blocks = config.num_hidden_layers
     config, rows = _cut(config, context, sequences, threads, memory)
     decoder = read(config)
     torch.set_num_threads(threads)
-    before = psutil.Process().memory_info().rss
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
-    stepper = build(model, optimizer)
+    keep_freed_memory()
+    resident = _forget_peak()
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if mixed else "no")
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    module, stepper = accelerator.prepare(CausalLoss(model).train(), build(model, optimizer))
     wall, processor = [], []
     began = time.monotonic()
     while len(wall) <= MINIMUM_STEPS or time.monotonic() - began < seconds:
         tokens = torch.randint(config.vocab_size, (rows, context + 1))
         started = time.perf_counter(), time.process_time()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
-            logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        stepper.step()
-        stepper.zero_grad()
+        accumulate(accelerator, module, tokens[:, :-1], tokens[:, 1:])
+        update(accelerator, module, stepper, clip=1.0)
         wall.append(time.perf_counter() - started[0])
         processor.append(time.process_time() - started[1])
     # The first step allocates and warms up.
@@ -113,7 +112,7 @@ def measure(
         sequences=rows,
         blocks=config.num_hidden_layers,
         threads=threads,
-        peak_bytes=max(0, _peak() - before),
+        peak_bytes=_peak() - resident if resident is not None else None,
         scaled=rows < sequences or config.num_hidden_layers < blocks,
     )
 
@@ -135,7 +134,17 @@ def _cut(
             config.layer_types = config.layer_types[: config.num_hidden_layers]
 
 
+def _forget_peak() -> int | None:
+    """Resident memory of this process now, from which its peak counts anew (Linux only; getrusage cannot forget)."""
+    import psutil
+
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return psutil.Process().memory_info().rss
+
+
 def _peak() -> int:
-    """Largest resident memory of this process so far, in bytes (Linux counts in KiB, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if os.uname().sysname == "Darwin" else peak * 1024
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) * 1024

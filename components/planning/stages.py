@@ -7,15 +7,17 @@ base model's configuration, a sample of the records. What cannot be known yet is
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import components
 from components.contract import InputProblem
 from components.harness.parameters import validate
+from components.planning.devices import Precision
+from components.planning.memory import Sharding
+from components.pretrain.batches import Batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
 STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
 #: Records whose lengths stand for all: the first of the file.
 SAMPLE = 400
+
+_PRECISIONS: dict[str, Precision | None] = {"auto": None, "fp32": "float32", "bf16": "bfloat16"}
+_SHARDINGS: dict[str, Sharding] = {
+    "ddp": "ddp",
+    "fsdp2": "zero3",
+    "zero3": "zero3",
+    "tensor_parallel": "tp",
+    "context_parallel": "zero3",  # accelerate shards the weights over the same devices
+}
 
 
 class Unknown(Exception):
@@ -39,14 +50,16 @@ class Work:
         tokens: that the training reads, padding left out.
         steps: optimizer steps; None for a preset, whose batch is not known.
         sequences: of a step, over all processes.
-        parts: pieces that each process cuts its share of a batch into (gradient accumulation).
+        micro_batch: sequences that go through the model of a process at once; None: all of its share.
         optimizer: ``adamw`` or ``muon``.
-        mixed: bfloat16 autocast.
+        precision: of the products; None: what suits the device.
         processes: that train together.
         checkpoints: on disk at once.
         passes: FLOPs of a token in units of a full training step's.
         frozen_copy: a second, frozen copy of the model looks on.
-        scores: the loss needs scores over the vocabulary.
+        loss: how it makes scores over the vocabulary: in ``chunks``, ``whole``, or not at all (``none``).
+        sharding: how the processes share the work.
+        checkpointed: gradient checkpointing.
         stored_tokens: packed tokens on disk.
         notes: what the figures leave out.
     """
@@ -57,13 +70,15 @@ class Work:
     steps: int | None
     sequences: int
     optimizer: str
-    parts: int = 1
-    mixed: bool = False
+    micro_batch: int | None = None
+    precision: Precision | None = None
     processes: int = 1
     checkpoints: int = 3
     passes: float = 1.0
     frozen_copy: bool = False
-    scores: bool = True
+    loss: Literal["chunks", "whole", "none"] = "chunks"
+    sharding: Sharding | None = None
+    checkpointed: bool = False
     stored_tokens: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -84,27 +99,40 @@ def work(stage: str, values: Mapping[str, Any], root: Path) -> Work:
 
 def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
     index = _index(root)
+    batches = Batches(
+        parameters.batch_size,
+        parameters.context,
+        start=parameters.batch_ramp_start,
+        ramp_tokens=parameters.batch_ramp_tokens,
+        multiple=parameters.processes,
+    )
     if parameters.steps is not None:
         steps = parameters.steps
     elif parameters.tokens is not None:
-        steps = math.ceil(parameters.tokens / (parameters.batch_size * parameters.context))
+        steps = batches.steps(parameters.tokens / parameters.context)
     elif index is None:
         raise Unknown("data/tokens is not there yet, so an epoch has no size: run the tokenize stage first")
     else:
-        windows = index["splits"]["train"]["tokens"] // parameters.context
-        steps = max(1, math.ceil(parameters.epochs * windows / parameters.batch_size))
+        steps = batches.steps(parameters.epochs * index["splits"]["train"]["tokens"] / parameters.context)
     notes = ["start-up, validation and samples are not counted"]
     if index is None:
         notes.append("data/tokens is not there yet: the vocabulary is tokenize.vocabulary_size")
+    division = getattr(parameters, "sharding", "ddp")
+    if division == "context_parallel":
+        notes.append("context_parallel divides activations among the devices; they are shown undivided")
     return Work(
         config=_pretrain_config(parameters, values, root),
         context=parameters.context,
-        tokens=steps * parameters.batch_size * parameters.context,
+        tokens=batches.tokens(steps),
         steps=steps,
         sequences=parameters.batch_size,
+        micro_batch=parameters.micro_batch_size,
         optimizer=parameters.optimizer,
+        precision=_PRECISIONS[parameters.precision],
         processes=parameters.processes,
         checkpoints=parameters.keep_last + parameters.keep_best + 1,
+        sharding=_SHARDINGS[division] if parameters.processes > 1 else None,
+        checkpointed=parameters.gradient_checkpointing,
         stored_tokens=sum(split["tokens"] for split in index["splits"].values()) if index else None,
         notes=tuple(notes),
     )
@@ -148,13 +176,13 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         tokens=round(training.steps * training.batch_size * sides * mean),
         steps=training.steps,
         sequences=training.batch_size * sides,
-        parts=training.gradient_accumulation,
+        micro_batch=max(1, training.batch_size * sides // (processes * training.gradient_accumulation)),
         optimizer=training.optimizer,
-        mixed=training.precision == "bfloat16",
+        precision=training.precision,
         processes=processes,
         passes=passes,
         frozen_copy=stage == "preference_tune",
-        scores=stage in ("instruct_finetune", "preference_tune"),
+        loss="whole" if stage in ("instruct_finetune", "preference_tune") else "none",
         notes=tuple(notes),
     )
 

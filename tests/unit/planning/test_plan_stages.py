@@ -1,0 +1,89 @@
+"""The training stages of a workspace, as far as its inputs are there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from components.planning import command, flops, stages
+from components.planning.decoder import read
+from components.planning.options import Options
+from tests.unit.pretrain import tiny
+
+ROOT = Path(__file__).resolve().parents[3]
+PARAMETERS = {"pretrain": tiny.PARAMETERS, "instruct_finetune": {"training": {"steps": 20, "batch_size": 8}}}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """Tokens and tokenizer of a tiny corpus, and some records."""
+    folder = tiny.tokens(tmp_path_factory.mktemp("stages"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    with open(folder / "params.yaml", "w") as file:
+        YAML().dump(PARAMETERS, file)
+    (folder / "data/instructions").mkdir()
+    rows = [{"prompt": "What is the default?", "completion": "None " * n} for n in range(1, 21)]
+    (folder / "data/instructions/instruct.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return folder
+
+
+def test_pretraining_by_steps_tokens_and_epochs(workspace):
+    by_steps = stages.work("pretrain", PARAMETERS, workspace)
+    assert by_steps.tokens == 80 * 6 * 32 and by_steps.config.vocab_size == 384
+    budget = {**tiny.PARAMETERS, "steps": None, "tokens": 1000}
+    assert stages.work("pretrain", {"pretrain": budget}, workspace).steps == 6  # 192 tokens a step
+    index = json.loads((workspace / "data/tokens/index.json").read_text())
+    epochs = stages.work("pretrain", {"pretrain": {**tiny.PARAMETERS, "steps": None, "epochs": 2}}, workspace)
+    assert epochs.tokens == pytest.approx(2 * index["splits"]["train"]["tokens"], rel=0.02)
+    assert epochs.stored_tokens == sum(split["tokens"] for split in index["splits"].values())
+
+
+def test_a_batch_ramp_and_devices_are_taken_over(workspace):
+    changed = {**tiny.PARAMETERS, "batch_ramp_start": 2, "batch_ramp_tokens": 3000, "devices": 2}
+    work = stages.work("pretrain", {"pretrain": changed}, workspace)
+    assert work.tokens < 80 * 6 * 32
+    assert work.sharding == "ddp" and work.processes == 2
+
+
+def test_before_there_is_a_corpus(tmp_path):
+    work = stages.work("pretrain", {**PARAMETERS, "tokenize": {"vocabulary_size": 777}}, tmp_path)
+    assert work.config.vocab_size == 777
+    with pytest.raises(stages.Unknown, match="tokenize"):
+        stages.work("pretrain", {"pretrain": {**tiny.PARAMETERS, "steps": None, "epochs": 1}}, tmp_path)
+    with pytest.raises(stages.Unknown, match="run the tokenize stage first"):
+        stages.work("instruct_finetune", PARAMETERS, tmp_path)
+
+
+def test_instruction_tuning_counts_a_sample_of_the_records(workspace):
+    work = stages.work("instruct_finetune", PARAMETERS, workspace)
+    assert work.steps == 20 and work.loss == "whole"
+    assert 20 * 8 * 5 < work.tokens <= 20 * 8 * work.context
+    with pytest.raises(stages.Unknown, match="curate"):
+        stages.work("classify_finetune", PARAMETERS, workspace)
+
+
+def test_a_last_run_here_says_how_fast_it_goes(workspace):
+    """Twice the steps take twice the time of the last run, whatever it was spent on."""
+    import os
+
+    receipt = {
+        "device": "cpu", "environment": {"cpus": os.cpu_count()}, "processes": 1, "seconds": 50.0,
+        "parameters": {**tiny.PARAMETERS, "steps": 40},
+    }  # fmt: skip
+    rate = command._last_rate("pretrain", receipt, PARAMETERS, workspace, 1)
+    work = stages.work("pretrain", PARAMETERS, workspace)
+    assert flops.training(read(work.config), work.context, work.tokens) / rate == pytest.approx(100.0)
+    for change in ({"device": "NVIDIA H100"}, {"processes": 2}, {"parameters": {"gone": 1}}, {"environment": {}}):
+        assert command._last_rate("pretrain", {**receipt, **change}, PARAMETERS, workspace, 1) is None
+
+
+def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    answer = command.plans(Options(device="h100", price=2.0))
+    assert [plan["name"] for plan in answer["plans"]] == ["pretrain", "instruct_finetune"]
+    assert {each["stage"] for each in answer["skipped"]} == {"classify_finetune", "reward_model", "preference_tune"}
+    pretrain = answer["plans"][0]
+    assert pretrain["device"]["name"] == "h100" and pretrain["cost"]["money"] > 0
+    assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
