@@ -15,13 +15,15 @@ DONE: tuple[State, ...] = ("cached", "restored", "ran")
 
 @dataclass
 class StageLine:
-    """One stage of the run; ``seconds`` is what this run spent on it."""
+    """One stage of the run; ``seconds`` is what this run spent on it, ``plan`` what it was expected to take."""
 
     stage: str
     state: State = "waiting"
     started: float | None = None
     seconds: float = 0.0
     progress: Progress = field(default_factory=Progress)
+    plan: str = ""
+    planned_seconds: float | None = None
 
     @property
     def elapsed(self) -> float:

@@ -20,6 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import completion, report
 from flows.board import Board
 from flows.graph import slug
+from flows.planning import TRAINING_STAGES, StagePlan, sentence
 from flows.preparation import Prepared, Request, prepare
 from flows.progress import EventTail
 from flows.stage_process import StageProcess, StageStopped
@@ -27,6 +28,7 @@ from registry.in_use import running
 from registry.workspace import Workspace
 
 ARTIFACT_SECONDS = 2.0
+PLAN_SECONDS = 8.0  # how long a training stage waits for its plan
 # Independent stages side by side; each brings its own threads, so more does not help on few cores.
 PARALLEL_STAGES = max(1, int(os.environ.get("STEMMA_PARALLEL_STAGES", "2")))
 
@@ -159,10 +161,18 @@ def _reproduce(process: StageProcess, board: Board) -> str:
     board.start(process.stage)
     line = board.lines[process.stage]
     line.progress = tail.progress
+    plan = StagePlan(process.root, process.stage) if process.stage in TRAINING_STAGES else None
+    # The plan is there before the training begins; one that takes longer follows while the stage starts.
+    if plan is not None:
+        plan.wait(PLAN_SECONDS, lambda: process.stopping)
 
     def poll() -> None:
         if tail.poll():
             artifact.update(tail)
+        # Shown of a stage that DVC really runs, and of no other.
+        if plan is not None and not line.plan and tail.started and (made := plan.ready()) is not None:
+            line.planned_seconds, line.plan = made["time"]["seconds"], sentence(made)
+            logger.info("%s plan: %s", process.stage, line.plan)
 
     try:
         outcome = process.reproduce(poll)
@@ -170,6 +180,9 @@ def _reproduce(process: StageProcess, board: Board) -> str:
         board.finish(process.stage, "stopped" if isinstance(error, StageStopped) else "failed")
         logger.error("%s", error)
         raise
+    finally:
+        if plan is not None:
+            plan.close()
     for warning in tail.progress.warnings:
         board.note(f"{process.stage}: {warning}")
     board.finish(process.stage, outcome)

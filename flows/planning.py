@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from flows.report import duration
 
 #: Stages that train a model; their names stand in params.yaml.
 TRAINING_STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
-#: A run's plan does not keep the stage waiting, so its probe is short.
-PROBE_SECONDS = 2.0
+#: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
+PROBE_SECONDS = 1.0
 
 
 class PlanningFailed(Exception):
@@ -53,7 +54,7 @@ def sentence(plan: dict[str, Any]) -> str:
 
 
 class StagePlan:
-    """The plan of a stage about to run, made beside its start so that nothing waits for it.
+    """The plan of a stage about to run, made in a process beside it.
 
     A plan that cannot be made is left out: it never stops a run.
     """
@@ -69,6 +70,12 @@ class StagePlan:
             stderr=subprocess.DEVNULL,
             preexec_fn=die_with_parent,
         )
+
+    def wait(self, seconds: float, stopping: Callable[[], bool]) -> None:
+        """Until the plan is made or has failed, but no longer than ``seconds``, nor when ``stopping`` says so."""
+        until = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < until and not stopping():
+            time.sleep(0.1)
 
     def ready(self) -> dict[str, Any] | None:
         """The plan, once it is made; None until then, and where there is none."""

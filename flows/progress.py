@@ -51,6 +51,11 @@ class EventTail:
         self._rest = b""
         self._began = time.time()
 
+    @property
+    def started(self) -> bool:
+        """True once the stage itself runs: DVC has found no result of this work."""
+        return self._events is not None
+
     def poll(self) -> bool:
         """Read what is new; True if the progress changed."""
         if self._events is None:

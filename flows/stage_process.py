@@ -81,6 +81,11 @@ class StageProcess:
         self._kill_at = float("inf")
 
     @property
+    def stopping(self) -> bool:
+        """True once :meth:`stop` was called."""
+        return self._stopping.is_set()
+
+    @property
     def folder(self) -> Path:
         """Where the run's stages leave their logs and messages."""
         return self.home / "runs" / self.run

@@ -1,4 +1,7 @@
-"""The running stages on a terminal; on anything else a line when a stage starts or ends, and now and then between."""
+"""The running stages on a terminal; on anything else a line when a stage starts or ends, and now and then between.
+
+On both, the plan of a training stage as soon as it starts.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +31,20 @@ class Live:
         self._stop = threading.Event()
         self._live = RichLive(get_renderable=self._draw, console=console, refresh_per_second=6, transient=True)
         self._thread = threading.Thread(target=self._print_lines, daemon=True)
+        self._planned: set[str] = set()
 
     def __enter__(self) -> Live:
         self.console.print(f"Run {self.board.run}", highlight=False)
         if self.console.is_terminal:
             self._live.start()
-        else:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._thread.join()
         if self.console.is_terminal:
             self._live.stop()
-        else:
-            self._thread.join()
 
     def _draw(self) -> Group:
         table = Table.grid(padding=(0, 2))
@@ -55,6 +57,7 @@ class Live:
         if line.state != "running":
             state = "" if line.state == "waiting" else MADE.get(line.state, line.state)
             took = duration(line.seconds) if line.state in ("ran", "failed", "stopped") else ""
+            took += _beside_plan(line)
             style = STYLES.get(line.state, "dim")
             return Text("✓" if line.state in MADE else " "), Text(line.stage, style=style), Text(state), Text(took)
         bar = ProgressBar(total=100, completed=line.progress.percent, width=24, pulse=not line.progress.total)
@@ -74,9 +77,15 @@ class Live:
             periodic = time.monotonic() - last >= LINE_SECONDS
             last = time.monotonic() if periodic else last
             for line in list(self.board.lines.values()):
+                if line.plan and line.stage not in self._planned:
+                    self._planned.add(line.stage)
+                    self.console.print(f"{line.stage} plan: {line.plan}", highlight=False, markup=False)
+                if self.console.is_terminal:
+                    continue
                 if told.get(line.stage, "waiting") != line.state:
                     told[line.stage] = line.state
                     took = f" in {duration(line.seconds)}" if line.state in ("ran", "restored", "failed") else ""
+                    took += _beside_plan(line)
                     state = MADE.get(line.state, line.state)
                     self.console.print(f"{line.stage}: {state}{took}", highlight=False, markup=False)
                 elif periodic and line.state == "running":
@@ -84,3 +93,10 @@ class Live:
                     self.console.print(text, highlight=False, markup=False)
             if ending:
                 return
+
+
+def _beside_plan(line: StageLine) -> str:
+    """How long a stage that ran was expected to take."""
+    if line.state != "ran" or line.planned_seconds is None:
+        return ""
+    return f" (planned: {duration(line.planned_seconds)})"

@@ -29,7 +29,8 @@ def screen(plan: dict[str, Any]) -> RenderableType:
         if text:
             facts.add_row(name, text)
     device = plan["device"]
-    many = f"{device['count']} processes on" if device["name"] == "cpu" else f"{device['count']} ×"
+    processes = "1 process" if device["count"] == 1 else f"{device['count']} processes"
+    many = f"{processes} on" if device["name"] == "cpu" else f"{device['count']} ×"
     title = Text(f"{plan['name']}: {many} {device['title']}, {device['precision']}", style="bold")
     return Group("", title, facts, "", _memory(plan), *_verdict(plan), "", _assumptions(plan))
 
@@ -116,10 +117,12 @@ def _memory(plan: dict[str, Any]) -> Table:
         title_style="",
     )
     table.add_column("sharding")
-    for name in ("weights", "gradients", "optimizer", "activations", "scores", "total", "fits", "largest micro-batch"):
+    kinds = ["weights", "gradients", "optimizer", "activations", "scores", "allocator", "total"]
+    if not any(row["allocator_bytes"] for row in plan["memory"]):
+        kinds.remove("allocator")
+    for name in (*kinds, "fits", "largest micro-batch"):
         table.add_column(name, justify="right")
     for row in plan["memory"]:
-        kinds = ("weights", "gradients", "optimizer", "activations", "scores", "total")
         table.add_row(
             ("→ " if row["chosen"] else "  ") + ("zero3 = fsdp2" if row["sharding"] == "zero3" else row["sharding"]),
             *(size(row[f"{kind}_bytes"]) for kind in kinds),
