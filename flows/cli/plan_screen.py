@@ -151,6 +151,5 @@ def _assumptions(plan: dict[str, Any]) -> Group:
         option = f" ({each['option']})" if each["option"] else ""
         name = each["name"].replace("_", " ")
         lines.append(f"  {name} {figure(each['value'])} {each['meaning']}{option}")
-    return Group(
-        *(Text(line, style="dim") for line in ("Assumed:", *lines, *(f"Note: {note}" for note in plan["notes"])))
-    )
+    lines += [f"Note: {note}" for note in plan["notes"]]
+    return Group(*(Text(line, style="dim") for line in lines))
