@@ -52,18 +52,18 @@ def _cut_power(stage: psutil.Process, workspace: Workspace, draw: random.Random)
 
 
 def _fill_disk(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
-    """The system refuses the next checkpoint's weights as on a full disk (RLIMIT_FSIZE), and then the worker dies."""
-    offset, saved = workspace.told(), checkpoints(workspace)
-    size = max((path.stat().st_size for path in saved[-1].iterdir()), default=0) if saved else 0
+    """The system refuses the next checkpoint's largest file as on a full disk (RLIMIT_FSIZE), then the worker dies.
+
+    How large that is shows the checkpoint before it, so the first one is waited for.
+    """
+    _wait(stage, lambda: checkpoints(workspace))
+    offset = workspace.told()
+    largest = max((path.stat().st_size for saved in checkpoints(workspace)[-1:] for path in saved.iterdir()), default=0)
     for worker in _workers(stage):
         with contextlib.suppress(psutil.NoSuchProcess):
-            # Below the weights' size and above that of the spool and the rest.
-            worker.rlimit(resource.RLIMIT_FSIZE, (max(size // 2, 2 * offset), resource.RLIM_INFINITY))
-    until = time.monotonic() + 60
-    while stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
-        if any("no disk space" in event.get("message", "") for event in workspace.events(offset)):
-            break
-        time.sleep(0.02)
+            # Above the size of the spool, which the worker writes on.
+            worker.rlimit(resource.RLIMIT_FSIZE, ((offset + largest) // 2, resource.RLIM_INFINITY))
+    _wait(stage, lambda: any("no disk space" in event.get("message", "") for event in workspace.events(offset)))
     _send(_workers(stage), signal.SIGKILL)
 
 
@@ -102,6 +102,12 @@ def checkpoints(workspace: Workspace) -> list[Path]:
     """Finished checkpoints, the newest last."""
     folder = workspace.scratch / "checkpoints" if workspace.scratch else None
     return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial") if folder else []
+
+
+def _wait(stage: psutil.Process, happened: Callable[[], object]) -> None:
+    """Until it has happened, or the stage has ended."""
+    while not happened() and stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.02)
 
 
 def _workers(stage: psutil.Process) -> list[psutil.Process]:
