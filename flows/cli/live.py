@@ -96,7 +96,7 @@ class Live:
 
 
 def _beside_plan(line: StageLine) -> str:
-    """How long a stage that ran was expected to take."""
+    """How long the training of a stage that ran was expected to take; the stage also starts up and measures."""
     if line.state != "ran" or line.planned_seconds is None:
         return ""
-    return f" (planned: {duration(line.planned_seconds)})"
+    return f" (training planned at {duration(line.planned_seconds)})"
