@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -100,13 +101,23 @@ def test_the_best_and_the_newest_checkpoints_are_kept_and_transformers_reads_the
 
 
 def test_a_slow_disk_is_waited_for_and_told(workspace, monkeypatch):
-    real = checkpoint.publish
+    publish, wait = checkpoint.publish, training_state.TrainingState.wait
+    waiting = threading.Event()
 
     def slow(folder, step, write):
-        time.sleep(0.3)
-        return real(folder, step, write)
+        # Not done before the training waits for it, however slow its steps are.
+        waiting.wait(60)
+        time.sleep(0.2)
+        waiting.clear()
+        return publish(folder, step, write)
+
+    def seen(state):
+        if state._pending is not None:
+            waiting.set()
+        wait(state)
 
     monkeypatch.setattr(checkpoint, "publish", slow)
+    monkeypatch.setattr(training_state.TrainingState, "wait", seen)
     monkeypatch.setattr(training_state, "PATIENCE", 0.05)
     context = tiny.pretrain(workspace, steps=18)
     assert any("waited" in warning and "checkpoint_every" in warning for warning in context.warnings)
