@@ -27,12 +27,19 @@ class Tracked:
         path: from the folder of the file that names it.
         stage: what makes it; ``None`` for data under ``dvc add``.
         size: bytes, where known.
+        file: the ``*.dvc`` file that names it, if one does.
     """
 
     path: str
     digest: str
     stage: str | None
     size: int | None = None
+    file: str | None = None
+
+    @property
+    def target(self) -> str:
+        """What DVC's commands call it: they do not find data under ``dvc add`` by a path that git ignores."""
+        return self.file or self.path
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def tracked_files(root: Path) -> list[Tracked]:
     for name in git(root, "ls-files", "--", "*.dvc").splitlines():
         folder = Path(name).parent
         for item in locks.tracked_in((root / name).read_bytes(), name):
-            found.append(Tracked((folder / item.path).as_posix(), item.digest, None, item.size))
+            found.append(Tracked((folder / item.path).as_posix(), item.digest, None, item.size, name))
     return found
 
 
@@ -187,7 +187,8 @@ def _fill(
         for remote in dvc.remotes(root):
             say(f"{len(missing)} of {len(wanted)} are not in DVC's cache; fetching from remote {remote}")
             try:
-                dvc.run(root, "fetch", "--quiet", "-r", remote, *[item.path for item, _ in missing])
+                for targets in _targets([item for item, _ in missing]):
+                    dvc.run(root, "fetch", "--quiet", "-r", remote, *targets)
             except DvcFailed as error:
                 words.append(f"remote {remote}: {error}")
             else:
@@ -202,7 +203,8 @@ def _fill(
         raise MissingBytes(_tell_missing(workspace, restored.source, missing, cache, words))
     if wanted:
         say(f"checking out {len(wanted)} data and model files of run {restored.source.run}")
-        dvc.run(root, "checkout", "--quiet", "--force", *(item.path for item in wanted))
+        for targets in _targets(wanted):
+            dvc.run(root, "checkout", "--quiet", "--force", *targets)
     _make_empty_folders(root)
     say("verifying every file")
     damaged = []
@@ -221,6 +223,12 @@ def _fill(
             f"them from a remote, or make them again with `stemma reproduce {restored.source.version}`"
         )
     restored.notes = _unlike_read(root)
+
+
+def _targets(items: list[Tracked]) -> list[list[str]]:
+    """What to name to DVC, in calls of their own: it passes over data under ``dvc add`` beside outputs of stages."""
+    apart = [[item.target for item in items if item.file], [item.target for item in items if not item.file]]
+    return [targets for targets in apart if targets]
 
 
 def _is_there(root: Path, item: Tracked) -> bool:
@@ -253,7 +261,7 @@ def _tell_missing(
         lines.append(f"  {item.path} (md5 {item.digest}): {what} is missing; {origin}")
         here = workspace.root / item.path
         if here.exists() and digest_of(here) == item.digest:
-            target = item.stage or f"{item.path}.dvc"
+            target = item.stage or item.target
             lines.append(f"    {here} still holds it: `dvc commit {target}` puts it back into the cache")
     lines.append(f"Looked in DVC's cache {cache}")
     lines += [f"  and in {word}" for word in words] or ["  and nowhere else: no DVC remote is configured"]
