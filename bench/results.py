@@ -59,11 +59,13 @@ def machine() -> dict[str, Any]:
     import torch
     import transformers
 
+    from bench.trainers.ceiling import BF16_UNITS
+
     flags = torch.cpu.get_capabilities()
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "bf16_units": any(flags.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16")),
+        "bf16_units": any(flags.get(unit) for unit in BF16_UNITS),
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": f"{platform.system()} {platform.release()}",
