@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.contract import Context, InputProblem
-from components.pretrain.parameters import Architecture, PretrainParameters
+from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
+from components.pretrain.presets import PRESETS
 
 
 def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -28,13 +30,12 @@ def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMode
 
 def from_scratch(architecture: Architecture, context: int, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A model with random weights and exactly the tokenizer's vocabulary."""
-    settings = architecture.model_dump(exclude={"model_type", "extra", "num_key_value_heads"})
-    settings["num_key_value_heads"] = architecture.num_key_value_heads or architecture.num_attention_heads
+    model_type, settings = _settings(architecture)
     settings |= {"vocab_size": len(tokenizer), "max_position_embeddings": context, **architecture.extra}
     settings |= {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     where = "pretrain.architecture"
     try:
-        config = AutoConfig.for_model(architecture.model_type, **settings)
+        config = AutoConfig.for_model(model_type, **settings)
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise InputProblem(f"{where}: transformers refuses this configuration: {error}") from error
     try:
@@ -45,12 +46,30 @@ def from_scratch(architecture: Architecture, context: int, tokenizer: PreTrained
         ) from error
 
 
+def _settings(architecture: Architecture) -> tuple[str, dict[str, Any]]:
+    """Model type and common settings: the preset's, or the defaults, and what is given put over them."""
+    given = {name: getattr(architecture, name) for name in DEFAULTS if getattr(architecture, name) is not None}
+    if architecture.preset is not None:
+        preset = PRESETS[architecture.preset]
+        return preset.model_type, {**preset.settings, **given}
+    settings = {**DEFAULTS, **given}
+    settings["num_key_value_heads"] = settings["num_key_value_heads"] or settings["num_attention_heads"]
+    return architecture.model_type or MODEL_TYPE, settings
+
+
 def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     folder = Path(parameters.init)
     if folder.exists() and not (folder / "config.json").exists():
         raise InputProblem(f"pretrain.init: {folder} has no config.json; name a Hugging Face model folder")
+    if folder.exists() and not any(folder.glob("*.safetensors")):
+        raise InputProblem(
+            f"pretrain.init: {folder} has no .safetensors weights, and no others are loaded since reading a pickle "
+            f"can run code; where you trust it: AutoModelForCausalLM.from_pretrained(folder).save_pretrained(another)"
+        )
     try:
-        model = AutoModelForCausalLM.from_pretrained(parameters.init, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            parameters.init, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
     except (OSError, ValueError, ImportError) as error:
         raise InputProblem(
             f"pretrain.init: cannot load a causal decoder from {parameters.init!r}, neither as a folder nor from the "

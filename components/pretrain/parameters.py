@@ -2,48 +2,93 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.pretrain.presets import PRESETS
+
+MODEL_TYPE = "llama"
+# The common settings of a decoder without a preset; null key and value heads are as many as heads.
+DEFAULTS: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 352,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": None,
+    "tie_word_embeddings": True,
+}
 
 
 class Architecture(StageParameters):
     """The decoder: a transformers configuration, the common settings by transformers' own names."""
 
-    model_type: str = Field(
-        default="llama", min_length=1, description="A causal decoder that transformers knows: llama, gpt2, qwen3 ..."
+    preset: str | None = Field(
+        default=None,
+        description=f"A decoder by name; what is not null beside it changes it: {', '.join(PRESETS)}.",
     )
-    hidden_size: int = Field(default=128, ge=8, le=65536, description="Width of the residual stream.")
-    intermediate_size: int = Field(default=352, ge=8, le=262144, description="Width of the feed-forward layer.")
-    num_hidden_layers: int = Field(default=4, ge=1, le=512, description="Number of blocks.")
-    num_attention_heads: int = Field(default=4, ge=1, le=1024, description="Query heads.")
+    model_type: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A causal decoder that transformers knows: llama, gpt2, qwen3 ... Null: the preset's, else llama.",
+    )
+    hidden_size: int | None = Field(
+        default=None, ge=8, le=65536, description="Width of the residual stream. Null: the preset's, else 128."
+    )
+    intermediate_size: int | None = Field(
+        default=None, ge=8, le=262144, description="Width of the feed-forward layer. Null: the preset's, else 352."
+    )
+    num_hidden_layers: int | None = Field(
+        default=None, ge=1, le=512, description="Number of blocks. Null: the preset's, else 4."
+    )
+    num_attention_heads: int | None = Field(
+        default=None, ge=1, le=1024, description="Query heads. Null: the preset's, else 4."
+    )
     num_key_value_heads: int | None = Field(
-        default=None, ge=1, le=1024, description="Key and value heads, for grouped queries. Null: as many as heads."
+        default=None,
+        ge=1,
+        le=1024,
+        description="Key and value heads, for grouped queries. Null: the preset's, else as many as heads.",
     )
-    tie_word_embeddings: bool = Field(default=True, description="One matrix for the embedding and the output layer.")
+    tie_word_embeddings: bool | None = Field(
+        default=None, description="One matrix for the embedding and the output layer. Null: the preset's, else true."
+    )
     extra: dict[str, Any] = Field(
         default={}, description="Any other setting of the model type's transformers configuration, passed as it is."
     )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Architecture:
+        base = DEFAULTS
         problems = []
-        if self.hidden_size % self.num_attention_heads:
+        if self.preset is not None:
+            if self.preset not in PRESETS:
+                near = difflib.get_close_matches(self.preset, PRESETS, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(PRESETS)}"
+                raise ValueError(f"no preset is called {self.preset!r}; {hint}")
+            preset = PRESETS[self.preset]
+            base = preset.settings
+            if self.model_type not in (None, preset.model_type):
+                problems.append(
+                    f"model_type {self.model_type} is not {self.preset}'s, which is {preset.model_type}; make one of "
+                    f"the two null"
+                )
+        width, heads, groups = (
+            getattr(self, name) or base.get(name)
+            for name in ("hidden_size", "num_attention_heads", "num_key_value_heads")
+        )
+        if width % heads:
+            problems.append(f"hidden_size {width} is not divisible by num_attention_heads {heads}; choose a multiple")
+        elif "head_dim" not in self.extra and "head_dim" not in base and (width // heads) % 2:
             problems.append(
-                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}; "
-                f"choose a multiple"
+                f"a head would have {width // heads} dimensions (hidden_size / num_attention_heads); rotary positions "
+                f"need an even number"
             )
-        elif "head_dim" not in self.extra and (self.hidden_size // self.num_attention_heads) % 2:
+        if groups and heads % groups:
             problems.append(
-                f"a head would have {self.hidden_size // self.num_attention_heads} dimensions (hidden_size / "
-                f"num_attention_heads); rotary positions need an even number"
-            )
-        if self.num_key_value_heads and self.num_attention_heads % self.num_key_value_heads:
-            problems.append(
-                f"num_attention_heads {self.num_attention_heads} is not divisible by num_key_value_heads "
-                f"{self.num_key_value_heads}; choose a divisor"
+                f"num_attention_heads {heads} is not divisible by num_key_value_heads {groups}; choose a divisor"
             )
         if problems:
             raise ValueError("; ".join(problems))

@@ -1,0 +1,123 @@
+"""Decoders by preset, and the families whose saved weights are loaded as they are."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pydantic import ValidationError
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from components.contract import InputProblem
+from components.pretrain.architecture import from_scratch, make
+from components.pretrain.parameters import Architecture, PretrainParameters
+
+VOCABULARY = 64
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 1,
+}
+OWN = {
+    "gpt2": {"n_inner": 32},
+    "gptj": {"rotary_dim": 4},
+    "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16},
+    "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "mixtral": {"num_local_experts": 4},
+    "gpt_oss": {"num_local_experts": 4},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+}
+FAMILIES = [
+    "gpt2", "gptj", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "gpt_neox", "opt", "bloom",
+    "olmo", "olmo2", "starcoder2", "stablelm", "cohere", "granite", "smollm3", "mixtral", "qwen2_moe",
+    "qwen3_moe", "gpt_oss", "olmoe",
+]  # fmt: skip
+
+
+class Tokenizer(SimpleNamespace):
+    def __len__(self) -> int:
+        return self.entries
+
+
+TOKENIZER = Tokenizer(entries=VOCABULARY, bos_token_id=0, eos_token_id=0, pad_token_id=1)
+
+
+def loaded(folder, context=32):
+    parameters = PretrainParameters(init=str(folder), context=context)
+    told = []
+    return make(SimpleNamespace(parameters=parameters, warn=told.append), TOKENIZER), told
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_saved_weights_are_loaded_and_predict_the_same(family, tmp_path):
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(family, **SIZES | OWN.get(family, {}))
+    saved = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    saved.save_pretrained(tmp_path)
+    model, told = loaded(tmp_path)
+    ids = torch.arange(2, 34).view(2, 16)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(ids).logits, saved(ids).logits)
+    assert told == []
+
+
+def test_pickled_weights_are_refused_with_the_way_out(tmp_path):
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SIZES))
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputProblem, match=r"no \.safetensors weights.*save_pretrained"):
+        loaded(tmp_path)
+
+
+def test_a_preset_takes_vocabulary_and_positions_from_the_training():
+    model = from_scratch(Architecture(preset="llama-1m"), 128, TOKENIZER)
+    assert (model.config.vocab_size, model.config.max_position_embeddings) == (VOCABULARY, 128)
+    assert sum(p.numel() for p in model.parameters()) == 1_066_112 - (2048 - VOCABULARY) * 128
+
+
+def test_what_is_set_beside_a_preset_changes_it():
+    architecture = Architecture(preset="llama3-8b", num_hidden_layers=2, extra={"rms_norm_eps": 1e-6})
+    with torch.device("meta"):
+        config = from_scratch(architecture, 256, TOKENIZER).config
+    assert (config.num_hidden_layers, config.hidden_size, config.num_key_value_heads) == (2, 4096, 8)
+    assert config.rms_norm_eps == 1e-6 and config.rope_parameters["rope_theta"] == 500_000.0
+
+
+def test_choices_of_dropout_and_activation_go_through():
+    extra = {"attn_pdrop": 0.0, "resid_pdrop": 0.3, "activation_function": "relu"}
+    model = from_scratch(Architecture(model_type="gpt2", extra=extra), 64, TOKENIZER)
+    block = model.transformer.h[0]
+    assert block.attn.attn_dropout.p == 0.0 and block.mlp.dropout.p == 0.3
+    assert isinstance(block.mlp.act, torch.nn.ReLU)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "llama-13"}, "did you mean llama-13m"),
+        ({"preset": "gpt2-small", "model_type": "llama"}, "is not gpt2-small's, which is gpt2"),
+        ({"preset": "gpt2-small", "num_attention_heads": 7}, "768 is not divisible by num_attention_heads 7"),
+        ({"preset": "llama3-8b", "num_key_value_heads": 5}, "32 is not divisible by num_key_value_heads 5"),
+    ],
+)
+def test_conflicts_with_a_preset_are_told(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Architecture(**settings)
+
+
+def test_a_preset_survives_the_way_to_the_worker():
+    architecture = Architecture(preset="llama3-8b", num_hidden_layers=2)
+    again = Architecture(**architecture.model_dump(mode="json"))
+    assert again == architecture and again.hidden_size is None
+    with torch.device("meta"):
+        assert from_scratch(again, 64, TOKENIZER).config.hidden_size == 4096
