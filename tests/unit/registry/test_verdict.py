@@ -19,7 +19,8 @@ def stage(
 ) -> LineageStage:  # fmt: skip
     receipt = {
         "schema": 1, "stage": name, "component": {"name": name, "version": "1.0.0", "code_digest": code},
-        "fingerprint": "f", "parameters": parameters or {"steps": 2}, "started": 1.0, "device": "cpu", "processes": 1, "seed": 1,
+        "fingerprint": "f", "parameters": parameters or {"steps": 2}, "started": 1.0, "device": "cpu",
+        "processes": 1, "seed": 1,
         "environment": {"python": python, "packages": {"torch": "2"}},
         "inputs": [{"name": path, "path": path, "type": "dataset", "role": "corpus"} for path in reads],
         "outputs": [{"name": path, "path": path, "type": kind, "role": "base"} for path in makes],
