@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from components.contract import Context, InputProblem
 from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
 from components.pretrain.presets import PRESETS
+from components.pretrain.vocabulary import fit_vocabulary
 
 
 def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -80,11 +82,16 @@ def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTraine
         raise InputProblem(
             f"pretrain.context: {parameters.context} is more than the {longest} positions of {parameters.init}"
         )
-    rows = model.get_input_embeddings().num_embeddings
-    if rows != len(tokenizer):
-        context.warn(
-            f"the vocabulary of {parameters.init} has {rows} rows and the tokenizer {len(tokenizer)} entries: "
-            f"embedding resized; rows keep their ids, so a different tokenizer makes them meaningless at first"
-        )
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if told := fit_vocabulary(model, _tokenizer_of(parameters.init), tokenizer):
+        context.warn(f"{parameters.init}: {told}")
     return model
+
+
+def _tokenizer_of(name: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that lies beside a model's weights, if one does: transformers would make up an empty one."""
+    try:
+        if not get_tokenizer_config(name):
+            return None
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError):
+        return None

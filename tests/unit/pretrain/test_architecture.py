@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from components.contract import InputProblem
 from components.pretrain.architecture import from_scratch, make
 from components.pretrain.parameters import Architecture, PretrainParameters
+from components.pretrain.vocabulary import fit_vocabulary
 
 VOCABULARY = 64
 SIZES = {
@@ -121,3 +122,34 @@ def test_a_preset_survives_the_way_to_the_worker():
     assert again == architecture and again.hidden_size is None
     with torch.device("meta"):
         assert from_scratch(again, 64, TOKENIZER).config.hidden_size == 4096
+
+
+class Vocabulary:
+    def __init__(self, *tokens: str):
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def get_vocab(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.tokens)}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tokens_that_both_vocabularies_know_keep_their_rows(tied):
+    sizes = SIZES | {"vocab_size": 4, "tie_word_embeddings": tied}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes))
+    old, head = model.get_input_embeddings().weight.clone(), model.get_output_embeddings().weight.clone()
+    told = fit_vocabulary(model, Vocabulary("a", "b", "c", "d"), Vocabulary("c", "new", "a", "b", "more"))
+    assert "4 rows became 5; 3 tokens" in told and model.config.vocab_size == 5
+    for weights, before in ((model.get_input_embeddings().weight, old), (model.get_output_embeddings().weight, head)):
+        torch.testing.assert_close(weights[[0, 2, 3]], before[[2, 0, 1]])
+        torch.testing.assert_close(weights[[1, 4]], before.mean(dim=0).expand(2, -1))
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) is tied
+
+
+def test_the_same_vocabulary_changes_nothing():
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SIZES | {"vocab_size": 3}))
+    old = model.get_input_embeddings().weight.clone()
+    assert fit_vocabulary(model, Vocabulary("a", "b", "c"), Vocabulary("a", "b", "c")) is None
+    assert torch.equal(model.get_input_embeddings().weight, old)

@@ -18,6 +18,7 @@ from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder
 from components.pretrain.loop import NonFinite
 from components.pretrain.parameters import PretrainParameters
+from components.pretrain.presets import PRESETS
 from components.pretrain.stage import _steps
 from tests.unit.pretrain import tiny
 
@@ -93,6 +94,18 @@ def test_another_vocabulary_is_resized_and_told(workspace, tmp_path):
     context = tiny.pretrain(workspace, init=str(tmp_path / "other"), steps=2)
     assert "100 rows" in context.warnings[0]
     assert AutoModelForCausalLM.from_pretrained(workspace / "models/base").config.vocab_size == 384
+
+
+def test_a_mixture_of_experts_learns(workspace):
+    mixture = PRESETS["mixtral-tiny"].settings["num_local_experts"]
+    extra = {"num_local_experts": mixture, "num_experts_per_tok": 2, "output_router_logits": True}
+    architecture = tiny.PARAMETERS["architecture"] | {"model_type": "mixtral", "extra": extra}
+    tiny.pretrain(workspace, architecture=architecture, steps=20, sample_prompts=[])
+    with open(workspace / "reports/pretrain/curve.csv") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0] - 0.3
+    config = AutoModelForCausalLM.from_pretrained(workspace / "models/base").config
+    assert (config.model_type, config.num_local_experts) == ("mixtral", mixture)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "qwen3", "gpt_neox", "mistral"])
