@@ -40,6 +40,10 @@ def lived(tmp_path_factory) -> tuple[Workspace, str]:
     """A workspace in which the lifecycle has run once, and what its screen said."""
     workspace = make_workspace(tmp_path_factory.mktemp("lifecycle") / "workspace")
     done = workspace.run(workspace.tool("stemma"), "run", *_set(TINY), timeout=900, COLUMNS="160")
+    # Few steps make a model that has nothing to say, and the gate tells; a person may still want it.
+    reason = "a budget this small is only a rehearsal"
+    promote = ("promote", "assistant:1", "--to", "champion", "--force", "--reason", reason)
+    workspace.run(workspace.tool("stemma"), *promote, COLUMNS="160")
     return workspace, done.stdout
 
 
@@ -55,10 +59,21 @@ def _receipts(workspace: Workspace) -> dict[str, dict]:
 def test_the_last_screen_shows_every_stage_and_the_promotion(lived):
     workspace, screen = lived
     assert all(stage in screen for stage in STAGES)
-    assert "assistant@champion" in screen and "Promoted" in screen
+    refused = "assistant:1 does not become assistant@champion: model loads and answers: "
+    assert "Promoted: assistant:1 is now assistant@champion" in screen or refused in " ".join(screen.split())
     assert "stemma trace" in screen and "stemma generate" in screen and "mlflow ui" in screen
     assert set(_receipts(workspace)) == STAGES
     assert not alive(str(workspace.root)), "no process is left"
+
+
+def test_what_the_gate_saw_and_who_overruled_it_is_kept(lived):
+    workspace, screen = lived
+    decisions = json.loads(_stemma(workspace, "history", "assistant", "--json").stdout)
+    if "Promoted: assistant:1" in screen:
+        assert [decision["action"] for decision in decisions] == ["promote"]
+    else:
+        assert [decision["action"] for decision in decisions] == ["reject", "promote"]
+        assert decisions[1]["forced"] and decisions[1]["reason"].endswith("rehearsal")
 
 
 def test_mlflow_dvc_and_the_registry_tell_the_same_story(lived):
