@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -138,7 +139,8 @@ class Bench:
             "marks": str(folder / "marks.jsonl"),
         }
         order.write_text(json.dumps(body))
-        python = self.python(cell.variant.trainer, self.folder / "environments")
+        ours = cell.variant.trainer == "stemma"
+        python = Path(sys.executable) if ours else self.python(cell.variant.trainer, self.folder / "environments")
         for command in self.commands(cell.variant.trainer, order, python):
             run_pinned(command, cores, folder / "log.txt")
         result = clocks(folder / "marks.jsonl")
