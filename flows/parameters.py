@@ -35,12 +35,15 @@ class Explained:
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """The model of each section of ``params.yaml``: one a component, and the registry's."""
+    """The model of each section of ``params.yaml``: one a component, the registry's and the flows'."""
+    from flows.notifications import NotificationParameters
+    from flows.retraining.parameters import RetrainParameters
     from registry.cost import CostParameters
     from registry.parameters import PromotionParameters, SigningParameters
 
     models: dict[str, type[BaseModel]] = {name: components.load(name).parameters for name in components.STAGES}
-    return {**models, "promotion": PromotionParameters, "signing": SigningParameters, "cost": CostParameters}
+    models |= {"promotion": PromotionParameters, "signing": SigningParameters, "cost": CostParameters}
+    return {**models, "retrain": RetrainParameters, "notifications": NotificationParameters}
 
 
 def problems_in(values: Mapping[str, Any], overridden: Mapping[str, Any] | None = None) -> list[str]:

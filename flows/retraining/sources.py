@@ -1,0 +1,162 @@
+"""Places that are looked at for raw data: which files there are, what is in them, and taking copies of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from components.contract import InputProblem
+from flows.raw_data import RAW
+from flows.retraining.parameters import PolledSource
+from registry.listings import md5_of
+
+_SIGNS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file as it lies now, and where in ``data/raw`` it belongs.
+
+    Attributes:
+        path: the file itself.
+        name: its path in ``data/raw``.
+        md5: of its content, as DVC names it.
+    """
+
+    path: Path
+    name: str
+    md5: str
+
+
+@dataclass
+class Seen:
+    """Every file that there is now.
+
+    Attributes:
+        files: by its path in ``data/raw``; a polled file stands before the copy that was taken of it earlier.
+        outside: those of them that ``data/raw`` has not, or not with this content.
+        busy: names of files that changed while they were read.
+    """
+
+    files: dict[str, RawFile] = field(default_factory=dict)
+    outside: list[RawFile] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+
+    def take(self, path: Path, name: str) -> RawFile | None:
+        before = _state(path)
+        md5 = md5_of(path) if before else None
+        if before is None or _state(path) != before:
+            self.busy.append(name)
+            return None
+        self.files[name] = RawFile(path, name, md5)
+        return self.files[name]
+
+
+def look(root: Path, sources: Iterable[PolledSource]) -> Seen:
+    """Every file of ``data/raw``, and of the polled sources where they would lie in it; each is read once.
+
+    Raises:
+        InputProblem: every source that is not there, or cannot be read.
+    """
+    seen, problems = Seen(), []
+    for path in _below(root / RAW, links=True):  # DVC may be told to link files to its cache
+        seen.take(path, path.relative_to(root / RAW).as_posix())
+    here = {name: file.md5 for name, file in seen.files.items()}
+    for number, source in enumerate(sources):
+        top, pattern = place_of(root, source)
+        try:
+            for path in _files(top, pattern):
+                # A single file, or a folder's: its path from there on.
+                below = path.name if path == top else path.relative_to(top).as_posix()
+                file = seen.take(path, f"{source.into}/{below}")
+                if file is not None and here.get(file.name) != file.md5:
+                    seen.outside.append(file)
+        except OSError as error:
+            problems.append(f"params.yaml: retrain.sources.{number}.path: {source.path}: {error.strerror or error}")
+    if problems:
+        raise InputProblem(problems)
+    return seen
+
+
+def place_of(root: Path, source: PolledSource) -> tuple[Path, tuple[str, ...]]:
+    """The folder (or file) of a source, and the glob below it, in parts; without a glob all files count."""
+    parts = Path(source.path).expanduser().parts
+    fixed = next((index for index, part in enumerate(parts) if _SIGNS & set(part)), len(parts))
+    return root.joinpath(*parts[:fixed]), parts[fixed:]
+
+
+def copy_in(root: Path, files: Iterable[RawFile]) -> None:
+    """Copy files into ``data/raw``, each whole or not at all.
+
+    Raises:
+        InputProblem: a file changed since it was looked at, so it is still being written.
+    """
+    for file in files:
+        target = root / RAW / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The name that git and DVC leave alone, should the process die before the copy is whole.
+        descriptor, staging = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+        try:
+            with open(file.path, "rb") as source, open(descriptor, "wb") as copy:
+                while block := source.read(1 << 20):
+                    copy.write(block)
+                copy.flush()
+                os.fsync(copy.fileno())
+            if md5_of(Path(staging)) != file.md5:
+                raise InputProblem(f"{file.path}: is being written; write it under another name and rename it")
+            os.chmod(staging, 0o644)
+            os.replace(staging, target)  # what was there may be a link into DVC's cache: never write through it
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(staging)
+            raise
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a workspace-relative path is named by a glob in which ``**`` crosses folders and ``*`` does not."""
+    return _match(PurePosixPath(name).parts, PurePosixPath(pattern).parts)
+
+
+def _match(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_match(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _match(parts[1:], pattern[1:])
+
+
+def _files(top: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
+    top.stat()  # tells a missing folder, or one that may not be read
+    if top.is_file():
+        yield top
+        return
+    os.scandir(top).close()
+    for path in _below(top):
+        if not pattern or _match(path.relative_to(top).parts, pattern):
+            yield path
+
+
+def _below(folder: Path, links: bool = False) -> Iterator[Path]:
+    """Every file below a folder, sorted; hidden ones are other tools'. Links elsewhere could lead anywhere."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.name.startswith(".") or entry.name.endswith(".partial"):
+            continue
+        if entry.is_dir(follow_symlinks=links):
+            yield from _below(Path(entry.path), links)
+        elif entry.is_file(follow_symlinks=links):
+            yield Path(entry.path)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
