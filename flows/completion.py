@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from flows import promotion, report, spools
+from flows import notifications, promotion, report, spools
 from flows.board import DONE
 from flows.preparation import Prepared
 from registry.database import open as open_registry
+from registry.promotion import PromotionOutcome
 from registry.sync import SyncReport, sync
 from registry.workspace import Workspace
 
@@ -22,6 +23,7 @@ class Finished:
         promoted: one line for each alias that moved, such as ``assistant:1 is assistant@champion``.
         champions: aliases as they stand now, such as ``assistant@champion`` to ``assistant:1``.
         refused: candidates that the gate did not let through, and why.
+        outcomes: the same decisions, with the gate's verdicts.
         notes: what else the user should know.
         rows: the run's table, kept here since the tree it was read from may be gone.
     """
@@ -30,6 +32,7 @@ class Finished:
     promoted: list[str] = field(default_factory=list)
     champions: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    outcomes: list[PromotionOutcome] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows: list[report.Row] = field(default_factory=list)
 
@@ -56,7 +59,10 @@ def finish(prepared: Prepared) -> Finished:
         )
         for outcome in outcomes:
             (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
+            finished.outcomes.append(outcome)
         finished.champions = promotion.standing(registry)
+    for outcome in finished.outcomes:
+        finished.notes += notifications.decided(prepared.workspace, outcome, run=prepared.run)
     return finished
 
 

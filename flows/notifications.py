@@ -100,24 +100,37 @@ class Notice:
         return "\n".join([*filter(None, parts), *(f"{name}: {address}" for name, address in self.links.items())])
 
 
-def decided(workspace: Workspace, outcome: PromotionOutcome, reason: str, run: str | None = None) -> Notice | None:
-    """The notice of a promotion, a rollback or a rejection; ``None`` where the alias was the version's already."""
+def decided(
+    workspace: Workspace, outcome: PromotionOutcome, reason: str | None = None, run: str | None = None
+) -> list[str]:
+    """Tell a promotion, a rollback or a rejection; that a version holds the alias already is no news.
+
+    Args:
+        reason: as the registry keeps it; of a rejection, and where none is given, what the gate saw.
+
+    Returns:
+        What could not be told, and why, one line each.
+    """
     from flows.promotion import sentence
 
     if outcome.action not in _KINDS:
-        return None
-    return Notice(
+        return []
+    verdict = outcome.verdict
+    failed = [f"{check.name}: {check.detail}" for check in verdict.checks if not check.passed] if verdict else []
+    passed = "every check of the gate passed" if verdict and verdict.passed else None
+    notice = Notice(
         event=_KINDS[outcome.action],
         text=sentence(outcome),
         model=outcome.model,
         version=outcome.version,
         alias=outcome.alias,
         previous=outcome.previous,
-        verdict=outcome.verdict.as_dict() if outcome.verdict else None,
-        reason=reason,
+        verdict=verdict.as_dict() if verdict else None,
+        reason="; ".join(failed) if outcome.action == "reject" else reason or passed,
         run=run,
         links=links(workspace, f"{outcome.model}:{outcome.version}"),
     )
+    return notify(workspace, notice)
 
 
 def notify(workspace: Workspace, notice: Notice) -> list[str]:

@@ -48,7 +48,7 @@ def run(
         if prepared.worktree is not None:
             prepared.worktree.remove()
         return result
-    with signals_as_exceptions(), show(prepared), _prefect(workspace):
+    with signals_as_exceptions(), show(prepared), prefect_server(workspace):
         return Result(prepared, _run_flow(prepared, request))
 
 
@@ -75,7 +75,7 @@ def _run_flow(prepared: Prepared, request: Request) -> Finished:
 
 
 @contextlib.contextmanager
-def _prefect(workspace: Workspace) -> Iterator[None]:
+def prefect_server(workspace: Workspace) -> Iterator[None]:
     """Prefect's client, set up against the user's server or one of our own."""
     home = workspace.home / "prefect"
     if url := os.environ.get("PREFECT_API_URL"):

@@ -12,6 +12,7 @@ import typer
 from flows.cli import (
     audit,
     cost,
+    data,
     diff,
     gc,
     generate,
@@ -25,6 +26,7 @@ from flows.cli import (
     promote,
     reproduce,
     restore,
+    retrain,
     rollback,
     run,
     setup,
@@ -62,6 +64,8 @@ def options(
 
 for module in (
     run,
+    retrain,
+    data,
     plan,
     stages,
     models,

@@ -52,6 +52,17 @@ class Known:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Line:
+    """One file of the listing; ``state`` is new, known, kept (the held-out set) or unread (by any source)."""
+
+    name: str
+    path: str
+    bytes: int
+    md5: str
+    state: str
+
+
 @dataclass
 class News:
     """What was found.
@@ -63,6 +74,8 @@ class News:
         hub: datasets of the hub that ``curate.sources`` names and no known version read, in words.
         outside: new and known files that lie outside ``data/raw`` and belong into it.
         minimum: ``retrain.minimum_documents``.
+        judged: every version that the data was compared with.
+        listing: all files, by name.
         notes: what else is worth knowing.
     """
 
@@ -73,6 +86,7 @@ class News:
     outside: list[RawFile]
     minimum: int
     judged: list[str] = field(default_factory=list)
+    listing: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -168,6 +182,13 @@ def reads(values: Mapping[str, Any]) -> Iterator[str]:
     yield from (curate.get("labels") or {}).get("files") or ()
 
 
+def unread(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """A warning for files of ``data/raw``, by workspace-relative path, that ``curate`` does not read."""
+    globs = list(reads(values))
+    left = [name for name in names if not any(matches(name, glob) for glob in globs)]
+    return [f"{_some(left)}: read by no source of curate yet; name it in curate.sources"] if left else []
+
+
 @contextlib.contextmanager
 def _collecting(problems: list[str]) -> Iterator[None]:
     try:
@@ -206,14 +227,10 @@ def _compare(
     globs: list[str],
 ) -> News:
     notes = list(known.notes)
-    new, unread = [], []
-    for file in seen.files.values():
-        if file.md5 in known.files or file.name.split("/")[0] == FROZEN:
-            continue
-        read = any(matches(f"{RAW}/{file.name}", glob) for glob in globs)
-        (new if read else unread).append(file)
-    if unread:
-        notes.append(f"{_some([file.name for file in unread])}: read by no source of curate, so not new data")
+    listing = [_line(file, known, globs) for file in sorted(seen.files.values(), key=lambda file: file.name)]
+    new = [seen.files[line.name] for line in listing if line.state == "new"]
+    if ignored := [line.name for line in listing if line.state == "unread"]:
+        notes.append(f"{_some(ignored)}: read by no source of curate, so not new data")
     if seen.busy:
         notes.append(f"{_some(seen.busy)}: being written, so left for the next time")
     documents = 0
@@ -225,8 +242,18 @@ def _compare(
     hub = [text for key, text in _hub(values) if key not in known.hub]
     # New data that is not enough yet stays where it is.
     return News(
-        known.champion, new, documents, hub, seen.outside, rules.minimum_documents, judged=known.judged, notes=notes
+        known.champion, new, documents, hub, seen.outside, rules.minimum_documents, known.judged, listing, notes
     )
+
+
+def _line(file: RawFile, known: Known, globs: Iterable[str]) -> Line:
+    if file.name.split("/")[0] == FROZEN:
+        state = "kept"
+    elif file.md5 in known.files:
+        state = "known"
+    else:
+        state = "new" if any(matches(f"{RAW}/{file.name}", glob) for glob in globs) else "unread"
+    return Line(file.name, str(file.path), file.path.stat().st_size, file.md5, state)
 
 
 def _contents(workspace: Workspace, known: Known, seen: Seen) -> Iterator[Content]:

@@ -64,7 +64,7 @@ def look(root: Path, sources: Iterable[PolledSource]) -> Seen:
         InputProblem: every source that is not there, or cannot be read.
     """
     seen, problems = Seen(), []
-    for path in _below(root / RAW, links=True):  # DVC may be told to link files to its cache
+    for path in below(root / RAW, links=True):  # DVC may be told to link files to its cache
         seen.take(path, path.relative_to(root / RAW).as_posix())
     here = {name: file.md5 for name, file in seen.files.items()}
     for number, source in enumerate(sources):
@@ -72,8 +72,8 @@ def look(root: Path, sources: Iterable[PolledSource]) -> Seen:
         try:
             for path in _files(top, pattern):
                 # A single file, or a folder's: its path from there on.
-                below = path.name if path == top else path.relative_to(top).as_posix()
-                file = seen.take(path, f"{source.into}/{below}")
+                place = path.name if path == top else path.relative_to(top).as_posix()
+                file = seen.take(path, f"{source.into}/{place}")
                 if file is not None and here.get(file.name) != file.md5:
                     seen.outside.append(file)
         except OSError as error:
@@ -117,6 +117,19 @@ def copy_in(root: Path, files: Iterable[RawFile]) -> None:
             raise
 
 
+def below(folder: Path, links: bool = False) -> Iterator[Path]:
+    """Every file below a folder, sorted; hidden ones are other tools'. Links are left out unless asked for."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.name.startswith(".") or entry.name.endswith(".partial"):
+            continue
+        if entry.is_dir(follow_symlinks=links):
+            yield from below(Path(entry.path), links)
+        elif entry.is_file(follow_symlinks=links):
+            yield Path(entry.path)
+
+
 def matches(name: str, pattern: str) -> bool:
     """Whether a workspace-relative path is named by a glob in which ``**`` crosses folders and ``*`` does not."""
     return _match(PurePosixPath(name).parts, PurePosixPath(pattern).parts)
@@ -136,22 +149,9 @@ def _files(top: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
         yield top
         return
     os.scandir(top).close()
-    for path in _below(top):
+    for path in below(top):
         if not pattern or _match(path.relative_to(top).parts, pattern):
             yield path
-
-
-def _below(folder: Path, links: bool = False) -> Iterator[Path]:
-    """Every file below a folder, sorted; hidden ones are other tools'. Links elsewhere could lead anywhere."""
-    if not folder.is_dir():
-        return
-    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
-        if entry.name.startswith(".") or entry.name.endswith(".partial"):
-            continue
-        if entry.is_dir(follow_symlinks=links):
-            yield from _below(Path(entry.path), links)
-        elif entry.is_file(follow_symlinks=links):
-            yield Path(entry.path)
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

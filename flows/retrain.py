@@ -1,0 +1,173 @@
+"""The flow that retrains: new raw data to a candidate, through the lifecycle and its gate; nothing new ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Completed, State
+
+import components
+from flows import completion, dvc, raw_data, report
+from flows.lifecycle import finished_run, lifecycle, prepared_run
+from flows.notifications import tell_failure
+from flows.preparation import Prepared, Request, new_run_name, prepare
+from flows.promotion import ALIAS
+from flows.retraining import held_out, news
+from flows.retraining.news import News
+from flows.retraining.parameters import RetrainParameters, load
+from flows.retraining.taking import take_in
+from flows.retraining.turns import NotNeeded, turn
+from registry.materialize import materialize
+from registry.workspace import Workspace
+
+DECODER_STAGE = "pretrain"
+
+#: Opened around the stages, to show the run's board while it lasts; the command sets it.
+showing: ContextVar[Callable[[Prepared], AbstractContextManager]] = ContextVar(
+    "showing", default=lambda _: contextlib.nullcontext()
+)
+
+
+@dataclass
+class Retraining:
+    """What became of it.
+
+    Attributes:
+        outcome: the state's name: ``Nothing new``, ``Not needed``, ``Promoted``, ``Rejected``, ``Approval asked`` or
+            ``Nothing to judge``.
+        message: the same in a sentence or two.
+        run: name of the pipeline run; ``None`` where none was started.
+        notes: what else the user should know.
+    """
+
+    outcome: str
+    message: str
+    news: dict[str, Any] | None = None
+    run: str | None = None
+    promoted: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@flow(
+    name="retrain",
+    description="Looks for new raw data; if there is enough, trains a candidate on it and puts it before the gate.",
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def retrain(workspace: str | None = None) -> State:
+    """Retrain if there is new data.
+
+    Args:
+        workspace: folder of the workspace; the current folder when left out.
+    """
+    place, logger = Workspace.find(Path(workspace) if workspace else None), get_run_logger()
+    try:
+        with turn(place.home, logger.info):
+            done = _retrain(place, logger.info)
+    except NotNeeded as why:
+        done = Retraining("Not needed", str(why))
+    logger.info(done.message)
+    return Completed(name=done.outcome, message=done.message, data=done)
+
+
+def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
+    values, rules = load(workspace.root)
+    found = news.find(workspace, values, rules)
+    for note in found.notes:
+        say(note)
+    if not found.enough:
+        return Retraining("Nothing new", str(found), found.as_dict(), notes=found.notes)
+    say(str(found))
+    kept = held_out.held_out(workspace, values, rules, found.champion)
+    take_in(workspace, [*found.outside, *kept.files], say)
+    changes = {**starting_point(rules), **kept.overrides, **rules.parameters}
+    run = new_run_name().replace("run-", "retrain-", 1)
+    prepared = prepare(workspace, Request(changes, isolated=True, run=run), say)
+    if rules.start == "finetune":
+        _keep_decoder(prepared)
+    finished = _run(prepared, changes)
+    done = _judged(rules, found, finished, run)
+    done.notes = [*found.notes, *([kept.note] if kept.note else []), *finished.notes]
+    create_markdown_artifact(
+        _markdown(done, found, prepared, finished), key="retrain-report", description=f"Run {run}: {done.outcome}"
+    )
+    return done
+
+
+def starting_point(rules: RetrainParameters) -> dict[str, Any]:
+    """The override that makes pretraining start where ``retrain.start`` says."""
+    if rules.start == "finetune":
+        return {}
+    init = f"registry:{decoder().registered_model}@{ALIAS}" if rules.start == "champion" else "scratch"
+    return {f"{DECODER_STAGE}.init": init}
+
+
+def decoder() -> components.Artifact:
+    """What the pretraining stage makes: its path in the workspace, and the name of its registered model."""
+    return next(output for output in components.load(DECODER_STAGE).outputs if output.registered_model)
+
+
+def _keep_decoder(prepared: Prepared) -> None:
+    """Put the champion's decoder into the run's tree, and leave out the stages that only lead to a new one."""
+    graph, made = prepared.graph, decoder()
+    wanted = graph.descendants([DECODER_STAGE]) - {DECODER_STAGE}
+    waiting = list(wanted)
+    while waiting:
+        parents = graph.parents[waiting.pop()] - wanted - {DECODER_STAGE}
+        wanted |= parents
+        waiting += parents
+    try:
+        files = materialize(prepared.workspace, f"{made.registered_model}@{ALIAS}")
+        folder = prepared.root / made.path
+        shutil.rmtree(folder, ignore_errors=True)  # its bytes may be links into the cache
+        shutil.copytree(files, folder, copy_function=shutil.copyfile)
+        prepared.stages[:] = [stage for stage in prepared.stages if stage in wanted]
+        prepared.board.lines = {stage: prepared.board.lines[stage] for stage in prepared.stages}
+        prepared.changed = dvc.status(prepared.root)
+    except BaseException:
+        prepared.worktree.remove()
+        raise
+
+
+def _run(prepared: Prepared, changes: dict[str, Any]) -> completion.Finished:
+    """The lifecycle, as a flow within this one."""
+    outcome: list[completion.Finished] = []
+    token, listener = prepared_run.set(prepared), finished_run.set(outcome)
+    try:
+        with showing.get()(prepared):
+            lifecycle(overrides=changes, isolated=True, run=prepared.run, workspace=str(prepared.workspace.root))
+    finally:
+        prepared_run.reset(token)
+        finished_run.reset(listener)
+    return outcome[0]
+
+
+def _judged(rules: RetrainParameters, found: News, finished: completion.Finished, run: str) -> Retraining:
+    mine = [outcome for outcome in finished.outcomes if outcome.model == rules.model]
+    if any(outcome.accepted for outcome in mine):
+        name = "Promoted"
+    elif mine:
+        name = "Rejected"
+    else:
+        name = "Nothing to judge"
+    decisions = [*finished.promoted, *finished.refused] or [f"{run} made no version of {rules.model} to be judged"]
+    return Retraining(name, "; ".join(decisions), found.as_dict(), run, list(finished.promoted), list(finished.refused))
+
+
+def _markdown(done: Retraining, found: News, prepared: Prepared, finished: completion.Finished) -> str:
+    lines = [f"# {done.outcome}", "", done.message, "", "## New data", "", str(found), ""]
+    lines += ["| file | from | md5 |", "|---|---|---|"]
+    lines += [f"| {raw_data.RAW}/{file.name} | {file.path} | `{file.md5}` |" for file in found.new[:50]]
+    lines += [f"\n{len(found.new) - 50} more files"] if len(found.new) > 50 else []
+    lines += ["", *(f"- {note}" for note in done.notes), ""]
+    return "\n".join(lines) + "\n" + report.markdown(prepared.board, finished)

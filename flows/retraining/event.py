@@ -1,0 +1,59 @@
+"""The event that new raw data causes in Prefect, and what a deployment that waits for it is registered with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect.events import DeploymentEventTrigger
+
+EVENT = "stemma.data.changed"
+RESOURCE = "stemma.data.raw"
+
+
+def body(files: Sequence[str]) -> dict[str, Any]:
+    """The event as ``POST /api/events`` takes it, in a list."""
+    from datetime import UTC, datetime
+    from uuid import uuid4
+
+    return {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": EVENT,
+        "resource": {"prefect.resource.id": RESOURCE, "prefect.resource.name": "data/raw"},
+        "payload": {"files": list(files)},
+    }
+
+
+def emit(files: Sequence[str]) -> None:
+    """Tell the Prefect server that the settings name; its automation starts the retraining.
+
+    Raises:
+        httpx.HTTPError: it cannot be reached, or refused.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:  # brings the server's credentials, where it asks for them
+        client.request("POST", "/events", json=[body(files)])
+
+
+def shown(url: str) -> str:
+    """A server's address without the password that it may hold."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", url)
+
+
+def trigger() -> DeploymentEventTrigger:
+    """Starts the deployment it is given to, once for each event."""
+    from prefect.events import DeploymentEventTrigger
+
+    return DeploymentEventTrigger(
+        name="new raw data starts retraining",
+        description=f"Started by {EVENT}: `stemma data add`, or POST /api/events",
+        expect={EVENT},
+        match={"prefect.resource.id": RESOURCE},
+        threshold=1,
+        within=timedelta(0),
+    )

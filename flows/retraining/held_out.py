@@ -1,0 +1,96 @@
+"""The held-out set of the first champion, kept for every candidate after it: the same documents, never trained on.
+
+A split by content hash alone does not do this: the shares that a hash is held against move with the size of the corpus,
+and a new document that resembles two clusters makes one of them. So the test split of the champion's corpus is copied,
+once, to ``data/raw/held_out``, where it is versioned like all raw data, and ``curate.split.held_out`` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import select
+
+from flows.raw_data import RAW
+from flows.retraining.parameters import FROZEN, RetrainParameters
+from flows.retraining.sources import RawFile
+from registry import dvc
+from registry.database import open as open_registry
+from registry.errors import MissingBytes
+from registry.listings import Listings
+from registry.references import resolve
+from registry.schema import Artifact, Event, Execution
+from registry.walk import upstream
+from registry.workspace import Workspace
+
+CORPUS = "data/corpus"
+TEST_FILES = "test-*.parquet"
+PARAMETER = "curate.split.held_out"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run is told of the held-out set.
+
+    Attributes:
+        overrides: of its parameters.
+        files: to be copied into ``data/raw`` first.
+        note: for the report.
+    """
+
+    overrides: dict[str, Any] = field(default_factory=dict)
+    files: list[RawFile] = field(default_factory=list)
+    note: str | None = None
+
+
+def held_out(workspace: Workspace, values: Mapping[str, Any], rules: RetrainParameters, champion: str) -> HeldOut:
+    """How a retraining keeps the held-out set; changes nothing.
+
+    Raises:
+        MissingBytes: the champion's corpus is not in DVC's cache.
+    """
+    if rules.held_out == "fresh":
+        return HeldOut(note="the test split is divided anew: retrain.held_out is fresh")
+    if ((values.get("curate") or {}).get("split") or {}).get("held_out"):
+        return HeldOut()  # params.yaml names one
+    setting = {PARAMETER: [f"{RAW}/{FROZEN}/{TEST_FILES}"]}
+    keep = f"for your own runs: stemma run --set '{PARAMETER}=[{setting[PARAMETER][0]}]'"
+    if any((workspace.root / RAW / FROZEN).glob(TEST_FILES)):
+        return HeldOut(setting, note=f"the held-out set is that of {RAW}/{FROZEN} ({keep})")
+    files = _test_split(workspace, champion)
+    if not files:
+        return HeldOut(note=f"{champion} was made of a corpus without a test split, so there is none to keep")
+    return HeldOut(setting, files, f"the test split of {champion} is kept in {RAW}/{FROZEN} from now on ({keep})")
+
+
+def _test_split(workspace: Workspace, champion: str) -> list[RawFile]:
+    """The files of the newest corpus that the champion was made of."""
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        corpus = session.scalars(
+            select(Artifact.digest)
+            .join(Event, Event.artifact_id == Artifact.id)
+            .join(Execution, Execution.id == Event.execution_id)
+            .where(
+                Event.execution_id.in_(upstream(session, resolve(session, champion).execution_id)),
+                Event.direction == "OUTPUT",
+                Event.path == CORPUS,
+            )
+            .order_by(Execution.started.desc())
+        ).first()
+    files = Listings(workspace).of(corpus, CORPUS) if corpus is not None else {}
+    if files is None:
+        raise MissingBytes(f"the corpus of {champion} is not in DVC's cache; bring it back with `dvc pull`")
+    cache = dvc.cache_folder(workspace.root)
+    found = [
+        RawFile(dvc.object_path(cache, md5), f"{FROZEN}/{name}", md5)
+        for name, md5 in sorted(files.items())
+        if fnmatchcase(name, TEST_FILES)
+    ]
+    if gone := [file for file in found if not file.path.is_file()]:
+        raise MissingBytes(
+            f"{gone[0].name} of {champion}'s corpus is not in DVC's cache; bring it back with `dvc pull`"
+        )
+    return found
