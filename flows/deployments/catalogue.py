@@ -1,0 +1,67 @@
+"""Every deployment, one entry each: a flow, what it is for, the form's values to begin with, when it starts by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.events import DeploymentEventTrigger
+    from prefect.schedules import Schedule
+
+TAGS = ("stemma",)
+
+
+def _nothing(_: Path) -> dict[str, Any]:
+    return {}
+
+
+def _never(_: Path) -> list[Any]:
+    return []
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment; its name is its flow's.
+
+    Attributes:
+        entrypoint: ``module:function`` of the flow, below the workspace's root.
+        description: what the UI says of it, in markdown.
+        parameters: the form's first values, from the workspace's root.
+        schedules: when runs start by themselves, from the workspace's root; none: never.
+        triggers: events that start a run.
+    """
+
+    entrypoint: str
+    description: str
+    parameters: Callable[[Path], dict[str, Any]] = field(default=_nothing)
+    schedules: Callable[[Path], list[Schedule]] = field(default=_never)
+    triggers: Callable[[], list[DeploymentEventTrigger]] = field(default=list)
+
+    @property
+    def name(self) -> str:
+        return self.entrypoint.partition(":")[2]
+
+    @property
+    def file(self) -> str:
+        """The entrypoint as ``prefect.yaml`` has it: ``flows/lifecycle.py:lifecycle``."""
+        module, _, function = self.entrypoint.partition(":")
+        return f"{module.replace('.', '/')}.py:{function}"
+
+    def flow(self) -> Flow:
+        """The flow itself; imports Prefect."""
+        module, _, function = self.entrypoint.partition(":")
+        return getattr(import_module(module), function)
+
+
+DEPLOYMENTS = (
+    Deployment(
+        "flows.lifecycle:lifecycle",
+        "Raw text to a promoted model, all or part of the way; only what changed is run. Each run works in a git "
+        "worktree of its own, so your files stay as they are.",
+    ),
+)

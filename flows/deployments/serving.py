@@ -1,0 +1,27 @@
+"""Runs the deployments' runs, each in a process of its own, until SIGTERM.
+
+Prefect's Runner rather than a process worker on a work pool: the worker puts a supervisor (a second Python with Prefect
+in it) beside every run's process and leaves the runs to themselves when it is told to end, while the Runner
+cancels them, waits, and marks each one; and it needs no pool that somebody has to create. Both mark a run whose process
+died as Crashed at once. ``prefect.yaml`` is there for whoever wants a pool of workers on other machines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.deployments.catalogue import DEPLOYMENTS
+from flows.deployments.registration import prepared
+
+POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
+
+
+async def serve(root: Path) -> None:
+    """Register every deployment, then run their runs; ends only by a signal."""
+    from prefect.runner import Runner
+
+    # Schedules go on when this process is restarted; paused ones would wait for somebody to notice.
+    runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=None, pause_on_shutdown=False)
+    for deployment in DEPLOYMENTS:
+        await runner.aadd_deployment(prepared(deployment, root))
+    await runner.start()
