@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -68,6 +68,7 @@ class Artifact:
         type: what the bytes are.
         role: what they are for (ML Metadata's event path): corpus, tokenizer, base, reference, eval_set ...
         registered_model: name under which the registry keeps versions of this output, if it does.
+        optional: an input that there may be none of: its folder is then empty, and counts as nothing.
     """
 
     name: str
@@ -75,17 +76,17 @@ class Artifact:
     type: ArtifactType
     role: str
     registered_model: str | None = None
+    optional: bool = False
 
     def for_instance(self, instance: str | None) -> Artifact:
         """The same artifact with ``{instance}`` filled in."""
         if instance is None:
             return self
-        return Artifact(
-            self.name,
-            self.path.format(instance=instance),
-            self.type,
-            self.role.format(instance=instance),
-            self.registered_model.format(instance=instance) if self.registered_model else None,
+        return replace(
+            self,
+            path=self.path.format(instance=instance),
+            role=self.role.format(instance=instance),
+            registered_model=self.registered_model.format(instance=instance) if self.registered_model else None,
         )
 
 
@@ -104,6 +105,8 @@ class Component:
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
+        check: problems of the inputs that can be told before the stage starts, from its parameters, the workspace's
+            root and the digests of the optional inputs that are there.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Component:
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
+    check: Callable[[Any, Path, Mapping[str, str]], list[str]] = lambda parameters, root, digests: []
 
     def run(self, context: Context) -> None:
         """Do the stage's work: read ``context.inputs``, write ``context.outputs``."""

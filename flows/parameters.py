@@ -65,7 +65,7 @@ def problems_in(values: Mapping[str, Any], overridden: Mapping[str, Any] | None 
             check()
         except InputProblem as problem:
             problems += problem.problems
-    return [_attribute(line, overridden or {}) for line in problems]
+    return [attribute(line, overridden or {}) for line in problems]
 
 
 def load(root: Path) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def _checker(values: Mapping[str, Any], name: str, model: type[BaseModel]):
     return lambda: validate(values, name, model)
 
 
-def _attribute(line: str, overridden: Mapping[str, Any]) -> str:
+def attribute(line: str, overridden: Mapping[str, Any]) -> str:
+    """A problem's line, told of ``--set`` where an override is at fault."""
     path, _, rest = line.removeprefix("params.yaml: ").partition(": ")
     if any(path == given or path.startswith(f"{given}.") or given.startswith(f"{path}.") for given in overridden):
         return f"--set {path}: {rest}"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from components.contract import InputProblem
-from flows import dvc, graph, overrides, parameters, raw_data
+from flows import dvc, graph, overrides, parameters, parent_model, raw_data
 from flows.board import Board
 from flows.graph import Graph
+from flows.parent_model import Parent
 from flows.worktree import Worktree, folder_of
 from registry.workspace import Workspace
 
@@ -86,29 +87,36 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
+        RegistryError: the parent model's files are not what was registered or signed; nothing was changed.
         dvc.DvcError, WorktreeFailed: an engine refused.
     """
     with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer, so ask at once
         asking = pool.submit(dvc.status, workspace.root)
-        stages_graph, stages = check(workspace, request)
+        stages_graph, stages, init = check(workspace, request)
+        # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
+        parent = parent_model.find(workspace, init) if init is not None and parent_model.STAGE in stages else None
         changed = asking.result()
+    if parent is not None and not request.isolated:
+        parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
     workspace.home.mkdir(parents=True, exist_ok=True)
-    if (request.isolated or request.overrides) and (workspace.root / "dvc.lock").is_file():
+    stays = parent is None or parent_model.is_placed(workspace.root, parent)
+    if (request.isolated or request.overrides or not stays) and (workspace.root / "dvc.lock").is_file():
         from registry.sync import sync
 
         # What a bare `dvc repro` or a killed run left is filed with this tree, not with the one that follows.
         sync(workspace, tell=False)
     if request.isolated:
-        return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, say)
+        return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
     root = workspace.root
     if told := raw_data.ensure(root, changed):
         say(told)
+    placed = parent is not None and parent_model.place(root, parent, say)
     if request.overrides:
         overrides.write(root / "params.yaml", request.overrides)
         settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
         say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
-    if told or request.overrides:
+    if told or placed or request.overrides:
         changed = dvc.status(root)
     return Prepared(workspace, root, run, stages_graph, stages, changed, Board(run, stages))
 
@@ -120,6 +128,7 @@ def _prepare_isolated(
     stages_graph: Graph,
     stages: list[str],
     changed: Mapping[str, list[Any]],
+    parent: Parent | None,
     say: Callable[[str], None],
 ) -> Prepared:
     from registry.snapshot import large_untracked, snapshot
@@ -133,6 +142,8 @@ def _prepare_isolated(
         say(f"isolated: runs in {root}; your files stay as they are")
         if told := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}):
             say(told)
+        if parent is not None:
+            parent_model.place(root, parent, say)
         if request.overrides:
             overrides.write(root / "params.yaml", request.overrides)
         return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), Board(run, stages), worktree)
@@ -141,8 +152,8 @@ def _prepare_isolated(
         raise
 
 
-def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
-    """The graph and the wanted stages of a request that makes sense; changes nothing.
+def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str | None]:
+    """The graph, the wanted stages and ``pretrain.init`` of a request that makes sense; changes nothing.
 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once.
@@ -150,9 +161,11 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(graph.read, workspace.root)
         problems = [*request.problems, *_problems_of_name(workspace, request)]
+        init = None
         try:
             values = overrides.apply(parameters.load(workspace.root), request.overrides)
             problems += parameters.problems_in(values, request.overrides)
+            init = parent_model.init_in(values)
         except InputProblem as problem:
             problems += problem.problems
         stages_graph, stages = Graph({}), []
@@ -161,9 +174,12 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str]]:
             stages = stages_graph.select(request.until, request.start)
         except InputProblem as problem:
             problems += problem.problems
+    if init is not None and parent_model.STAGE in stages:
+        found = (f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init))
+        problems += [parameters.attribute(line, request.overrides) for line in found]
     if problems:
         raise InputProblem(problems)
-    return stages_graph, stages
+    return stages_graph, stages, init
 
 
 def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 
 from components.contract import InputProblem
-from flows import dvc, graph, parameters, raw_data, spools
+from flows import dvc, graph, parameters, parent_model, raw_data, spools
 from flows.board import Board
 from flows.preparation import new_run_name
 from flows.progress import EventTail
@@ -30,7 +30,8 @@ def run_stages(
         InputProblem, StageFailed, StageStopped, DvcError, RegistryError: see there.
     """
     workspace = Workspace.find()
-    problems = parameters.problems_in(parameters.load(workspace.root))
+    values = parameters.load(workspace.root)
+    problems = parameters.problems_in(values)
     stages: list[str] = []
     try:
         stages = graph.read(workspace.root).resolve(name, "stage")
@@ -38,7 +39,10 @@ def run_stages(
         problems += problem.problems
     if problems:
         raise InputProblem(problems)
-    if told := raw_data.ensure(workspace.root, dvc.status(workspace.root)):
+    changed = dvc.status(workspace.root)
+    if parent_model.STAGE in stages:
+        parent_model.bring(workspace, changed, values, say)
+    if told := raw_data.ensure(workspace.root, changed):
         say(told)
     board = Board(new_run_name(), stages)
     with signals_as_exceptions(), running(workspace.home), show(board):

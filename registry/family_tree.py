@@ -171,7 +171,9 @@ def _ordered(columns: list[list[Key]], edges: set[tuple[Key, Key]]) -> list[list
 def _write(axes, node: ArtifactNode, x: float, y: float) -> None:
     made_by = node.made_by
     made = (
-        f"{made_by.stage} {made_by.component_version}" if made_by else node.type if node.complete else "maker unknown"
+        f"{made_by.stage} {made_by.component_version}"
+        if made_by
+        else (node.origin or node.type if node.complete else "maker unknown")
     )
     metric = f"{node.metric.name} {node.metric.value:.4g}" if node.metric else ""
     if node.metric and node.metric.stderr:

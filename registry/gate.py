@@ -191,7 +191,9 @@ def _lineage_check(session: Session, candidate: ModelVersion) -> Check:
     orphans = [f"{node.name} ({node.digest[:12]})" for node in artifacts if not node.complete]
     if orphans:
         return Check("lineage complete", False, f"nothing is known of how these were made: {', '.join(orphans)}")
-    return Check("lineage complete", True, f"{len(artifacts)} artifacts, every one traced to raw data")
+    imported = [node.origin for node in artifacts if node.origin]
+    ends = f"raw data or to weights from outside ({', '.join(imported)})" if imported else "raw data"
+    return Check("lineage complete", True, f"{len(artifacts)} artifacts, every one traced to {ends}")
 
 
 def _weights_check(files: Path) -> Check:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import select
@@ -74,11 +75,13 @@ def materialize_artifact(workspace: Workspace, registry: Registry, artifact: Art
     )
 
 
-def digest_of(path: Path) -> str:
-    """DVC's digest of a file or folder."""
+def digest_of(path: Path, names: Iterable[str] | None = None) -> str:
+    """DVC's digest of a file or folder; of a folder with none but the files called ``names``, where they are given."""
     if path.is_file():
         return _md5(path)
-    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    if names is None:
+        names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    files = sorted(names)
     manifest = json.dumps([{"md5": _md5(path / name), "relpath": name} for name in files], sort_keys=True)
     return hashlib.md5(manifest.encode(), usedforsecurity=False).hexdigest() + ".dir"
 

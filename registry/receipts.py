@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,7 @@ class Bytes:
         algo: hash algorithm, as DVC names it.
         size: bytes.
         files: number of files, for a folder.
+        origin: where it was brought from; ``None`` for what a stage made, and for raw data.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Bytes:
     size: int | None
     files: int | None
     registered_model: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
     receipt = _finite(receipt, path, problems)
 
     inputs, outputs = [], []
+    origins = _origins(root)
     for item in receipt.inputs:
         found = _hashed(item, deps.get(item.path))
         if found is None:
@@ -226,7 +229,7 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
                 f"{stage} ran; run `dvc repro`"
             )
             return None
-        inputs.append(found)
+        inputs.append(replace(found, origin=origins.get((found.path, found.digest))))
     for item in receipt.outputs:
         found = _hashed(item, outs.get(item.path))
         if found is None:
@@ -260,6 +263,22 @@ def _hashed(item: InputRecord | OutputRecord, entry: dict[str, Any] | None) -> B
     files = (entry or {}).get("nfiles")
     registered = getattr(item, "registered_model", None)
     return Bytes(item.name, item.path, item.type, item.role, algo, digest, size, files, registered)
+
+
+def _origins(root: Path) -> dict[tuple[str, str], str]:
+    """Where models came from that no stage of any workspace made, by path and digest.
+
+    A folder under DVC's control says so itself, under ``meta`` of its ``models/*.dvc``; one that was brought from the
+    registry has its maker there.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted((root / "models").glob("*.dvc")):
+        with contextlib.suppress(OSError, YAMLError, AttributeError, KeyError, IndexError, TypeError):
+            body = YAML(typ="safe").load(path.read_bytes())
+            meta, out = body["meta"], body["outs"][0]
+            if not str(meta["init"]).startswith("registry:"):
+                found[f"models/{out['path']}", str(meta["digest"])] = str(meta["source"])
+    return found
 
 
 def _read_raw(root: Path, problems: list[str]):

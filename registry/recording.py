@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.receipts import Bytes, Receipt, StageRecord
 from registry.schema import (
+    IMPORTED,
     Artifact,
     Association,
     Component,
@@ -43,7 +44,7 @@ def record_artifact(session: Session, item: Bytes) -> Artifact:
         name=item.path,
         size=item.size,
         files=item.files,
-        uri=f"dvc:{item.path}",
+        uri=f"{IMPORTED}{item.origin}" if item.origin else f"dvc:{item.path}",
         created=time.time(),
     )
     return row

@@ -257,7 +257,8 @@ def _tell_missing(
 ) -> str:
     lines = [f"{source.version} cannot be restored from the snapshot of run {source.run} ({source.commit[:12]}):"]
     for item, what in missing:
-        origin = f"stage {item.stage} makes it" if item.stage else "raw data: no stage can make it"
+        brought = "raw data" if item.path.startswith("data/") else "a model brought from elsewhere"
+        origin = f"stage {item.stage} makes it" if item.stage else f"{brought}: no stage can make it"
         lines.append(f"  {item.path} (md5 {item.digest}): {what} is missing; {origin}")
         here = workspace.root / item.path
         if here.exists() and digest_of(here) == item.digest:
@@ -266,7 +267,7 @@ def _tell_missing(
     lines.append(f"Looked in DVC's cache {cache}")
     lines += [f"  and in {word}" for word in words] or ["  and nowhere else: no DVC remote is configured"]
     if any(item.stage is None for item, _ in missing):
-        lines.append("Bring the raw data back: `dvc remote add` a store that has it, or `dvc add` the same files again")
+        lines.append("Bring it back: `dvc remote add` a store that has it, or `dvc add` the same files again")
     else:
         lines.append(
             f"Add a DVC remote that has it (`dvc remote add`), or make it again: `stemma reproduce {source.version} "

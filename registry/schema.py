@@ -28,6 +28,9 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, str: Text}  # noqa: RUF012
 
 
+IMPORTED = "import:"  # begins the address of weights that were brought from outside
+
+
 class Artifact(Base):
     """Bytes with a digest: raw data, a corpus, a model, a report, a gate's verdict."""
 

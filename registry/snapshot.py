@@ -17,7 +17,7 @@ from registry.workspace import Workspace, git
 
 NAMESPACE = "refs/stemma/runs"
 # Kept even where .gitignore leaves them out.
-ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "data/raw.dvc", "receipts", "metrics")
+ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "data/raw.dvc", "models/parent.dvc", "receipts", "metrics")
 ATTEMPTS = 5
 LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would copy and keep them for ever
 

@@ -13,7 +13,17 @@ from sqlalchemy.orm import Session, aliased
 from registry.aliases import aliases_by_version
 from registry.metrics import MetricView, metrics_of
 from registry.references import resolve
-from registry.schema import Artifact, Association, Context, Event, Execution, MetricValue, ModelVersion, Snapshot
+from registry.schema import (
+    IMPORTED,
+    Artifact,
+    Association,
+    Context,
+    Event,
+    Execution,
+    MetricValue,
+    ModelVersion,
+    Snapshot,
+)
 from registry.walk import chunks, maker, upstream
 
 RAW_TYPES = frozenset({"raw"})  # what no stage makes
@@ -68,10 +78,11 @@ class ArtifactNode:
     Attributes:
         made_by: what made them; ``None`` for raw data, and where nothing is known (``complete`` is false then).
         repeated: this artifact was expanded earlier in the tree, so ``made_by`` is left out here.
-        complete: it is raw data, or the execution that made it is known.
+        complete: it is raw data or imported weights, or the execution that made it is known.
         size: bytes.
         metric: its key figure, as last measured.
         model: the registered version that it is, if it is one.
+        origin: where weights were brought from that nothing here made: a folder, or ``owner/name@commit`` of the hub.
     """
 
     type: str
@@ -85,6 +96,7 @@ class ArtifactNode:
     complete: bool = True
     metric: MetricView | None = None
     model: str | None = None
+    origin: str | None = None
 
 
 @dataclass
@@ -205,7 +217,9 @@ class _Ancestry:
     def _artifact(self, artifact_id: int, maker_id: int | None) -> ArtifactNode:
         row = self.artifacts[artifact_id]
         node = ArtifactNode(row.type, row.name, row.hash_algo, row.digest, row.size, row.files)
-        node.complete = maker_id is not None or row.type in RAW_TYPES
+        if maker_id is None and (row.uri or "").startswith(IMPORTED):
+            node.origin = row.uri.removeprefix(IMPORTED)
+        node.complete = maker_id is not None or row.type in RAW_TYPES or node.origin is not None
         node.metric = self.metrics.get(artifact_id)
         if maker_id is not None:
             node.model = self.models.get((maker_id, artifact_id))

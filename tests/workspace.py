@@ -84,7 +84,7 @@ class Workspace:
 
 
 def make_workspace(folder: Path) -> Workspace:
-    """A committed workspace with this checkout's code, an empty ``data/raw`` and no outputs."""
+    """A committed workspace with this checkout's code, empty ``data/raw`` and ``models/parent``, and no outputs."""
     folder.mkdir(parents=True)
     for name in SHIPPED:
         source = REPOSITORY / name
@@ -93,6 +93,7 @@ def make_workspace(folder: Path) -> Workspace:
         elif source.exists():
             shutil.copy(source, folder / name)
     (folder / "data" / "raw").mkdir(parents=True)
+    (folder / "models" / "parent").mkdir(parents=True)
     inherited = {
         name: value
         for name, value in os.environ.items()

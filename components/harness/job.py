@@ -14,6 +14,7 @@ import psutil
 
 import components
 from components.contract import Artifact, Component, InputProblem
+from components.harness import launch
 from components.harness import parameters as params
 from components.harness.fingerprint import code_digest, data_digest, fingerprint
 from components.harness.workspace import find_home, find_root
@@ -68,10 +69,17 @@ def make_job(stage: str, start: Path | None = None) -> Job:
         parameters = params.validate(values, component.name, component.parameters)
     except InputProblem as problem:
         problems += problem.problems
-    artifacts = [artifact.for_instance(instance) for artifact in component.inputs]
-    for artifact in artifacts:
-        if not (root / artifact.path).exists():
+    artifacts = []
+    for artifact in (each.for_instance(instance) for each in component.inputs):
+        if _is_there(root / artifact.path, artifact.optional):
+            artifacts.append(artifact)
+        elif not artifact.optional:
             problems.append(f"{artifact.path}: missing; `dvc repro {stage}` makes what the stage needs first")
+    digests = {artifact.name: data_digest(root / artifact.path) for artifact in artifacts if artifact.optional}
+    if parameters is not None:
+        problems += component.check(parameters, root, {name: digest for name, (digest, _) in digests.items()})
+        processes = component.processes(parameters)
+        problems += launch.problems(component.name, parameters.model_dump(), processes, os.environ)
     for folder in {root, _existing(home)}:
         if (free := shutil.disk_usage(folder).free) < MINIMUM_FREE_BYTES:
             problems.append(
@@ -79,7 +87,7 @@ def make_job(stage: str, start: Path | None = None) -> Job:
             )
     if problems:
         raise InputProblem(problems)
-    inputs = tuple((artifact, *data_digest(root / artifact.path)) for artifact in artifacts)
+    inputs = tuple((each, *(digests.get(each.name) or data_digest(root / each.path))) for each in artifacts)
     code = code_digest(root, component.code)
     name = fingerprint(code, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
     outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
@@ -110,6 +118,11 @@ def _run_name() -> str:
                 break
     kind = "dvc" if process.pid != os.getpid() else "stage"
     return f"{kind}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(process.create_time()))}-{process.pid}"
+
+
+def _is_there(path: Path, optional: bool) -> bool:
+    """True for anything at ``path``; of an optional input, for a folder with a file in it."""
+    return any(each.is_file() for each in path.rglob("*")) if optional else path.exists()
 
 
 def _existing(path: Path) -> Path:

@@ -18,6 +18,7 @@ from components.harness.parameters import validate
 from components.planning.devices import Precision
 from components.planning.memory import Sharding
 from components.pretrain.batches import Batches
+from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, read_pointer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -145,11 +146,14 @@ def _pretrain_config(parameters: Any, values: Mapping[str, Any], root: Path) -> 
     from components.pretrain.architecture import from_scratch
 
     vocabulary = _Vocabulary(root, values)
-    if parameters.init == "scratch":
+    if parameters.init == SCRATCH:
         with torch.device("meta"):
             return from_scratch(parameters.architecture, parameters.context, vocabulary).config
+    pointer = read_pointer(root)
+    if pointer is None or pointer.init != parameters.init:
+        raise Unknown(f"pretrain.init: {parameters.init} is not in {FOLDER} yet; {WAY_ON}")
     try:
-        config = AutoConfig.from_pretrained(parameters.init)
+        config = AutoConfig.from_pretrained(root / FOLDER, local_files_only=True)
     except (OSError, ValueError) as error:
         raise Unknown(f"pretrain.init: the configuration of {parameters.init} cannot be read: {error}") from error
     config.vocab_size = len(vocabulary)

@@ -1,6 +1,7 @@
 """Pretrain: a decoder trained from scratch, or on from existing weights, on the packed tokens."""
 
 from components.contract import Artifact, Component
+from components.pretrain import parent
 from components.pretrain.parameters import PretrainParameters
 
 component = Component(
@@ -11,6 +12,7 @@ component = Component(
     inputs=(
         Artifact("tokens", "data/tokens", "dataset", "tokens"),
         Artifact("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
+        Artifact("parent", parent.FOLDER, "model", "parent", optional=True),
     ),
     outputs=(
         Artifact("model", "models/base", "model", "base", registered_model="base"),
@@ -19,4 +21,5 @@ component = Component(
     code=("components/pretrain", "components/optimizers.py", "components/reporting.py"),
     processes=lambda parameters: parameters.processes,
     resumable=True,
+    check=parent.problems,
 )

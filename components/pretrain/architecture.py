@@ -12,6 +12,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from components.contract import Context, InputProblem
 from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
+from components.pretrain.parent import SCRATCH, unusable
 from components.pretrain.presets import PRESETS
 from components.pretrain.vocabulary import fit_vocabulary
 
@@ -19,7 +20,7 @@ from components.pretrain.vocabulary import fit_vocabulary
 def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model that the training starts from, in float32. Random weights depend on torch's seed alone."""
     parameters: PretrainParameters = context.parameters
-    if parameters.init == "scratch":
+    if parameters.init == SCRATCH:
         model = from_scratch(parameters.architecture, parameters.context, tokenizer)
     else:
         model = _load(context, parameters, tokenizer)
@@ -60,38 +61,28 @@ def _settings(architecture: Architecture) -> tuple[str, dict[str, Any]]:
 
 
 def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    folder = Path(parameters.init)
-    if folder.exists() and not (folder / "config.json").exists():
-        raise InputProblem(f"pretrain.init: {folder} has no config.json; name a Hugging Face model folder")
-    if folder.exists() and not any(folder.glob("*.safetensors")):
-        raise InputProblem(
-            f"pretrain.init: {folder} has no .safetensors weights, and no others are loaded since reading a pickle "
-            f"can run code; where you trust it: AutoModelForCausalLM.from_pretrained(folder).save_pretrained(another)"
-        )
+    folder, init = context.inputs["parent"], parameters.init
+    if problem := unusable(folder):
+        raise InputProblem(f"pretrain.init: {init}: {problem}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            parameters.init, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, ImportError) as error:
-        raise InputProblem(
-            f"pretrain.init: cannot load a causal decoder from {parameters.init!r}, neither as a folder nor from the "
-            f"hub: {error}"
-        ) from error
+        raise InputProblem(f"pretrain.init: cannot load a causal decoder from {init} ({folder}): {error}") from error
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and parameters.context > longest:
-        raise InputProblem(
-            f"pretrain.context: {parameters.context} is more than the {longest} positions of {parameters.init}"
-        )
-    if told := fit_vocabulary(model, _tokenizer_of(parameters.init), tokenizer):
-        context.warn(f"{parameters.init}: {told}")
+        raise InputProblem(f"pretrain.context: {parameters.context} is more than the {longest} positions of {init}")
+    if told := fit_vocabulary(model, _tokenizer_of(folder), tokenizer):
+        context.warn(f"{init}: {told}")
     return model
 
 
-def _tokenizer_of(name: str) -> PreTrainedTokenizerBase | None:
+def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
     """The tokenizer that lies beside a model's weights, if one does: transformers would make up an empty one."""
     try:
-        if not get_tokenizer_config(name):
+        if not get_tokenizer_config(folder, local_files_only=True):
             return None
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError):
         return None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.contract import StageParameters
 from components.pretrain.presets import PRESETS
 
+REGISTRY = "registry:"  # begins the init that names a version of the registry
+_REFERENCE = re.compile(r"[A-Za-z0-9_.\-]+(?::v?\d+|@[A-Za-z0-9_.\-]+)")
 MODEL_TYPE = "llama"
 # The common settings of a decoder without a preset; null key and value heads are as many as heads.
 DEFAULTS: dict[str, Any] = {
@@ -101,7 +104,8 @@ class PretrainParameters(StageParameters):
     init: str = Field(
         default="scratch",
         min_length=1,
-        description="'scratch', a local Hugging Face folder, or a hub id: weights and architecture to go on from.",
+        description="'scratch', or weights and architecture to go on from: registry:MODEL@ALIAS, "
+        "registry:MODEL:VERSION, a local Hugging Face folder, or a hub id (owner/name, or owner/name@REVISION).",
     )
     architecture: Architecture = Field(default=Architecture(), description="The decoder made by init: scratch.")
     context: int = Field(default=128, ge=8, le=1_048_576, description="Tokens of a training sequence.")
@@ -162,6 +166,11 @@ class PretrainParameters(StageParameters):
         default=2, ge=1, le=1024, description="Processes of a machine that share a batch, one a GPU if there are any."
     )
     nodes: int = Field(default=1, ge=1, le=65536, description="Machines with as many devices each.")
+    sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
+        default="ddp",
+        description="How devices share a training, by a file of deploy/accelerate. ddp: each has all of the model; "
+        "fsdp2: each has a part; tensor_parallel, context_parallel: also matrix products, or sequences, are divided.",
+    )
     log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     keep_last: int = Field(default=2, ge=1, le=1000, description="Newest checkpoints that are kept.")
@@ -176,6 +185,13 @@ class PretrainParameters(StageParameters):
         default=["Return the", "If the file"], description="Beginnings that samples continue."
     )
     sample_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens of a sample at most.")
+
+    @field_validator("init")
+    @classmethod
+    def _names_one_version(cls, init: str) -> str:
+        if init.startswith(REGISTRY) and not _REFERENCE.fullmatch(init.removeprefix(REGISTRY)):
+            raise ValueError(f"write {REGISTRY}MODEL@ALIAS or {REGISTRY}MODEL:VERSION, such as {REGISTRY}base@champion")
+        return init
 
     @property
     def processes(self) -> int:
@@ -195,6 +211,10 @@ class PretrainParameters(StageParameters):
         processes, name = self.processes, "devices x nodes" if self.nodes > 1 else "devices"
         if self.batch_size % processes:
             problems.append(f"batch_size {self.batch_size} is not divisible by {name} {processes}; choose a multiple")
+        if self.sharding != "ddp" and processes == 1:
+            problems.append(f"sharding {self.sharding} divides the model, and {name} is 1; raise it or make it ddp")
+        if self.sharding == "context_parallel" and self.mask_documents:
+            problems.append("sharding context_parallel cannot end attention at documents; make mask_documents false")
         if (self.batch_ramp_start is None) != (self.batch_ramp_tokens is None):
             problems.append("batch_ramp_start and batch_ramp_tokens go together; set both or make both null")
         elif self.batch_ramp_start is not None and not processes <= self.batch_ramp_start <= self.batch_size:

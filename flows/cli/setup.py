@@ -13,23 +13,28 @@ def register(app: typer.Typer) -> None:
 
 
 def init(quiet: Annotated[bool, typer.Option("--quiet", help="Say only what is wrong.")] = False) -> None:
-    """Make a clone ready: the folders it needs, and a check of everything around it."""
-    from flows import raw_data
+    """Make a clone ready: the folders it needs, the model that pretrain.init names, a check of everything around it."""
+    from flows import parameters, parent_model, raw_data
     from flows.doctor import FAIL, examine
     from registry.workspace import Workspace
 
     workspace = Workspace.find()
     workspace.home.mkdir(parents=True, exist_ok=True)
     told = raw_data.ensure(workspace.root, {}) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty"
-    if not quiet:
-        print(told)
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text)
+
+    say(told)
+    hashed_anew = {f"{parent_model.PARENT}.dvc": None}
+    parent_model.bring(workspace, hashed_anew, parameters.load(workspace.root), say)
     problems = [finding for finding in examine(quick=True) if finding.state == FAIL]
     for finding in problems:
         print(f"{finding.name}: {finding.text}")
     if problems:
         raise typer.Exit(1)
-    if not quiet:
-        print("Ready. Next: stemma run")
+    say("Ready. Next: stemma run")
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

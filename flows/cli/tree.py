@@ -44,6 +44,10 @@ def _add(branch: Tree, role: str, node: ArtifactNode) -> None:
     line = Text.assemble(
         (f"{role}: ", "dim"), (node.name, "bold"), f"  {node.hash_algo} {node.digest[:16]}{size}{files}"
     )
+    if node.model and role != "model":
+        line.append(f"  {node.model}", style="bold green")
+    if node.origin:
+        line.append(f"  brought from {node.origin}", style="green")
     if node.repeated:
         line.append("  (shown above)", style="dim")
     if not node.complete:

@@ -56,7 +56,8 @@ TOKENIZER = Tokenizer(entries=VOCABULARY, bos_token_id=0, eos_token_id=0, pad_to
 def loaded(folder, context=32):
     parameters = PretrainParameters(init=str(folder), context=context)
     told = []
-    return make(SimpleNamespace(parameters=parameters, warn=told.append), TOKENIZER), told
+    context = SimpleNamespace(parameters=parameters, inputs={"parent": folder}, warn=told.append)
+    return make(context, TOKENIZER), told
 
 
 @pytest.mark.parametrize("family", FAMILIES)

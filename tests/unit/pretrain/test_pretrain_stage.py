@@ -78,7 +78,7 @@ def test_it_learns_and_tells_of_it(finished):
 
 
 def test_going_on_from_a_local_model(finished, workspace):
-    context = tiny.pretrain(workspace, init=str(finished / "models/base"), steps=3)
+    context = tiny.pretrain(workspace, parent=finished / "models/base", steps=3)
     before = json.loads((finished / "reports/pretrain/report.json").read_text())["validation_loss"]
     with open(workspace / "reports/pretrain/curve.csv") as file:
         first = float(next(csv.DictReader(file))["loss"])
@@ -91,7 +91,7 @@ def test_another_vocabulary_is_resized_and_told(workspace, tmp_path):
         "gpt2", n_embd=32, n_layer=1, n_head=2, n_positions=64, vocab_size=100, bos_token_id=0, eos_token_id=0
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "other")
-    context = tiny.pretrain(workspace, init=str(tmp_path / "other"), steps=2)
+    context = tiny.pretrain(workspace, parent=tmp_path / "other", steps=2)
     assert "100 rows" in context.warnings[0]
     assert AutoModelForCausalLM.from_pretrained(workspace / "models/base").config.vocab_size == 384
 
@@ -133,8 +133,8 @@ def test_tokens_of_another_tokenizer_are_a_problem(workspace, made, tmp_path):
 
 def test_missing_tokens_and_unknown_models_are_problems(workspace, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputProblem, match=r"pretrain\.init: .*empty has no config\.json"):
-        tiny.pretrain(workspace, init=str(tmp_path / "empty"))
+    with pytest.raises(InputProblem, match=r"pretrain\.init: .*parent has no config\.json"):
+        tiny.pretrain(workspace, parent=tmp_path / "empty")
     with pytest.raises(InputProblem, match=r"pretrain\.architecture"):
         tiny.pretrain(workspace, architecture={"model_type": "no_such_model"})
     (workspace / "data/tokens").unlink()
@@ -157,7 +157,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_sequences_that_made_it(finishe
     model.save_pretrained(tmp_path / "poisoned")
     bad = [order.describe(w) for w, row in zip(windows, inputs, strict=True) if (row == token).any()]
     with pytest.raises(NonFinite, match=rf"loss of step 1 is not finite in {len(bad)} of its .*") as caught:
-        tiny.pretrain(workspace, init=str(tmp_path / "poisoned"), micro_batch_size=micro_batch)
+        tiny.pretrain(workspace, parent=tmp_path / "poisoned", micro_batch_size=micro_batch)
     for window in windows:
         assert (order.describe(window) in str(caught.value)) == (order.describe(window) in bad)
 
@@ -176,7 +176,7 @@ def test_weights_beyond_all_bounds_stop_the_training(finished, workspace, tmp_pa
         model.model.norm.weight.fill_(1e38)
     model.save_pretrained(tmp_path / "diverged")
     with pytest.raises(NonFinite, match="not finite in 6 of its sequences"):
-        tiny.pretrain(workspace, init=str(tmp_path / "diverged"))
+        tiny.pretrain(workspace, parent=tmp_path / "diverged")
 
 
 def test_a_setting_that_transformers_refuses_is_a_problem(workspace):

@@ -56,8 +56,11 @@ def beside(workspace: Path, made: Path) -> Path:
     return workspace
 
 
-def pretrain(workspace: Path, **changes) -> Context:
-    """Run the stage in this process."""
+def pretrain(workspace: Path, parent: Path | None = None, **changes) -> Context:
+    """Run the stage in this process, on from the model in the folder ``parent`` if one is given."""
+    if parent is not None:
+        (workspace / "models/parent").symlink_to(parent)
+        changes["init"] = str(parent)
     return run_component(components.load("pretrain"), workspace, PARAMETERS | changes)
 
 

@@ -27,6 +27,8 @@ INPUTS = {
     ],
     "preference_tune": [("base", "models/base", "model", "base"), ("corpus", "data/corpus", "dataset", "corpus")],
 }[STAGE.partition("@")[0]]
+if STAGE == "pretrain" and any(Path("models/parent").iterdir()):
+    INPUTS.append(("parent", "models/parent", "model", "parent"))
 OUTPUT = {
     "curate": ("corpus", "data/corpus", "dataset", "corpus", None),
     "pretrain": ("model", "models/base", "model", "base", "base"),
@@ -75,6 +77,8 @@ def main() -> int:
         time.sleep(0.05)
     params = YAML(typ="safe").load(Path("params.yaml").read_text())
     content = json.dumps([STAGE, params["seed"], params.get(STAGE), [Path(i[1]).name for i in INPUTS]])
+    if (parent := Path("models/parent/model.safetensors")).exists() and STAGE == "pretrain":
+        content += hashlib.md5(parent.read_bytes()).hexdigest()
     folder = Path(OUTPUT[1])
     folder.mkdir(parents=True, exist_ok=True)
     number = int(hashlib.md5(content.encode()).hexdigest()[:6], 16)

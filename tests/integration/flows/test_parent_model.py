@@ -1,0 +1,193 @@
+"""Pretraining on from a registered model, a folder, or the hub: `pretrain.init`, `models/parent` and the lineage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.pretrain.parent import read_pointer
+from registry.materialize import digest_of
+from tests.integration.flows.test_run import states
+from tests.tiny_decoder import save
+from tests.workspace import make_workspace
+
+CHAMPION = "pretrain.init=registry:assistant@champion"
+
+
+def version(workspace, name: str) -> dict:
+    """What `stemma models` says of a version."""
+    model, _, number = name.partition(":")
+    listed = json.loads(workspace.stemma("models", "--json"))
+    return next(row for row in listed if (row["model"], str(row["version"])) == (model, number))
+
+
+def inputs_of(execution: dict) -> dict[str, dict]:
+    return dict(execution["inputs"])
+
+
+def test_generations_that_go_on_from_the_champion(workspace, tmp_path):
+    first = version(workspace, "assistant:1")
+    text = workspace.stemma("run", "--until", "pretrain", "--set", CHAMPION)
+    assert "models/parent: assistant:1 (registry:assistant@champion), 4 files; commit models/parent.dvc" in text
+    assert states(text) == {"curate": "cached", "pretrain": "run"}
+    pointer = read_pointer(workspace.root)
+    assert (pointer.source, pointer.kept, pointer.digest) == ("assistant:1", first["digest"], first["digest"])
+    assert digest_of(workspace.root / "models/parent") == first["digest"], "the parent's own bytes, to the last"
+
+    text = workspace.stemma("run", "--until", "pretrain")
+    assert set(states(text).values()) == {"cached"} and "models/parent" not in text
+
+    # The whole of it makes another champion, whose base goes on from the champion of before.
+    text = workspace.stemma("run", "--set", "preference_tune.beta=0.3")
+    assert "assistant:2 is now assistant@champion" in " ".join(text.split())
+    text = workspace.stemma("run", "--until", "pretrain")
+    assert "models/parent: assistant:2 (registry:assistant@champion), 4 files, before: assistant:1" in text
+    assert states(text) == {"curate": "cached", "pretrain": "run"}
+
+    root = json.loads(workspace.stemma("trace", "base:3", "--json"))["root"]
+    parent = inputs_of(root["made_by"])["parent"]
+    grandparent = inputs_of(inputs_of(parent["made_by"])["base"]["made_by"])["parent"]
+    assert [node["model"] for node in (root, parent, grandparent)] == ["base:3", "assistant:2", "assistant:1"]
+    assert "parent" not in inputs_of(inputs_of(grandparent["made_by"])["base"]["made_by"]), "base:1 began from scratch"
+    assert json.loads(workspace.stemma("trace", "base:1", "--json"))["root"]["complete"]
+    impact = json.loads(workspace.stemma("impact", "assistant:1", "--json"))
+    assert {f"{row['model']}:{row['version']}" for row in impact["versions"]} >= {"base:2", "assistant:2", "base:3"}
+    cost = json.loads(workspace.stemma("cost", "base:3", "--json"))
+    assert json.dumps(cost).count('"pretrain"') >= 3, "every generation's training is counted"
+    assert "pretrain.parent" in workspace.stemma("diff", "base:2", "base:3", "--json")
+
+    workspace.stemma("restore", "base:2", str(tmp_path / "second"))
+    assert digest_of(tmp_path / "second/models/parent") == first["digest"]
+    assert read_pointer(tmp_path / "second").source == "assistant:1"
+    workspace.stemma("restore", "base:1", str(tmp_path / "first"))
+    assert list((tmp_path / "first/models/parent").iterdir()) == [], "an empty folder is no parent"
+
+    text = workspace.stemma("run", "--until", "pretrain", "--set", "pretrain.init=scratch")
+    assert "models/parent: emptied, since pretrain.init is scratch; assistant:2 stays in DVC's cache" in text
+    assert states(text)["pretrain"].startswith("cached"), "base:1 again, by DVC's run-cache"
+
+
+def test_an_isolated_run_goes_on_from_a_version_and_leaves_the_tree_as_it_was(workspace):
+    before = workspace.tree()
+    init = "pretrain.init=registry:base:1"
+    text = workspace.stemma("run", "--isolated", "--name", "on", "--until", "pretrain", "--set", init, code=1)
+    assert "base:1 is not signed; promoting it signs it: stemma promote base:1" in text
+    init = "pretrain.init=registry:assistant:1"
+    text = workspace.stemma("run", "--isolated", "--name", "on", "--until", "pretrain", "--set", init)
+    assert "models/parent: assistant:1 (registry:assistant:1), 4 files" in text
+    assert workspace.tree() == before and not any((workspace.root / "models/parent").iterdir())
+    kept = workspace.run_shell("git", "show", "refs/stemma/runs/on:models/parent.dvc")
+    assert "source: assistant:1" in kept and version(workspace, "assistant:1")["digest"] in kept
+    root = json.loads(workspace.stemma("trace", "base:2", "--json"))["root"]
+    assert inputs_of(root["made_by"])["parent"]["model"] == "assistant:1"
+
+
+def test_what_is_no_parent_is_refused_and_nothing_is_changed(workspace):
+    before = workspace.tree()
+    told = workspace.stemma(
+        "run", "--set", "pretrain.init=registry:assistent@champion", "--set", "pretrain.steps=0", code=2
+    )
+    assert "--set pretrain.init: no model is called 'assistent'; known: assistant, base" in told
+    assert "--set pretrain.steps" in told, "every problem at once"
+    told = workspace.stemma("run", "--set", "pretrain.init=registry:assistant", code=2)
+    assert "--set pretrain.init: write registry:MODEL@ALIAS or registry:MODEL:VERSION" in told
+    told = workspace.stemma("run", "--set", "pretrain.init=../nowhere/at-all", code=2)
+    assert "--set pretrain.init: ../nowhere/at-all is no folder here, and no hub id (owner/name)" in told
+
+    digest = version(workspace, "assistant:1")["digest"]
+    cached = workspace.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    weights = next(entry for entry in json.loads(cached.read_text()) if entry["relpath"] == "model.safetensors")["md5"]
+    damaged = cached.parents[1] / weights[:2] / weights[2:]
+    damaged.chmod(0o644)
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    shutil.rmtree(workspace.root / "models/assistant")
+    shutil.rmtree(workspace.home / "models", ignore_errors=True)
+    before = workspace.tree()
+    told = workspace.stemma("run", "--set", CHAMPION, code=1)
+    assert "cannot be had" in told and "damaged" in told
+    assert workspace.tree() == before
+
+
+def test_a_folder_of_one_s_own_is_followed_by_its_bytes(workspace, tmp_path):
+    save(workspace.root.parent / "mine", 2.0)
+    (workspace.root.parent / "mine/notes.md").write_text("not a part of the model")
+    params = workspace.root / "params.yaml"
+    params.write_text(params.read_text().replace("pretrain: {}", "pretrain: {init: ../mine}"))
+    assert "models/parent: ../mine, 4 files; commit" in workspace.stemma("init")
+    assert not (workspace.root / "models/parent/notes.md").exists()
+    assert states(workspace.stemma("run", "--until", "pretrain"))["pretrain"] == "run"
+    root = json.loads(workspace.stemma("trace", "base:2", "--json"))["root"]
+    parent = inputs_of(root["made_by"])["parent"]
+    assert (parent["origin"], parent["complete"], parent["made_by"]) == ("../mine", True, None)
+
+    save(workspace.root.parent / "mine", 3.0)
+    text = workspace.stemma("stage", "pretrain")
+    assert "models/parent: ../mine, 4 files" in text
+    assert json.loads(workspace.stemma("models", "--json"))[0]["model"]
+    assert version(workspace, "base:3")["digest"] != version(workspace, "base:2")["digest"]
+
+    (workspace.root / "models/parent/model.safetensors").unlink()
+    (workspace.root / "models/parent/mine.txt").write_text("put here by hand")
+    told = workspace.stemma("run", "--until", "pretrain", "--set", "pretrain.init=scratch", code=2)
+    assert "models/parent: holds files that pretrain.init did not bring; move them" in told
+    assert (workspace.root / "models/parent/mine.txt").exists() and "init: ../mine" in params.read_text()
+
+
+def test_a_hub_id_is_downloaded_once_and_its_revision_recorded(workspace, tmp_path, monkeypatch):
+    """From the hub's cache on this machine, asked to stay offline: the same call without the network."""
+    commit = "5f0b02c75b57c5855da9ae460ce51323ea669d8a"
+    repository = tmp_path / "hub" / "models--someone--tiny"
+    save(repository / "snapshots" / commit, 2.0)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(commit)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    params = workspace.root / "params.yaml"
+    params.write_text(params.read_text().replace("pretrain: {}", "pretrain: {init: someone/tiny}"))
+    assert f"models/parent: someone/tiny@{commit} (someone/tiny), 4 files" in workspace.stemma("init")
+    shutil.rmtree(tmp_path / "hub")
+    assert "models/parent" not in workspace.stemma("init"), "it is here; the hub is not asked again"
+    shutil.rmtree(workspace.root / "models/parent")
+    assert f"models/parent: someone/tiny@{commit}" in workspace.stemma("init"), "from DVC's cache"
+    told = workspace.stemma("run", "--set", "pretrain.init=someone/other", code=2)
+    assert "pretrain.init: someone/other is no folder here, and cannot be had from the hub" in told
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A workspace with the real stages, in which nothing ran; its inputs are there for DVC's sake."""
+    workspace = make_workspace(tmp_path_factory.mktemp("real") / "workspace")
+    for folder in ("data/tokens", "models/tokenizer"):
+        (workspace.root / folder).mkdir(parents=True)
+        (workspace.root / folder / "index.json").write_text("{}")
+    return workspace
+
+
+def test_a_stage_started_by_hand_refuses_a_parent_that_is_not_the_one(real):
+    def refused(*command: str | Path, code: int) -> str:
+        done = real.run(*command, check=False)
+        assert done.returncode == code, done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    stage = (sys.executable, "-m", "components", "pretrain")
+    params = real.root / "params.yaml"
+    params.write_text(params.read_text().replace("init: scratch", "init: ../mine"))
+    for command, code in ((stage, 2), ((real.tool("dvc"), "repro", "--single-item", "pretrain"), 255)):
+        told = refused(*command, code=code)
+        assert "pretrain.init: ../mine is not in models/parent yet, which is empty; `stemma init`" in told
+    save(real.root.parent / "mine", 2.0)
+    real.run(sys.executable, "-m", "flows.cli", "init")
+    params.write_text(params.read_text().replace("init: ../mine", "init: registry:base@champion"))
+    told = refused(*stage, code=2)
+    assert "pretrain.init: is registry:base@champion, but models/parent holds ../mine (../mine); `stemma init`" in told
+    params.write_text(params.read_text().replace("init: registry:base@champion", "init: ../mine"))
+    (real.root / "models/parent/config.json").write_text("{}")
+    assert "pretrain.init: models/parent was altered since ../mine (../mine) was brought" in refused(*stage, code=2)
+    params.write_text(params.read_text().replace("init: ../mine", "init: scratch"))
+    assert "pretrain.init: is scratch, but models/parent still holds ../mine; `stemma init`" in refused(*stage, code=2)
