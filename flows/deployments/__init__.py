@@ -1,4 +1,4 @@
-"""What Prefect's UI offers: every deployment, its form, its schedule and triggers, and the process that runs their runs.
+"""What Prefect's UI offers: deployments with forms, schedules and triggers, and the process that runs their runs.
 
 ``python -m flows.deployments`` registers them at ``PREFECT_API_URL`` and runs their runs until SIGTERM.
 """

@@ -1,4 +1,4 @@
-"""``python -m flows.deployments``: registers the deployments at ``PREFECT_API_URL`` and runs their runs until SIGTERM."""
+"""``python -m flows.deployments``: registers the deployments at ``PREFECT_API_URL``, runs their runs until SIGTERM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every deployment, one entry each: a flow, what it is for, the form's values to begin with, when it starts by itself."""
+"""Every deployment, one entry each: a flow, what it is for, its form's first values, when it starts by itself."""
 
 from __future__ import annotations
 
