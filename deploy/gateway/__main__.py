@@ -1,0 +1,145 @@
+"""``python -m deploy.gateway``: listens, and serves what the registry says."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from deploy.api_keys import KeysProblem
+from deploy.gateway.app import build
+from deploy.gateway.catalog import Catalog
+from deploy.gateway.engines import NoSuchEngine, choose
+from deploy.gateway.fleet import Fleet
+from deploy.gateway.guard import Keyring
+from deploy.gateway.metrics import Metrics
+from deploy.gateway.settings import DEFAULT_MODELS, Limits, Settings
+from registry.errors import RegistryError, UnknownReference, WorkspaceError
+from registry.references import parse
+from registry.workspace import Workspace
+
+FAILED, USAGE = 1, 2
+
+
+class CannotListen(RegistryError):
+    """The address is not to be had, or must not be had without keys."""
+
+
+def settings_of(arguments: Sequence[str] | None) -> Settings:
+    """The command line as settings; argparse ends the process where it is wrong."""
+    default, limits = Settings(), Limits()
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.gateway",
+        description="An OpenAI-compatible API for registered models. Follows aliases, verifies before it loads.",
+    )
+    add = parser.add_argument
+    add("--host", default=default.host, help="address to listen at; beyond this machine only with API keys")
+    add("--port", type=int, default=default.port, help="0 takes a free one")
+    add("--model", action="append", metavar="MODEL@ALIAS", help=f"what to serve (default: {' '.join(DEFAULT_MODELS)})")
+    add("--engine", default=default.engine, help="auto, transformers, vllm, or a command with {model} and {port}")
+    add("--max-tokens", type=_positive, default=limits.tokens, help="tokens of one answer at most")
+    add("--max-body", type=_positive, default=limits.body_bytes, help="bytes of one request at most")
+    add("--max-texts", type=_positive, default=limits.texts, help="texts of one classification at most")
+    add("--max-queue", type=_positive, default=limits.queue, help="requests that may wait for an engine")
+    add("--rate-limit", type=int, default=limits.requests_per_minute, help="requests a minute and key; 0: no limit")
+    add("--timeout", type=_positive, default=int(limits.seconds), help="seconds that a whole answer may take")
+    add("--start-timeout", type=_positive, default=int(default.start_seconds), help="seconds an engine has to start")
+    given = parser.parse_args(arguments)
+    return Settings(
+        host=given.host,
+        port=given.port,
+        models=tuple(given.model or DEFAULT_MODELS),
+        engine=given.engine,
+        start_seconds=float(given.start_timeout),
+        limits=Limits(
+            body_bytes=given.max_body,
+            tokens=given.max_tokens,
+            texts=given.max_texts,
+            requests_per_minute=max(0, given.rate_limit),
+            queue=given.max_queue,
+            seconds=float(given.timeout),
+        ),
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket, taken before anything is started.
+
+    Raises:
+        CannotListen: somebody has the port, or the address is not this machine's.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        hint = "choose another with --port" if settings.port else "check --host"
+        raise CannotListen(f"cannot listen at {settings.host}:{settings.port}: {error.strerror}; {hint}") from None
+
+
+def prepare(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
+    """Everything that can be wrong is found here, before anything is started.
+
+    Raises:
+        RegistryError: it is, and how.
+    """
+    for reference in settings.references:
+        parse(reference)
+    workspace = Workspace.find()
+    engine = choose(settings.engine)
+    keyring = Keyring(workspace.home)
+    if not settings.loopback and not keyring.keys():
+        raise CannotListen(
+            f"{settings.host} can be reached from other machines, and there are no API keys; make one first with "
+            "`stemma keys add NAME`, set STEMMA_API_KEYS, or listen at 127.0.0.1"
+        )
+    sock = listen(settings)
+    settings = dataclasses.replace(settings, port=sock.getsockname()[1])
+    metrics = Metrics()
+    fleet = Fleet(Catalog(workspace), engine, settings, metrics, f"{socket.gethostname()}:{settings.port}")
+    config = uvicorn.Config(
+        build(fleet, metrics, keyring, settings), log_level="warning", access_log=False, server_header=False,
+        loop="asyncio", timeout_graceful_shutdown=int(settings.stop_seconds),
+    )  # fmt: skip
+    print(f"Stemma gateway: {settings.url} (engine: {engine.name}; serving {', '.join(settings.references)})",
+          file=sys.stderr, flush=True)  # fmt: skip
+    return uvicorn.Server(config), sock
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or Ctrl-C; returns the exit code."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpcore", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again once it has ended everything
+        signal.signal(number, lambda *_: sys.exit(0))
+    settings = settings_of(arguments)
+    try:
+        server, sock = prepare(settings)
+    except (CannotListen, NoSuchEngine, KeysProblem, UnknownReference, WorkspaceError) as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except RegistryError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    asyncio.run(server.serve(sockets=[sock]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

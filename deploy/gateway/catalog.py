@@ -1,0 +1,56 @@
+"""What the gateway asks the registry: who holds an alias, and whether a version's files are what was signed."""
+
+from __future__ import annotations
+
+import threading
+
+from deploy.gateway.engine import Version
+from deploy.gateway.model_folder import ModelFolder, read
+from registry.database import Registry
+from registry.database import open as open_registry
+from registry.references import resolve
+from registry.verification import verify_version
+from registry.workspace import Workspace
+
+
+class Catalog:
+    """The registry of one workspace. Its methods block, and are called in threads."""
+
+    def __init__(self, workspace: Workspace):
+        self.workspace = workspace
+        self._opened: Registry | None = None
+        self._lock = threading.Lock()
+
+    def registry(self) -> Registry:
+        """The open registry; opened at the first call that finds it there.
+
+        Raises:
+            DatabaseError: it cannot be opened.
+        """
+        with self._lock:
+            if self._opened is None:
+                self._opened = open_registry(self.workspace.registry_url)
+            return self._opened
+
+    def lookup(self, reference: str) -> Version:
+        """The version that a reference names now.
+
+        Raises:
+            UnknownReference: there is none.
+            DatabaseError: the registry cannot be asked.
+        """
+        with self.registry().read() as session:
+            version = resolve(session, reference)
+            return Version(version.id, str(version), version.artifact.digest)
+
+    def verified(self, version: Version) -> ModelFolder:
+        """The version's files, after every hash and signature was checked.
+
+        Raises:
+            RegistryError: they are not to be had, or are not what was signed by somebody trusted here.
+        """
+        return read(verify_version(self.workspace, self.registry(), version.name).files)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()

@@ -1,0 +1,66 @@
+"""The engine for classifiers: ``python classify.py FOLDER PORT``, on the loopback.
+
+Engines for language models do not serve sequence classifiers, so this one does. It is a process of its own, like they
+are, and imports nothing of Stemma: it is told a folder that was verified, and answers ``/health`` and ``/v1/classify``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+BATCH = 32  # texts that go through the model at once
+
+
+def build(folder: str) -> FastAPI:
+    """The application, its model loaded from safetensors only and without running code of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, use_safetensors=True, trust_remote_code=False, device_map="cuda" if torch.cuda.is_available() else "cpu"
+    ).eval()
+    context = getattr(model.config, "max_position_embeddings", None)
+    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    several = model.config.problem_type == "multi_label_classification"
+    app = FastAPI(openapi_url=None)
+
+    @torch.inference_mode()
+    def classify(texts: list[str]) -> list[dict[str, Any]]:
+        """For each text its label, the probabilities of all, its tokens, and whether it was cut to the context."""
+        encoded = [tokenizer(text)["input_ids"] for text in texts]
+        kept = [ids[:context] for ids in encoded]
+        order = sorted(range(len(texts)), key=lambda place: len(kept[place]))  # little padding
+        found: list[dict[str, Any]] = [{}] * len(texts)
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            batch = tokenizer.pad({"input_ids": [kept[place] for place in places]}, return_tensors="pt").to(
+                model.device
+            )
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+            rows = (logits.sigmoid() if several else logits.softmax(-1)).tolist()
+            for place, row in zip(places, rows, strict=True):
+                best = max(range(len(row)), key=row.__getitem__)
+                found[place] = {
+                    "label": names[best], "probability": row[best], "probabilities": dict(zip(names, row, strict=True)),
+                    "tokens": len(kept[place]), "truncated": len(kept[place]) < len(encoded[place]),
+                }  # fmt: skip
+        return found
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.post("/v1/classify")
+    async def answer(body: dict[str, Any]) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(classify, body["input"])
+
+    return app
+
+
+if __name__ == "__main__":
+    uvicorn.run(build(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")

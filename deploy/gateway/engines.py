@@ -1,0 +1,152 @@
+"""Which engines there are: how each is started, how it is asked, and what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.gateway.contract import ChatRequest, CompletionRequest
+from deploy.gateway.errors import ApiError
+from deploy.gateway.model_folder import ModelFolder
+from registry.errors import RegistryError
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+class NoSuchEngine(RegistryError):
+    """The engine that was asked for cannot be started here."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A program that loads a model and answers over HTTP.
+
+    Attributes:
+        name: for people.
+        template: its command, with ``{model}`` and ``{port}``.
+        concurrency: requests that it works on at once; others wait in the gateway.
+        by_name: the command gets the folder's name and runs beside it, rather than its path.
+        native: speaks OpenAI's API as it is, with the extensions of vLLM.
+    """
+
+    name: str
+    template: tuple[str, ...]
+    concurrency: int
+    by_name: bool = False
+    native: bool = True
+
+    def argument(self, folder: Path) -> str:
+        """What stands for ``{model}``, and what requests call the model."""
+        return folder.name if self.by_name else str(folder)
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        words = {"{model}": self.argument(folder), "{port}": str(port)}
+        found = []
+        for part in self.template:
+            for word, value in words.items():
+                part = part.replace(word, value)
+            found.append(part)
+        return found
+
+    def body(self, model: ModelFolder, request: ChatRequest | CompletionRequest, tokens: int) -> dict[str, Any]:
+        """A request as this engine takes it; it always streams, so that a client that goes ends the work on its answer.
+
+        Args:
+            tokens: that the answer may have.
+
+        Raises:
+            ApiError: the engine cannot do what is asked.
+        """
+        asked: dict[str, Any] = {"model": self.argument(model.path), "stream": True}
+        if isinstance(request, CompletionRequest):
+            asked["prompt"] = request.text
+        else:
+            asked["messages"] = [message.for_engine() for message in request.messages]
+            if request.tools and request.tool_choice != "none":
+                asked["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools]
+        if request.seed is not None:
+            asked["seed"] = request.seed
+        given = {name: getattr(request, name) for name in SAMPLING if getattr(request, name) is not None}
+        return {**asked, **(self._native if self.native else self._transformers)(model, request, tokens, given)}
+
+    @staticmethod
+    def _native(
+        model: ModelFolder, request: ChatRequest | CompletionRequest, tokens: int, given: dict[str, Any]
+    ) -> dict[str, Any]:
+        more = {"n": request.n, "presence_penalty": request.presence_penalty,
+                "frequency_penalty": request.frequency_penalty, "stop": request.stops or None}  # fmt: skip
+        return {
+            **given, **{name: value for name, value in more.items() if value is not None}, "max_tokens": tokens,
+            "stream_options": {"include_usage": True},
+        }  # fmt: skip
+
+    @staticmethod
+    def _transformers(
+        model: ModelFolder, request: ChatRequest | CompletionRequest, tokens: int, given: dict[str, Any]
+    ) -> dict[str, Any]:
+        """It samples only where a generation configuration says so, and knows top_k nowhere else."""
+        for name, neutral in (("n", 1), ("presence_penalty", 0), ("frequency_penalty", 0)):
+            if getattr(request, name) not in (None, neutral):
+                raise ApiError(
+                    400, f"{name}: `transformers serve` does not do that; leave it out, or serve with vLLM",
+                    "unsupported_parameter", param=name,
+                )  # fmt: skip
+        own = {name: model.generation[name] for name in SAMPLING if model.generation.get(name) is not None}
+        sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, **own, **given}
+        if model.generation.get("do_sample") is False and "temperature" not in given:
+            sampling["temperature"] = 0.0
+        if sampling["temperature"] == 0:
+            kept = {name: sampling[name] for name in ("repetition_penalty",) if name in sampling}
+            config: dict[str, Any] = {"do_sample": False, **kept}
+        else:
+            config = {"do_sample": True, **sampling}
+        config |= {"max_new_tokens": tokens, **({"stop_strings": request.stops} if request.stops else {})}
+        return {"generation_config": json.dumps(config)}
+
+
+_AT = ("--host", "127.0.0.1", "--port", "{port}")
+TRANSFORMERS = Engine(
+    "transformers serve",
+    (sys.executable, "-m", "transformers.cli.transformers", "serve", "{model}", *_AT),
+    concurrency=1,  # it generates one answer after the other, and a seed holds for the whole process
+    by_name=True,  # it takes what follows an "@" in a path for a revision
+    native=False,
+)  # fmt: skip
+VLLM = Engine("vLLM", ("vllm", "serve", "{model}", *_AT), concurrency=256)
+CLASSIFIER = Engine(
+    "classify.py",
+    (sys.executable, "-P", str(Path(__file__).with_name("classify.py")), "{model}", "{port}"),
+    concurrency=1,
+)
+
+
+def choose(name: str) -> Engine:
+    """The engine for models that generate.
+
+    Args:
+        name: ``auto`` (vLLM where it and an NVIDIA GPU are there), ``transformers``, ``vllm``, or a command template.
+
+    Raises:
+        NoSuchEngine: it is not installed, or the template lacks a place.
+    """
+    if name == "auto":
+        return VLLM if shutil.which("vllm") and Path("/dev/nvidia0").exists() else TRANSFORMERS
+    if name == "transformers":
+        return TRANSFORMERS
+    if name == "vllm":
+        if not shutil.which("vllm"):
+            raise NoSuchEngine("vllm is not on PATH; install it (pip install vllm), or take --engine transformers")
+        return VLLM
+    if "{model}" not in name or "{port}" not in name:
+        raise NoSuchEngine(
+            f"--engine {name!r}: write auto, transformers, vllm, or a command with {{model}} and {{port}}"
+        )
+    words = shlex.split(name)
+    if not shutil.which(words[0]):
+        raise NoSuchEngine(f"--engine: {words[0]} is not on PATH")
+    return Engine(Path(words[0]).name, tuple(words), concurrency=256)

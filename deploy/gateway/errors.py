@@ -1,0 +1,90 @@
+"""How the gateway refuses: always in OpenAI's shape, so that every client of that API can read it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+_CODES = {413: "request_too_large"}
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
+
+
+class ApiError(Exception):
+    """A request that cannot be answered.
+
+    Args:
+        status: HTTP status.
+        message: what is wrong and what to do, for whoever sent the request.
+        code: a word for programs.
+        param: the field at fault.
+        retry_after: seconds after which asking again makes sense.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str, *, param: str | None = None, retry_after: float | None = None
+    ):
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.headers = {} if retry_after is None else {"retry-after": str(max(1, round(retry_after)))}
+        if status == 401:
+            self.headers["www-authenticate"] = "Bearer"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """OpenAI's shape."""
+        default = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = _TYPES.get(self.status, default)
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+def register(app: FastAPI) -> None:
+    """Have every failure of ``app`` told in OpenAI's shape."""
+
+    @app.exception_handler(ApiError)
+    async def refused(_: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [_sentence(problem) for problem in error.errors()]
+        first = next((_place(problem) for problem in error.errors()), None)
+        return ApiError(400, "; ".join(problems), "invalid_request", param=first or None).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        told = {404: ("no such address; /openapi.json lists those that there are", "unknown_url"),
+                405: ("this address takes another method; see /openapi.json", "method_not_allowed")}  # fmt: skip
+        plain = (str(error.detail), _CODES.get(error.status_code, "invalid_request"))
+        message, code = told.get(error.status_code, plain)
+        response = ApiError(error.status_code, message, code).response()
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def defect(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return ApiError(500, "the gateway failed; its log says why", "internal_error").response()
+
+
+def _place(problem: dict[str, Any]) -> str:
+    return ".".join(str(part) for part in problem["loc"] if part != "body" and not isinstance(part, dict))
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    """A problem with its place; never with what was sent, which may be long, secret or no text at all."""
+    if problem["type"] == "json_invalid":
+        return "the body is not JSON"
+    place, message = _place(problem), problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        message = "is not a field of this endpoint"
+    return f"{place}: {message}" if place else f"the body: {message}"
