@@ -51,3 +51,16 @@ def quiet_prefect(home: Path, api_url: str | None) -> None:
         os.environ["PREFECT_API_URL"] = api_url
     # A flow that dies by kill -9 stops beating, so that an automation of the server can mark it Crashed.
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+
+
+def use_stack(home: Path) -> None:
+    """Use the servers of the stack that runs in the workspace's home, where the user named no others.
+
+    Where none runs, the databases that the last one used: those of a home on PostgreSQL are not in the home.
+    """
+    from deploy.stack import state
+    from deploy.stack.storage import Storage
+
+    stack = state.read(home)
+    found = stack.environment if stack is not None else Storage.recall(home).environment(home)
+    os.environ.update({name: value for name, value in found.items() if name not in os.environ})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from flows.cli import (
     cost,
     data,
     diff,
+    down,
     gc,
     generate,
     history,
@@ -33,10 +35,13 @@ from flows.cli import (
     stages,
     sync,
     trace,
+    up,
     verify,
 )
 from flows.cli.errors import told
-from flows.environment import quiet_mlflow
+from flows.environment import quiet_mlflow, use_stack
+from registry.errors import WorkspaceError
+from registry.workspace import Workspace
 
 HELP = """From raw text to a promoted language model, with the lineage of every model it ever made.
 
@@ -51,6 +56,7 @@ app = typer.Typer(
 
 @app.callback(epilog="[bold]Examples[/]: stemma run   ·   stemma status   ·   stemma run --help")
 def options(
+    context: typer.Context,
     workspace: Annotated[
         Path | None, typer.Option("-C", "--workspace", help="Work as if started in this folder.", metavar="DIR")
     ] = None,
@@ -60,10 +66,15 @@ def options(
             os.chdir(workspace)
         except OSError as error:
             raise typer.BadParameter(f"{workspace}: {error.strerror}", param_hint="--workspace") from None
+    if context.invoked_subcommand != "up":
+        with contextlib.suppress(WorkspaceError):
+            use_stack(Workspace.find().home)
 
 
 for module in (
     run,
+    up,
+    down,
     retrain,
     data,
     plan,

@@ -1,4 +1,4 @@
-"""``stemma status`` and ``stemma stage``: what is stale, and running one stage alone."""
+"""``stemma status`` and ``stemma stage``: what runs, what is stale, and running one stage alone."""
 
 from __future__ import annotations
 
@@ -13,20 +13,29 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say which stages are stale and why."""
+    """Show the services that `stemma up` keeps running, and say which stages are stale and why."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from rich.console import Console
+
+    from deploy.stack import state
     from flows import dvc, graph, staleness
+    from flows.cli import stack_screen
     from flows.cli.output import print_json, print_table
     from registry.workspace import Workspace
 
-    root = Workspace.find().root
+    workspace = Workspace.find()
+    root, stack = workspace.root, state.read(workspace.home)
+    if stack is not None and not as_json:
+        console = Console()
+        console.width = console.width if console.is_terminal else 200
+        console.print(stack_screen.table(stack), "")
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(graph.read, root)
         changed = dvc.status(root)
         lines = staleness.explain(reading.result(), changed)
     if as_json:
-        print_json([line.as_dict() for line in lines])
+        print_json({"stack": stack_screen.as_dict(stack), "stages": [line.as_dict() for line in lines]})
         return
     print_table(("stage", "state", "why"), [(line.stage, line.state, "\n".join(line.reasons)) for line in lines])
     stale = sum(line.state != "up to date" for line in lines)

@@ -70,7 +70,7 @@ def test_when_nothing_changed_no_flow_is_started_and_it_works_from_any_folder(wo
     assert states(text) == dict.fromkeys(STAGES, "cached")
     assert "assistant@champion is assistant:1" in text
     assert api(prefect_api, "/flow_runs/count") == before
-    assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))} == {"up to date"}
+    assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))["stages"]} == {"up to date"}
 
 
 def test_a_parameter_reruns_what_descends_from_it_and_nothing_else(workspace):
@@ -93,13 +93,13 @@ def test_a_parameter_reruns_what_descends_from_it_and_nothing_else(workspace):
 
 def test_code_reruns_its_stage_and_status_says_why(workspace):
     (workspace.root / "code" / "pretrain.txt").write_text("second version\n")
-    lines = {line["stage"]: line for line in json.loads(workspace.stemma("status", "--json"))}
+    lines = {line["stage"]: line for line in json.loads(workspace.stemma("status", "--json"))["stages"]}
     assert lines["pretrain"]["reasons"] == ["input code/pretrain.txt changed"]
     assert lines["evaluate@assistant"]["state"] == "follows"
     text = workspace.stemma("run", "--until", "pretrain")
     # Equal bytes come out, so nothing below it has to run.
     assert states(text) == {"curate": "cached", "pretrain": "run"}
-    assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))} == {"up to date"}
+    assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))["stages"]} == {"up to date"}
 
 
 def test_from_takes_what_is_above_as_it_is(workspace):
@@ -107,7 +107,7 @@ def test_from_takes_what_is_above_as_it_is(workspace):
     params.write_text(params.read_text().replace("1337", "7").replace("tune: {}", "tune: {beta: 0.3}"))
     text = workspace.stemma("run", "--from", "preference_tune")
     assert states(text) == {"preference_tune": "run", "evaluate@assistant": "run"}
-    assert json.loads(workspace.stemma("status", "--json"))[0]["state"] == "stale"
+    assert json.loads(workspace.stemma("status", "--json"))["stages"][0]["state"] == "stale"
 
 
 def test_raw_files_are_versioned_and_a_stage_can_run_alone(workspace):

@@ -1,0 +1,125 @@
+"""What was asked of a stack, and everything that speaks against it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deploy import api_keys
+from deploy.stack import database, ports, storage
+from deploy.stack.storage import Storage
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # an address that means all, and one of them
+SHORTEST_PASSWORD = 12  # characters; MLflow's own limit
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A stack's settings.
+
+    Attributes:
+        root: the workspace.
+        home: its home, with databases and logs.
+        environment: what every service is given besides what it needs; secrets come in no other way.
+    """
+
+    root: Path
+    home: Path
+    host: str = "127.0.0.1"
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    gateway_port: int = 8000
+    storage: Storage = field(default_factory=Storage)
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines can reach it; names other than ``localhost`` are not trusted to be this machine's."""
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+    @property
+    def mlflow_accounts(self) -> bool:
+        """Whether MLflow asks who somebody is: always when exposed, else where its variables are set."""
+        named = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
+        return self.exposed or all(self.environment.get(name) for name in named)
+
+    def url(self, port: int) -> str:
+        """Where this machine's own clients find a service."""
+        return _url(_ANY.get(self.host, self.host), port)
+
+    def browser_url(self, port: int) -> str:
+        """Where a browser finds a service, also one on another machine where there may be one."""
+        return _url(socket.gethostname() if self.host in _ANY else self.host, port)
+
+    def problems(self) -> list[str]:
+        """Everything that speaks against starting, each with the next step. Changes nothing but missing databases."""
+        wanted = {
+            "--prefect-port": self.prefect_port,
+            "--mlflow-port": self.mlflow_port,
+            "--gateway-port": self.gateway_port,
+        }
+        found = [text for option, port in wanted.items() if (text := ports.problem(option, self.host, port))]
+        for option, port in wanted.items():
+            if same := [other for other in wanted if other < option and wanted[other] == port]:
+                found.append(f"{option} {port} is that of {same[0]} too; choose another")
+        found = list(dict.fromkeys(found))
+        if self.exposed:
+            found += self._open_doors()
+        found += self._problems_of_artifacts()
+        if self.storage.database is not None:
+            refused = storage.problems_of("--database", self.storage.database)
+            # The databases are made last, when nothing else is left to refuse.
+            found += refused or ([] if found else database.ensure(self.storage))
+        return found
+
+    def _open_doors(self) -> list[str]:
+        """What has to be set before other machines may reach the services."""
+        found, given = [], self.environment
+        beyond = f"--host {self.host} opens the services to other machines"
+        auth = given.get("PREFECT_SERVER_API_AUTH_STRING", "")
+        if ":" not in auth or len(auth) < SHORTEST_PASSWORD:
+            found.append(
+                f"{beyond}: set PREFECT_SERVER_API_AUTH_STRING to user:password ({SHORTEST_PASSWORD} characters or "
+                "more), and PREFECT_API_AUTH_STRING to the same for whoever uses it"
+            )
+        elif given.get("PREFECT_API_AUTH_STRING", auth) != auth:
+            found.append("PREFECT_API_AUTH_STRING is not PREFECT_SERVER_API_AUTH_STRING; set it to the same")
+        if len(given.get("MLFLOW_AUTH_ADMIN_PASSWORD", "")) < SHORTEST_PASSWORD:
+            found.append(f"{beyond}: set MLFLOW_AUTH_ADMIN_PASSWORD ({SHORTEST_PASSWORD} characters or more)")
+        if len(given.get("MLFLOW_FLASK_SERVER_SECRET_KEY", "")) < SHORTEST_PASSWORD:
+            found.append(
+                f"{beyond}: set MLFLOW_FLASK_SERVER_SECRET_KEY, such as to the output of `openssl rand -hex 32`"
+            )
+        if self.mlflow_accounts and find_spec("flask_wtf") is None:
+            found.append("MLflow's accounts need Flask-WTF: pip install 'mlflow[auth]'")
+        try:
+            if not api_keys.load(self.home):
+                found.append(
+                    f"{beyond}: make a key for the gateway with `stemma keys add NAME`, or set STEMMA_API_KEYS"
+                )
+        except api_keys.KeysProblem as problem:
+            found.append(str(problem))
+        return found
+
+    def _problems_of_artifacts(self) -> list[str]:
+        if self.storage.artifacts is None:
+            return []
+        address = urlsplit(self.storage.artifacts)
+        if address.scheme != "s3" or not address.netloc:
+            return [f"--artifacts {self.storage.artifacts}: use s3://bucket/path"]
+        if find_spec("boto3") is None:
+            return ["--artifacts s3://…: pip install boto3"]
+        return []
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

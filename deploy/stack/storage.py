@@ -1,0 +1,94 @@
+"""Where a home's databases and artifacts are, remembered from one ``stemma up`` to the next.
+
+A registry on PostgreSQL must not be forgotten when the stack is down: a command would quietly begin another on SQLite.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deploy.stack.state import replace_json
+
+SQLITE = "sqlite"
+NAMES = ("prefect", "mlflow", "registry")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The databases and the artifacts of a home.
+
+    Attributes:
+        database: ``postgresql://user@host/name``, never with a password; ``None`` for SQLite in the home.
+        artifacts: ``s3://bucket/path``; ``None`` for a folder in the home.
+    """
+
+    database: str | None = None
+    artifacts: str | None = None
+
+    @classmethod
+    def recall(cls, home: Path) -> Storage:
+        """What the home's last stack used; SQLite and the home's own folder before the first."""
+        try:
+            return cls(**json.loads(_file(home).read_text(encoding="utf-8")))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return cls()
+
+    def remember(self, home: Path) -> None:
+        """Keep it for the next stack, and for commands meanwhile."""
+        if self != Storage.recall(home):
+            replace_json(_file(home), asdict(self))
+
+    def name_of(self, which: str) -> str:
+        """Name in PostgreSQL of one of the three databases, each of :data:`NAMES`."""
+        from sqlalchemy.engine import make_url
+
+        return f"{make_url(self.database).database or 'stemma'}_{which}"
+
+    def url(self, database: str, driver: str = "") -> str:
+        """Address of a database of that name; ``driver`` is SQLAlchemy's, such as ``+asyncpg``."""
+        from sqlalchemy.engine import make_url
+
+        return make_url(self.database).set(drivername=f"postgresql{driver}", database=database).render_as_string()
+
+    def mlflow_backend(self, home: Path) -> str:
+        """MLflow's database: the one that ``stemma run`` uses where no server runs."""
+        return self.url(self.name_of("mlflow"), "+psycopg") if self.database else f"sqlite:///{home / 'mlflow.db'}"
+
+    def artifact_root(self, home: Path) -> str:
+        """Where the runs of new experiments keep their files: readable with the server and without it."""
+        return self.artifacts.rstrip("/") if self.artifacts else (home / "mlartifacts").as_uri()
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What commands need to use the databases themselves; nothing where these are the home's own."""
+        if self.database is None:
+            return {}
+        registry = self.url(self.name_of("registry"))
+        return {"STEMMA_REGISTRY_URL": registry, "MLFLOW_TRACKING_URI": self.mlflow_backend(home)}
+
+
+def problems_of(option: str, text: str) -> list[str]:
+    """What is wrong with an address of PostgreSQL."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        return [f"{option}: no database's address; use postgresql://user@host/name, or {SQLITE}"]
+    if url.drivername not in ("postgresql", "postgres"):
+        return [f"{option} {url.drivername}: not supported; use postgresql://user@host/name, or {SQLITE}"]
+    found = []
+    if url.password is not None:
+        found.append(
+            f"{option}: a password on the command line can be read by everybody on this machine; leave it out and set "
+            "PGPASSWORD, or write it into ~/.pgpass"
+        )
+    if url.query:
+        found.append(f"{option}: leave out {', '.join(url.query)}; set the PG… variables, such as PGSSLMODE, instead")
+    return found
+
+
+def _file(home: Path) -> Path:
+    return home / "storage.json"

@@ -1,0 +1,291 @@
+"""Starts the services, waits until each is well, starts again what died, and ends them all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.stack import logs, process, state
+from deploy.stack.health import Unwell
+from deploy.stack.services import Service, client_environment, services_of
+from deploy.stack.settings import Settings
+from registry.errors import RegistryError
+
+TICK_SECONDS = 0.1
+STARTING_PROBE_SECONDS, PROBE_SECONDS = 0.5, 5.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
+STEADY_SECONDS = 60.0  # well for so long, a service that dies is started again without a long pause
+STUCK_SECONDS = 180.0  # alive but silent for so long, a service is started again
+FIRST_TRIES = 5  # a service that has never been well is tried so often, then the stack is given up
+ORPHAN_SECONDS = 10.0  # for what a killed service or supervisor has left behind
+ROTATE_SECONDS = 30.0
+
+
+class StackFailed(RegistryError):
+    """A service cannot be brought up; the message holds its last words."""
+
+
+class AlreadyRuns(RegistryError):
+    """Another supervisor has this home."""
+
+
+@dataclass
+class _Supervised:
+    """One service and its process."""
+
+    service: Service
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    state: str = "waiting"
+    note: str = ""
+    restarts: int = 0
+    failures: int = 0  # in a row
+    ever_well: bool = False
+    born: float = 0.0  # of its process, seconds since the epoch
+    start_at: float = 0.0
+    probe_at: float = 0.0
+    well_since: float | None = None
+    silent_since: float = 0.0
+    probe: Future[None] | None = None
+    lock: int | None = None
+
+    def shown(self) -> state.ServiceState:
+        pid = self.process.pid if self.process is not None else None
+        return state.ServiceState(
+            self.service.name, self.service.url, pid, self.state, str(self.log), self.restarts, self.note
+        )
+
+
+class Supervisor:
+    """The supervisor of one home. Its methods are for the main thread, except :attr:`stack` and :meth:`stop`."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.home = settings.home
+        self.log_folder = self.home / "logs"
+        self._all = [_Supervised(each, self.log_folder / f"{each.name}.log") for each in services_of(settings)]
+        self._by_name = {each.service.name: each for each in self._all}
+        self._stopping = self._hurry = False
+        self._watcher: subprocess.Popen[bytes] | None = None
+        self._written: state.Stack | None = None
+        self._pool = ThreadPoolExecutor(len(self._all), thread_name_prefix="health")
+        self._rotate_at = 0.0
+
+    @property
+    def stack(self) -> state.Stack:
+        """The stack as it is now."""
+        return state.Stack(
+            os.getpid(),
+            state.born(os.getpid()) or 0.0,
+            self.settings.host,
+            client_environment(self.settings),
+            tuple(each.shown() for each in self._all),
+        )
+
+    def stop(self) -> None:
+        """End everything; asked a second time, at once."""
+        self._hurry, self._stopping = self._stopping, True
+
+    def run(self, show: Callable[[Supervisor], contextlib.AbstractContextManager[None]]) -> None:
+        """Keep the services up until SIGINT, SIGTERM or SIGHUP.
+
+        Args:
+            show: opened around it, to show the stack while it lasts.
+
+        Raises:
+            AlreadyRuns: another supervisor has the home.
+            StackFailed: a service could not be brought up even once.
+        """
+        with _only_one(self.home), _signals(self.stop), show(self):
+            try:
+                # What a supervisor that was killed together with its watcher has left behind.
+                process.sweep(process.mark_of(self.home), ORPHAN_SECONDS)
+                self.settings.storage.remember(self.home)
+                while not self._stopping:
+                    self._tick()
+                    time.sleep(TICK_SECONDS)
+            finally:
+                self._stopping = True
+                try:
+                    self._end_all()
+                finally:
+                    state.remove(self.home)
+
+    def _tick(self) -> None:
+        self._watch()
+        now = time.monotonic()
+        for each in self._all:
+            if each.process is None:
+                if now >= each.start_at:
+                    self._start(each)
+            elif each.process.poll() is not None:
+                self._died(each, _ending(each.process.returncode))
+            else:
+                self._look_after(each, now)
+        self._tell()
+        if now >= self._rotate_at:
+            self._rotate_at = now + ROTATE_SECONDS
+            for log in self.log_folder.glob("*.log"):
+                logs.rotate(log)
+
+    def _watch(self) -> None:
+        """Have somebody who ends the services if this process is killed."""
+        if self._watcher is None or self._watcher.poll() is not None:
+            mark = process.mark_of(self.home, os.getpid())
+            self._watcher = subprocess.Popen(
+                [sys.executable, "-m", "deploy.stack.watcher", mark, str(ORPHAN_SECONDS)],
+                cwd=self.settings.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _start(self, each: _Supervised) -> None:
+        service = each.service
+        if service.after is not None and self._by_name[service.after].state != "healthy":
+            each.state, each.note = "waiting", f"for {service.after}"
+            return
+        if service.lock is not None and each.lock is None:
+            each.lock = _try_lock(service.lock)
+            if each.lock is None:
+                each.state, each.note = "waiting", "for another process that is at its database"
+                return
+        logs.rotate(each.log)
+        each.process = process.start(
+            service.command,
+            service.environment,
+            self.settings.root,
+            each.log,
+            process.mark_of(self.home, os.getpid(), service.name),
+        )
+        each.born = time.time()
+        each.state, each.note, each.well_since, each.probe = "starting", "", None, None
+        each.probe_at = each.silent_since = time.monotonic()
+
+    def _look_after(self, each: _Supervised, now: float) -> None:
+        if each.probe is None:
+            if now >= each.probe_at:
+                each.probe = self._pool.submit(each.service.probe, each.born)
+            return
+        if not each.probe.done():
+            return
+        error, each.probe = each.probe.exception(), None
+        each.probe_at = now + (PROBE_SECONDS if error is None else STARTING_PROBE_SECONDS)
+        if error is None:
+            each.state, each.note, each.ever_well, each.silent_since = "healthy", "", True, now
+            each.well_since = each.well_since or now
+            if now - each.well_since > STEADY_SECONDS:
+                each.failures = 0
+            _unlock(each)
+            return
+        if not isinstance(error, Unwell):
+            raise error
+        if each.well_since is not None:
+            each.state, each.note = "unwell", str(error)
+        if now - each.silent_since > STUCK_SECONDS:
+            each.process.kill()
+            each.process.wait()
+            self._died(each, f"said nothing for {STUCK_SECONDS:.0f} s: {error}")
+
+    def _died(self, each: _Supervised, why: str) -> None:
+        """Clear what it has left, and have it started again after a pause that grows with each failure in a row."""
+        _unlock(each)
+        process.sweep(process.mark_of(self.home, os.getpid(), each.service.name), ORPHAN_SECONDS)
+        each.failures += 1
+        if not each.ever_well and each.failures >= FIRST_TRIES:
+            words = "\n".join(f"  {line}" for line in logs.last_words(each.log))
+            raise StackFailed(
+                f"{each.service.name} cannot be brought up ({why}). Its last lines ({each.log}):\n{words}"
+            )
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** (each.failures - 1), LONGEST_PAUSE_SECONDS)
+        each.process, each.probe, each.well_since = None, None, None
+        each.start_at = time.monotonic() + pause
+        each.restarts += 1
+        each.state, each.note = "restarting", why
+
+    def _end_all(self) -> None:
+        """Those that use the others first, so that they can still tell them how their work ended."""
+        for wave in ((state.DEPLOYMENTS, state.GATEWAY), (state.PREFECT, state.MLFLOW)):
+            ending = [each for each in self._all if each.service.name in wave and each.process is not None]
+            for each in ending:
+                each.state, each.note = "stopping", ""
+                with contextlib.suppress(ProcessLookupError):
+                    each.process.terminate()
+            self._tell()
+            deadlines = {each.service.name: time.monotonic() + each.service.grace_seconds for each in ending}
+            while left := [each for each in ending if each.process.poll() is None]:
+                for each in left:
+                    if self._hurry or time.monotonic() > deadlines[each.service.name]:
+                        each.process.kill()
+                time.sleep(0.05)
+            for each in ending:
+                process.sweep(
+                    process.mark_of(self.home, os.getpid(), each.service.name), 0.0 if self._hurry else ORPHAN_SECONDS
+                )
+                each.state, each.process = "stopped", None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._watcher is not None:
+            self._watcher.stdin.close()  # it looks once more, finds nothing and ends
+            self._watcher.wait()
+
+    def _tell(self) -> None:
+        now = self.stack
+        if now != self._written:
+            state.write(self.home, now)
+            self._written = now
+
+
+def _ending(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+@contextlib.contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Held while a supervisor has the home; given up by the kernel whatever way it ends."""
+    descriptor = _try_lock(home / "stack.lock")
+    if descriptor is None:
+        other = state.read(home)
+        who = f"process {other.pid}" if other else "a process that is starting or ending"
+        raise AlreadyRuns(f"a stack already runs in {home}: {who}; `stemma status` shows it, `stemma down` ends it")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, lambda *_: stop()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _try_lock(path: Path) -> int | None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(each: _Supervised) -> None:
+    if each.lock is not None:
+        os.close(each.lock)
+        each.lock = None
