@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+import torch.distributed as distributed
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 Algorithm = Literal["muon", "adamw"]
 
@@ -76,6 +78,9 @@ class Muon(torch.optim.Muon):
     torch's works on one matrix at a time in bfloat16, which a processor without such units emulates: 24 to 66 ms for
     a 128 x 128 to 128 x 384 matrix, more than the rest of a step of a small model. This one stacks the matrices of
     one shape and works in float32 on CPU (in bfloat16 elsewhere). Groups, options and state are torch's.
+
+    Of sharded matrices (FSDP2) the momentum stays sharded; each is gathered for one process, which orthogonalises it
+    while the others do theirs, and sends the result to all.
     """
 
     @torch.no_grad()
@@ -86,26 +91,49 @@ class Muon(torch.optim.Muon):
                 loss = closure()
         for group in self.param_groups:
             for parameters in _by_shape(group["params"]):
-                self._step_stack(parameters, group)
+                if isinstance(parameters[0], DTensor):
+                    self._step_sharded(parameters, group)
+                else:
+                    self._step_stack(parameters, group)
         return loss
 
     def _step_stack(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        momentum, updates = group["momentum"], []
-        for parameter in parameters:
-            state = self.state[parameter]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(parameter)
-            buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-            updates.append(parameter.grad.lerp(buffer, momentum) if group["nesterov"] else buffer)
+        updates = [self._update(parameter, group) for parameter in parameters]
         directions = orthogonalise(torch.stack(updates), group["ns_coefficients"], group["ns_steps"], group["eps"])
-        rows, columns = parameters[0].shape
-        if group["adjust_lr_fn"] == "match_rms_adamw":
-            rate = group["lr"] * 0.2 * max(rows, columns) ** 0.5
-        else:
-            rate = group["lr"] * max(1.0, rows / columns) ** 0.5
         for parameter, direction in zip(parameters, directions, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(direction.to(parameter.dtype), alpha=-rate)
+            _move(parameter, direction, group)
+
+    def _step_sharded(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        own, processes = distributed.get_rank(), distributed.get_world_size()
+        for start in range(0, len(parameters), processes):
+            round_ = parameters[start : start + processes]
+            for number, parameter in enumerate(round_):
+                update = self._update(parameter, group).full_tensor()
+                if number == own:
+                    mine = orthogonalise(update[None], group["ns_coefficients"], group["ns_steps"], group["eps"])[0]
+            dtype = torch.float32 if update.device.type == "cpu" else torch.bfloat16
+            for number, parameter in enumerate(round_):
+                direction = mine.contiguous() if number == own else torch.empty_like(update, dtype=dtype)
+                distributed.broadcast(direction, number)
+                part = distribute_tensor(direction, parameter.device_mesh, parameter.placements, src_data_rank=None)
+                _move(parameter, part, group)
+
+    def _update(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
+        state, momentum = self.state[parameter], group["momentum"]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(buffer, momentum) if group["nesterov"] else buffer
+
+
+def _move(parameter: nn.Parameter, direction: Tensor, group: dict[str, Any]) -> None:
+    rows, columns = parameter.shape
+    if group["adjust_lr_fn"] == "match_rms_adamw":
+        rate = group["lr"] * 0.2 * max(rows, columns) ** 0.5
+    else:
+        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    parameter.add_(direction.to(parameter.dtype), alpha=-rate)
 
 
 def orthogonalise(

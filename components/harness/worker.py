@@ -18,12 +18,10 @@ from typing import Any
 
 import components
 from components.contract import Context, InputProblem, Interrupted
+from components.harness import launch
 from components.harness.scratch import read_json, write_json
 from components.process import follow_parent
 
-LAUNCHER = "STEMMA_LAUNCHER"  # process id of the launcher, for the ranks
-NODE_RANK = "STEMMA_NODE_RANK"  # number of this machine, where a stage runs on several
-MAIN_ADDRESS = "STEMMA_MAIN_ADDRESS"  # HOST:PORT of machine 0, on which all machines meet
 OF_A_RANK = "outcome-of-a-rank.json"  # problems that a process other than the main one found, beside the outcome
 GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
 COMPLETE, PROBLEMS, INTERRUPTED, FAILED = "complete", "problems", "interrupted", "failed"
@@ -35,11 +33,11 @@ def main() -> int:
     order = read_json(order_path, None)
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
-    if launched or not int(os.environ.get(NODE_RANK, "0")):
+    if launched or os.environ.get(launch.NODE_RANK, "0") == "0":
         # On the other machines whoever starts this module there ends it: Slurm, Kubernetes, a shell.
-        follow_parent(int(os.environ.get(LAUNCHER) or order["supervisor"]))
+        follow_parent(int(os.environ.get(launch.LAUNCHER) or order["supervisor"]))
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
-        return _launch(order_path, local, nodes)
+        return _launch(order, order_path, local, nodes)
     context = _context(order)
     _watch_signals(context, components.load(order["component"]).resumable)
     state, problems = _run(order, context)
@@ -127,24 +125,15 @@ def _possible(processes: int) -> int:
     return min(processes, torch.cuda.device_count()) if torch.cuda.is_available() else processes
 
 
-def _launch(order_path: Path, local: int, nodes: int) -> int:
-    """Become the launcher of ``local`` ranks of this module; accelerate finds them by torchrun's environment.
-
-    `accelerate launch --cpu` without MPI starts one process whatever it is asked for, so torchrun is called itself.
-    """
-    from torch.distributed.run import main as torchrun
-
-    os.environ[LAUNCHER] = str(os.getpid())
-    if nodes == 1:
-        meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
-    elif MAIN_ADDRESS not in os.environ:
-        print(f"{nodes} machines cannot meet: set {MAIN_ADDRESS}=HOST:PORT and {NODE_RANK} on each", file=sys.stderr)
+def _launch(order: dict[str, Any], order_path: Path, local: int, nodes: int) -> int:
+    """Become the launcher of ``local`` ranks of this module."""
+    parameters = order["parameters"]
+    # The first machine's harness has asked already; the others begin here.
+    if found := launch.problems(order["component"], parameters, order["processes"], os.environ):
+        print("\n".join(found), file=sys.stderr)
         return EXIT_CODES[PROBLEMS]
-    else:
-        host, _, port = os.environ[MAIN_ADDRESS].rpartition(":")
-        rank = os.environ.get(NODE_RANK, "0")
-        meeting = [f"--nnodes={nodes}", f"--node-rank={rank}", f"--master-addr={host}", f"--master-port={port}"]
-    torchrun([f"--nproc-per-node={local}", *meeting, "-m", "components.harness.worker", str(order_path)])
+    program = ["-m", "components.harness.worker", str(order_path)]
+    launch.start(program, parameters.get("sharding", "ddp"), local=local, nodes=nodes)
     return 0
 
 

@@ -137,17 +137,19 @@ def evaluation_batches(
 
     Windows do not overlap; the first token of a shard is predicted from the end token, the last window is filled up
     with ignored labels. At most about ``tokens`` tokens, spread evenly over the split, are taken; each process takes
-    every ``processes``-th window.
+    every ``processes``-th window. All processes get as many batches, since a sharded model is computed by all together:
+    a last one that has no window left gets a row whose labels are all ignored.
     """
     windows = [Window(number, start) for number, shard in enumerate(split.shards) for start in _starts(shard, context)]
     if tokens is not None:
         wanted = max(1, min(len(windows), tokens // context))
         windows = [windows[i * len(windows) // wanted] for i in range(wanted)]
+    most = -(-len(windows) // processes)
     windows = windows[rank::processes]
-    for first in range(0, len(windows), size):
+    for first in range(0, most, size):
         part = windows[first : first + size]
-        inputs = np.full((len(part), context), split.end, dtype=np.int64)
-        labels = np.full((len(part), context), IGNORED, dtype=np.int64)
+        inputs = np.full((max(1, len(part)), context), split.end, dtype=np.int64)
+        labels = np.full((max(1, len(part)), context), IGNORED, dtype=np.int64)
         for row, window in enumerate(part):
             shard = split.shards[window.shard]
             targets = shard[window.start : window.start + context]

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from components.pretrain.data import IGNORED, TokenSplit, document_positions, evaluation_batches
+from components.pretrain.division import Division
 from components.pretrain.loss import CausalLoss
 
 
@@ -52,20 +53,25 @@ def evaluate(
     """Loss on the split, shared among the processes; every process gets the result.
 
     Args:
-        model: a transformers decoder or a :class:`CausalLoss`, prepared by accelerate or not.
+        model: a :class:`CausalLoss`, prepared by accelerate or not.
         tokens: about how many of the split's tokens to take; ``None``: all.
         batch: sequences at once.
         documents: attention ends at documents, as in a training that masks them.
     """
-    module = accelerator.unwrap_model(model)
-    if not isinstance(module, CausalLoss):
-        module = CausalLoss(module)
+    module: CausalLoss = accelerator.unwrap_model(model)
+    division = Division.of(accelerator)
     training = module.training
     module.eval()
+    # Processes that share each product look at the same windows.
     # Sums over windows of: 1, loss, tokens, loss squared, loss times tokens, tokens squared.
     sums = torch.zeros(6, dtype=torch.float64)
     for inputs, labels in evaluation_batches(
-        split, context, batch, tokens=tokens, rank=accelerator.process_index, processes=accelerator.num_processes
+        split,
+        context,
+        batch,
+        tokens=tokens,
+        rank=division.process // division.tensor,
+        processes=division.averaged,
     ):
         inputs = inputs.to(accelerator.device)
         positions = document_positions(inputs, split.end) if documents else None
@@ -73,12 +79,12 @@ def evaluate(
             losses = module.token_losses(inputs, labels.to(accelerator.device), positions)
         loss = losses.double().sum(dim=1).cpu()
         count = (labels != IGNORED).sum(dim=1).double()
-        sums += torch.stack([torch.ones_like(loss), loss, count, loss * loss, loss * count, count * count], dim=1).sum(
-            dim=0
-        )
+        ones = (count > 0).double()
+        sums += torch.stack([ones, loss, count, loss * loss, loss * count, count * count], dim=1).sum(dim=0)
     module.train(training)
     # float64 stays on the CPU where the device has none.
-    n, loss, count, loss2, product, count2 = accelerator.reduce(sums.to(accelerator.device), "sum").cpu().tolist()
+    sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu() / division.tensor
+    n, loss, count, loss2, product, count2 = sums.tolist()
     mean = loss / count
     squares = max(0.0, loss2 - 2 * mean * product + mean * mean * count2)
     stderr = math.sqrt(squares * n / (n - 1)) / count if n > 1 else math.inf

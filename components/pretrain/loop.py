@@ -15,6 +15,7 @@ from components import optimizers
 from components.contract import Context, InputProblem, Interrupted
 from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder, Window, document_positions
+from components.pretrain.division import Division, prepare
 from components.pretrain.evaluation import evaluate
 from components.pretrain.loss import CausalLoss, masks_documents
 from components.pretrain.parameters import PretrainParameters
@@ -39,8 +40,11 @@ def train(
     held: TokenSplit,
     batches: Batches,
     steps: int,
-) -> tuple[PreTrainedModel, Progress]:
+) -> tuple[CausalLoss, Progress]:
     """Train ``model`` for ``steps`` steps, from the newest checkpoint in ``context.scratch`` if there is one.
+
+    Returns:
+        The model with its loss, not wrapped but sharded if the training is; and how the training went.
 
     Raises:
         Interrupted: ``context.stopping`` was seen; a checkpoint has been saved.
@@ -57,12 +61,15 @@ def train(
         betas=(parameters.beta1, parameters.beta2),
     )
     peaks = [group["lr"] for group in optimizer.param_groups]
-    model.to(accelerator.device)
-    # Each process draws its own dropout; without dropout nothing below touches these generators.
-    torch.manual_seed(context.seed + accelerator.process_index)
+    division = Division.of(accelerator)
+    if not division.sharded:  # else it comes there shard by shard
+        model.to(accelerator.device)
+    # Each process draws its own dropout, but those that share each product must draw the same; without dropout nothing
+    # below touches these generators.
+    torch.manual_seed(context.seed + accelerator.process_index // division.tensor)
     state = TrainingState(context, accelerator, model, optimizer)
     module = _with_loss(context, model)
-    module, optimizer = accelerator.prepare(module, optimizer)
+    module, optimizer = prepare(accelerator, module, optimizer)
     progress = state.resume()
     module.train()
 
@@ -80,7 +87,7 @@ def train(
             # return to that checkpoint, which does not hold the result yet.
             if _due(progress.step, parameters.evaluate_every, steps):
                 state.wait()
-                _look(context, accelerator, module, model, tokenizer, held, progress)
+                _look(context, accelerator, module, tokenizer, held, progress)
                 if _any(accelerator, context.stopping):
                     raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
             if progress.step == steps:
@@ -111,7 +118,7 @@ def train(
                 state.save(progress)
             if stopping:
                 raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
-    return model, progress
+    return accelerator.unwrap_model(module), progress
 
 
 @dataclass(frozen=True)
@@ -167,8 +174,9 @@ def _with_loss(context: Context, model: PreTrainedModel) -> CausalLoss:
 
 
 def _read(accelerator: Accelerator, order: TrainingOrder, windows: list[Window], parameters) -> Batch:
-    share = len(windows) // accelerator.num_processes
-    mine = windows[accelerator.process_index * share : (accelerator.process_index + 1) * share]
+    division = Division.of(accelerator)
+    share = len(windows) // division.parts
+    mine = windows[division.part * share : (division.part + 1) * share]
     inputs, labels = order.read(mine)
     positions = document_positions(inputs, order.end) if parameters.mask_documents else None
     return Batch(windows, mine, inputs, labels, positions)
@@ -222,7 +230,7 @@ def _blame(accelerator, module, order: TrainingOrder, batch: Batch, step: int) -
         with accelerator.autocast():
             if not decoder.token_losses(inputs, labels, positions).sum().isfinite():
                 bad.append(order.describe(window))
-    bad = gather_object(bad)
+    bad = list(dict.fromkeys(gather_object(bad)))
     return (
         f"the loss of step {step + 1} is not finite in {len(bad)} of its sequences: {'; '.join(bad)}. "
         f"If it is all of them, the weights have diverged: lower the learning rate. The last checkpoint is from before."
@@ -244,7 +252,7 @@ def _point(context: Context, progress: Progress, parameters, share: float, norm:
     context.log({**live, "tokens_per_second": speed}, progress.step)
 
 
-def _look(context, accelerator, module, model, tokenizer, held: TokenSplit, progress: Progress) -> None:
+def _look(context, accelerator, module, tokenizer, held: TokenSplit, progress: Progress) -> None:
     """Validation loss on part of the split, and samples."""
     parameters: PretrainParameters = context.parameters
     result = evaluate(
@@ -260,6 +268,15 @@ def _look(context, accelerator, module, model, tokenizer, held: TokenSplit, prog
         {"step": progress.step, "tokens": context.tokens, "loss": result.loss, "bits_per_byte": bits}
     )
     context.log({"validation_loss": result.loss, "validation_bits_per_byte": bits}, progress.step)
-    if accelerator.is_main_process and parameters.sample_prompts and not context.stopping:
-        texts = sample(model, tokenizer, parameters.sample_prompts, tokens=parameters.sample_tokens, seed=context.seed)
+    together = Division.of(accelerator).sharded
+    stopping = _any(accelerator, context.stopping) if together else context.stopping
+    if (accelerator.is_main_process or together) and parameters.sample_prompts and not stopping:
+        texts = sample(
+            accelerator.unwrap_model(module),
+            tokenizer,
+            parameters.sample_prompts,
+            tokens=parameters.sample_tokens,
+            seed=context.seed,
+            together=together,
+        )
         progress.samples.extend({"step": progress.step, "text": text} for text in texts)

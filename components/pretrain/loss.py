@@ -49,7 +49,7 @@ class CausalLoss(nn.Module):
 
     def __init__(self, model: PreTrainedModel, *, z_loss: float = 0.0):
         super().__init__()
-        self.model, self.z_loss = model, z_loss
+        self.model, self.z_loss, self.config = model, z_loss, model.config
         # Sharding finds the layers that stay whole by these names.
         self._no_split_modules = list(getattr(model, "_no_split_modules", None) or [])
         self._head = _head(model)
@@ -90,6 +90,10 @@ class CausalLoss(nn.Module):
             for rows in _chunks(hidden, self._head)
         ]
         return torch.cat(losses).view(labels.shape)
+
+    def generate(self, *arguments, **options) -> Tensor:
+        """The decoder's own ``generate``: of a sharded model only this module's methods see whole weights."""
+        return self.model.generate(*arguments, **options)
 
     def _run(self, inputs: Tensor, positions: Tensor | None):
         options = {"use_cache": False} | ({} if positions is None else {"position_ids": positions})

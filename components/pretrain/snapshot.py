@@ -52,24 +52,27 @@ class Snapshot:
         if self._buffers.keys() != tensors.keys():
             self._buffers = {}
         for name, tensor in tensors.items():
-            whole = tensor.detach()
-            if isinstance(whole, DTensor):
-                whole = whole.full_tensor()
+            complete = whole(tensor.detach())
             if not self._holds:
                 continue
             if name not in self._buffers:
                 self._buffers[name] = torch.empty_like(
-                    whole, device="cpu", pin_memory=whole.is_cuda, memory_format=torch.contiguous_format
+                    complete, device="cpu", pin_memory=complete.is_cuda, memory_format=torch.contiguous_format
                 )
-            self._buffers[name].copy_(whole, non_blocking=True)
+            self._buffers[name].copy_(complete, non_blocking=True)
 
     def _hold_back(self) -> None:
         if self._copied is not None:
             torch.cuda.current_stream().wait_event(self._copied)
 
 
-def placed_as(live: Tensor, whole: Tensor) -> Tensor:
-    """``whole``, of which every process has a copy, sharded as ``live`` is; itself where that one is not sharded."""
+def whole(tensor: Tensor) -> Tensor:
+    """All of a sharded tensor, which all processes ask for together; itself where it is not sharded."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def placed_as(live: Tensor, complete: Tensor) -> Tensor:
+    """``complete``, of which every process has a copy, sharded as ``live``; itself where that one is not sharded."""
     if not isinstance(live, DTensor):
-        return whole
-    return distribute_tensor(whole, live.device_mesh, live.placements, src_data_rank=None)
+        return complete
+    return distribute_tensor(complete, live.device_mesh, live.placements, src_data_rank=None)

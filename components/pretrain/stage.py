@@ -20,6 +20,7 @@ from components.contract import Context, InputProblem, Metric
 from components.pretrain.architecture import make
 from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder
+from components.pretrain.division import gathered
 from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
 from components.pretrain.loop import train
 from components.pretrain.memory import keep_freed_memory
@@ -47,12 +48,13 @@ def run(context: Context) -> None:
     parameter_count = sum(parameter.numel() for parameter in model.parameters())
     _check_disk(context, parameter_count)
 
-    model, progress = train(context, accelerator, model, tokenizer, order, held, batches, steps)
-    result = evaluate(accelerator, model, held, parameters.context, tokens=None, documents=parameters.mask_documents)
+    module, progress = train(context, accelerator, model, tokenizer, order, held, batches, steps)
+    result = evaluate(accelerator, module, held, parameters.context, tokens=None, documents=parameters.mask_documents)
+    weights = gathered(accelerator, module.model)
     if accelerator.is_main_process:
         baseline = unigram(training, held)
         _record(context, result, held, baseline, progress.curve[-1]["loss"], parameter_count)
-        model.save_pretrained(context.outputs["model"])
+        module.model.save_pretrained(context.outputs["model"], state_dict=weights)
         tokenizer.save_pretrained(context.outputs["model"])
         write_report(
             context,

@@ -10,6 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from components.pretrain.data import IGNORED
+from components.pretrain.division import Division, shared_sequences
+from components.pretrain.snapshot import whole
 
 
 def accumulate(
@@ -35,33 +37,37 @@ def accumulate(
     Returns:
         The cross-entropy in nats, the mean over all tokens of all processes; and whether any process has its flag set.
     """
-    processes = accelerator.num_processes
+    division = Division.of(accelerator)
     tokens = (labels != IGNORED).sum()
     # Gradients are averaged over the processes, each of which may count other numbers of labels.
-    everywhere = int(accelerator.reduce(tokens, "sum")) if processes > 1 else int(tokens)
-    weight = processes / max(1, everywhere)
+    everywhere = int(accelerator.reduce(tokens, "sum")) // division.readers if division.processes > 1 else int(tokens)
+    weight = division.averaged / max(1, everywhere)
     rows = micro_batch or len(inputs)
     total = torch.zeros((), dtype=torch.float64 if inputs.device.type != "mps" else torch.float32, device=inputs.device)
     for start in range(0, len(inputs), rows):
         part = slice(start, start + rows)
         last = start + rows >= len(inputs)
-        with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            objective, cross_entropy = model(
-                inputs[part], labels[part], None if positions is None else positions[part], weight=weight
-            )
+        mine = inputs[part], labels[part], None if positions is None else positions[part]
+        with (
+            contextlib.nullcontext() if last else accelerator.no_sync(model),
+            shared_sequences(accelerator, *mine) as (ids, following, places),
+        ):
+            # accelerate does it by itself for models that are not sharded.
+            with accelerator.autocast() if division.sharded else contextlib.nullcontext():
+                objective, cross_entropy = model(ids, following, places, weight=weight)
             accelerator.backward(objective)
         total += cross_entropy
     # One small message tells every process the same mean loss and whether one of them has its flag set.
     both = torch.stack([total, total.new_tensor(float(flag))])
     summed, flags = accelerator.reduce(both, "sum").tolist()
-    return summed / max(1, everywhere), flags > 0
+    return summed / (division.tensor * max(1, everywhere)), flags > 0
 
 
 def update(
     accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, clip: float | None = None
 ) -> float:
     """Clip the gradient, step unless it is not finite, and clear it; the norm it had."""
-    norm = accelerator.clip_grad_norm_(model.parameters(), clip or math.inf).item()
+    norm = whole(accelerator.clip_grad_norm_(model.parameters(), clip or math.inf)).item()
     if math.isfinite(norm):
         optimizer.step()
     optimizer.zero_grad()
