@@ -55,7 +55,15 @@ class SplitCounts:
 
 
 # Rules in the order in which a document meets them; those about n-grams are ordered by n as well.
-RULE_ORDER = ("commented_out_code", "empty", *QUALITY_RULES, "exact_duplicate", "near_duplicate", "held_out_function")
+RULE_ORDER = (
+    "commented_out_code",
+    "empty",
+    *QUALITY_RULES,
+    "exact_duplicate",
+    "near_duplicate",
+    "held_out_function",
+    "held_out_relative",
+)
 
 
 def _rank(rule: str) -> tuple[int, int]:

@@ -103,6 +103,11 @@ class SplitParameters(StageParameters):
 
     validation: float = Field(0.05, ge=0, lt=0.5, description="Share of the text held out for validation.")
     test: float = Field(0.05, ge=0, lt=0.5, description="Share of the text held out for the final test.")
+    held_out: tuple[str, ...] = Field(
+        (),
+        description="Globs of an earlier corpus's shards under data/raw: exactly their documents are the test split, "
+        "and `test` does not count.",
+    )
 
 
 class CurateParameters(StageParameters):

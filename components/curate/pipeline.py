@@ -82,13 +82,16 @@ class Kept:
     Attributes:
         deduplicator: the index, with the links between similar kept documents.
         held: numbers of kept documents that are, or repeat, the text of a held-out function.
+        frozen: numbers of the documents of ``split.held_out``.
     """
 
     deduplicator: Deduplicator
     held: set[int]
+    frozen: set[int]
 
 
 def deduplicate(
+    frozen: Iterable[Document],
     documents: Iterable[Document],
     parameters: CurateParameters,
     seed: int,
@@ -96,16 +99,24 @@ def deduplicate(
     ledger: Ledger,
     keep: Callable[[Document], None],
 ) -> Kept:
-    """Pass each new document to ``keep``; drop repeats.
+    """Pass each new document to ``keep``, the ``frozen`` ones first; drop repeats.
 
     A document that repeats a held-out function's docstring is held out with it, whichever came first: the text itself
     must not be learnt.
     """
-    kept = Kept(Deduplicator(parameters.deduplication, seed), set())
+    kept = Kept(Deduplicator(parameters.deduplication, seed), set(), set())
     origins: list[str] = []
+    for document in frozen:
+        verdict = kept.deduplicator.add(document.text)
+        if verdict.rule is None:
+            kept.frozen.add(verdict.of)
+            origins.append(document.origin)
+            keep(document)
+        else:
+            ledger.drop(verdict.rule, document, f"repeats {origins[verdict.of]}, held out like it")
     for document in documents:
         verdict = kept.deduplicator.add(document.text)
-        if document.kind == "docstring" and document.origin in held_out:
+        if document.kind == "docstring" and document.origin in held_out and verdict.of not in kept.frozen:
             kept.held.add(verdict.of)
         if verdict.rule is None:
             origins.append(document.origin)

@@ -14,10 +14,18 @@ from typing import TypeVar
 import pyarrow.parquet as pq
 
 from components.contract import Context, InputProblem, Interrupted, Metric
-from components.curate import card, instructions, labels
+from components.curate import card, held_out, instructions, labels
 from components.curate.documents import COLUMNS, Document, identifier
 from components.curate.ledger import Ledger
-from components.curate.pipeline import broken_problems, conceal, deduplicate, prepare, read_sources, require_text
+from components.curate.pipeline import (
+    Kept,
+    broken_problems,
+    conceal,
+    deduplicate,
+    prepare,
+    read_sources,
+    require_text,
+)
 from components.curate.shards import ShardWriter
 from components.curate.sources import module_of
 from components.curate.splitting import SPLITS, Division, divide
@@ -30,6 +38,7 @@ def run(context: Context) -> None:
     parameters, outputs = context.parameters, context.outputs
     workspace = context.inputs["raw"].parent.parent
     problems = [p for source in parameters.sources for p in module_of(source).problems(source, workspace)]
+    problems += held_out.problems(parameters.split.held_out, workspace)
     questions = _unless(
         problems, lambda: instructions.build(parameters.instructions, context.seed, outputs["instructions"], workspace)
     )
@@ -43,7 +52,7 @@ def run(context: Context) -> None:
     _warn_of_drift(context, workspace)
     ledger = Ledger(parameters.examples, conceal)
     staged = context.scratch / "staged"
-    identifiers, groups, sizes = [], [], []
+    identifiers, groups, sizes, origins = [], [], [], []
 
     with ShardWriter(_emptied(staged), "staged", float("inf")) as writer:
 
@@ -52,24 +61,26 @@ def run(context: Context) -> None:
                 raise Interrupted  # nothing to save: the stage starts again from its sources
             identifiers.append(identifier(document.text))
             groups.append(document.group)
+            origins.append(document.origin)
             sizes.append(len(document.text))
             writer.write(document.row())
 
         total = sum(module_of(source).units(source, workspace) for source in parameters.sources)
         with context.progress("curate", total, unit="files") as advance:
-            read = read_sources(parameters, workspace, ledger, advance)
-            kept = deduplicate(
-                prepare(read, parameters, ledger), parameters, context.seed, questions.held_out, ledger, keep
-            )
+            frozen = _taken(held_out.documents(parameters.split.held_out, workspace), ledger)
+            read = prepare(read_sources(parameters, workspace, ledger, advance), parameters, ledger)
+            kept = deduplicate(frozen, read, parameters, context.seed, questions.held_out, ledger, keep)
     problems = ledger.problems + broken_problems(ledger, parameters.max_broken_share)
     if problems:
         raise InputProblem(problems)
-    require_text(len(identifiers) - len(kept.held), ledger)
+    require_text(len(identifiers) - len(kept.held | kept.frozen), ledger)
     for name, count in sorted(ledger.broken.items()):
         context.warn(f"{name}: {count} of {ledger.rows[name]} rows could not be used; examples are in the report")
 
-    division = _divide(identifiers, groups, sizes, kept.deduplicator.links, kept.held, context)
-    splits = _write_corpus(staged, division, kept.held, questions.pretraining_documents, ledger, context)
+    relatives = held_out.relatives(kept.frozen, kept.deduplicator.links, groups, origins) - kept.held
+    aside = kept.held | kept.frozen | relatives
+    division = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
+    splits = _write_corpus(staged, division, kept, relatives, questions.pretraining_documents, ledger, context)
     if labels_report is None:
         labels_report = labels.build(parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"])
     figures = card.build(context, ledger, division, splits, questions.report, labels_report)
@@ -85,6 +96,12 @@ def _unless(problems: list[str], build: Callable[[], Built]) -> Built | None:
     except InputProblem as problem:
         problems += problem.problems
         return None
+
+
+def _taken(documents: Iterator[Document], ledger: Ledger) -> Iterator[Document]:
+    for document in documents:
+        ledger.take(document)
+        yield document
 
 
 def _warn_of_drift(context: Context, workspace: Path) -> None:
@@ -105,16 +122,17 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _divide(identifiers, groups, sizes, links, held, context: Context) -> Division:
-    """The division of the documents that are not held out; held-out ones have the split ``held_out``."""
-    numbers = [number for number in range(len(identifiers)) if number not in held]
+def _divide(identifiers, groups, sizes, links, aside, context: Context) -> Division:
+    """The division of the documents that are not set aside; the test split has none of them where it stays."""
+    numbers = [number for number in range(len(identifiers)) if number not in aside]
+    split = context.parameters.split
     position = {number: index for index, number in enumerate(numbers)}
     division = divide(
         [identifiers[n] for n in numbers],
         [groups[n] for n in numbers],
         [sizes[n] for n in numbers],
         [(position[a], position[b]) for a, b in links if a in position and b in position],
-        context.parameters.split,
+        split.model_copy(update={"test": 0.0}) if split.held_out else split,
         context.seed,
     )
     if division.largest_share > 0.25 and division.clusters > 1:
@@ -134,7 +152,13 @@ def _staged_rows(staged: Path) -> Iterator[dict[str, str]]:
 
 
 def _write_corpus(
-    staged: Path, division: Division, held: set[int], questions: list[dict], ledger: Ledger, context: Context
+    staged: Path,
+    division: Division,
+    kept: Kept,
+    relatives: set[int],
+    questions: list[dict],
+    ledger: Ledger,
+    context: Context,
 ) -> dict[str, card.SplitCounts]:
     folder, megabytes = context.outputs["corpus"], context.parameters.shard_megabytes
     places = iter(division.splits)
@@ -142,11 +166,14 @@ def _write_corpus(
     writers = {split: ShardWriter(folder, split, megabytes) for split in SPLITS}
     with writers["train"], writers["validation"], writers["test"]:
         for number, row in enumerate(_staged_rows(staged)):
-            if number in held:
+            if number in kept.held or number in relatives:
                 document = Document(**{key: value for key, value in row.items() if key != "id"})
-                ledger.drop("held_out_function", document, "documents a function of the held-out questions")
+                if number in kept.held:
+                    ledger.drop("held_out_function", document, "documents a function of the held-out questions")
+                else:
+                    ledger.drop("held_out_relative", document, "resembles a held-out document, or is its sibling")
                 continue
-            split = next(places)
+            split = "test" if number in kept.frozen else next(places)
             writers[split].write(row)
             counts[split].add(row)
         for row in questions:
