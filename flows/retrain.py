@@ -19,7 +19,7 @@ import components
 from flows import completion, dvc, raw_data, report
 from flows.lifecycle import finished_run, lifecycle, prepared_run
 from flows.notifications import tell_failure
-from flows.preparation import Prepared, Request, new_run_name, prepare
+from flows.preparation import Prepared, Request, check, new_run_name, prepare
 from flows.promotion import ALIAS
 from flows.retraining import held_out, news
 from flows.retraining.news import News
@@ -89,10 +89,12 @@ def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
         return Retraining("Nothing new", str(found), found.as_dict(), notes=found.notes)
     say(str(found))
     kept = held_out.held_out(workspace, values, rules, found.champion)
-    take_in(workspace, [*found.outside, *kept.files], say)
     changes = {**starting_point(rules), **kept.overrides, **rules.parameters}
     run = new_run_name().replace("run-", "retrain-", 1)
-    prepared = prepare(workspace, Request(changes, isolated=True, run=run), say)
+    request = Request(changes, isolated=True, run=run)
+    check(workspace, request)  # before anything is changed
+    take_in(workspace, [*found.outside, *kept.files], say)
+    prepared = prepare(workspace, request, say)
     if rules.start == "finetune":
         _keep_decoder(prepared)
     finished = _run(prepared, changes)

@@ -45,7 +45,7 @@ def add(
     from components.harness.parameters import read
     from flows.cli.output import print_json
     from flows.environment import quiet_prefect
-    from flows.retraining import event, taking
+    from flows.retraining import taking, triggers
     from flows.retraining.news import unread
     from registry.workspace import Workspace
 
@@ -56,12 +56,12 @@ def add(
     if taken.names and (url := os.environ.get("PREFECT_API_URL") or _stack_url(workspace.home)):
         quiet_prefect(workspace.home / "prefect", url)
         try:
-            event.emit(taken.names)
-            told = event.EVENT
-            lines.append(f"told Prefect: {event.EVENT}")
+            triggers.emit(taken.names)
+            told = triggers.EVENT
+            lines.append(f"told Prefect: {triggers.EVENT}")
         except Exception as error:  # the data is in; that is what was asked for
             lines.append(
-                f"Prefect at {event.shown(url)} could not be told ({type(error).__name__}), so no event starts a "
+                f"Prefect at {triggers.shown(url)} could not be told ({type(error).__name__}), so no event starts a "
                 "retraining; `stemma retrain` does, or the next one by cron"
             )
     elif taken.names:

@@ -1,14 +1,16 @@
-"""The event that new raw data causes in Prefect, and what a deployment that waits for it is registered with."""
+"""What starts a retraining in Prefect: the cron schedule of ``params.yaml``, and the event that new raw data causes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect.events import DeploymentEventTrigger
+    from prefect.schedules import Schedule
 
 EVENT = "stemma.data.changed"
 RESOURCE = "stemma.data.raw"
@@ -45,15 +47,31 @@ def shown(url: str) -> str:
     return re.sub(r"(?<=://)[^/@\s]+@", "", url)
 
 
-def trigger() -> DeploymentEventTrigger:
-    """Starts the deployment it is given to, once for each event."""
+def schedules(root: Path) -> list[Schedule]:
+    """The schedule that ``retrain.cron`` asks for; none where it is null.
+
+    Raises:
+        InputProblem: mistakes in ``params.yaml``.
+    """
+    from prefect.schedules import Cron
+
+    from flows.retraining.parameters import load
+
+    _, rules = load(root)
+    return [Cron(rules.cron, timezone=rules.timezone)] if rules.cron else []
+
+
+def triggers() -> list[DeploymentEventTrigger]:
+    """The automation that starts the deployment, once for each event."""
     from prefect.events import DeploymentEventTrigger
 
-    return DeploymentEventTrigger(
-        name="new raw data starts retraining",
-        description=f"Started by {EVENT}: `stemma data add`, or POST /api/events",
-        expect={EVENT},
-        match={"prefect.resource.id": RESOURCE},
-        threshold=1,
-        within=timedelta(0),
-    )
+    return [
+        DeploymentEventTrigger(
+            name="new raw data starts retraining",
+            description=f"Started by {EVENT}: `stemma data add`, or POST /api/events",
+            expect={EVENT},
+            match={"prefect.resource.id": RESOURCE},
+            threshold=1,
+            within=timedelta(0),
+        )
+    ]
