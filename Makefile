@@ -40,5 +40,5 @@ $(VENV)/.installed: pyproject.toml deploy/constraints.txt | $(VENV)/.python
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' -c deploy/constraints.txt
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,s3,kubernetes]' -c deploy/constraints.txt
 	@touch $@
