@@ -88,6 +88,22 @@ def memory(pid: int) -> int:
     return 0
 
 
+def listens(pid: int, port: int) -> bool:
+    """Whether a process or a descendant of it listens at a port: another's server there may answer as well."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return any(_listens(each, port) for each in [process, *process.children(recursive=True)])
+    return False
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    try:
+        found = process.net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
+
+
 def _resident(process: psutil.Process) -> int:
     try:
         return process.memory_info().rss

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from deploy.stack import logs, process, state
+from deploy.stack import logs, ports, process, state
 from deploy.stack.health import Unwell
 from deploy.stack.services import Service, client_environment, services_of
 from deploy.stack.settings import Settings
@@ -180,6 +181,10 @@ class Supervisor:
         if not each.probe.done():
             return
         error, each.probe = each.probe.exception(), None
+        if error is None and each.well_since is None and not _own_port(each):
+            # Somebody took the port after it was looked at; what is registered there would be in the wrong place.
+            error = Unwell(f"{each.service.url} is answered by {ports.holder(urlsplit(each.service.url).port)}")
+            each.note = str(error)
         each.probe_at = now + (PROBE_SECONDS if error is None else STARTING_PROBE_SECONDS)
         if error is None:
             each.state, each.note, each.ever_well, each.silent_since = "healthy", "", True, now
@@ -243,6 +248,10 @@ class Supervisor:
         if now != self._written:
             state.write(self.home, now)
             self._written = now
+
+
+def _own_port(each: _Supervised) -> bool:
+    return each.service.url is None or process.listens(each.process.pid, urlsplit(each.service.url).port)
 
 
 def _ending(code: int) -> str:

@@ -1,0 +1,171 @@
+"""``stemma up`` with all its services, as processes: what dies is healed, and nothing is ever left behind.
+
+The tests share one stack and stand in the order in which it lives; the last one kills it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.stack import state
+from tests.counter import install_counter
+from tests.stack import RunningStack, log_of, processes_of, stack
+from tests.workspace import Workspace, make_workspace, wait_until
+
+STEMMA = (sys.executable, "-m", "flows.cli")
+IDLE_BYTES = 1.5e9
+SERVICES = ["prefect", "mlflow", "deployments", "gateway"]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    """A workspace of one quick stage that has run once, without any server."""
+    workspace = make_workspace(tmp_path_factory.mktemp("stack") / "workspace")
+    install_counter(workspace)
+    workspace.dvc("repro", "-q", STEMMA_RUN="alone")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def running(workspace):
+    with stack(workspace) as running:
+        yield running
+
+
+def _get(url: str):
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return answer.read()
+
+
+def test_every_service_is_well_and_small(running: RunningStack):
+    shown = json.loads(running.workspace.run(*STEMMA, "status", "--json").stdout)
+    services = {service["name"]: service for service in shown["stack"]["services"]}
+    assert list(services) == SERVICES
+    assert {service["state"] for service in services.values()} == {"healthy"}
+    assert 0 < sum(service["memory"] for service in services.values()) < IDLE_BYTES
+    assert shown["stages"][0]["stage"] == "counter"
+    assert b"<html" in _get(services["prefect"]["url"]).lower()
+    assert _get(f"{services['mlflow']['url']}/health") == b"OK"
+    assert json.loads(_get(f"{services['gateway']['url']}/health"))
+    names = {deployment["name"] for deployment in running.prefect("/deployments/filter", {})}
+    assert "lifecycle" in names
+    text = running.workspace.run(*STEMMA, "status").stdout
+    assert all(word in text for word in (*SERVICES, "MB", services["mlflow"]["url"], "counter"))
+
+
+def test_everything_listens_on_loopback_alone(running: RunningStack):
+    for service in running.now.services:
+        pid = psutil.Process(service.pid)
+        addresses = {
+            each.laddr.ip
+            for process in [pid, *pid.children(recursive=True)]
+            for each in process.net_connections(kind="tcp")
+            if each.status == psutil.CONN_LISTEN
+        }
+        assert addresses <= {"127.0.0.1"}
+
+
+def test_a_second_stack_is_refused_and_told_of_the_first(running: RunningStack):
+    done = running.workspace.run(*STEMMA, "up", check=False)
+    assert done.returncode == 2
+    assert f"process {running.process.pid}" in done.stderr and "stemma down" in done.stderr
+
+
+def test_a_run_is_shown_by_the_stacks_prefect_and_mlflow_beside_one_made_without(running: RunningStack):
+    workspace = running.workspace
+    done = workspace.run(*STEMMA, "run", "--name", "served", "--set", "counter.steps=25")
+    assert "Note" not in done.stdout
+    assert running.now.mlflow_uri in done.stdout  # where to look next
+    (flow_run,) = running.prefect("/flow_runs/filter", {})
+    assert (flow_run["state_type"], flow_run["parameters"]["run"]) == ("COMPLETED", "served")
+
+    direct = f"sqlite:///{workspace.home / 'mlflow.db'}"
+    for uri in (running.now.mlflow_uri, direct):
+        assert _totals(uri) == {"alone": {"steps": 20}, "served": {"steps": 25}}
+    for run_id in _run_ids(direct).values():  # as MLflow's page reads it
+        query = urllib.parse.urlencode({"path": "report.json", "run_uuid": run_id})
+        assert json.loads(_get(f"{running.now.mlflow_uri}/get-artifact?{query}"))["steps"] in (20, 25)
+
+
+def _run_ids(uri: str) -> dict[str, str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("stemma")
+    runs = client.search_runs([experiment.experiment_id], "tags.`stemma.stage` = 'counter'")
+    return {run.data.tags["stemma.run"]: run.info.run_id for run in runs}
+
+
+def _totals(uri: str) -> dict[str, dict]:
+    """What each stage's run has kept as its report, read by MLflow's client."""
+    from mlflow.artifacts import download_artifacts
+
+    return {
+        name: json.loads(
+            Path(download_artifacts(run_id=run_id, artifact_path="report.json", tracking_uri=uri)).read_text()
+        )
+        for name, run_id in _run_ids(uri).items()
+    }
+
+
+def test_kill_9_of_each_service_is_healed(running: RunningStack):
+    before = {service.name: service.pid for service in running.now.services}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    def healed() -> bool:
+        services = running.now.services
+        return all(each.state == "healthy" and each.pid != before[each.name] for each in services)
+
+    wait_until(healed, 300, "four services started again")
+    assert all(service.restarts == 1 for service in running.now.services), log_of(running.workspace)
+    assert len(running.prefect("/flow_runs/filter", {})) == 1, "Prefect has its memory back"
+    assert _run_ids(running.now.mlflow_uri).keys() == {"alone", "served"}
+
+
+def test_kill_9_of_the_supervisor_leaves_no_process(running: RunningStack):
+    assert len(processes_of(running.workspace)) >= len(SERVICES) + 2
+    os.kill(running.process.pid, signal.SIGKILL)
+    wait_until(lambda: not processes_of(running.workspace), 60, "the end of every process")
+    assert state.read(running.workspace.home) is None
+    assert "No stack runs here" in running.workspace.run(*STEMMA, "down").stdout
+
+
+def test_taken_ports_are_told_with_their_holders_all_at_once_and_nothing_is_started(workspace, tmp_path):
+    other = workspace.copy_to(tmp_path / "other")
+    with socket.socket() as first, socket.socket() as second:
+        for listener in (first, second):
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+        taken = [listener.getsockname()[1] for listener in (first, second)]
+        options = ("--prefect-port", str(taken[0]), "--mlflow-port", str(taken[1]), "--artifacts", "ftp://x")
+        done = other.run(*STEMMA, "up", *options, check=False)
+    assert done.returncode == 2
+    for option, port in (("--prefect-port", taken[0]), ("--mlflow-port", taken[1])):
+        assert f"{option} {port} is taken by process {os.getpid()} (" in done.stderr
+    assert "--artifacts ftp://x" in done.stderr
+    assert not (other.home / "logs").exists() and not (other.home / "storage.json").exists()
+
+
+def test_beyond_loopback_nothing_starts_without_tokens(workspace, tmp_path):
+    other = workspace.copy_to(tmp_path / "other")
+    done = other.run(*STEMMA, "up", "--host", "0.0.0.0", check=False)
+    assert done.returncode == 2
+    for name in (
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "MLFLOW_AUTH_ADMIN_PASSWORD",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY",
+        "STEMMA_API_KEYS",
+    ):
+        assert name in done.stderr
+    assert not processes_of(other)

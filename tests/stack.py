@@ -1,0 +1,118 @@
+"""A real stack in a workspace: ``stemma up`` on free ports, for tests that need its servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deploy.stack import state
+from tests.workspace import Workspace, wait_until
+
+READY_SECONDS = 300  # of a loaded machine; an idle one needs a tenth of it
+
+
+@dataclass
+class RunningStack:
+    """``stemma up`` in a workspace."""
+
+    workspace: Workspace
+    process: subprocess.Popen[str]
+
+    @property
+    def now(self) -> state.Stack:
+        """The stack as its file has it."""
+        found = state.read(self.workspace.home)
+        assert found is not None, "the stack has ended"
+        return found
+
+    def prefect(self, path: str, body: Any) -> Any:
+        """The answer of its Prefect server's API to a POST."""
+        request = urllib.request.Request(
+            f"{self.now.prefect_api_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def wait_until_healthy(self) -> state.Stack:
+        wait_until(lambda: self.process.poll() is not None or self.now.healthy, READY_SECONDS, "a healthy stack")
+        assert self.process.poll() is None, log_of(self.workspace)
+        return self.now
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody has."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+def port_options() -> list[str]:
+    """Options of ``stemma up`` that give each service a free port."""
+    names = ("--prefect-port", "--mlflow-port", "--gateway-port")
+    return [part for name, port in zip(names, free_ports(3), strict=True) for part in (name, str(port))]
+
+
+@contextlib.contextmanager
+def stack(workspace: Workspace, *options: str, **environment: str) -> Iterator[RunningStack]:
+    """A healthy stack of the workspace's own code; it has ended when the block ends."""
+    log = log_file(workspace)
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "up", *port_options(), *options],
+            cwd=workspace.root,
+            env={**workspace.environment, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or state.read(workspace.home), 120, "a stack")
+        assert process.poll() is None, log_of(workspace)
+        running = RunningStack(workspace, process)
+        running.wait_until_healthy()
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        process.wait(120)
+
+
+def log_file(workspace: Workspace) -> Path:
+    return workspace.root.parent / f"{workspace.root.name}.up.log"
+
+
+def log_of(workspace: Workspace) -> str:
+    """What ``stemma up`` and its services have printed last."""
+    logs = [log_file(workspace), *sorted((workspace.home / "logs").glob("*.log"))]
+    return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs if log.exists())
+
+
+def processes_of(workspace: Workspace) -> list[str]:
+    """Command lines of living processes that belong to the workspace by folder, environment or arguments."""
+    found, root = [], str(workspace.root)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            line = " ".join(process.cmdline())
+            told = " ".join(
+                value for name, value in process.environ().items() if name in ("SUPERVISED_BY", "STEMMA_HOME")
+            )
+            if process.cwd() == root or root in line or root in told:
+                found.append(f"{process.pid} {line}")
+    return found
