@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from flows import notifications, promotion, report, spools
+from flows import approval, notifications, promotion, report, spools
 from flows.board import DONE
 from flows.preparation import Prepared
 from registry.database import open as open_registry
+from registry.parameters import PromotionParameters
 from registry.promotion import PromotionOutcome
 from registry.sync import SyncReport, sync
 from registry.workspace import Workspace
@@ -23,6 +24,7 @@ class Finished:
         promoted: one line for each alias that moved, such as ``assistant:1 is assistant@champion``.
         champions: aliases as they stand now, such as ``assistant@champion`` to ``assistant:1``.
         refused: candidates that the gate did not let through, and why.
+        awaiting: candidates that it let through and a person has yet to approve, and where.
         outcomes: the same decisions, with the gate's verdicts.
         notes: what else the user should know.
         rows: the run's table, kept here since the tree it was read from may be gone.
@@ -32,6 +34,7 @@ class Finished:
     promoted: list[str] = field(default_factory=list)
     champions: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    awaiting: list[str] = field(default_factory=list)
     outcomes: list[PromotionOutcome] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows: list[report.Row] = field(default_factory=list)
@@ -47,7 +50,8 @@ def finish(prepared: Prepared) -> Finished:
     walked = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
     run = None if prepared.board.all_cached else prepared.run
     waiting = spools.tell_pending(workspace)  # before the sync, which looks up the MLflow runs that receipts miss
-    finished = Finished(sync(workspace, run=run, stages=walked), rows=report.rows(prepared.root, prepared.board))
+    rows = report.rows(prepared.root, prepared.board, workspace.mlflow_uri)
+    finished = Finished(sync(workspace, run=run, stages=walked), rows=rows)
     finished.notes += [*finished.sync.problems, *([waiting] if waiting else [])]
     if finished.sync.mirror.error:
         finished.notes.append(
@@ -55,10 +59,20 @@ def finish(prepared: Prepared) -> Finished:
         )
     with open_registry(workspace.registry_url) as registry:
         outcomes = promotion.promote_candidates(
-            workspace, registry, prepared.graph, walked, prepared.run, finished.notes.append
+            workspace,
+            registry,
+            prepared.graph,
+            walked,
+            prepared.run,
+            finished.notes.append,
+            # Of the user's own file: what a run sets for itself cannot grant it approval.
+            approval=PromotionParameters.load(prepared.workspace.root).approval == "required",
         )
         for outcome in outcomes:
-            (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
+            if outcome.action == "await":
+                finished.awaiting.append(approval.ask(prepared.workspace, outcome, prepared.run, finished.notes.append))
+            else:
+                (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
             finished.outcomes.append(outcome)
         finished.champions = promotion.standing(registry)
     for outcome in finished.outcomes:

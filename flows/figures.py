@@ -24,3 +24,13 @@ def size(value: float) -> str:
         if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g} {unit}"
     return f"{value:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """``4.2 s``, ``3 min 07 s`` or ``2 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

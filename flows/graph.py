@@ -10,6 +10,8 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+from ruamel.yaml import YAML, YAMLError
+
 from components.contract import InputProblem
 from flows import dvc
 
@@ -112,6 +114,22 @@ def read(root: Path) -> Graph:
         return parse(dvc.run(root, "dag", "--dot"))
     except dvc.DvcError as error:
         raise InputProblem(f"dvc.yaml: {error}") from None
+
+
+def names(root: Path) -> list[str]:
+    """What ``--until`` and ``--from`` take, in ``dvc.yaml``'s order; none where it cannot be read.
+
+    From the file itself: DVC takes a second to answer, which is too long for a list of choices.
+    """
+    try:
+        stages = YAML(typ="safe", pure=True).load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        found = []
+        for name, body in stages.items():
+            instances = (body or {}).get("foreach") or []
+            found += [name, *(f"{name}@{instance}" for instance in instances)]
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError, TypeError):
+        return []
+    return found
 
 
 def parse(dot: str) -> Graph:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -98,15 +98,14 @@ def attribute(line: str, overridden: Mapping[str, Any]) -> str:
 
 
 def _explain_model(prefix: str, model: type[BaseModel]) -> Iterator[Explained]:
-    if issubclass(model, RootModel):  # a mapping of names that the user chooses, such as those of models
-        for inner, suffix in _models_in(model.model_fields["root"].annotation):
-            yield from _explain_model(f"{prefix}{suffix}", inner)
-        return
     for name, field in model.model_fields.items():
         path = f"{prefix}.{field.alias or name}"
         yield Explained(path, _type_name(field.annotation), _bounds(field), _default(field), field.description or "")
         for inner, suffix in _models_in(field.annotation):
             yield from _explain_model(f"{path}{suffix}", inner)
+    if model.model_config.get("extra") == "allow":  # names that the user chooses, such as those of models
+        for inner, suffix in _models_in(get_type_hints(model)["__pydantic_extra__"]):
+            yield from _explain_model(f"{prefix}{suffix}", inner)
 
 
 def _models_in(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:

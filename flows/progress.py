@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.figures import figure
+from flows.figures import duration, figure
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Progress:
         done, total: how far, in ``unit``; ``total`` may be 0 where the end is not known.
         fields: figures beside the bar, such as loss and tokens per second.
         warnings: what the stage told the user meanwhile.
+        seconds_left: at the pace so far; ``None`` where there is none to go by.
     """
 
     description: str = ""
@@ -28,6 +29,7 @@ class Progress:
     unit: str = ""
     fields: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    seconds_left: float | None = None
 
     @property
     def percent(self) -> float:
@@ -37,7 +39,8 @@ class Progress:
     def __str__(self) -> str:
         figures = "  ".join(f"{name} {figure(value)}" for name, value in self.fields.items())
         amount = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}" if self.total else ""
-        return "  ".join(part for part in (self.description, amount, figures) if part)
+        left = f"{duration(self.seconds_left)} left" if self.seconds_left else ""
+        return "  ".join(part for part in (self.description, amount, figures, left) if part)
 
 
 class EventTail:
@@ -49,6 +52,7 @@ class EventTail:
         self._events: Path | None = None
         self._offset = 0
         self._rest = b""
+        self._first: tuple[str, float, float] | None = None  # description, done and time where the pace is taken from
         self._began = time.time()
 
     @property
@@ -87,4 +91,14 @@ class EventTail:
             return False
         for name in ("description", "done", "total", "unit", "fields"):
             setattr(self.progress, name, event.get(name) or getattr(Progress(), name))
+        self._pace(event.get("time", time.time()))
         return True
+
+    def _pace(self, now: float) -> None:
+        """Time left, from the first event of this work on: what an earlier attempt had done took no time now."""
+        progress = self.progress
+        if self._first is None or self._first[0] != progress.description or self._first[1] > progress.done:
+            self._first = (progress.description, progress.done, now)
+        _, done, began = self._first
+        gained = progress.done - done
+        progress.seconds_left = (progress.total - progress.done) * (now - began) / gained if gained > 0 else None

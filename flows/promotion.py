@@ -14,7 +14,7 @@ from registry.aliases import current_aliases
 from registry.database import Registry
 from registry.errors import PromotionConflict
 from registry.parameters import PromotionParameters
-from registry.promotion import Measure, PromotionOutcome, default_actor, promote
+from registry.promotion import Measure, PromotionOutcome, assess, default_actor, promote
 from registry.schema import Artifact, ModelVersion, Promotion, RegisteredModel
 from registry.workspace import Workspace
 
@@ -29,6 +29,8 @@ def promote_candidates(
     done: Collection[str],
     run: str,
     say: Callable[[str], None],
+    *,
+    approval: bool = False,
 ) -> list[PromotionOutcome]:
     """Ask the gate about each model that the workspace now holds, has rules for, and never asked about.
 
@@ -38,8 +40,9 @@ def promote_candidates(
     Args:
         done: stages that are up to date by this run.
         say: told what is measured anew for a comparison.
+        approval: what passes waits for a person's approval instead of being promoted.
     """
-    rules = PromotionParameters.load(workspace.root).root
+    rules = PromotionParameters.load(workspace.root).rules
     outcomes = []
     for record in receipts.read(workspace.root).stages:
         for output in record.outputs:
@@ -48,7 +51,11 @@ def promote_candidates(
                 reference = _unjudged(registry, output.registered_model, output.digest)
                 if reference is not None:
                     reason = f"made and measured by {run}; left to the gate of params.yaml"
-                    outcomes.append(_promote(workspace, reference, reason, measuring(workspace, say)))
+                    measure = measuring(workspace, say)
+                    outcome = assess(workspace, reference, ALIAS, measure=measure) if approval else None
+                    if outcome is None or outcome.action != "await":
+                        outcome = _promote(workspace, reference, reason, measure)
+                    outcomes.append(outcome)
     return outcomes
 
 
@@ -71,6 +78,8 @@ def sentence(outcome: PromotionOutcome) -> str:
     version, alias = f"{outcome.model}:{outcome.version}", f"{outcome.model}@{outcome.alias}"
     if outcome.action == "unchanged":
         return f"{version} is {alias} already"
+    if outcome.action == "await":
+        return f"{version} passed the gate and awaits approval to become {alias}"
     failed = [f"{check.name}: {check.detail}" for check in outcome.verdict.checks if not check.passed]
     if not outcome.accepted:
         return f"{version} does not become {alias}: {'; '.join(failed)}"

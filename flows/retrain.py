@@ -158,11 +158,14 @@ def _judged(rules: RetrainParameters, found: News, finished: completion.Finished
     mine = [outcome for outcome in finished.outcomes if outcome.model == rules.model]
     if any(outcome.accepted for outcome in mine):
         name = "Promoted"
+    elif any(outcome.action == "await" for outcome in mine):
+        name = "Approval asked"
     elif mine:
         name = "Rejected"
     else:
         name = "Nothing to judge"
-    decisions = [*finished.promoted, *finished.refused] or [f"{run} made no version of {rules.model} to be judged"]
+    decisions = [*finished.promoted, *finished.awaiting, *finished.refused]
+    decisions = decisions or [f"{run} made no version of {rules.model} to be judged"]
     return Retraining(name, "; ".join(decisions), found.as_dict(), run, list(finished.promoted), list(finished.refused))
 
 

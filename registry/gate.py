@@ -94,7 +94,7 @@ def judge(
     verdict = Verdict(
         name, candidate.version, candidate.artifact.digest, alias, champion.version if champion is not None else None
     )
-    rules = parameters.root.get(name, {})
+    rules = parameters.rules.get(name, {})
     if not rules:
         verdict.checks.append(
             Check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
 from registry.errors import PromotionRefused
@@ -31,11 +31,23 @@ class MetricRule(BaseModel):
         return self
 
 
-class PromotionParameters(RootModel[dict[str, dict[str, MetricRule]]]):
+class PromotionParameters(BaseModel):
     """The ``promotion`` section of ``params.yaml``: model name, metric name, rule.
 
     A metric is named as its stage named it, or as ``stage.metric`` where several stages measured one of that name.
     """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, dict[str, MetricRule]] = Field(init=False)
+
+    approval: Literal["none", "required"] = Field(
+        "none", description="required: what passes the gate takes an alias only when a person has approved it"
+    )
+
+    @property
+    def rules(self) -> dict[str, dict[str, MetricRule]]:
+        """By model and metric."""
+        return self.__pydantic_extra__ or {}
 
     @classmethod
     def load(cls, root: Path) -> PromotionParameters:

@@ -23,14 +23,14 @@ from registry.database import Registry
 from registry.database import open as open_registry
 from registry.errors import NotMeasured, PromotionConflict, PromotionRefused
 from registry.evidence import Gap, gaps
-from registry.gate import Verdict, judge
+from registry.gate import Check, Verdict, judge
 from registry.materialize import materialize_artifact
 from registry.mirror import MirrorReport, mirror
 from registry.parameters import PromotionParameters
 from registry.recording import find_or_add
 from registry.references import find_model, resolve
 from registry.releases import record_release
-from registry.schema import GENESIS, Artifact, Promotion, Signature
+from registry.schema import GENESIS, Artifact, ModelVersion, Promotion, Signature
 from registry.signing import SignedFiles, sign
 from registry.statement import Statement
 from registry.workspace import Workspace, git
@@ -47,7 +47,7 @@ class PromotionOutcome:
 
     Attributes:
         action: ``promote`` or ``rollback``; ``reject`` where the gate refused; ``unchanged`` where the version holds
-            the alias already.
+            the alias already; ``await`` where it passed and a person has yet to approve, so nothing was recorded.
         previous: version that held the alias before.
         verdict: the gate's checks; ``None`` where it was not asked.
         gate: file that keeps the verdict.
@@ -70,7 +70,7 @@ class PromotionOutcome:
 
     @property
     def accepted(self) -> bool:
-        return self.action != "reject"
+        return self.action not in ("reject", "await")
 
     def as_dict(self) -> dict[str, Any]:
         verdict = self.verdict.as_dict() if self.verdict else None
@@ -112,6 +112,7 @@ def promote(
     *,
     force: bool = False,
     measure: Measure | None = None,
+    approval: Check | None = None,
 ) -> PromotionOutcome:
     """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
 
@@ -120,6 +121,7 @@ def promote(
     Args:
         measure: has a version measured by a stage on the workspace's present evaluation set. Asked where candidate and
             champion were not measured alike: for the champion first, and where that is not enough for the candidate.
+        approval: what a person decided; it is kept with the gate's own checks, and counts as one of them.
 
     Raises:
         PromotionRefused: it cannot be judged: no reason, an alias of the wrong form, mistakes in ``params.yaml``.
@@ -128,39 +130,13 @@ def promote(
         KeyProblem: there is no key to sign with.
     """
     check_request(alias, reason, actor)
-    parameters = PromotionParameters.load(workspace.root)
     with open_registry(workspace.registry_url) as registry:
-        with registry.read() as session:
-            candidate = resolve(session, reference)
-            name, artifact = str(candidate), candidate.artifact
-            standing = current(session, candidate.model_id, alias)
-            judged_against = standing.id if standing else None
-            holder = str(standing.to_version) if standing else None
-            if standing is not None and standing.to_version_id == candidate.id:
-                session.expunge_all()
-                return PromotionOutcome(
-                    "unchanged",
-                    candidate.model.name,
-                    candidate.version,
-                    alias,
-                    candidate.version,
-                    mirror=mirror(workspace, registry),
-                )
-            session.expunge_all()
-        files = materialize_artifact(workspace, registry, artifact)
-        signatures = check_signatures(workspace, registry, name)
-        names = [
-            metric
-            for metric, rule in parameters.root.get(candidate.model.name, {}).items()
-            if rule.max_drop is not None
-        ]
-        unmeasured = _fill_gaps(registry, measure, name, holder, names) if holder and measure else {}
-        with registry.read() as session:
-            candidate = resolve(session, name)
-            champion = resolve(session, holder) if holder else None
-            verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures)
-            statement = Statement.of(session, candidate)
-            session.expunge_all()
+        judged = _judge(workspace, registry, reference, alias, measure)
+        if isinstance(judged, PromotionOutcome):
+            return judged
+        verdict, candidate, champion = judged.verdict, judged.candidate, judged.champion
+        if approval is not None:
+            verdict.checks.append(approval)
         accepted = verdict.passed or force
         row = Promotion(
             model_id=candidate.model_id,
@@ -173,8 +149,8 @@ def promote(
             actor=actor.strip(),
             reason=reason.strip(),
         )
-        signed = sign(workspace, files, statement) if accepted else None
-        path = append(workspace, registry, row, judged_against, verdict, signed)
+        signed = sign(workspace, judged.files, judged.statement) if accepted else None
+        path = append(workspace, registry, row, judged.judged_against, verdict, signed)
         return PromotionOutcome(
             row.action,
             candidate.model.name,
@@ -188,6 +164,71 @@ def promote(
             signed.key_id if signed else None,
             mirror(workspace, registry),
         )
+
+
+def assess(workspace: Workspace, reference: str, alias: str, *, measure: Measure | None = None) -> PromotionOutcome:
+    """What :func:`promote` would decide, without deciding it: ``await``, ``reject`` or ``unchanged``.
+
+    Nothing is recorded but what had to be measured.
+
+    Raises:
+        PromotionRefused, UnknownReference, MissingBytes, InvalidBytes, KeyProblem: as there.
+    """
+    with open_registry(workspace.registry_url) as registry:
+        judged = _judge(workspace, registry, reference, alias, measure)
+    if isinstance(judged, PromotionOutcome):
+        return judged
+    verdict = judged.verdict
+    action = "await" if verdict.passed else "reject"
+    return PromotionOutcome(action, verdict.model, verdict.version, alias, verdict.champion, verdict=verdict)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A candidate before the gate; ``judged_against`` is the row that gave the alias to its holder then."""
+
+    candidate: ModelVersion
+    champion: ModelVersion | None
+    judged_against: int | None
+    files: Path
+    statement: Statement
+    verdict: Verdict
+
+
+def _judge(
+    workspace: Workspace, registry: Registry, reference: str, alias: str, measure: Measure | None
+) -> _Judged | PromotionOutcome:
+    """The gate's verdict, or the outcome where the version holds the alias already."""
+    parameters = PromotionParameters.load(workspace.root)
+    with registry.read() as session:
+        candidate = resolve(session, reference)
+        name, artifact = str(candidate), candidate.artifact
+        standing = current(session, candidate.model_id, alias)
+        judged_against = standing.id if standing else None
+        holder = str(standing.to_version) if standing else None
+        if standing is not None and standing.to_version_id == candidate.id:
+            session.expunge_all()
+            return PromotionOutcome(
+                "unchanged",
+                candidate.model.name,
+                candidate.version,
+                alias,
+                candidate.version,
+                mirror=mirror(workspace, registry),
+            )
+        session.expunge_all()
+    files = materialize_artifact(workspace, registry, artifact)
+    signatures = check_signatures(workspace, registry, name)
+    rules = parameters.rules.get(candidate.model.name, {})
+    names = [metric for metric, rule in rules.items() if rule.max_drop is not None]
+    unmeasured = _fill_gaps(registry, measure, name, holder, names) if holder and measure else {}
+    with registry.read() as session:
+        candidate = resolve(session, name)
+        champion = resolve(session, holder) if holder else None
+        verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures)
+        statement = Statement.of(session, candidate)
+        session.expunge_all()
+    return _Judged(candidate, champion, judged_against, files, statement, verdict)
 
 
 def check_request(alias: str, reason: str, actor: str) -> None:

@@ -342,7 +342,7 @@ def _metrics(
     source: Source, recorded: list[LineageStage], made: dict[str, LineageStage], rules: PromotionParameters
 ) -> list[MetricComparison]:
     """Figures about the model: of the stage that made it and of those that measured it."""
-    limits = rules.root.get(source.version.partition(":")[0], {})
+    limits = rules.rules.get(source.version.partition(":")[0], {})
     found = []
     for stage in recorded:
         about = source.path in stage.locked.outs or source.path in stage.locked.deps

@@ -23,7 +23,7 @@ def last_screen(result: Result) -> RenderableType:
         ("baselines", "left"),
     ):
         table.add_column(name, justify=justify)
-    for stage, state, took, metric, beside in finished.rows:
+    for stage, state, took, metric, beside, _ in finished.rows:
         style = "dim" if state.startswith("cached") else "green" if state == "run" else ""
         table.add_row(stage, Text(state, style=style), took, Text(metric, style="bold"), Text(beside, style="dim"))
     parts: list[RenderableType] = [""]
@@ -33,6 +33,7 @@ def last_screen(result: Result) -> RenderableType:
     parts += [table, ""]
     parts += [Text(f"Promoted: {line}", style="bold green") for line in finished.promoted]
     parts += [Text(f"Not promoted: {line}", style="yellow") for line in finished.refused]
+    parts += [Text(f"Awaits approval: {line}", style="yellow") for line in finished.awaiting]
     if not finished.promoted:
         parts += [Text(f"{alias} is {version}") for alias, version in finished.champions.items()]
     parts += [Text(f"Note: {note}", style="yellow") for note in (*prepared.board.notes, *finished.notes)]

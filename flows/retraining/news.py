@@ -198,7 +198,7 @@ def _collecting(problems: list[str]) -> Iterator[None]:
 
 
 def _require_rules(workspace: Workspace, rules: RetrainParameters) -> None:
-    if rules.model not in PromotionParameters.load(workspace.root).root:
+    if rules.model not in PromotionParameters.load(workspace.root).rules:
         raise InputProblem(
             f"params.yaml: retrain.model: {rules.model} has no rules in the section promotion, so no candidate would "
             "be judged; add them"

@@ -1,0 +1,110 @@
+"""Two runs never train on one device at once: a run takes a slot of Prefect's global concurrency limit ``train``.
+
+A slot belongs to a run: stages of one run share the device as they always did. It is taken under a lease, so that the
+server gives it to the next run a minute after a holder that died. Where the server has no such limit (a bare
+``stemma run`` starts one of its own), nothing is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+LIMIT = "train"
+LEASE_SECONDS = 60.0  # the shortest that the server grants
+RENEW_SECONDS = 20.0
+POLL_SECONDS = 2.0
+
+
+class NotTaken(Exception):
+    """The wait for a slot was given up."""
+
+
+class DeviceSlot:
+    """The slot of one run, held while any of its stages trains."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._held = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def held(self, stopping: Callable[[], bool], waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the slot within the block; ``waiting`` is called once where it has to be waited for.
+
+        Raises:
+            NotTaken: ``stopping`` said so before there was one.
+        """
+        with self._lock:
+            if self._users == 0:
+                self._held.enter_context(_slot(stopping, waiting))
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._held.close()
+
+
+@contextlib.contextmanager
+def _slot(stopping: Callable[[], bool], waiting: Callable[[], None]) -> Iterator[None]:
+    with get_client(sync_client=True) as client:
+        lease = _take(client, stopping, waiting)
+        if lease is None:
+            yield
+            return
+        ended = threading.Event()
+        # A thread of its own: the stages that train keep theirs busy.
+        renewal = threading.Thread(target=_renew, args=(lease, ended), daemon=True)
+        renewal.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewal.join(LEASE_SECONDS)
+            with contextlib.suppress(httpx.HTTPError):  # it lapses by itself
+                client.release_concurrency_slots_with_lease(lease)
+
+
+def _take(client: SyncPrefectClient, stopping: Callable[[], bool], waiting: Callable[[], None]) -> UUID | None:
+    """The lease of a slot, once there is one; ``None`` where the server limits nothing or cannot be asked."""
+    told = False
+    while not stopping():
+        try:
+            answer = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", LEASE_SECONDS)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.LOCKED:
+                return _unlimited(error)
+        except httpx.HTTPError as error:
+            return _unlimited(error)
+        else:
+            body = answer.json()
+            return UUID(body["lease_id"]) if body["limits"] else None
+        if not told:
+            told = True
+            waiting()
+        time.sleep(POLL_SECONDS)
+    raise NotTaken(f"stopped while it waited for a slot of the concurrency limit {LIMIT!r}")
+
+
+def _renew(lease: UUID, ended: threading.Event) -> None:
+    with get_client(sync_client=True) as client:
+        while not ended.wait(RENEW_SECONDS):
+            try:
+                client.renew_concurrency_lease(lease, LEASE_SECONDS)
+            except httpx.HTTPError as error:
+                _unlimited(error)
+
+
+def _unlimited(error: httpx.HTTPError) -> None:
+    """A server that cannot be asked never stops a training."""
+    logging.getLogger(__name__).warning("the concurrency limit %r is not held: %s", LIMIT, error)
