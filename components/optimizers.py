@@ -44,7 +44,8 @@ def build(
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
+    # Parameters that are divided in different ways cannot be stepped in one call.
+    groups = [{**group, "params": alike} for group in groups for alike in _by_mesh(group["params"])]
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True) if groups else None
     muon = Muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay) if hidden else None
     if adamw is None and muon is None:
@@ -187,6 +188,13 @@ class Combined(torch.optim.Optimizer):
             part.param_groups = self.param_groups[start : start + count]
             part.state = self.state
             start += count
+
+
+def _by_mesh(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
+    meshes: dict[Any, list[nn.Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        meshes[parameter.device_mesh if isinstance(parameter, DTensor) else None].append(parameter)
+    return list(meshes.values())
 
 
 def _by_shape(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:

@@ -6,7 +6,6 @@ without MPI starts one process whatever it is asked for.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,14 +31,11 @@ def problems(stage: str, parameters: Mapping[str, Any], processes: int, environm
     if sharding == "ddp" or processes == 1:
         return found
     where = f"params.yaml: {stage}.sharding: {sharding}"
-    if sharding == "zero3" and importlib.util.find_spec("deepspeed") is None:
-        found.append(f"{where}: needs deepspeed, which is not installed; fsdp2 divides the same and needs nothing more")
     degree = _degree(sharding)
-    if processes % degree or (sharding == "tensor_parallel" and processes < 2 * degree):
-        found.append(
-            f"{where}: deploy/accelerate/{sharding}.yaml makes groups of {degree} of the {processes} processes; "
-            f"{'two of them at least' if processes < 2 * degree else 'change devices to a multiple'}"
-        )
+    # accelerate has to have at least two groups of the processes that share products to divide weights among.
+    least = 2 * degree if sharding == "tensor_parallel" else degree
+    if processes % degree or processes < least:
+        found.append(f"{where}: needs {least} processes or a larger multiple of {degree}, and there are {processes}")
     gpus = _gpus()
     if gpus == 0:
         found.append(f"{where}: divides the model among GPUs, and this machine has none; make it ddp")

@@ -30,10 +30,10 @@ SAMPLE = 400
 _PRECISIONS: dict[str, Precision | None] = {"auto": None, "fp32": "float32", "bf16": "bfloat16"}
 _SHARDINGS: dict[str, Sharding] = {
     "ddp": "ddp",
+    # All divide weights, gradients and moments among all devices.
     "fsdp2": "zero3",
-    "zero3": "zero3",
-    "tensor_parallel": "tp",
-    "context_parallel": "zero3",  # accelerate shards the weights over the same devices
+    "tensor_parallel": "zero3",
+    "context_parallel": "zero3",
 }
 
 
@@ -118,9 +118,8 @@ def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
     notes = ["start-up, validation and samples are not counted"]
     if index is None:
         notes.append("data/tokens is not there yet: the vocabulary is tokenize.vocabulary_size")
-    division = getattr(parameters, "sharding", "ddp")
-    if division == "context_parallel":
-        notes.append("context_parallel divides activations among the devices; they are shown undivided")
+    if parameters.sharding in ("tensor_parallel", "context_parallel"):
+        notes.append(f"{parameters.sharding} divides activations among devices; they are shown undivided")
     return Work(
         config=_pretrain_config(parameters, values, root),
         context=parameters.context,
@@ -132,7 +131,7 @@ def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
         precision=_PRECISIONS[parameters.precision],
         processes=parameters.processes,
         checkpoints=parameters.keep_last + parameters.keep_best + 1,
-        sharding=_SHARDINGS[division] if parameters.processes > 1 else None,
+        sharding=_SHARDINGS[parameters.sharding] if parameters.processes > 1 else None,
         checkpointed=parameters.gradient_checkpointing,
         stored_tokens=sum(split["tokens"] for split in index["splits"].values()) if index else None,
         notes=tuple(notes),

@@ -6,16 +6,20 @@ a sequence, then those that share the weights alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import fsdp2_prepare_model
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, register_fsdp_forward_method
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
+from transformers.integrations.tensor_parallel import apply_tensor_parallelism, replace_layer_number_by_wildcard
 
+from components.contract import InputProblem
 from components.pretrain.loss import CausalLoss
 from components.pretrain.snapshot import whole
 
@@ -72,17 +76,85 @@ class Division:
 
 
 def prepare(
-    accelerator: Accelerator, module: CausalLoss, optimizer: torch.optim.Optimizer
-) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """``accelerator.prepare``, with weights and gradients in float32 and every method usable that computes."""
-    if accelerator.is_fsdp2:
-        # accelerate's own policy under bf16 would gather weights, sum gradients and return the loss in bfloat16. So
-        # sharded, a training differs from an unsharded one by the order of its sums alone.
-        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
-    module, optimizer = accelerator.prepare(module, optimizer)
+    accelerator: Accelerator, module: CausalLoss, build: Callable[[PreTrainedModel], Optimizer], *, context: int
+) -> tuple[nn.Module, Optimizer, Optimizer]:
+    """Divide the model as accelerate was asked to, with gradients summed in float32 in any case.
+
+    Args:
+        build: makes the optimizer of a model.
+        context: tokens of a sequence.
+
+    Returns:
+        The module to train, the optimizer as ``build`` made it, and as accelerate wrapped it.
+
+    Raises:
+        InputProblem: the model cannot be divided so.
+    """
+    division, model = Division.of(accelerator), module.model
+    if problems := unsuited(model, division, context):
+        raise InputProblem(problems)
+    if division.sharded:
+        # Weights are gathered in the precision of the products: under autocast alone, the backward pass would keep a
+        # bfloat16 copy of the whole model. accelerate's own policy would also sum gradients and return the loss in it.
+        dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(dtype, reduce_dtype=torch.float32)
+    if division.tensor > 1:
+        # accelerate's own preparation of divided products asks transformers for a class that it has no more. Dividing
+        # is transformers' work anyway, and sharding the result is accelerate's.
+        apply_tensor_parallelism(model, accelerator.torch_device_mesh["tp"], products(model))
+        module = fsdp2_prepare_model(accelerator, module)
+        optimizer = wrapped = build(model)
+    else:
+        optimizer = build(model)
+        module, wrapped = accelerator.prepare(module, optimizer)
     for method in ("token_losses", "generate"):
         register_fsdp_forward_method(module, method)  # changes nothing where the module is not sharded
-    return module, optimizer
+    return module, optimizer, wrapped
+
+
+def products(model: PreTrainedModel) -> dict[str, str]:
+    """How each module and parameter of the blocks is divided, by transformers' plan for the architecture.
+
+    The embedding and the head stay whole: the loss is computed from them by chunks.
+    """
+    ends = {model.get_input_embeddings(), model.get_output_embeddings()}
+    found = {}
+    for name, module in model.named_modules():
+        if module in ends:
+            continue
+        style = model.tp_plan.get(replace_layer_number_by_wildcard(name))
+        for parameter, _ in module.named_parameters(recurse=False):
+            own = model.tp_plan.get(replace_layer_number_by_wildcard(f"{name}.{parameter}"), style)
+            if own is not None:
+                found[f"{name}.{parameter}"] = own
+        if style is not None:
+            found[name] = style
+    return found
+
+
+def unsuited(model: PreTrainedModel, division: Division, context: int) -> list[str]:
+    """Why the model cannot be divided so."""
+    config, kind, found = model.config, model.config.model_type, []
+    if division.tensor > 1:
+        where = "pretrain.sharding: tensor_parallel"
+        if not products(model):
+            found.append(f"{where}: transformers has no plan to divide the products of a {kind}; fsdp2 divides any")
+        heads = {name: getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads")}
+        found += [
+            f"{where}: {name} {count} is not divisible by {division.tensor}, the processes that share a product"
+            for name, count in heads.items()
+            if count and count % division.tensor
+        ]
+    if division.sequence > 1:
+        where = "pretrain.sharding: context_parallel"
+        kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+        if kinds or getattr(config, "sliding_window", None):
+            found.append(f"{where}: a {kind} looks at part of the sequence alone, which ring attention cannot")
+        elif not any(name.endswith("self_attn") for name, _ in model.named_modules()):
+            found.append(f"{where}: accelerate does not know the attention of a {kind}; use fsdp2")
+        if context % (2 * division.sequence):
+            found.append(f"{where}: needs a context that is a multiple of {2 * division.sequence}, and it is {context}")
+    return found
 
 
 @contextmanager

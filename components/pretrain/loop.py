@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from dataclasses import dataclass
@@ -52,24 +53,23 @@ def train(
         InputProblem: the checkpoint belongs to another number of processes.
     """
     parameters: PretrainParameters = context.parameters
-    optimizer = optimizers.build(
-        model,
-        parameters.optimizer,
+    build = functools.partial(
+        optimizers.build,
+        algorithm=parameters.optimizer,
         learning_rate=parameters.learning_rate,
         muon_learning_rate=parameters.muon_learning_rate,
         weight_decay=parameters.weight_decay,
         betas=(parameters.beta1, parameters.beta2),
     )
-    peaks = [group["lr"] for group in optimizer.param_groups]
     division = Division.of(accelerator)
     if not division.sharded:  # else it comes there shard by shard
         model.to(accelerator.device)
     # Each process draws its own dropout, but those that share each product must draw the same; without dropout nothing
     # below touches these generators.
     torch.manual_seed(context.seed + accelerator.process_index // division.tensor)
-    state = TrainingState(context, accelerator, model, optimizer)
-    module = _with_loss(context, model)
-    module, optimizer = prepare(accelerator, module, optimizer)
+    module, bare, optimizer = prepare(accelerator, _with_loss(context, model), build, context=parameters.context)
+    state = TrainingState(context, accelerator, model, bare)
+    peaks = [group["lr"] for group in bare.param_groups]
     progress = state.resume()
     module.train()
 

@@ -54,7 +54,12 @@ class Gather(torch.autograd.Function):
 def attend_to_shared_sequences(module, query, key, value, attention_mask, scaling=None, **options):
     """Causal attention by position, over the keys and values of all processes that share the sequence."""
     degrees = AcceleratorState().parallelism_config
-    if degrees is None or query.shape[2] == module.config.max_position_embeddings or not torch.is_grad_enabled():
+    if (
+        degrees is None
+        or degrees.cp_size == 1
+        or query.shape[2] == module.config.max_position_embeddings
+        or not torch.is_grad_enabled()
+    ):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     group = AcceleratorState().device_mesh["cp"].get_group()
     key, value = (Gather.apply(repeat_kv(each, query.shape[1] // each.shape[1]), 2, group) for each in (key, value))
@@ -64,12 +69,12 @@ def attend_to_shared_sequences(module, query, key, value, attention_mask, scalin
     return (scores.softmax(-1) @ value).transpose(1, 2), None
 
 
-def tell_share(accelerator, module, optimizer, prepare=loop.prepare):
+def tell_share(*arguments, prepare=loop.prepare, **options):
     """``prepare``, and how much of the model this process keeps."""
-    module, optimizer = prepare(accelerator, module, optimizer)
+    module, bare, optimizer = prepare(*arguments, **options)
     kept = sum(parameter.to_local().numel() for parameter in module.parameters())
     print(f"keeps {kept / sum(parameter.numel() for parameter in module.parameters()):.3f} of the weights")
-    return module, optimizer
+    return module, bare, optimizer
 
 
 if __name__ == "__main__":
