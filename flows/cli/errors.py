@@ -35,6 +35,7 @@ def told() -> Iterator[None]:
 def explain(error: BaseException) -> tuple[int, list[str]] | None:
     """(exit code, lines) for an error that a user can act on."""
     from components.contract import InputProblem
+    from deploy.backup.errors import BackupRefused
     from flows.dvc import DvcError
     from flows.planning import PlanningFailed
     from flows.server import ServerFailed
@@ -46,7 +47,7 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         count = len(error.problems)
         head = "1 problem; nothing was changed:" if count == 1 else f"{count} problems; nothing was changed:"
         return USER_INPUT, [head, *(f"  {problem}" for problem in error.problems)]
-    if isinstance(error, WorkspaceError | UnknownReference):
+    if isinstance(error, BackupRefused | WorkspaceError | UnknownReference):
         return USER_INPUT, [str(error)]
     if isinstance(error, StageFailed):
         hint = f"The whole log: {error.log}\nFix the cause and run `stemma run` again: finished stages stay cached."

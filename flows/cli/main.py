@@ -12,6 +12,7 @@ import typer
 
 from flows.cli import (
     audit,
+    backup,
     cost,
     data,
     diff,
@@ -90,6 +91,7 @@ for module in (
     history,
     audit,
     verify,
+    backup,
     restore,
     reproduce,
     gc,

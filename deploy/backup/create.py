@@ -1,0 +1,189 @@
+"""Taking a back-up: names before bytes, so that whatever a database names is copied after it was named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deploy.backup import stores
+from deploy.backup.databases import NAMES, Database, find, same
+from deploy.backup.errors import BackupFailed, BackupRefused
+from deploy.backup.manifest import Entry, Manifest, digest
+from deploy.backup.places import complete, is_url, upload
+from deploy.backup.stores import Store
+from registry.in_use import running
+from registry.workspace import Workspace, git
+
+PARTIAL = ".partial-"
+OBJECTS, ARTIFACTS, KEYS, REPOSITORY = "objects", "mlartifacts", "keys", "repository.bundle"
+KEPT_BY_DVC = ("files/md5", "runs")  # objects, and the run-cache that names them
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A back-up that was taken.
+
+    Attributes:
+        place: its folder or URL.
+        reused: bytes that are hard links into the back-up before it.
+    """
+
+    place: str
+    manifest: Manifest
+    reused: int
+
+
+def create(
+    workspace: Workspace,
+    target: str,
+    *,
+    without: Collection[str] = (),
+    keys: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Backup:
+    """Back everything up into a new folder below ``target``, named by the time.
+
+    Servers and runs may go on working meanwhile; a collection (``stemma gc``) waits.
+
+    Args:
+        target: a folder, or a URL such as ``s3://bucket/backups``.
+        without: databases to leave out, of ``registry``, ``mlflow``, ``prefect``.
+        keys: include the signing keys. Whoever holds them can sign as this home.
+        progress: told (what is copied, bytes done, bytes in all).
+
+    Raises:
+        BackupRefused: the configuration does not say where everything is, or there is no room.
+        BackupFailed: something could not be read or written; nothing is left under the back-up's name.
+    """
+    found = _databases(workspace, without)
+    parent = workspace.home / "backup" if is_url(target) else Path(target).expanduser().resolve()
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(parent / ".lock", timeout=0), running(workspace.home):
+            for left in parent.glob(f"{PARTIAL}*"):  # of back-ups that were killed
+                shutil.rmtree(left, ignore_errors=True)
+            name = time.strftime("stemma-%Y%m%dT%H%M%SZ", time.gmtime())
+            staging = parent / f"{PARTIAL}{name}"
+            staging.mkdir(mode=0o700)
+            try:
+                work = _Work(workspace, staging, progress)
+                manifest = work.take(found, without, keys, max(complete(parent), default=None))
+                if is_url(target):
+                    return Backup(upload(staging, f"{target.rstrip('/')}/{name}", manifest, progress), manifest, 0)
+                os.sync()
+                if (parent / name).exists():
+                    raise BackupFailed(f"{parent / name} is there already; wait a second and try again")
+                os.rename(staging, parent / name)
+                return Backup(str(parent / name), manifest, work.reused)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+    except Timeout:
+        raise BackupFailed(f"another back-up is writing to {parent}; wait until it has ended") from None
+    except OSError as error:
+        raise BackupFailed(f"{error.filename or parent}: {error.strerror}") from error
+
+
+def _databases(workspace: Workspace, without: Collection[str]) -> list[Database]:
+    problems = [f"there is no database {name!r}; --without takes {', '.join(NAMES)}" for name in {*without} - {*NAMES}]
+    found = []
+    for name in NAMES:
+        if name in without:
+            continue
+        try:
+            found.append(find(workspace, name))
+        except ValueError as error:
+            problems.append(f"{error}, or leave it out with --without {name}")
+    if problems:
+        raise BackupRefused(problems)
+    return found
+
+
+class _Work:
+    def __init__(self, workspace: Workspace, folder: Path, progress: Progress):
+        self.workspace, self.folder, self.progress, self.reused = workspace, folder, progress, 0
+        self.manifest = Manifest(time.time(), metadata.version("stemma-llm"))
+
+    def take(self, databases: list[Database], without: Collection[str], keys: bool, before: Path | None) -> Manifest:
+        self.manifest.left_out = dict.fromkeys(without, "left out by --without")
+        self._dump(databases)
+        self._bundle()
+        cache, remote = stores.dvc_cache(self.workspace), stores.dvc_remote(self.workspace)
+        self._copy(OBJECTS, [cache, *([remote] if remote else [])], KEPT_BY_DVC, before)
+        self._copy(ARTIFACTS, [stores.artifacts(self.workspace)], ("",), before)
+        if keys:
+            self._copy(KEYS, [stores.folder("signing keys", self.workspace.home / "keys")], ("",), None)
+            self.manifest.keys = True
+        self.manifest.write(self.folder)
+        return self.manifest
+
+    def _dump(self, databases: list[Database]) -> None:
+        (self.folder / "databases").mkdir()
+        dump_of = same(databases)
+        for index, database in enumerate(databases):
+            self.progress(f"database {database.name}", index, len(databases))
+            name = dump_of(database)
+            if not database.exists:
+                self.manifest.left_out[database.name] = f"{database.where} is not there"
+                continue
+            if name not in self.manifest.files:
+                database.dump(self.folder / name)
+                self._add(name)
+            self.manifest.databases[database.name] = {"engine": database.engine, "file": name}
+        self.progress("databases", len(databases), len(databases))
+
+    def _bundle(self) -> None:
+        """Every commit and every ref of the repository, the runs' snapshots among them."""
+        if not git(self.workspace.root, "for-each-ref", "--count=1", check=False):
+            self.manifest.left_out["repository"] = "it has no commit yet"
+            return
+        git(self.workspace.root, "bundle", "create", "--quiet", str(self.folder / REPOSITORY), "--all")
+        self._add(REPOSITORY)
+
+    def _copy(self, prefix: str, sources: list[Store], below: tuple[str, ...], before: Path | None) -> None:
+        """All files of the stores, the first of several that has one; what the back-up before has is linked."""
+        known = Manifest.read(before).below(prefix) if before else {}
+        wanted: dict[str, tuple[Store, int]] = {}
+        for store in sources:
+            for part in below:
+                for name, size in store.list(part).items():
+                    if not name.endswith(".tmp"):
+                        wanted.setdefault(name, (store, size))
+        total, done = sum(size for _, size in wanted.values()), 0
+        needed = sum(size for name, (_, size) in wanted.items() if name not in known)
+        if needed > (free := shutil.disk_usage(self.folder).free):
+            raise BackupRefused([f"{self.folder.parent} has {free:,} bytes left, and {needed:,} are needed"])
+        for name, (store, size) in sorted(wanted.items()):
+            self.progress(prefix, done, total)
+            target = self.folder / prefix / name
+            entry = known.get(name)
+            if before is None or entry is None or entry.bytes != size or not _link(before / prefix / name, target):
+                entry = store.fetch(name, target)
+            else:
+                self.reused += size
+            self.manifest.files[f"{prefix}/{name}"] = entry
+            done += size
+        self.progress(prefix, total, total)
+
+    def _add(self, name: str) -> None:
+        path = self.folder / name
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        self.manifest.files[name] = Entry(path.stat().st_size, digest(path))
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Whether ``target`` is now another name of ``source``; some file systems know no second names."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,152 @@
+"""Restoring: the whole back-up is verified, then every target is looked at, and only then anything is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.backup import stores
+from deploy.backup.create import ARTIFACTS, KEYS, OBJECTS, REPOSITORY
+from deploy.backup.databases import Database, find, same
+from deploy.backup.errors import BackupFailed, BackupRefused
+from deploy.backup.manifest import Manifest, digest
+from deploy.backup.places import opened
+from deploy.backup.stores import Store
+from deploy.stack import state
+from registry.in_use import at_work
+from registry.workspace import Workspace, git
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came of a restore.
+
+    Attributes:
+        lines: one for each thing that was restored, and where.
+    """
+
+    manifest: Manifest
+    lines: list[str]
+
+
+def restore(
+    workspace: Workspace,
+    source: str,
+    *,
+    force: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Restored:
+    """Bring a back-up into the places that this workspace's configuration names.
+
+    Bytes are added and never overwritten: they are named by their content. Databases are replaced.
+
+    Args:
+        source: the back-up's folder or URL, or one that holds several, of which the newest is taken.
+        force: replace databases and keys that are not empty.
+
+    Raises:
+        BackupRefused: a target is not empty, does not fit, or something is at work; all of it is listed.
+        BackupFailed: the back-up is damaged, or a target cannot be written.
+    """
+    with opened(source, workspace.home / "backup", progress) as folder:
+        manifest = Manifest.read(folder)
+        manifest.verify(folder, lambda done, total: progress("verify", done, total))
+        targets = _targets(workspace, manifest, folder, force)
+        lines = []
+        loaded: set[str] = set()
+        for index, database in enumerate(targets):
+            progress(f"database {database.name}", index, len(targets))
+            dumped = manifest.databases[database.name]["file"]
+            if dumped not in loaded:
+                database.load(folder / dumped)
+                loaded.add(dumped)
+            lines.append(f"{database.name}: {database.where}")
+        lines += _repository(workspace, folder, manifest, force)
+        kept = stores.dvc_remote(workspace) or stores.dvc_cache(workspace)
+        for prefix, store in ((OBJECTS, kept), (ARTIFACTS, stores.artifacts(workspace))):
+            added, size = _add_missing(folder / prefix, store, manifest, prefix, progress)
+            lines.append(f"{store.title}: {added} files added ({size:,} bytes)")
+        if manifest.keys:
+            lines.append(_keys(workspace, folder / KEYS, manifest))
+    return Restored(manifest, lines)
+
+
+def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool) -> list[Database]:
+    problems, targets = [], []
+    for name, dumped in manifest.databases.items():
+        try:
+            database = find(workspace, name)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        targets.append(database)
+        if database.engine != dumped["engine"]:
+            problems.append(
+                f"{name}: the back-up is of {dumped['engine']} and {database.where} is {database.engine}; "
+                "set the database's URL to one of the same kind"
+            )
+            continue
+        try:
+            content = database.content()
+        except BackupFailed as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if content is not None and not force:
+            problems.append(f"{name}: {content}; --force replaces it")
+    here = same(targets)
+    if len({here(database) for database in targets}) != len({body["file"] for body in manifest.databases.values()}):
+        problems.append("the back-up's databases are not divided as those here (one each, or one for several)")
+    if manifest.keys and not force:
+        for name in manifest.below(KEYS):
+            own = workspace.home / "keys" / name
+            if own.is_file() and digest(own) != manifest.files[f"{KEYS}/{name}"].sha256:
+                problems.append(f"{own} is another key than the back-up's; --force replaces it")
+    problems += [f"{line}: wait until that has ended" for line in at_work(workspace)]
+    if (stack := state.read(workspace.home)) is not None:
+        problems.append(f"the stack of this workspace runs (process {stack.pid}); end it with `stemma down`")
+    if problems:
+        raise BackupRefused(problems)
+    return targets
+
+
+def _repository(workspace: Workspace, folder: Path, manifest: Manifest, force: bool) -> list[str]:
+    """The runs' snapshots; branches are the user's own and come with `git clone`."""
+    if REPOSITORY not in manifest.files:
+        return []
+    refs = f"{'+' if force else ''}refs/stemma/*:refs/stemma/*"
+    git(workspace.root, "fetch", "--quiet", "--no-tags", str(folder / REPOSITORY), refs)
+    count = len(git(workspace.root, "for-each-ref", "--format=%(refname)", "refs/stemma/runs").splitlines())
+    return [f"git: the snapshots of {count} runs under refs/stemma"]
+
+
+def _add_missing(folder: Path, store: Store, manifest: Manifest, prefix: str, progress: Progress) -> tuple[int, int]:
+    """(number of files added, their bytes)"""
+    there = store.list()
+    missing = {name: entry for name, entry in manifest.below(prefix).items() if there.get(name) != entry.bytes}
+    total, done = sum(entry.bytes for entry in missing.values()), 0
+    for name, entry in sorted(missing.items()):
+        progress(prefix, done, total)
+        store.put(folder / name, name)
+        done += entry.bytes
+    return len(missing), total
+
+
+def _keys(workspace: Workspace, folder: Path, manifest: Manifest) -> str:
+    target = workspace.home / "keys"
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in manifest.below(KEYS):
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        staging = place.with_name(f"{place.name}.partial-{os.getpid()}")
+        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with open(folder / name, "rb") as source:
+                shutil.copyfileobj(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, place)
+    return f"signing keys: {target}"

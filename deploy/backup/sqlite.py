@@ -1,0 +1,76 @@
+"""SQLite: its online back-up copies a database that is being written to, both ways."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from deploy.backup.errors import BackupFailed
+
+BUSY_SECONDS = 60
+PAGES = 4096  # of a step; between steps others may write
+
+
+def dump(url: URL, target: Path) -> None:
+    """One consistent state of the database at ``url`` as the file ``target``.
+
+    Raises:
+        BackupFailed: it cannot be read, or is damaged.
+    """
+    with _told(url.database), _open(url.database, "ro") as source:
+        _copy(source, target)
+    with _told(url.database), _open(str(target), "rw") as copy:
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+        (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise BackupFailed(f"{url.database} is damaged: {verdict}; restore it from an earlier back-up")
+
+
+def content(url: URL) -> str | None:
+    """What the database holds, in words; ``None`` where it holds no table or is not there."""
+    path = Path(url.database or "")
+    if not path.exists():
+        return None
+    with _told(url.database), _open(url.database, "ro") as connection:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()
+    return f"{path} holds {tables} tables" if tables else None
+
+
+def load(url: URL, source: Path) -> None:
+    """Replace what the database at ``url`` holds by the file ``source``, in one transaction.
+
+    Not by renaming a file over it: the write-ahead log of the old one would be taken for the new one's.
+
+    Raises:
+        BackupFailed: somebody else writes to it, or it cannot be written.
+    """
+    path = Path(url.database or "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _told(url.database), _open(str(source), "ro") as dumped:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as target:
+            target.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+            dumped.backup(target)
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    with contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy, pages=PAGES, sleep=0.01)
+
+
+@contextlib.contextmanager
+def _open(database: str | None, mode: str) -> Iterator[sqlite3.Connection]:
+    uri = f"{Path(database or '').resolve().as_uri()}?mode={mode}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _told(database: str | None) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{database}: {error}") from error

@@ -1,0 +1,23 @@
+# Prefect's server and UI. Build from the repository's root:
+#   docker build -f deploy/docker/prefect.Dockerfile -t stemma/prefect:0.1.0 .
+FROM python:3.11.14-slim-bookworm
+
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+COPY deploy/constraints.txt /tmp/constraints.txt
+# FastAPI and SQLAlchemy are bounded as in pyproject.toml: with newer ones the server dies, or schedules nothing.
+RUN pip install -c /tmp/constraints.txt prefect==3.8.8 "fastapi<0.151" "sqlalchemy<2.1" asyncpg \
+ && rm /tmp/constraints.txt \
+ && useradd --uid 10001 --create-home --shell /usr/sbin/nologin stemma \
+ && install -d -o stemma -g stemma /var/lib/prefect
+
+ENV PREFECT_HOME=/var/lib/prefect \
+    PREFECT_SERVER_UI_STATIC_DIRECTORY=/var/lib/prefect/ui \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    DO_NOT_TRACK=1
+USER 10001:10001
+WORKDIR /var/lib/prefect
+EXPOSE 4200
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:4200/api/health', timeout=4)"]
+CMD ["prefect", "server", "start", "--host", "0.0.0.0", "--port", "4200"]

@@ -1,0 +1,17 @@
+# An S3 store on a folder: VersityGW (Apache 2.0). Build from the repository's root:
+#   docker build -f deploy/docker/storage.Dockerfile -t stemma/storage:0.1.0 .
+# Chosen because MinIO's community images are no longer published, and because it has a single port, which always asks
+# for keys: SeaweedFS's filer serves every object without any on a second one. Objects are plain files below /data.
+FROM versity/versitygw:v1.8.0
+
+# The image runs as root, and its new volumes would belong to root.
+RUN adduser -D -u 10001 -s /sbin/nologin stemma \
+ && install -d -o stemma -g stemma /data
+
+ENV VGW_PORT=:7070 VGW_HEALTH=/health
+USER 10001:10001
+EXPOSE 7070
+HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=4 \
+  CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:7070/health"]
+ENTRYPOINT ["/app/versitygw"]
+CMD ["posix", "/data"]

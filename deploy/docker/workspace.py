@@ -1,0 +1,81 @@
+"""Makes the workspace of a container ready, then becomes the command: ``python -m deploy.docker.workspace COMMAND…``.
+
+The workspace lies on a volume, at ``STEMMA_WORKSPACE`` (a folder below the mount, so that it belongs to this account).
+An empty one becomes a clone of ``STEMMA_WORKSPACE_REPOSITORY``, or where that is not set, a copy of the workspace that
+the image ships.
+``STEMMA_DVC_REMOTE``, a URL such as ``s3://dvc``, becomes DVC's default remote of this copy. Containers that share a
+volume wait for each other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+SHIPPED = Path("/opt/stemma")
+REMOTE = "stemma"
+
+
+def main(command: list[str]) -> int:
+    """Become ``command`` in the workspace; exit code 1 where it cannot be made ready."""
+    if not command:
+        print("workspace: name the command to run", file=sys.stderr)
+        return 2
+    root = Path(os.environ.get("STEMMA_WORKSPACE", "/data/workspace"))
+    try:
+        (root / ".stemma").mkdir(parents=True, exist_ok=True)  # what git and DVC ignore
+        with FileLock(root / ".stemma" / "workspace.lock", timeout=300):
+            prepare(root)
+    except (OSError, Timeout, subprocess.CalledProcessError) as error:
+        print(f"workspace {root}: {getattr(error, 'stderr', None) or error}", file=sys.stderr)
+        return 1
+    os.chdir(root)
+    os.execvp(command[0], command)
+
+
+def prepare(root: Path, shipped: Path = SHIPPED) -> None:
+    """Make ``root`` a workspace; one that is there already is kept as it is, but for DVC's remote.
+
+    Raises:
+        subprocess.CalledProcessError: git or DVC refused.
+    """
+    if not (root / ".git").exists():
+        _fill(root, shipped)
+    if remote := os.environ.get("STEMMA_DVC_REMOTE"):
+        # In the local configuration, which git does not keep: another copy may have another remote.
+        _run(root, sys.executable, "-m", "dvc", "remote", "add", "--local", "--default", "--force", REMOTE, remote)
+
+
+def _fill(root: Path, shipped: Path) -> None:
+    """Beside the workspace first, then by renames, ``.git`` last: killed in between, the next start does it again."""
+    staging = root / ".stemma" / "workspace.partial"
+    shutil.rmtree(staging, ignore_errors=True)
+    if repository := os.environ.get("STEMMA_WORKSPACE_REPOSITORY"):
+        _run(root, "git", "clone", "--quiet", repository, str(staging))
+    else:
+        made_here = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".stemma")
+        shutil.copytree(shipped, staging, ignore=made_here)
+        _run(staging, "git", "init", "--quiet", "--initial-branch=main")
+        _run(staging, "git", "config", "user.name", "Stemma")
+        _run(staging, "git", "config", "user.email", "stemma@localhost")
+        _run(staging, "git", "add", "--all")
+        _run(staging, "git", "commit", "--quiet", "--message", "The workspace that the image ships")
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == ".git"):
+        target = root / path.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        os.replace(path, target)
+    staging.rmdir()
+
+
+def _run(folder: Path, *command: str) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

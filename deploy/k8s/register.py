@@ -1,0 +1,50 @@
+"""Registers the work pool and its deployments: ``python -m deploy.k8s.register JOB_TEMPLATE``.
+
+At the server that ``PREFECT_API_URL`` names, from the workspace in the current folder. ``STEMMA_JOB_GPUS`` and
+``STEMMA_JOB_IMAGE`` say what a flow run's pod asks for unless the run says otherwise. Done again, it changes what has
+changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+POOL = "stemma"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0 when the pool and every deployment of ``prefect.yaml`` are registered."""
+    if len(arguments) != 1:
+        print("usage: python -m deploy.k8s.register JOB_TEMPLATE", file=sys.stderr)
+        return 2
+    template = job_template(Path(arguments[0]), os.environ.get("STEMMA_JOB_GPUS"), os.environ.get("STEMMA_JOB_IMAGE"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "job-template.json")
+        path.write_text(json.dumps(template))
+        create = ("work-pool", "create", POOL, "--type", "kubernetes", "--overwrite")
+        made = _prefect(*create, "--base-job-template", str(path))
+    return made or _prefect("deploy", "--all")
+
+
+def job_template(path: Path, gpus: str | None, image: str | None) -> dict:
+    """The pool's base job template, with these defaults for the number of GPUs and the image."""
+    template = json.loads(path.read_text(encoding="utf-8"))
+    variables = template["variables"]["properties"]
+    if gpus:
+        variables["gpus"]["default"] = int(gpus)
+    if image:
+        variables["image"]["default"] = image
+    return template
+
+
+def _prefect(*arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

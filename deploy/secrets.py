@@ -1,0 +1,40 @@
+"""New random secrets for a team's stack, as lines ``NAME=value``: ``python -m deploy.secrets > deploy/.env``.
+
+The same file serves ``deploy/compose.yaml`` and the secret of ``deploy/k8s``. Values are hexadecimal, so that they need
+no quoting in an address.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+
+
+def generate() -> dict[str, str]:
+    """A value for every secret, 128 random bits or more each."""
+    return {
+        "POSTGRES_PASSWORD": secrets.token_hex(24),
+        "S3_ACCESS_KEY": secrets.token_hex(10),
+        "S3_SECRET_KEY": secrets.token_hex(24),
+        "PREFECT_AUTH": f"admin:{secrets.token_hex(24)}",
+        "MLFLOW_ADMIN_PASSWORD": secrets.token_hex(24),
+        "MLFLOW_SECRET_KEY": secrets.token_hex(32),
+        # The gateway's first key, of a client called team; more are made with `stemma keys add`.
+        "STEMMA_API_KEYS": f"team:sk-stemma-{secrets.token_hex(24)}",
+    }
+
+
+def main() -> int:
+    """Print them; to a terminal nothing is printed, so that they do not stay in its history."""
+    if sys.stdout.isatty():
+        hint = "umask 077; python -m deploy.secrets > deploy/.env"
+        print(f"This prints secrets; send them to a file: {hint}", file=sys.stderr)
+        return 2
+    print("# Secrets of the stack: keep them out of git, and back them up apart from the data.")
+    for name, value in generate().items():
+        print(f"{name}={value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
