@@ -61,9 +61,11 @@ class Parent:
 
 
 def init_in(values: Mapping[str, Any]) -> str | None:
-    """``pretrain.init`` of the content of ``params.yaml``; ``None`` where that section is wrong, which others tell."""
+    """``pretrain.init`` of the content of ``params.yaml``, whatever else it holds; ``None`` where it is none."""
+    section = values.get(STAGE)
+    given = {"init": section["init"]} if isinstance(section, Mapping) and "init" in section else {}
     try:
-        return validate(values, STAGE, components.load(STAGE).parameters).init
+        return validate({STAGE: given}, STAGE, components.load(STAGE).parameters).init
     except InputProblem:
         return None
 
@@ -120,7 +122,8 @@ def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) ->
         InputProblem: it does.
     """
     pointer = read_pointer(root)
-    if not _has_files(root / PARENT) or (pointer is not None and f"{PARENT}.dvc" not in changed):
+    kept = is_placed(root, parent) and f"{PARENT}.dvc" not in changed
+    if kept or not _has_files(root / PARENT):
         return
     from registry.materialize import digest_of
 

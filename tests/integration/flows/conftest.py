@@ -17,7 +17,7 @@ from flows.environment import child_environment
 from flows.server import local_server
 
 SOURCE = Path(__file__).with_name("workspace")
-IGNORED = "/data/*\n!/data/*.dvc\n/models/*\n!/models/*.dvc\n/reports/\n/.stemma/\n__pycache__/\n"
+IGNORED = "/data/?*\n!/data/*.dvc\n/models/?*\n!/models/*.dvc\n/reports/\n/.stemma/\n__pycache__/\n"
 
 
 @dataclass

@@ -116,6 +116,8 @@ def test_raw_files_are_versioned_and_a_stage_can_run_alone(workspace):
     assert "data/raw: versioned by `dvc add` (1 file)" in text
     assert (workspace.root / "data" / "raw.dvc").is_file()
     assert workspace.receipt("curate")["prefect"]["flow_run_id"] is None
+    (workspace.root / "data" / "raw" / "more.txt").write_text("and more of it")
+    assert "data/raw: versioned by `dvc add` (2 files)" in workspace.stemma("stage", "curate")
 
 
 def test_a_bare_dvc_repro_is_picked_up_by_sync(workspace):
