@@ -16,12 +16,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
 import components
-from flows import completion, dvc, raw_data, report
+from flows import completion, dvc, form, raw_data, report
 from flows.lifecycle import finished_run, lifecycle, prepared_run
 from flows.notifications import tell_failure
 from flows.preparation import Prepared, Request, check, new_run_name, prepare
 from flows.promotion import ALIAS
-from flows.retraining import held_out, news
+from flows.retraining import asked, held_out, news
 from flows.retraining.news import News
 from flows.retraining.parameters import RetrainParameters, load
 from flows.retraining.taking import take_in
@@ -30,6 +30,8 @@ from registry.materialize import materialize
 from registry.workspace import Workspace
 
 DECODER_STAGE = "pretrain"
+#: What became of the candidate, by what the gate did with it.
+OUTCOMES = {"promote": "Promoted", "await": "Approval asked", "reject": "Rejected"}
 
 #: Opened around the stages, to show the run's board while it lasts; the command sets it.
 showing: ContextVar[Callable[[Prepared], AbstractContextManager]] = ContextVar(
@@ -42,8 +44,7 @@ class Retraining:
     """What became of it.
 
     Attributes:
-        outcome: the state's name: ``Nothing new``, ``Not needed``, ``Promoted``, ``Rejected``, ``Approval asked`` or
-            ``Nothing to judge``.
+        outcome: the state's name: ``Nothing new``, ``Not needed``, ``Nothing to judge``, or one of ``OUTCOMES``.
         message: the same in a sentence or two.
         run: name of the pipeline run; ``None`` where none was started.
         notes: what else the user should know.
@@ -55,6 +56,7 @@ class Retraining:
     run: str | None = None
     promoted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    awaiting: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -98,6 +100,7 @@ def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
     if rules.start == "finetune":
         _keep_decoder(prepared)
     finished = _run(prepared, changes)
+    asked.add(workspace.home, [f"{each.model}:{each.version}" for each in finished.outcomes if each.action == "await"])
     done = _judged(rules, found, finished, run)
     done.notes = [*found.notes, *([kept.note] if kept.note else []), *finished.notes]
     create_markdown_artifact(
@@ -147,7 +150,9 @@ def _run(prepared: Prepared, changes: dict[str, Any]) -> completion.Finished:
     token, listener = prepared_run.set(prepared), finished_run.set(outcome)
     try:
         with showing.get()(prepared):
-            lifecycle(overrides=changes, isolated=True, run=prepared.run, workspace=str(prepared.workspace.root))
+            lifecycle(
+                parameters=form.nested(changes), isolated=True, run=prepared.run, workspace=str(prepared.workspace.root)
+            )
     finally:
         prepared_run.reset(token)
         finished_run.reset(listener)
@@ -155,18 +160,18 @@ def _run(prepared: Prepared, changes: dict[str, Any]) -> completion.Finished:
 
 
 def _judged(rules: RetrainParameters, found: News, finished: completion.Finished, run: str) -> Retraining:
-    mine = [outcome for outcome in finished.outcomes if outcome.model == rules.model]
-    if any(outcome.accepted for outcome in mine):
-        name = "Promoted"
-    elif any(outcome.action == "await" for outcome in mine):
-        name = "Approval asked"
-    elif mine:
-        name = "Rejected"
-    else:
-        name = "Nothing to judge"
+    actions = {outcome.action for outcome in finished.outcomes if outcome.model == rules.model}
+    name = next((name for action, name in OUTCOMES.items() if action in actions), "Nothing to judge")
     decisions = [*finished.promoted, *finished.awaiting, *finished.refused]
-    decisions = decisions or [f"{run} made no version of {rules.model} to be judged"]
-    return Retraining(name, "; ".join(decisions), found.as_dict(), run, list(finished.promoted), list(finished.refused))
+    return Retraining(
+        name,
+        "; ".join(decisions) or f"{run} made no version of {rules.model} to be judged",
+        found.as_dict(),
+        run,
+        list(finished.promoted),
+        list(finished.refused),
+        list(finished.awaiting),
+    )
 
 
 def _markdown(done: Retraining, found: News, prepared: Prepared, finished: completion.Finished) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from components.contract import InputProblem
 from flows.promotion import ALIAS
 from flows.raw_data import RAW
+from flows.retraining import asked
 from flows.retraining.documents import Content, unseen
 from flows.retraining.parameters import FROZEN, RetrainParameters
 from flows.retraining.sources import RawFile, Seen, look, matches
@@ -143,7 +144,7 @@ def find(workspace: Workspace, values: Mapping[str, Any], rules: RetrainParamete
 
 
 def known_to(workspace: Workspace, model: str) -> Known:
-    """Raw data of the model's champion and of every version that the gate was asked about.
+    """Raw data of the model's champion and of every version that the gate, or a person, was asked about.
 
     Raises:
         InputProblem: there is no champion to compare with.
@@ -162,7 +163,9 @@ def known_to(workspace: Workspace, model: str) -> Known:
         known = Known(str(standing.to_version))
         listings = Listings(workspace)
         judged = select(Promotion.to_version_id).filter_by(model_id=registered.id, alias=ALIAS)
-        for version in session.scalars(select(ModelVersion).where(ModelVersion.id.in_(judged)).order_by("version")):
+        waiting = [int(name.partition(":")[2]) for name in asked.read(workspace.home) if name.startswith(f"{model}:")]
+        versions = select(ModelVersion).filter_by(model_id=registered.id).order_by(ModelVersion.version)
+        for version in session.scalars(versions.where(ModelVersion.id.in_(judged) | ModelVersion.version.in_(waiting))):
             known.judged.append(str(version))
             _add_lineage(session, version, listings, known)
     return known
