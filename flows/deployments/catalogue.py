@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import form
+
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.events import DeploymentEventTrigger
@@ -58,10 +60,23 @@ class Deployment:
         return getattr(import_module(module), function)
 
 
+def _whole_file(root: Path) -> dict[str, Any]:
+    return {"parameters": form.values(root)}
+
+
 DEPLOYMENTS = (
     Deployment(
         "flows.lifecycle:lifecycle",
         "Raw text to a promoted model, all or part of the way; only what changed is run. Each run works in a git "
         "worktree of its own, so your files stay as they are.",
+        parameters=_whole_file,
+    ),
+    Deployment(
+        "flows.retrain:retrain",
+        "Looks for raw data that the champion was not made of. Nothing new: it ends at once. Enough of it: a candidate is "
+        "trained on it, in a tree of its own, and put before the gate. By `retrain.cron` of `params.yaml`, on the event "
+        "`stemma.data.changed`, or by hand.",
+        schedules=triggers.schedules,
+        triggers=triggers.triggers,
     ),
 )

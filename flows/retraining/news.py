@@ -97,8 +97,9 @@ class News:
 
     def __str__(self) -> str:
         if not self.new and not self.hub:
-            beside = f", and whatever is not was judged with {_some(self.judged)}" if len(self.judged) > 1 else ""
-            return f"nothing new: {self.champion} was made of this raw data{beside}"
+            others = [version for version in self.judged if version != self.champion]
+            beside = f" or another version that was judged ({_some(others)})" if others else ""
+            return f"nothing new: all raw data went into {self.champion}{beside}"
         what = [f"{_count(self.documents, 'new document')} in {_some([file.name for file in self.new])}"]
         what = [*(what if self.new else []), *self.hub]
         if not self.enough:
