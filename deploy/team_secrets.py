@@ -1,4 +1,4 @@
-"""New random secrets for a team's stack, as lines ``NAME=value``: ``python -m deploy.secrets > deploy/.env``.
+"""New random secrets for a team's stack, as lines ``NAME=value``: ``python -m deploy.team_secrets > deploy/.env``.
 
 The same file serves ``deploy/compose.yaml`` and the secret of ``deploy/k8s``. Values are hexadecimal, so that they need
 no quoting in an address.
@@ -27,7 +27,7 @@ def generate() -> dict[str, str]:
 def main() -> int:
     """Print them; to a terminal nothing is printed, so that they do not stay in its history."""
     if sys.stdout.isatty():
-        hint = "umask 077; python -m deploy.secrets > deploy/.env"
+        hint = "umask 077; python -m deploy.team_secrets > deploy/.env"
         print(f"This prints secrets; send them to a file: {hint}", file=sys.stderr)
         return 2
     print("# Secrets of the stack: keep them out of git, and back them up apart from the data.")

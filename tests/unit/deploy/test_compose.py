@@ -1,0 +1,98 @@
+"""compose.yaml keeps to the Compose specification, holds no secret and opens nothing to other machines by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from deploy import team_secrets
+from deploy.api_keys import from_environment
+from tests.team_stack import COMPOSE, load_compose
+
+ROOT = Path(__file__).resolve().parents[3]
+SECRET = re.compile(r"PASSWORD|SECRET|AUTH_STRING|API_KEYS|ACCESS_KEY")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict:
+    return load_compose(team_secrets.generate())["services"]
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+def test_it_keeps_to_the_specification(name):
+    schema = json.loads(
+        resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text()
+    )
+    jsonschema.Draft7Validator(schema).validate(load_compose(team_secrets.generate(), COMPOSE.with_name(name)))
+
+
+def test_every_secret_comes_from_outside_and_must_be_given():
+    text = COMPOSE.read_text()
+    wanted = set(re.findall(r"\$\{(\w+)(?=[:?}])", text))
+    given = set(team_secrets.generate())
+    assert given <= wanted, "a secret that nothing uses"
+    for name in given:
+        assert re.search(rf"\$\{{{name}:\?", text), f"{name} may be left out silently"
+    for name in wanted - given:
+        assert re.search(rf"\$\{{{name}:-", text), f"{name} has no default"
+    for name, value in re.findall(r"^\s+(\w+): (.+)$", text, flags=re.MULTILINE):
+        if SECRET.search(name):
+            assert value.startswith("${"), f"{name} stands in the file"
+
+
+def test_addresses_hold_no_password(services):
+    for service in services.values():
+        for name, value in service.get("environment", {}).items():
+            assert not re.search(r"://[^/\s]*:[^/\s]*@", str(value)), name
+
+
+def test_only_loopback_is_published(services):
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert sorted(port.rpartition(":")[2] for port in published) == ["4200", "5000", "8000"]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    for name in ("postgres", "storage"):
+        assert services[name]["networks"] == ["inside"] and "ports" not in services[name]
+    assert load_compose(team_secrets.generate())["networks"]["inside"]["internal"] is True
+
+
+def test_no_service_has_more_rights_than_it_needs(services):
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service and service.get("user", "") not in ("root", "0")
+        assert not any("docker.sock" in str(volume) for volume in service.get("volumes", ()))
+
+
+def test_images_are_pinned_and_built_from_what_is_here(services):
+    for name, service in services.items():
+        assert re.fullmatch(r"[\w./-]+:\d+\.\d+[\w.-]*", service["image"]), f"{name}: {service['image']}"
+        if "build" in service:
+            assert (COMPOSE.parent / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+        for volume in service.get("volumes", ()):
+            if volume.startswith("./"):
+                assert (COMPOSE.parent / volume.split(":")[0]).is_file(), volume
+
+
+def test_a_service_waits_until_what_it_needs_is_well(services):
+    for name, service in services.items():
+        for other, condition in service.get("depends_on", {}).items():
+            if condition["condition"] == "service_healthy":
+                dockerfile = services[other].get("build", {}).get("dockerfile", "")
+                checked = "healthcheck" in services[other] or "HEALTHCHECK" in (ROOT / dockerfile).read_text()
+                assert checked and not services[other].get("healthcheck", {}).get("disable"), (
+                    f"{name} waits for {other}"
+                )
+
+
+def test_new_secrets_are_long_differ_each_time_and_are_taken(monkeypatch):
+    first, second = team_secrets.generate(), team_secrets.generate()
+    assert first.keys() == second.keys() and not set(first.values()) & set(second.values())
+    assert all(len(value) >= 20 for value in first.values())
+    assert len(first["MLFLOW_ADMIN_PASSWORD"]) >= 12  # MLflow's own minimum
+    monkeypatch.setenv("STEMMA_API_KEYS", first["STEMMA_API_KEYS"])
+    assert [key.name for key in from_environment()] == ["team"]
