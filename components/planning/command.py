@@ -137,16 +137,17 @@ def _training(
     )
     rate = measured = calibration = None
     allocator = 0
-    if last_rate is not None:
-        rate, measured = last_rate, "the stage's last run here, start-up and measuring included"
-    elif on_processor:
-        threads = machine.threads_of(count)
+    if on_processor:
+        # After a run of the stage the probe is for the memory alone, which its first steps show.
         speed = probe.measure(
-            work.config, work.context, micro_batch, optimizer=work.optimizer, mixed=mixed, threads=threads,
-            memory=machine.capacity(device, count) / 2, seconds=seconds,
+            work.config, work.context, micro_batch, optimizer=work.optimizer, mixed=mixed,
+            threads=machine.threads_of(count), memory=machine.capacity(device, count) / 2,
+            seconds=seconds if last_rate is None else 0,
         )  # fmt: skip
         rate, measured, calibration = speed.flops_per_second, _told(speed), asdict(speed)
         allocator = _allocator(speed, decoder, kept, micro_batch, work.optimizer, precision)
+    if last_rate is not None:
+        rate, measured, calibration = last_rate, "the stage's last run here, start-up and measuring included", None
     frozen = decoder.total if work.frozen_copy else 0
     return Training(
         name=name,

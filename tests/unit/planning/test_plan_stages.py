@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,25 @@ def test_a_last_run_here_says_how_fast_it_goes(workspace):
     assert flops.training(read(work.config), work.context, work.tokens) / rate == pytest.approx(100.0)
     for change in ({"device": "NVIDIA H100"}, {"processes": 2}, {"parameters": {"gone": 1}}, {"environment": {}}):
         assert command._last_rate("pretrain", {**receipt, **change}, PARAMETERS, workspace, 1) is None
+
+
+def test_after_a_run_the_speed_is_its_and_the_memory_still_counts_the_heap(workspace, monkeypatch):
+    import os
+
+    receipt = {
+        "device": "cpu", "environment": {"cpus": os.cpu_count()}, "processes": 1, "seconds": 100.0,
+        "parameters": PARAMETERS["pretrain"],
+    }  # fmt: skip
+    (workspace / "receipts").mkdir(exist_ok=True)
+    (workspace / "receipts/pretrain.json").write_text(json.dumps(receipt))
+    monkeypatch.chdir(workspace)
+    # The heap of a process that has run other tests says nothing; as if the probe had found a gigabyte in use.
+    measure = command.probe.measure
+    monkeypatch.setattr(command.probe, "measure", lambda *a, **o: replace(measure(*a, **o), peak_bytes=1_000_000_000))
+    (plan,) = command.plans(Options(device="cpu"), ["pretrain"])["plans"]
+    assert plan["time"]["seconds"] == pytest.approx(100.0) and plan["calibration"] is None
+    memory = plan["memory"][0]
+    assert memory["allocator_bytes"] > 900_000_000 and memory["total_bytes"] == 1_000_000_000
 
 
 def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
