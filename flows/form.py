@@ -22,7 +22,7 @@ from flows import graph, parameters
 _NOT_OFFERED = {"promotion": ("approval",)}
 
 
-class _WholeFile:
+class _WholeFile:  # read when a flow is defined: Prefect draws its parameters then
     """Draws a flow's parameter as the form of the workspace that the current folder is."""
 
     @staticmethod
@@ -36,12 +36,13 @@ class _StageName:
     @staticmethod
     def __get_pydantic_json_schema__(_: Any, handler: Any) -> dict[str, Any]:
         names = graph.names(Path.cwd())
-        return {"type": "string", "enum": names} if names else {"type": "string"}
+        text = {"type": "string", "enum": names} if names else {"type": "string"}
+        return {"anyOf": [text, {"type": "null"}]}
 
 
 #: Annotations of a flow's parameters.
-Parameters = Annotated[dict[str, Any], _WholeFile]
-StageName = Annotated[str, _StageName]
+Parameters = Annotated[dict[str, Any] | None, _WholeFile]
+StageName = Annotated[str | None, _StageName]
 
 
 def values(root: Path) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def schema(root: Path) -> dict[str, Any]:
     for name, hidden in _NOT_OFFERED.items():
         for key in hidden:
             whole["properties"].get(name, {}).get("properties", {}).pop(key, None)
+            if not whole["properties"].get(name, {}).get("properties", True):
+                del whole["properties"][name]["properties"]
     _prefill(whole, values(root))
     return whole
 
@@ -94,6 +97,18 @@ def changes(given: Mapping[str, Any], registered: Mapping[str, Any]) -> dict[str
             found.update(_changes(name, models[name], value, known))
         elif not _same(value, before):
             found[name] = value
+    return found
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides by path as the form has them; entries of lists by their number."""
+    found: dict[str, Any] = {}
+    for path, value in overrides.items():
+        *parents, last = path.split(".")
+        node = found
+        for part in parents:
+            node = node.setdefault(part, {}) if isinstance(node.get(part, {}), dict) else {}
+        node[last] = value
     return found
 
 

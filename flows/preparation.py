@@ -33,6 +33,7 @@ class Request:
         isolated: run in a git worktree of its own.
         run: name of the run; made up from the time when not given.
         problems: what could not even be read of the request; told together with all the others.
+        from_form: the overrides are a form's, so a mistake in one is told by its path in ``params.yaml`` alone.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -41,6 +42,12 @@ class Request:
     isolated: bool = False
     run: str | None = None
     problems: tuple[str, ...] = ()
+    from_form: bool = False
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The overrides that were given as ``--set``."""
+        return {} if self.from_form else self.overrides
 
 
 @dataclass
@@ -164,7 +171,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
         init = None
         try:
             values = overrides.apply(parameters.load(workspace.root), request.overrides)
-            problems += parameters.problems_in(values, request.overrides)
+            problems += parameters.problems_in(values, request.options)
             init = parent_model.init_in(values)
         except InputProblem as problem:
             problems += problem.problems
@@ -176,7 +183,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
             problems += problem.problems
     if init is not None and parent_model.STAGE in stages:
         found = (f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init))
-        problems += [parameters.attribute(line, request.overrides) for line in found]
+        problems += [parameters.attribute(line, request.options) for line in found]
     if problems:
         raise InputProblem(problems)
     return stages_graph, stages, init

@@ -13,6 +13,7 @@ from flows.environment import quiet_prefect
 from flows.preparation import Prepared, Request, prepare
 from flows.server import ServerFailed, local_server
 from flows.signals import signals_as_exceptions
+from registry.in_use import alone_in
 from registry.mirror import unreachable
 from registry.workspace import Workspace
 
@@ -38,8 +39,20 @@ def run(
         show: opened around the work, to show the run's board while it lasts.
 
     Raises:
+        InUse: another run works in the tree.
         InputProblem, StageFailed, StageStopped, RegistryError, DvcError, WorktreeFailed, ServerFailed: see there.
     """
+    alone = contextlib.nullcontext() if request.isolated else alone_in(workspace.root, "`stemma run`")
+    with alone:
+        return _run(workspace, request, say, show)
+
+
+def _run(
+    workspace: Workspace,
+    request: Request,
+    say: Callable[[str], None],
+    show: Callable[[Prepared], contextlib.AbstractContextManager],
+) -> Result:
     prepared = prepare(workspace, request, say)
     if prepared.up_to_date:
         for stage in prepared.stages:
@@ -53,6 +66,7 @@ def run(
 
 
 def _run_flow(prepared: Prepared, request: Request) -> Finished:
+    from flows import form
     from flows import lifecycle as flow
 
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
@@ -61,7 +75,7 @@ def _run_flow(prepared: Prepared, request: Request) -> Finished:
     listener = flow.finished_run.set(outcome)
     try:
         flow.lifecycle(
-            overrides=dict(request.overrides),
+            parameters=form.nested(request.overrides),
             until=request.until,
             from_stage=request.start,
             isolated=request.isolated,

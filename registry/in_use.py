@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,34 @@ def running(home: Path) -> Iterator[None]:
     with _open(home) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
+
+
+@contextlib.contextmanager
+def alone_in(root: Path, who: str) -> Iterator[None]:
+    """Held by the one run that works in a tree; runs in trees of their own do not meet here.
+
+    Args:
+        who: what the next one is told is at work.
+
+    Raises:
+        InUse: another run works in it; says which.
+    """
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another run"
+            raise InUse(
+                f"{holder} is at work in {root}; wait for its end, or run in a tree of its own: stemma run --isolated"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{who} (process {os.getpid()}, since {time.strftime('%H:%M:%S')})".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

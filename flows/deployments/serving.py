@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.deployments import limits, zombies
 from flows.deployments.catalogue import DEPLOYMENTS
 from flows.deployments.registration import prepared
 
@@ -17,9 +18,11 @@ POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
 
 
 async def serve(root: Path) -> None:
-    """Register every deployment, then run their runs; ends only by a signal."""
+    """Register every deployment and what they need at the server, then run their runs; ends only by a signal."""
     from prefect.runner import Runner
 
+    await limits.ensure()
+    await zombies.ensure()
     # Schedules go on when this process is restarted; paused ones would wait for somebody to notice.
     runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=None, pause_on_shutdown=False)
     for deployment in DEPLOYMENTS:

@@ -104,6 +104,7 @@ def test_the_table_shows_the_metric_beside_its_baselines(tmp_path):
     board = Board("run", ["evaluate@base", "tune"])
     board.finish("evaluate@base", "cached")
     cached, waiting = rows(tmp_path, board)
-    assert cached == ("evaluate@base", "cached", "(1 min 01 s)", "accuracy 0.7312 ± 0.015", "majority 0.26, rules 0.45")
-    assert waiting == ("tune", "waiting", "0.0 s", "", "")
+    shown = ("evaluate@base", "cached", "(1 min 01 s)", "accuracy 0.7312 ± 0.015", "majority 0.26, rules 0.45")
+    assert cached[:5] == shown
+    assert waiting[:5] == ("tune", "waiting", "0.0 s", "", "")
     assert receipts.read(tmp_path, "nothing") is None
