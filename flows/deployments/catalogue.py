@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import form
+from flows.retraining import triggers
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -73,9 +74,9 @@ DEPLOYMENTS = (
     ),
     Deployment(
         "flows.retrain:retrain",
-        "Looks for raw data that the champion was not made of. Nothing new: it ends at once. Enough of it: a candidate is "
-        "trained on it, in a tree of its own, and put before the gate. By `retrain.cron` of `params.yaml`, on the event "
-        "`stemma.data.changed`, or by hand.",
+        "Looks for raw data that the champion was not made of. Nothing new: it ends at once. Enough of it: a candidate "
+        "is trained on it, in a tree of its own, and put before the gate. By `retrain.cron` of `params.yaml`, on the "
+        "event `stemma.data.changed`, or by hand.",
         schedules=triggers.schedules,
         triggers=triggers.triggers,
     ),
