@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 BATCH = 32  # texts that go through the model at once
@@ -24,7 +24,7 @@ def build(folder: str) -> FastAPI:
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=False, device_map="cuda" if torch.cuda.is_available() else "cpu"
     ).eval()
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = min(getattr(model.config, "max_position_embeddings", None) or sys.maxsize, tokenizer.model_max_length)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     several = model.config.problem_type == "multi_label_classification"
     app = FastAPI(openapi_url=None)
@@ -33,6 +33,8 @@ def build(folder: str) -> FastAPI:
     def classify(texts: list[str]) -> list[dict[str, Any]]:
         """For each text its label, the probabilities of all, its tokens, and whether it was cut to the context."""
         encoded = [tokenizer(text)["input_ids"] for text in texts]
+        if empty := [str(place) for place, ids in enumerate(encoded) if not ids]:
+            raise HTTPException(400, f"input: without a token: {', '.join(empty[:10])} (counted from 0)")
         kept = [ids[:context] for ids in encoded]
         order = sorted(range(len(texts)), key=lambda place: len(kept[place]))  # little padding
         found: list[dict[str, Any]] = [{}] * len(texts)

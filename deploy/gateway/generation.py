@@ -108,7 +108,7 @@ class Answering:
             except httpx.TransportError:
                 raise ApiError(503, "the engine ended; it is being restarted", "engine_failed", retry_after=2) from None
             if answer.status_code != 200:
-                raise _refused(answer)
+                raise refused(answer)
             return Opened(service, running, answer, Usage(tokens[0]), stack.pop_all())
 
     def _measure(self, model: ModelFolder, asked: Asked) -> tuple[int, int]:
@@ -217,7 +217,7 @@ def version_headers(running: Running) -> dict[str, str]:
     return {"x-stemma-model": running.version.name, "x-stemma-digest": running.version.digest}
 
 
-def _refused(answer: httpx.Response) -> ApiError:
+def refused(answer: httpx.Response) -> ApiError:
     """An engine's refusal: its own words where the request is at fault, else that it failed."""
     if answer.status_code >= 500:
         return ApiError(502, "the engine failed to answer; the gateway's log names its log", "engine_failed")

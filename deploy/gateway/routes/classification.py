@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from deploy.gateway.contract import ClassifyRequest
 from deploy.gateway.errors import ApiError
 from deploy.gateway.fleet import Fleet, require_kind
-from deploy.gateway.generation import unless_gone, version_headers
+from deploy.gateway.generation import refused, unless_gone, version_headers
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.routes.documents import answers
 from deploy.gateway.settings import Limits
@@ -50,7 +50,7 @@ def router(fleet: Fleet, metrics: Metrics, limits: Limits) -> APIRouter:
             except httpx.TransportError:
                 raise ApiError(503, "the engine ended; it is being restarted", "engine_failed", retry_after=2) from None
             if answer.status_code != 200:
-                raise ApiError(502, "the engine failed to answer; the gateway's log names its log", "engine_failed")
+                raise refused(answer)
             found: list[dict[str, Any]] = answer.json()
             tokens = sum(row["tokens"] for row in found)
             metrics.tokens.labels(service.reference, "prompt").inc(tokens)
