@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
+import components
 from components.contract import InputProblem
 from components.harness.parameters import DEFAULT_SEED
 from flows import graph, parameters
@@ -40,9 +41,19 @@ class _StageName:
         return {"anyOf": [text, {"type": "null"}]}
 
 
+class _ModelName:
+    """Offers the registered models that the stages make."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(_: Any, __: Any) -> dict[str, Any]:
+        made = (output for name in components.STAGES for output in components.load(name).outputs)
+        return {"type": "string", "enum": [output.registered_model for output in made if output.registered_model]}
+
+
 #: Annotations of a flow's parameters.
 Parameters = Annotated[dict[str, Any] | None, _WholeFile]
 StageName = Annotated[str | None, _StageName]
+ModelName = Annotated[str, _ModelName]
 
 
 def values(root: Path) -> dict[str, Any]:

@@ -12,13 +12,14 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from components.contract import InputProblem
 from flows import dvc
 from flows.stage_process import StageFailed, StageProcess
-from registry import worktrees
+from registry import receipts, worktrees
 from registry.dvc import cache_folder
 from registry.errors import NotMeasured, RegistryError
 from registry.evidence import Gap
@@ -35,7 +36,7 @@ def measuring(workspace: Workspace, say: Callable[[str], None]) -> Measure:
     def measure(version: str, gap: Gap) -> None:
         say(f"{gap.stage} measures {version} on the present data")
         try:
-            _measure(workspace, version, gap)
+            measure_on(workspace, version, gap)
         except InputProblem as problem:
             raise NotMeasured("; ".join(problem.problems)) from problem
         except StageFailed as failure:
@@ -47,13 +48,23 @@ def measuring(workspace: Workspace, say: Callable[[str], None]) -> Measure:
     return measure
 
 
-def _measure(workspace: Workspace, version: str, gap: Gap) -> None:
+def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None = None) -> str:
+    """Have ``version`` measured by a stage in the tree of ``commit``; the run that the registry has it under.
+
+    Args:
+        commit: whose code, parameters and evaluation set are used; the workspace's present tree where not given.
+
+    Raises:
+        NotMeasured: the stage has never run in that tree.
+        InputProblem, StageFailed, DvcError, RegistryError: see there.
+    """
     files = materialize(workspace, version)
     run = f"measure-{re.sub(r'[^A-Za-z0-9._-]', '-', version)}-{secrets.token_hex(3)}"
     folder = workspace.home / worktrees.FOLDER / run
     holding = worktrees.hold(folder)
     try:
-        root = worktrees.add(workspace.root, folder, snapshot(workspace, run), cache_folder(workspace.root))
+        commit = commit or snapshot(workspace, run)
+        root = worktrees.add(workspace.root, folder, commit, cache_folder(workspace.root))
         if needed := _data_of(root, gap):
             dvc.run(root, "checkout", "--quiet", *needed)
         model = root / gap.path
@@ -62,6 +73,7 @@ def _measure(workspace: Workspace, version: str, gap: Gap) -> None:
         # Forced: a figure that DVC remembers was not good enough, or nobody would have asked for another.
         StageProcess(root, workspace.home, run, gap.stage, force=True).reproduce()
         sync(Workspace(root, workspace.home), run=run, stages=[gap.stage], tell=False)
+        return run
     finally:
         worktrees.remove(workspace.root, folder)
         worktrees.release(folder, holding)
@@ -69,9 +81,31 @@ def _measure(workspace: Workspace, version: str, gap: Gap) -> None:
 
 def _data_of(root: Path, gap: Gap) -> list[str]:
     """Outputs of other stages that the measuring stage reads, the model apart."""
-    path = root / "dvc.lock"
-    stages = (YAML(typ="safe").load(path.read_bytes()) or {}).get("stages", {}) if path.is_file() else {}
+    stages = _locked(root)
     if gap.stage not in stages:
         raise NotMeasured(f"{gap.stage} has not run in this workspace; run `stemma run` first")
     made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
     return [dep["path"] for dep in stages[gap.stage].get("deps", []) if dep["path"] in made and dep["path"] != gap.path]
+
+
+def _locked(root: Path) -> dict[str, Any]:
+    path = root / "dvc.lock"
+    return (YAML(typ="safe").load(path.read_bytes()) or {}).get("stages", {}) if path.is_file() else {}
+
+
+def gap_of(root: Path, model: str) -> Gap:
+    """The evaluation stage that reads a registered model, and where.
+
+    Raises:
+        NotMeasured: no evaluation stage reads it.
+    """
+    made = [output for record in receipts.read(root).stages for output in record.outputs]
+    paths = {output.path for output in made if output.registered_model == model}
+    for name, stage in _locked(root).items():
+        for dep in stage.get("deps", []):
+            if name.partition("@")[0] == "evaluate" and dep["path"] in paths:
+                return Gap(name, dep["path"])
+    raise NotMeasured(
+        f"no evaluation stage of this workspace has read {model}: run `stemma run` first; a classifier or a reward "
+        "model is measured by the stage that trains it"
+    )

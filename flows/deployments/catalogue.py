@@ -80,4 +80,22 @@ DEPLOYMENTS = (
         schedules=triggers.schedules,
         triggers=triggers.triggers,
     ),
+    Deployment(
+        "flows.promote:promote",
+        "Puts a version before the gate of `params.yaml`. What passes takes the alias; with `promotion.approval: "
+        "required` the run waits, Suspended, until somebody has answered: **Resume** opens the question, with the gate's "
+        "verdict.",
+    ),
+    Deployment(
+        "flows.evaluate:evaluate",
+        "Measures a registered model on the present evaluation set, or on that of an earlier run.",
+    ),
+    Deployment(
+        "flows.rollback:rollback",
+        "Gives an alias back to a version that held it before, once its files and signature are verified.",
+    ),
+    Deployment(
+        "flows.sync:sync",
+        "Records in the registry what `dvc repro` made, and tells MLflow what it was not told yet.",
+    ),
 )

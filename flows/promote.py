@@ -1,0 +1,113 @@
+"""The flow that moves an alias through the gate, once a person approved where ``params.yaml`` asks for that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.states import Completed, State
+from pydantic import Field
+
+from flows import form, notifications, report, served
+from flows.measuring import measuring
+from flows.promotion import ALIAS, sentence
+from registry.gate import Check
+from registry.parameters import PromotionParameters
+from registry.promotion import PromotionOutcome, assess, check_request, default_actor
+from registry.promotion import promote as promote_version
+from registry.workspace import Workspace
+
+
+class Approval(RunInput):
+    """What a person answers."""
+
+    approve: bool = Field(description="On: the version takes the alias. Off: it is recorded as a rejected candidate.")
+    by: str = Field(min_length=1, pattern=r"\S", description="Your name. Kept for ever with the decision.")
+    comment: str = Field("", description="Why. Kept for ever with the decision.")
+
+
+@flow(
+    name="promote",
+    description="Puts a version before the gate; what passes takes the alias, with a person's approval where it is asked.",
+    on_failure=[notifications.tell_failure],
+    on_crashed=[notifications.tell_failure],
+)
+def promote(
+    model: form.ModelName,
+    reason: str,
+    version: int | None = None,
+    alias: str = ALIAS,
+    workspace: str | None = None,
+) -> State:
+    """Promote a version.
+
+    Args:
+        model: Name of the registered model.
+        reason: Why; kept for ever.
+        version: Number of the version; the newest when left out.
+        alias: The alias to move.
+        workspace: Folder of the workspace; the one that the deployments are served from when left out.
+    """
+    place, logger = served.begin(workspace), get_run_logger()
+    reference = f"{model}:{version}" if version is not None else model
+    check_request(alias, reason, default_actor(place))
+    if PromotionParameters.load(place.root).approval == "required":
+        outcome = _with_approval(place, reference, alias, reason, logger.info)
+    else:
+        outcome = _decide(place, reference, alias, reason, default_actor(place), None, logger.info)
+    for problem in notifications.decided(place, outcome, reason=reason):
+        logger.warning(problem)
+    names = {"promote": "Promoted", "reject": "Rejected", "unchanged": "Unchanged"}
+    return Completed(name=names[outcome.action], message=sentence(outcome), data=outcome.as_dict())
+
+
+def _with_approval(
+    place: Workspace, reference: str, alias: str, reason: str, say: Callable[[str], None]
+) -> PromotionOutcome:
+    judged = assess(place, reference, alias, measure=measuring(place, say))
+    if judged.action == "await":
+        version = f"{judged.model}:{judged.version}"
+        _show(judged)
+        key = re.sub(r"[^A-Za-z0-9-]", "-", f"{version}-{alias}")
+        # Suspended rather than paused: no process waits, perhaps for days, and a restart of the servers loses nothing.
+        # The flow begins anew when somebody has answered; by this key it then gets the answer instead of a pause.
+        answer = suspend_flow_run(
+            wait_for_input=Approval.with_initial_data(description=_question(judged, reason)), key=key
+        )
+        comment = f": {answer.comment.strip()}" if answer.comment.strip() else ""
+        word = "approved" if answer.approve else "rejected"
+        check = Check("approved by a person", answer.approve, f"{word} by {answer.by.strip()}{comment}")
+        return _decide(place, version, alias, f"{reason} ({check.detail})", answer.by, check, say)
+    return _decide(place, reference, alias, reason, default_actor(place), None, say)
+
+
+def _decide(
+    place: Workspace,
+    reference: str,
+    alias: str,
+    reason: str,
+    actor: str,
+    approval: Check | None,
+    say: Callable[[str], None],
+) -> PromotionOutcome:
+    outcome = promote_version(place, reference, alias, reason, actor, measure=measuring(place, say), approval=approval)
+    _show(outcome)
+    say(sentence(outcome))
+    if outcome.mirror.error:
+        say(f"MLflow was not told everything; the next sync tries again: {outcome.mirror.error}")
+    return outcome
+
+
+def _show(outcome: PromotionOutcome) -> None:
+    lines = [sentence(outcome), "", *(report.verdict(outcome.verdict) if outcome.verdict is not None else ())]
+    key = re.sub(r"[^a-z0-9-]", "-", f"gate-{outcome.model}-{outcome.version}".lower())
+    create_markdown_artifact("\n".join(lines), key=key, description=sentence(outcome))
+
+
+def _question(judged: PromotionOutcome, reason: str) -> str:
+    lines = [f"**{sentence(judged)}**", "", f"Asked for with: {reason}", "", *report.verdict(judged.verdict)]
+    return "\n".join(lines)
