@@ -32,7 +32,7 @@ class Approval(RunInput):
 
 @flow(
     name="promote",
-    description="Puts a version before the gate; what passes takes the alias, with a person's approval where it is asked.",
+    description="Puts a version before the gate; what passes takes the alias, with a person's approval where asked.",
     on_failure=[notifications.tell_failure],
     on_crashed=[notifications.tell_failure],
 )

@@ -83,8 +83,8 @@ DEPLOYMENTS = (
     Deployment(
         "flows.promote:promote",
         "Puts a version before the gate of `params.yaml`. What passes takes the alias; with `promotion.approval: "
-        "required` the run waits, Suspended, until somebody has answered: **Resume** opens the question, with the gate's "
-        "verdict.",
+        "required` the run waits, Suspended, until somebody has answered: **Resume** opens the question, with what the "
+        "gate saw.",
     ),
     Deployment(
         "flows.evaluate:evaluate",
