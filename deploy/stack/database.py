@@ -45,5 +45,5 @@ def _is_missing(error: psycopg.OperationalError, name: str) -> bool:
 
 
 def _told(storage: Storage, error: psycopg.Error) -> str:
-    words = str(error).strip().splitlines() or [type(error).__name__]
-    return f"--database {storage.database}: {words[-1].strip()}"
+    words = " ".join(str(error).split()) or type(error).__name__
+    return f"--database {storage.database}: {words}"

@@ -92,7 +92,7 @@ def read(home: Path) -> Stack | None:
         body = json.loads(_file(home).read_text(encoding="utf-8"))
         services = tuple(ServiceState(**service) for service in body.pop("services"))
         stack = Stack(**body, services=services)
-    except (FileNotFoundError, json.JSONDecodeError, TypeError, KeyError):
+    except (FileNotFoundError, json.JSONDecodeError, AttributeError, TypeError, KeyError):
         return None
     return stack if _lives(stack) else None
 

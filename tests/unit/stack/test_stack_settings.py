@@ -1,0 +1,142 @@
+"""What speaks against starting a stack is all told at once, each with the next step."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from deploy import api_keys
+from deploy.stack import ports
+from deploy.stack.services import client_environment, services_of
+from deploy.stack.settings import Settings
+from deploy.stack.storage import Storage, problems_of
+from tests.stack import free_ports
+
+TOKENS = {
+    "PREFECT_SERVER_API_AUTH_STRING": "ada:a long password",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": "another long password",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef",
+}
+
+
+def _settings(folder, **changes) -> Settings:
+    prefect, mlflow, gateway = free_ports(3)
+    given = {"prefect_port": prefect, "mlflow_port": mlflow, "gateway_port": gateway, "environment": {}, **changes}
+    return Settings(folder, folder / ".stemma", **given)
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch):
+    monkeypatch.delenv(api_keys.VARIABLE, raising=False)
+
+
+def test_nothing_speaks_against_the_defaults(tmp_path):
+    assert _settings(tmp_path).problems() == []
+
+
+def test_a_taken_port_is_told_with_its_holder_and_a_free_one():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        told = ports.problem("--mlflow-port", "127.0.0.1", port)
+    assert told.startswith(f"--mlflow-port {port} is taken by process ")
+    assert "pytest" in told and "is free: --mlflow-port " in told
+    assert ports.problem("--mlflow-port", "127.0.0.1", port) is None
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_number_that_is_no_port(port):
+    assert "a number from 1 to 65535" in ports.problem("--gateway-port", "127.0.0.1", port)
+
+
+def test_one_port_for_two_services(tmp_path):
+    (port,) = free_ports(1)
+    (told,) = _settings(tmp_path, mlflow_port=port, gateway_port=port).problems()
+    assert told == f"--mlflow-port {port} is that of --gateway-port too; choose another"
+
+
+def test_an_address_of_another_machine(tmp_path):
+    told = _settings(tmp_path, host="192.0.2.1", environment=TOKENS).problems()
+    assert told[0] == "--host 192.0.2.1: this machine has no such address; use 127.0.0.1, 0.0.0.0 or one of its own"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org"])
+def test_beyond_loopback_every_missing_token_is_told(tmp_path, host):
+    settings = _settings(tmp_path, host=host)
+    assert settings.exposed
+    told = "\n".join(settings.problems())
+    assert all(name in told for name in (*TOKENS, api_keys.VARIABLE))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_tokens(tmp_path, host):
+    assert not _settings(tmp_path, host=host).exposed
+
+
+def test_short_or_contradicting_tokens_are_told(tmp_path):
+    weak = {**TOKENS, "PREFECT_SERVER_API_AUTH_STRING": "a:b", "MLFLOW_AUTH_ADMIN_PASSWORD": "short"}
+    told = "\n".join(_settings(tmp_path, host="0.0.0.0", environment=weak).problems())
+    assert "PREFECT_SERVER_API_AUTH_STRING" in told and "MLFLOW_AUTH_ADMIN_PASSWORD" in told
+    other = {**TOKENS, "PREFECT_API_AUTH_STRING": "ada:quite another password"}
+    told = "\n".join(_settings(tmp_path, host="0.0.0.0", environment=other).problems())
+    assert "PREFECT_API_AUTH_STRING is not PREFECT_SERVER_API_AUTH_STRING" in told
+
+
+def test_with_all_tokens_it_may_start(tmp_path):
+    settings = _settings(tmp_path, host="0.0.0.0", environment=TOKENS)
+    api_keys.add(settings.home, "ada")
+    assert settings.problems() == []
+
+
+def test_secrets_are_in_no_command_and_in_nothing_that_is_told(tmp_path):
+    settings = _settings(tmp_path, host="0.0.0.0", environment=TOKENS)
+    services = {service.name: service for service in services_of(settings)}
+    for service in services.values():
+        assert not [part for part in service.command if any(secret in part for secret in TOKENS.values())]
+    assert not [value for value in client_environment(settings).values() if value in TOKENS.values()]
+    clients = services["deployments"].environment
+    assert clients["PREFECT_API_AUTH_STRING"] == TOKENS["PREFECT_SERVER_API_AUTH_STRING"]
+    assert clients["MLFLOW_TRACKING_PASSWORD"] == TOKENS["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    assert "--auth" in services["mlflow"].command
+
+
+def test_servers_are_not_pointed_at_the_users_other_servers(tmp_path):
+    given = {"PREFECT_API_URL": "http://elsewhere/api", "MLFLOW_TRACKING_URI": "http://elsewhere"}
+    services = {service.name: service for service in services_of(_settings(tmp_path, environment=given))}
+    assert not given.keys() & services["prefect"].environment.keys()
+    assert not given.keys() & services["mlflow"].environment.keys()
+    assert "elsewhere" not in services["deployments"].environment["PREFECT_API_URL"]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("mysql://ada@db/x", "not supported"),
+        ("no address", "no database's address"),
+        ("postgresql://ada:secret@db/x", "PGPASSWORD"),
+        ("postgresql://ada@db/x?sslmode=require", "PGSSLMODE"),
+    ],
+)
+def test_an_address_that_cannot_be_used(tmp_path, address, words):
+    (told,) = problems_of("--database", address)
+    assert words in told and "secret" not in told
+    assert told in _settings(tmp_path, storage=Storage(address)).problems()
+
+
+def test_a_database_that_does_not_answer_is_told(tmp_path):
+    (port,) = free_ports(1)
+    (told,) = _settings(tmp_path, storage=Storage(f"postgresql://ada@127.0.0.1:{port}/x")).problems()
+    assert told.startswith(f"--database postgresql://ada@127.0.0.1:{port}/x: ") and "refused" in told
+
+
+def test_three_databases_with_the_drivers_of_their_users(tmp_path):
+    settings = _settings(tmp_path, storage=Storage("postgresql://ada@db:5433/team", "s3://models/team"))
+    services = {service.name: service.environment for service in services_of(settings)}
+    assert services["prefect"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == (
+        "postgresql+asyncpg://ada@db:5433/team_prefect"
+    )
+    assert services["mlflow"]["MLFLOW_BACKEND_STORE_URI"] == "postgresql+psycopg://ada@db:5433/team_mlflow"
+    assert services["mlflow"]["MLFLOW_DEFAULT_ARTIFACT_ROOT"] == "s3://models/team"
+    assert services["gateway"]["STEMMA_REGISTRY_URL"] == "postgresql://ada@db:5433/team_registry"
