@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -15,21 +14,19 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
-import components
-from flows import completion, dvc, form, raw_data, report
+from flows import completion, form, raw_data, report
 from flows.lifecycle import finished_run, lifecycle, prepared_run
 from flows.notifications import tell_failure
 from flows.preparation import Prepared, Request, check, new_run_name, prepare
-from flows.promotion import ALIAS
-from flows.retraining import asked, held_out, news
+from flows.retraining import asked, held_out, news, starting
 from flows.retraining.news import News
 from flows.retraining.parameters import RetrainParameters, load
 from flows.retraining.taking import take_in
 from flows.retraining.turns import NotNeeded, turn
-from registry.materialize import materialize
+from registry import worktrees
 from registry.workspace import Workspace
 
-DECODER_STAGE = "pretrain"
+RUN_PREFIX = "retrain-"
 #: What became of the candidate, by what the gate did with it.
 OUTCOMES = {"promote": "Promoted", "await": "Approval asked", "reject": "Rejected"}
 
@@ -91,14 +88,15 @@ def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
         return Retraining("Nothing new", str(found), found.as_dict(), notes=found.notes)
     say(str(found))
     kept = held_out.held_out(workspace, values, rules, found.champion)
-    changes = {**starting_point(rules), **kept.overrides, **rules.parameters}
-    run = new_run_name().replace("run-", "retrain-", 1)
+    changes = {**starting.overrides(rules), **kept.overrides, **rules.parameters}
+    run = RUN_PREFIX + new_run_name().removeprefix("run-")
     request = Request(changes, isolated=True, run=run)
     check(workspace, request)  # before anything is changed
+    _sweep(workspace)
     take_in(workspace, [*found.outside, *kept.files], say)
     prepared = prepare(workspace, request, say)
     if rules.start == "finetune":
-        _keep_decoder(prepared)
+        starting.keep_decoder(prepared)
     finished = _run(prepared, changes)
     asked.add(workspace.home, [f"{each.model}:{each.version}" for each in finished.outcomes if each.action == "await"])
     done = _judged(rules, found, finished, run)
@@ -109,39 +107,14 @@ def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
     return done
 
 
-def starting_point(rules: RetrainParameters) -> dict[str, Any]:
-    """The override that makes pretraining start where ``retrain.start`` says."""
-    if rules.start == "finetune":
-        return {}
-    init = f"registry:{decoder().registered_model}@{ALIAS}" if rules.start == "champion" else "scratch"
-    return {f"{DECODER_STAGE}.init": init}
+def _sweep(workspace: Workspace) -> None:
+    """Take away the trees that earlier retrainings left when they failed: by cron they would fill the disk.
 
-
-def decoder() -> components.Artifact:
-    """What the pretraining stage makes: its path in the workspace, and the name of its registered model."""
-    return next(output for output in components.load(DECODER_STAGE).outputs if output.registered_model)
-
-
-def _keep_decoder(prepared: Prepared) -> None:
-    """Put the champion's decoder into the run's tree, and leave out the stages that only lead to a new one."""
-    graph, made = prepared.graph, decoder()
-    wanted = graph.descendants([DECODER_STAGE]) - {DECODER_STAGE}
-    waiting = list(wanted)
-    while waiting:
-        parents = graph.parents[waiting.pop()] - wanted - {DECODER_STAGE}
-        wanted |= parents
-        waiting += parents
-    try:
-        files = materialize(prepared.workspace, f"{made.registered_model}@{ALIAS}")
-        folder = prepared.root / made.path
-        shutil.rmtree(folder, ignore_errors=True)  # its bytes may be links into the cache
-        shutil.copytree(files, folder, copy_function=shutil.copyfile)
-        prepared.stages[:] = [stage for stage in prepared.stages if stage in wanted]
-        prepared.board.lines = {stage: prepared.board.lines[stage] for stage in prepared.stages}
-        prepared.changed = dvc.status(prepared.root)
-    except BaseException:
-        prepared.worktree.remove()
-        raise
+    What their stages finished is in DVC's cache, and their checkpoints are in the home.
+    """
+    for left in worktrees.leftovers(workspace.home):
+        if left.folder.name.startswith(RUN_PREFIX):
+            worktrees.remove(workspace.root, left.folder)
 
 
 def _run(prepared: Prepared, changes: dict[str, Any]) -> completion.Finished:

@@ -18,6 +18,7 @@ from flows.retraining import asked
 from flows.retraining.documents import Content, unseen
 from flows.retraining.parameters import FROZEN, RetrainParameters
 from flows.retraining.sources import RawFile, Seen, look, matches
+from flows.retraining.starting import decoder
 from registry import dvc
 from registry.aliases import current
 from registry.database import open as open_registry
@@ -133,7 +134,7 @@ def find(workspace: Workspace, values: Mapping[str, Any], rules: RetrainParamete
     problems: list[str] = []
     globs = list(reads(values))
     with _collecting(problems):
-        _require_rules(workspace, rules)
+        _require_a_model(workspace, rules)
     with _collecting(problems):
         known = known_to(workspace, rules.model)
     with _collecting(problems):
@@ -201,11 +202,16 @@ def _collecting(problems: list[str]) -> Iterator[None]:
         problems += problem.problems
 
 
-def _require_rules(workspace: Workspace, rules: RetrainParameters) -> None:
+def _require_a_model(workspace: Workspace, rules: RetrainParameters) -> None:
     if rules.model not in PromotionParameters.load(workspace.root).rules:
         raise InputProblem(
             f"params.yaml: retrain.model: {rules.model} has no rules in the section promotion, so no candidate would "
             "be judged; add them"
+        )
+    if rules.start == "finetune" and rules.model == decoder().registered_model:
+        raise InputProblem(
+            f"params.yaml: retrain.model: with start: finetune, {rules.model} stays as it is; name a model that is "
+            "made of it"
         )
 
 
