@@ -99,8 +99,6 @@ class Settings:
             found.append(
                 f"{beyond}: set MLFLOW_FLASK_SERVER_SECRET_KEY, such as to the output of `openssl rand -hex 32`"
             )
-        if self.mlflow_accounts and find_spec("flask_wtf") is None:
-            found.append("MLflow's accounts need Flask-WTF: pip install 'mlflow[auth]'")
         try:
             if not api_keys.load(self.home):
                 found.append(
@@ -117,7 +115,7 @@ class Settings:
         if address.scheme != "s3" or not address.netloc:
             return [f"--artifacts {self.storage.artifacts}: use s3://bucket/path"]
         if find_spec("boto3") is None:
-            return ["--artifacts s3://…: pip install boto3"]
+            return ["--artifacts s3://… needs boto3; install Stemma with it: pip install 'stemma-llm[s3]'"]
         return []
 
 

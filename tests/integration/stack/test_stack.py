@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -143,6 +144,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process(running: RunningStack):
 
 def test_taken_ports_are_told_with_their_holders_all_at_once_and_nothing_is_started(workspace, tmp_path):
     other = workspace.copy_to(tmp_path / "other")
+    shutil.rmtree(other.home / "logs")
     with socket.socket() as first, socket.socket() as second:
         for listener in (first, second):
             listener.bind(("127.0.0.1", 0))

@@ -74,9 +74,11 @@ def test_who_listens_is_known_by_process_and_descendants(tmp_path):
     mark = process.mark_of(tmp_path)
     started = _start(tmp_path, parent, mark)
     wait_until(lambda: process.listens(started.pid, port), 20, "a listener")
-    assert not process.listens(os.getpid(), port)
+    other = _start(tmp_path, "import time; time.sleep(600)", mark)
+    assert not process.listens(other.pid, port), "it is not the one that answers there"
     assert process.memory(started.pid) > psutil.Process(started.pid).memory_info().rss
     process.sweep(mark, 1)
+    other.wait()
     started.wait()
     assert process.memory(started.pid) == 0
 
