@@ -69,7 +69,7 @@ def accelerate_arguments(
     found += ["--num_machines", str(nodes)]
     if nodes > 1:
         host, port, rank = _meeting(environment)
-        found += ["--machine_rank", rank, "--main_process_ip", host, "--main_process_port", port]
+        found += ["--machine_rank", rank, "--main_process_ip", host, "--main_process_port", port, "--same_network"]
     else:
         found += ["--main_process_port", "0"]  # any free one
     if degree > 1:

@@ -158,14 +158,15 @@ class _Clock:
 def _with_loss(context: Context, model: PreTrainedModel) -> CausalLoss:
     """The model and its loss as the parameters ask for them."""
     parameters: PretrainParameters = context.parameters
-    if parameters.mask_documents and not masks_documents(model):
+    masks = masks_documents(model) if parameters.mask_documents else None
+    if parameters.mask_documents and masks is None:
         raise InputProblem(
             f"pretrain.mask_documents: attention of {model.config.model_type} does not end where positions begin anew; "
             f"make it false or choose another model_type"
         )
     if parameters.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    module = CausalLoss(model, z_loss=parameters.z_loss)
+    module = CausalLoss(model, z_loss=parameters.z_loss, masks=masks == "here")
     if not module.chunked:
         context.warn(f"the head of {model.config.model_type} is not known: all logits of a micro-batch are made")
     if parameters.compile:

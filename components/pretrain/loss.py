@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.masking_utils import create_masks_for_generate
 
 from components.pretrain.data import IGNORED
 
@@ -41,15 +43,16 @@ class CausalLoss(nn.Module):
         model: a transformers decoder with a language-model head.
         z_loss: coefficient of the squared logarithm of the softmax's denominator, which keeps logits from drifting
             (Chowdhery et al. 2022, section 5: 1e-4).
+        masks: make the masks that end attention at documents here, since the model does not (:func:`masks_documents`).
 
     Attributes:
         chunked: whether the head is one that the chunked loss computes exactly as the model does; else the model's own
             logits are taken, all at once.
     """
 
-    def __init__(self, model: PreTrainedModel, *, z_loss: float = 0.0):
+    def __init__(self, model: PreTrainedModel, *, z_loss: float = 0.0, masks: bool = False):
         super().__init__()
-        self.model, self.z_loss, self.config = model, z_loss, model.config
+        self.model, self.z_loss, self.config, self._masks = model, z_loss, model.config, masks
         # Sharding finds the layers that stay whole by these names.
         self._no_split_modules = list(getattr(model, "_no_split_modules", None) or [])
         self._head = _head(model)
@@ -96,7 +99,7 @@ class CausalLoss(nn.Module):
         return self.model.generate(*arguments, **options)
 
     def _run(self, inputs: Tensor, positions: Tensor | None):
-        options = {"use_cache": False} | ({} if positions is None else {"position_ids": positions})
+        options = {"use_cache": False} | ({} if positions is None else _positioned(self.model, positions, self._masks))
         if self._balance is not None:
             options["output_router_logits"] = True
         if self.chunked:
@@ -105,12 +108,27 @@ class CausalLoss(nn.Module):
         return output, output.logits
 
 
-def masks_documents(model: PreTrainedModel) -> bool:
-    """Whether positions that begin anew keep attention within a document, by trying it.
+def masks_documents(model: PreTrainedModel) -> Literal["model", "here"] | None:
+    """Who keeps attention within a document where positions begin anew, by trying it; nobody can for some models.
 
-    transformers reads documents off such positions (``masking_utils.find_packed_sequence_indices``) for the models
-    whose attention masks it makes itself.
+    transformers reads documents off such positions (``masking_utils.find_packed_sequence_indices``), but a few models
+    (GPT-OSS) do not hand it the positions; they take masks that are made here in the same way.
     """
+    if _keeps_documents_apart(model, masks=False):
+        return "model"
+    return "here" if _keeps_documents_apart(model, masks=True) else None
+
+
+def _positioned(model: PreTrainedModel, positions: Tensor, masks: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"position_ids": positions}
+    if masks:
+        # Of embeddings only the shape of a batch and the type are looked at.
+        embeddings = torch.empty((*positions.shape, 0), dtype=model.dtype, device=positions.device)
+        options["attention_mask"] = create_masks_for_generate(model.config, embeddings, None, None, positions)
+    return options
+
+
+def _keeps_documents_apart(model: PreTrainedModel, *, masks: bool) -> bool:
     ids = torch.arange(16, device=model.device).remainder(model.config.vocab_size)[None]
     other = ids.clone()
     other[0, :8] = ids[0, :8].flip(0)
@@ -118,10 +136,12 @@ def masks_documents(model: PreTrainedModel) -> bool:
     with _quietly(model):
         try:
             first, second = (
-                model.base_model(input_ids=each, position_ids=positions, use_cache=False).last_hidden_state[0, 8:]
+                model.base_model(
+                    input_ids=each, use_cache=False, **_positioned(model, positions, masks)
+                ).last_hidden_state[0, 8:]
                 for each in (ids, other)
             )
-        except TypeError:  # a model that knows no positions
+        except (TypeError, ValueError, AttributeError, RuntimeError):  # it knows no positions, or no such masks
             return False
     return torch.allclose(first, second, atol=1e-5, rtol=1e-4)
 

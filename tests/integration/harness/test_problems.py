@@ -35,6 +35,16 @@ def test_a_missing_input_and_a_bad_seed_are_told_together(workspace):
     assert "data/numbers: missing" in done.stderr and "seed" in done.stderr
 
 
+def test_what_keeps_machines_and_devices_apart_is_told_with_the_rest(workspace):
+    (workspace.root / "params.yaml").write_text("pretrain: {nodes: 2, devices: 4, sharding: fsdp2}\n")
+    done = workspace.stage("pretrain", check=False, CUDA_VISIBLE_DEVICES="", STEMMA_NODE_RANK="2")
+    assert done.returncode == 2
+    assert "2 machines cannot meet: set STEMMA_MAIN_ADDRESS=HOST:PORT" in done.stderr
+    assert "STEMMA_NODE_RANK=2: the machines are numbered from 0 to 1" in done.stderr
+    assert "params.yaml: pretrain.sharding: fsdp2: divides the model among GPUs, and this machine has" in done.stderr
+    assert "data/tokens: missing" in done.stderr
+
+
 def test_duplicate_keys_are_a_problem(workspace):
     (workspace.root / "params.yaml").write_text("seed: 1\nseed: 2\n")
     done = workspace.stage("counter", check=False)

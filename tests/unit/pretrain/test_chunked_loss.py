@@ -34,6 +34,7 @@ FAMILIES = {
     "phi, head with bias": ("phi", {"resid_pdrop": 0.0}),
     "gpt2": ("gpt2", GPT2),
     "mixtral, balanced experts": ("mixtral", MIXTURE),
+    "gpt_oss, masks made here": ("gpt_oss", MIXTURE | {"head_dim": 16, "sliding_window": 4}),
 }
 
 
@@ -79,7 +80,7 @@ def test_agrees_with_the_logits_of_the_model(family, z_loss):
     logits = output.logits.flatten(0, 1)
     cross_entropy = F.cross_entropy(logits, labels.flatten())
     expected = cross_entropy + z_loss * logits.logsumexp(-1).square()[labels.flatten() != IGNORED].mean()
-    if family.startswith("mixtral"):
+    if FAMILIES[family][1].get("output_router_logits"):
         assert output.aux_loss > 0
         expected = expected + model.config.router_aux_loss_coef * output.aux_loss
     expected.backward()
@@ -138,12 +139,13 @@ def test_autocast_to_bfloat16_keeps_the_sum_in_float32():
         assert F.cosine_similarity(half[name].flatten(), gradient.flatten(), dim=0) > 0.99, name
 
 
-def test_documents_do_not_see_each_other_and_begin_at_their_end_token():
+@pytest.mark.parametrize(("family", "who"), [("llama, tied", "model"), ("gpt_oss, masks made here", "here")])
+def test_documents_do_not_see_each_other_and_begin_at_their_end_token(family, who):
     inputs = torch.tensor([[5, 6, 0, 7, 8, 0, 0, 9]])
     assert document_positions(inputs, end=0).tolist() == [[0, 1, 0, 1, 2, 0, 0, 1]]
-    model = make("llama, tied")
-    assert masks_documents(model)
-    module = CausalLoss(model)
+    model = make(family).eval()
+    assert masks_documents(model) == who
+    module = CausalLoss(model, masks=who == "here")
     labels = torch.tensor([[6, 0, 7, 8, 0, 0, 9, 4]])
     together = module.token_losses(inputs, labels, document_positions(inputs, end=0))[0]
     alone = torch.cat(

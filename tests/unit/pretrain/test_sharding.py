@@ -1,0 +1,99 @@
+"""Sharded trainings, started by accelerate with the shipped files: as one process trains to rounding, and resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM
+
+from components.harness import launch
+from tests.unit.pretrain import tiny
+
+# Both optimizers' parts, gradients of several micro-batches, validation, samples; no dropout, of which each process
+# draws its own.
+CHANGES = {
+    "architecture": tiny.PARAMETERS["architecture"] | {"extra": {}},
+    "batch_size": 8,
+    "micro_batch_size": 1,
+    "steps": 6,
+    "log_every": 1,
+    "checkpoint_every": 2,
+    "keep_last": 4,
+    "evaluate_every": 3,
+}
+
+
+def train(workspace, sharding: str, processes: int) -> str:
+    """Run the stage in ``processes`` processes under ``sharding``; what it printed."""
+    changes = CHANGES | {"sharding": sharding, "devices": processes}
+    child = str(Path(__file__).with_name("sharded_child.py"))
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *launch.accelerate_arguments(sharding, processes), child,
+         str(workspace), json.dumps(tiny.PARAMETERS | changes)],
+        env=os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=tiny.ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done.stdout
+
+
+def shares(output: str) -> list[float]:
+    """Of the weights, what each process keeps."""
+    return [float(share) for share in re.findall(r"keeps (\S+) of the weights", output)]
+
+
+def assert_same(workspace, reference) -> None:
+    """Losses and gradient norms of every step, validation and samples are the reference's to rounding."""
+    folder, other = (each / "reports/pretrain" for each in (workspace, reference))
+    for name, columns in (("curve.csv", ("loss", "gradient_norm")), ("validation.csv", ("loss",))):
+        with open(folder / name) as mine, open(other / name) as theirs:
+            for row, expected in zip(csv.DictReader(mine), csv.DictReader(theirs), strict=True):
+                for column in columns:
+                    np.testing.assert_allclose(float(row[column]), float(expected[column]), rtol=2e-5)
+    mine, theirs = (json.loads((each / "report.json").read_text()) for each in (folder, other))
+    for name in ("validation_loss", "validation_loss_stderr"):
+        np.testing.assert_allclose(mine[name], theirs[name], rtol=2e-5)
+    assert mine["validation_tokens"] == theirs["validation_tokens"] and mine["samples"] == theirs["samples"]
+
+
+@pytest.fixture(scope="module")
+def reference(made, tmp_path_factory):
+    """What one process makes of the same parameters."""
+    folder = tiny.beside(tmp_path_factory.mktemp("reference"), made)
+    tiny.pretrain(folder, **CHANGES)
+    return folder
+
+
+def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, reference, made, tmp_path_factory):
+    assert shares(train(workspace, "fsdp2", 2)) == [0.5, 0.5]
+    assert_same(workspace, reference)
+    model = AutoModelForCausalLM.from_pretrained(workspace / "models/base")
+    assert model.num_parameters() == json.loads((workspace / "reports/pretrain/report.json").read_text())["parameters"]
+
+    resumed = tiny.beside(tmp_path_factory.mktemp("resumed"), made)
+    first = "scratch/pretrain/checkpoints/step-0000000002"
+    shutil.copytree(workspace / first, resumed / first)
+    train(resumed, "fsdp2", 2)
+    assert tiny.weights(resumed) == tiny.weights(workspace)
+    for path in (workspace / "reports/pretrain").iterdir():
+        assert (resumed / "reports/pretrain" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_context_parallel_trains_as_one_process_does(workspace, reference):
+    assert shares(train(workspace, "context_parallel", 2)) == [0.5, 0.5]
+    assert_same(workspace, reference)
+
+
+def test_tensor_parallel_trains_as_one_process_does(workspace, reference):
+    # The blocks' matrices lie in quarters, the embedding and the norms in halves.
+    assert all(0.25 < share < 0.4 for share in shares(train(workspace, "tensor_parallel", 4)))
+    assert_same(workspace, reference)
