@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.backup import stores
 from deploy.backup.create import ARTIFACTS, KEYS, OBJECTS, REPOSITORY
-from deploy.backup.databases import Database, find, same
+from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.errors import BackupFailed, BackupRefused
 from deploy.backup.manifest import Manifest, digest
 from deploy.backup.places import opened
@@ -78,7 +78,8 @@ def restore(
 
 def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool) -> list[Database]:
     problems, targets = [], []
-    for name, dumped in manifest.databases.items():
+    for name in (name for name in NAMES if name in manifest.databases):
+        dumped = manifest.databases[name]
         try:
             database = find(workspace, name)
         except ValueError as error:

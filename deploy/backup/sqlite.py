@@ -12,7 +12,6 @@ from sqlalchemy.engine import URL
 from deploy.backup.errors import BackupFailed
 
 BUSY_SECONDS = 60
-PAGES = 4096  # of a step; between steps others may write
 
 
 def dump(url: URL, target: Path) -> None:
@@ -22,7 +21,9 @@ def dump(url: URL, target: Path) -> None:
         BackupFailed: it cannot be read, or is damaged.
     """
     with _told(url.database), _open(url.database, "ro") as source:
-        _copy(source, target)
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            # All pages at once: in steps, every write of somebody else's between two of them begins it anew.
+            source.backup(copy, pages=-1)
     with _told(url.database), _open(str(target), "rw") as copy:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
         (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
@@ -54,11 +55,6 @@ def load(url: URL, source: Path) -> None:
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as target:
             target.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
             dumped.backup(target)
-
-
-def _copy(source: sqlite3.Connection, target: Path) -> None:
-    with contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy, pages=PAGES, sleep=0.01)
 
 
 @contextlib.contextmanager
