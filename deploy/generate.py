@@ -28,6 +28,7 @@ def generate(
     *,
     temperature: float = 0.0,
     top_p: float = 1.0,
+    top_k: int = 0,
     max_tokens: int = 64,
     seed: int = 1337,
     system: str | None = None,
@@ -35,6 +36,9 @@ def generate(
     """The answer, piece by piece as it is made.
 
     ``base`` continues the prompt; every other model was tuned on the chat template and is asked through it.
+
+    Args:
+        top_k: sample from so many likeliest tokens; 0: from all.
 
     Raises:
         RegistryError: no such version, or its bytes are missing or are not what was registered and signed.
@@ -52,6 +56,7 @@ def generate(
         chat=model != "base",
         temperature=temperature,
         top_p=top_p,
+        top_k=top_k,
         max_tokens=max_tokens,
         seed=seed,
         system=system,
@@ -65,6 +70,7 @@ def answer(
     chat: bool,
     temperature: float,
     top_p: float,
+    top_k: int = 0,
     max_tokens: int,
     seed: int,
     system: str | None = None,
@@ -89,7 +95,9 @@ def answer(
             f"{model.config.max_position_embeddings}; shorten the prompt"
         )
     sampling = (
-        {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
+        {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+        if temperature > 0
+        else {"do_sample": False}
     )
     failures: list[BaseException] = []
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)

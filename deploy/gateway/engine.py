@@ -49,6 +49,7 @@ class Running:
         self.port = process.free_port()
         self.started = time.time()
         self.in_flight = 0
+        self.broken_off = False  # an answer was left before its end, so the engine may still be at it
         self.slots = asyncio.Semaphore(engine.concurrency)
         self.ended = asyncio.Event()
         self._idle = asyncio.Event()
@@ -100,9 +101,19 @@ class Running:
                 pass
             await asyncio.sleep(POLL_SECONDS)
 
+    async def settle(self) -> None:
+        """Wait until an engine that works on one answer after the other has noticed that the last one was left.
+
+        Its random numbers are one sequence: an answer that goes on would take some of those that a seed promises.
+        """
+        if self.broken_off and self.engine.concurrency == 1:
+            self.broken_off = False
+            path, body = self._probe()
+            await self.client.send(self.request(path, body))
+
     async def _warm(self) -> None:
         """One token, so that the first client does not wait for what an engine does at its first request."""
-        path, body = self.probe()
+        path, body = self._probe()
         try:
             answer = await self.client.send(self.request(path, body))
         except httpx.TransportError as error:
@@ -115,7 +126,7 @@ class Running:
         told = {"content-type": "application/json", **(headers or {})}
         return self.client.build_request("POST", path, content=json.dumps(body), headers=told)
 
-    def probe(self) -> tuple[str, dict[str, Any]]:
+    def _probe(self) -> tuple[str, dict[str, Any]]:
         """(path, body) of the smallest request."""
         name = self.engine.argument(self.model.path)
         if self.model.kind == "classifier":

@@ -105,8 +105,8 @@ class Engine:
             config: dict[str, Any] = {"do_sample": False, **kept}
         else:
             config = {"do_sample": True, **sampling}
-        config |= {"max_new_tokens": tokens, **({"stop_strings": request.stops} if request.stops else {})}
-        return {"generation_config": json.dumps(config)}
+        # Stops are left to the gateway: the engine's own fail on some tokenizers and are part of its answers.
+        return {"generation_config": json.dumps({**config, "max_new_tokens": tokens})}
 
 
 _AT = ("--host", "127.0.0.1", "--port", "{port}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,6 +29,7 @@ from deploy.gateway.relay import DONE, Name, Shape, StreamBroken, Usage, events,
 from deploy.gateway.service import Service
 from deploy.gateway.settings import Limits
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Asked = ChatRequest | CompletionRequest
 
@@ -73,7 +75,7 @@ class Answering:
             raise self._late() from None
         running, stops = opened.running, ([] if opened.running.engine.native else asked.stops)
         name = Name(id, int(time.time()), running.version.name, running.version.digest)
-        made = self._timed(pieces(events(opened.answer), shape, name, opened.usage, stops), opened, began)
+        made = self._timed(pieces(events(opened.answer), shape, name, opened.usage, stops), opened, began, bool(stops))
         headers = {**version_headers(running), "x-request-id": id}
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
@@ -85,8 +87,7 @@ class Answering:
         except TimeoutError:
             raise self._late() from None
         except StreamBroken as broken:
-            self.metrics.broken.labels(opened.service.reference).inc()
-            raise ApiError(503, str(broken), "engine_failed", retry_after=2) from None
+            raise self._broken(broken, running) from None
 
     async def _open(self, asked: Asked, id: str) -> Opened:
         service = self.fleet.find(asked.model)
@@ -101,6 +102,8 @@ class Answering:
             body = running.engine.body(running.model, asked, tokens[1])
             path = "/v1/chat/completions" if isinstance(asked, ChatRequest) else "/v1/completions"
             try:
+                if asked.seed is not None:
+                    await running.settle()
                 answer = await running.client.send(running.request(path, body, {"x-request-id": id}), stream=True)
                 stack.push_async_callback(answer.aclose)
                 if answer.status_code != 200:
@@ -129,16 +132,22 @@ class Answering:
         )  # fmt: skip
 
     async def _timed(
-        self, made: AsyncIterator[dict[str, Any]], opened: Opened, began: float
+        self, made: AsyncIterator[dict[str, Any]], opened: Opened, began: float, cut: bool
     ) -> AsyncIterator[dict[str, Any]]:
-        """The pieces; counts their tokens when they end, however they do."""
+        """The pieces; counts their tokens when they end, however they do. ``cut``: maybe before the engine does."""
         reference, first = opened.service.reference, True
+        opened.running.broken_off = True  # unless it is read to its end
         try:
             async for piece in made:
                 if first:
                     self.metrics.first_piece.labels(reference).observe(time.monotonic() - began)
                     first = False
                 yield piece
+            opened.running.broken_off = cut
+        except StreamBroken as broken:
+            self.metrics.broken.labels(reference).inc()
+            log.warning("%s: %s %s", opened.running.version.name, broken, broken.said[:500])
+            raise
         finally:
             self.metrics.tokens.labels(reference, "prompt").inc(opened.usage.prompt)
             self.metrics.tokens.labels(reference, "completion").inc(opened.usage.completion)
@@ -164,8 +173,13 @@ class Answering:
         except TimeoutError:
             yield sse(self._late().body)
         except StreamBroken as broken:
-            self.metrics.broken.labels(opened.service.reference).inc()
-            yield sse(ApiError(503, str(broken), "engine_failed").body)
+            yield sse(self._broken(broken, opened.running).body)
+
+    @staticmethod
+    def _broken(broken: StreamBroken, running: Running) -> ApiError:
+        if running.alive:
+            return ApiError(502, str(broken), "engine_failed")
+        return ApiError(503, "the engine ended while it answered; ask again", "engine_failed", retry_after=2)
 
     def _late(self) -> ApiError:
         return ApiError(504, f"no whole answer within {self.limits.seconds:g} s; ask for fewer tokens", "timeout")

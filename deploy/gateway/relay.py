@@ -15,7 +15,15 @@ Shape = Literal["chat.completion", "text_completion"]
 
 
 class StreamBroken(Exception):
-    """The engine ended its answer by an error, or without an end; the message is for the client."""
+    """The engine ended its answer by an error, or without an end; the message is for the client.
+
+    Args:
+        said: the engine's own words, for the log.
+    """
+
+    def __init__(self, message: str, said: str = ""):
+        super().__init__(message)
+        self.said = said
 
 
 @dataclass
@@ -61,9 +69,9 @@ async def events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
                 event = json.loads(text)
             except ValueError:
                 # `transformers serve` quotes its error messages without escaping them
-                raise StreamBroken("the engine failed while it answered") from None
+                raise StreamBroken("the engine failed while it answered", text) from None
             if "error" in event:
-                raise StreamBroken("the engine failed while it answered")
+                raise StreamBroken("the engine failed while it answered", text)
             yield event
     except httpx.TransportError:
         raise StreamBroken("the engine ended while it answered; ask again") from None
@@ -75,7 +83,7 @@ async def pieces(
     """The engine's events as chunks of the gateway's answer, one choice each; ``usage`` is filled in on the way.
 
     Args:
-        stops: where the engine shows the text that it stopped at, what to end the answers before.
+        stops: what to end the answers before, where the engine does not do it.
 
     Raises:
         StreamBroken: the engine failed, or a choice has no end.
@@ -84,21 +92,25 @@ async def pieces(
     filters: dict[int, StopFilter] = {}
     ended: dict[int, bool] = {}
     async for event in engine:
-        if event.get("usage"):
-            usage.prompt = event["usage"].get("prompt_tokens") or usage.prompt
-            usage.completion = event["usage"].get("completion_tokens") or 0
         for choice in event.get("choices") or ():
             index = choice.get("index", 0)
-            ended.setdefault(index, False)
+            if ended.setdefault(index, False):
+                continue
             cut = filters.setdefault(index, StopFilter(stops))
             finish = choice.get("finish_reason")
             shown = _shown(choice, shape, cut, last=finish is not None)
-            if finish is not None and cut.stopped:
+            if cut.stopped:
                 finish = "stop"
-            ended[index] = ended[index] or finish is not None
+            usage.completion += finish is None and "role" not in shown  # a piece is a token or a few
+            ended[index] = finish is not None
             if shown or finish is not None:
                 body = {"index": index, **_payload(shape, shown), "logprobs": None, "finish_reason": finish}
                 yield {**head, "choices": [body]}
+        if event.get("usage"):
+            usage.prompt = event["usage"].get("prompt_tokens") or usage.prompt
+            usage.completion = event["usage"].get("completion_tokens") or 0
+        if any(cut.stopped for cut in filters.values()) and all(ended.values()):
+            return  # the engine goes on; closing its answer ends that
     if not ended or not all(ended.values()):
         raise StreamBroken("the engine ended while it answered; ask again")
 

@@ -10,7 +10,7 @@ EPILOG = """[bold]Examples[/]
 
 stemma generate assistant@champion "How many parameters does this function take? def f ( a , b = 1 )"
 
-stemma generate base:1 "Return the" --temperature 0.8 --top-p 0.95 --max-tokens 80 --seed 7
+stemma generate base:1 "Return the" --temperature 0.8 --top-p 0.95 --top-k 40 --max-tokens 80 --seed 7
 """
 
 
@@ -25,6 +25,7 @@ def generate(
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Sample from the likeliest tokens of this mass.")
     ] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Sample from so many likeliest tokens; 0: all.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Tokens to generate at most.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 1337,
     system: Annotated[str | None, typer.Option(help="A system message before the prompt.")] = None,
@@ -42,6 +43,7 @@ def generate(
         text,
         temperature=temperature,
         top_p=top_p,
+        top_k=top_k,
         max_tokens=max_tokens,
         seed=seed,
         system=system,
