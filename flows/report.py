@@ -76,6 +76,6 @@ def verdict(judged: Verdict) -> list[str]:
              f"{'passed' if judged.passed else 'refused'}"]  # fmt: skip
     lines += ["", "| | check | what was seen |", "|---|---|---|"]
     for check in judged.checks:
-        cells = ("✅" if check.passed else "❌", check.name, check.detail)
+        cells = ("✓" if check.passed else "✗", check.name, check.detail)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
