@@ -50,6 +50,8 @@ def client_environment(settings: Settings) -> dict[str, str]:
         **settings.storage.environment(settings.home),
         "PREFECT_API_URL": f"{settings.url(settings.prefect_port)}/api",
         "MLFLOW_TRACKING_URI": settings.url(settings.mlflow_port),
+        # Links to runs lead into the same one of Prefect's two user interfaces as its front page.
+        "PREFECT_UI_URL": f"{settings.browser_url(settings.prefect_port)}/v2",
     }
 
 
@@ -60,6 +62,7 @@ def _prefect(settings: Settings) -> Service:
         "PREFECT_SERVER_API_HOST": settings.host,
         "PREFECT_SERVER_API_PORT": str(settings.prefect_port),
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
     if settings.storage.database is not None:
         own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.storage.url(
