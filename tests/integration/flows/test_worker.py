@@ -1,4 +1,4 @@
-"""The deployment of prefect.yaml, triggered through Prefect and run by a real worker."""
+"""The deployments of prefect.yaml, and a run by a real worker of a pool."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_a_triggered_run_works_in_a_tree_of_its_own_with_its_own_parameters(work
     prefect = (sys.executable, "-m", "prefect", "--no-prompt")
     workspace.run_shell(*prefect, "work-pool", "create", "stemma", "--type", "process")
     workspace.run_shell(*prefect, "deploy", "--all")
-    overrides = json.dumps({"preference_tune.beta": 0.55})
-    workspace.run_shell(*prefect, "deployment", "run", "lifecycle/lifecycle", "--param", f"overrides={overrides}")
+    parameters = json.dumps({"preference_tune": {"beta": 0.55}})
+    workspace.run_shell(*prefect, "deployment", "run", "lifecycle/lifecycle", "--param", f"parameters={parameters}")
     workspace.run_shell(*prefect, "worker", "start", "--pool", "stemma", "--run-once")
 
     (flow_run,) = [each for each in api(prefect_api, "/flow_runs/filter") if each["deployment_id"]]
