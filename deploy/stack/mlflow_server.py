@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import sqlite3
+import uuid
 from pathlib import Path
 
 from filelock import FileLock
@@ -69,9 +70,7 @@ def main() -> None:
 
     with FileLock(home / "mlflow.lock"):  # the lock of every process that may be the first on this database
         migrate(uri)
-    from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, REGISTRY_STORE_URI_ENV_VAR
-
-    os.environ |= {BACKEND_STORE_URI_ENV_VAR: uri, REGISTRY_STORE_URI_ENV_VAR: uri, ARTIFACT_ROOT_ENV_VAR: root}
+    os.environ |= _told_by_mlflow(uri, root)
     app = "mlflow.server.fastapi_app:app"
     if arguments.auth:
         app = "mlflow.server.auth:create_app"
@@ -84,6 +83,21 @@ def main() -> None:
         log_level="warning",
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+
+def _told_by_mlflow(uri: str, root: str) -> dict[str, str]:
+    """What ``mlflow server`` tells the process that listens."""
+    from mlflow import environment_variables as names
+    from mlflow.server import constants
+
+    return {
+        constants.BACKEND_STORE_URI_ENV_VAR: uri,
+        constants.REGISTRY_STORE_URI_ENV_VAR: uri,
+        constants.ARTIFACT_ROOT_ENV_VAR: root,
+        names._MLFLOW_SGI_NAME.name: "uvicorn",
+        names._MLFLOW_SERVER_BOOT_ID.name: uuid.uuid4().hex,
+        names._MLFLOW_IN_JOB_EXECUTOR.name: "false",  # where it is true, code that comes with a request is run
+    }
 
 
 def _accounts(home: Path, uri: str) -> Path:

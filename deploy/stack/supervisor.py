@@ -25,6 +25,7 @@ TICK_SECONDS = 0.1
 STARTING_PROBE_SECONDS, PROBE_SECONDS = 0.5, 5.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 STEADY_SECONDS = 60.0  # well for so long, a service that dies is started again without a long pause
+SLOW_SECONDS = 30.0  # a start that takes longer is explained
 STUCK_SECONDS = 180.0  # alive but silent for so long, a service is started again
 FIRST_TRIES = 5  # a service that has never been well is tried so often, then the stack is given up
 ORPHAN_SECONDS = 10.0  # for what a killed service or supervisor has left behind
@@ -197,6 +198,8 @@ class Supervisor:
             raise error
         if each.well_since is not None:
             each.state, each.note = "unwell", str(error)
+        elif now - each.silent_since > SLOW_SECONDS:
+            each.note = str(error)
         if now - each.silent_since > STUCK_SECONDS:
             each.process.kill()
             each.process.wait()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -19,9 +18,8 @@ import psutil
 import pytest
 
 from deploy.stack import state
-from tests.counter import install_counter
 from tests.stack import RunningStack, log_of, processes_of, stack
-from tests.workspace import Workspace, make_workspace, wait_until
+from tests.workspace import Workspace, wait_until
 
 STEMMA = (sys.executable, "-m", "flows.cli")
 IDLE_BYTES = 1.5e9
@@ -29,12 +27,8 @@ SERVICES = ["prefect", "mlflow", "deployments", "gateway"]
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Workspace:
-    """A workspace of one quick stage that has run once, without any server."""
-    workspace = make_workspace(tmp_path_factory.mktemp("stack") / "workspace")
-    install_counter(workspace)
-    workspace.dvc("repro", "-q", STEMMA_RUN="alone")
-    return workspace
+def workspace(made, tmp_path_factory) -> Workspace:
+    return made.copy_to(tmp_path_factory.mktemp("stack") / "workspace")
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +136,8 @@ def test_kill_9_of_the_supervisor_leaves_no_process(running: RunningStack):
     assert "No stack runs here" in running.workspace.run(*STEMMA, "down").stdout
 
 
-def test_taken_ports_are_told_with_their_holders_all_at_once_and_nothing_is_started(workspace, tmp_path):
-    other = workspace.copy_to(tmp_path / "other")
-    shutil.rmtree(other.home / "logs")
+def test_taken_ports_are_told_with_their_holders_all_at_once_and_nothing_is_started(made, tmp_path):
+    other = made.copy_to(tmp_path / "other")
     with socket.socket() as first, socket.socket() as second:
         for listener in (first, second):
             listener.bind(("127.0.0.1", 0))
@@ -159,8 +152,8 @@ def test_taken_ports_are_told_with_their_holders_all_at_once_and_nothing_is_star
     assert not (other.home / "logs").exists() and not (other.home / "storage.json").exists()
 
 
-def test_beyond_loopback_nothing_starts_without_tokens(workspace, tmp_path):
-    other = workspace.copy_to(tmp_path / "other")
+def test_beyond_loopback_nothing_starts_without_tokens(made, tmp_path):
+    other = made.copy_to(tmp_path / "other")
     done = other.run(*STEMMA, "up", "--host", "0.0.0.0", check=False)
     assert done.returncode == 2
     for name in (
