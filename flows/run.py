@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from deploy.stack import state
 from flows.completion import Finished, finish
 from flows.environment import quiet_prefect
 from flows.preparation import Prepared, Request, prepare
@@ -94,7 +95,11 @@ def prefect_server(workspace: Workspace) -> Iterator[None]:
     home = workspace.home / "prefect"
     if url := os.environ.get("PREFECT_API_URL"):
         if why := unreachable(url):
-            raise ServerFailed(f"PREFECT_API_URL: {why}; start that server, or unset PREFECT_API_URL")
+            stack = state.read(workspace.home)
+            hint = "start that server, or unset PREFECT_API_URL"
+            if stack is not None and url == stack.prefect_api_url:
+                hint = "it is the stack's; try again when `stemma status` shows it healthy"
+            raise ServerFailed(f"PREFECT_API_URL: {why}; {hint}")
         quiet_prefect(home, None)
         yield
         return
