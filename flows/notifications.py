@@ -223,7 +223,7 @@ def _through_block(name: str, notice: Notice) -> str | None:
         with block.raise_on_failure():
             block.notify(notice.lines(), subject=f"Stemma: {notice.text}")
     except ValueError as error:  # Prefect says so where there is no such block
-        return f"{SECTION}.block: {str(error).splitlines()[0]}"
+        return f"{SECTION}.block: {name}: {str(error).splitlines()[0]}"
     except Exception as error:  # whatever a third party's block raises; its text may hold the address
         return f"the block {name} failed ({type(error).__name__})"
     return None
