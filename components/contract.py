@@ -183,6 +183,8 @@ class Context:
         events: append-only file that the harness tails: curves, figures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
         device: device the work ran on, for the receipt.
+        environment: what else the numbers depend on and only the work itself finds out, such as the precision that was
+            detected; for the receipt.
     """
 
     parameters: Any
@@ -197,6 +199,7 @@ class Context:
     stopping: bool = False
     metrics: list[Metric] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
     headline: str | None = None
 
     @property

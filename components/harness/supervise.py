@@ -272,7 +272,7 @@ class _Execution:
             "git": self.git,
             "mlflow": {name: cursor[name] for name in ("run_id", "experiment_id", "parent_run_id")},
             "prefect": self.prefect,
-            "environment": self.environment,
+            "environment": {**self.environment, **outcome.get("environment", {})},
             "device": outcome["device"],
             "processes": self.processes,
             "tokens": outcome["tokens"],

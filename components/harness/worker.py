@@ -113,6 +113,7 @@ def _tell(order: dict[str, Any], context: Context, state: str, problems: list[st
             "warnings": context.warnings,
             "tokens": context.tokens,
             "device": context.device,
+            "environment": context.environment,
             "ended": time.time(),
         },
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from components.contract import Context, InputProblem
@@ -15,6 +18,8 @@ from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, P
 from components.pretrain.parent import SCRATCH, unusable
 from components.pretrain.presets import PRESETS
 from components.pretrain.vocabulary import fit_vocabulary
+
+_FEED_FORWARD = {"n_inner", "ffn_dim", "ffn_hidden_size"}  # what some families call their intermediate_size
 
 
 def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -34,6 +39,8 @@ def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMode
 def from_scratch(architecture: Architecture, context: int, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A model with random weights and exactly the tokenizer's vocabulary."""
     model_type, settings = _settings(architecture)
+    if problems := _unknown_settings(architecture, model_type):
+        raise InputProblem(problems)
     settings |= {"vocab_size": len(tokenizer), "max_position_embeddings": context, **architecture.extra}
     settings |= {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     where = "pretrain.architecture"
@@ -55,9 +62,42 @@ def _settings(architecture: Architecture) -> tuple[str, dict[str, Any]]:
     if architecture.preset is not None:
         preset = PRESETS[architecture.preset]
         return preset.model_type, {**preset.settings, **given}
+    model_type = architecture.model_type or MODEL_TYPE
     settings = {**DEFAULTS, **given}
     settings["num_key_value_heads"] = settings["num_key_value_heads"] or settings["num_attention_heads"]
-    return architecture.model_type or MODEL_TYPE, settings
+    known = _known_settings(model_type)
+    return model_type, {name: value for name, value in settings.items() if known is None or name in known}
+
+
+def _known_settings(model_type: str) -> set[str] | None:
+    """Names that the model type's configuration gives a meaning; ``None`` where transformers does not know the type."""
+    if model_type not in CONFIG_MAPPING:
+        return None
+    kind = CONFIG_MAPPING[model_type]
+    known = {field.name for field in fields(kind)} | set(kind.attribute_map) | {"attn_implementation"}
+    return known | ({"rope_theta", "rope_scaling"} if "rope_parameters" in known else set())  # the names of before 5.0
+
+
+def _unknown_settings(architecture: Architecture, model_type: str) -> list[str]:
+    """Settings that are given and would change nothing: transformers takes any name, and keeps it unread."""
+    known = _known_settings(model_type)
+    if known is None:
+        return []
+    given = {name: "" for name in DEFAULTS if getattr(architecture, name) is not None}
+    given |= dict.fromkeys(architecture.extra, "extra.")
+    problems = []
+    for name, where in given.items():
+        if name in known:
+            continue
+        if where:
+            near = difflib.get_close_matches(name, known, n=1)
+            way_on = f"did you mean {near[0]}?" if near else "leave it out"
+        else:
+            own = sorted(_FEED_FORWARD & known) if name == "intermediate_size" else []
+            way_on = f"make it null and set extra.{own[0]}" if own else "make it null"
+        unknown = f"the configuration of {model_type} has no such setting"
+        problems.append(f"pretrain.architecture.{where}{name}: {unknown}; {way_on}")
+    return problems
 
 
 def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -26,7 +26,6 @@ from components.pretrain.loop import train
 from components.pretrain.memory import keep_freed_memory
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.precision import Choice, choose
-from components.pretrain.report import write_report
 
 
 def run(context: Context) -> None:
@@ -52,6 +51,8 @@ def run(context: Context) -> None:
     result = evaluate(accelerator, module, held, parameters.context, tokens=None, documents=parameters.mask_documents)
     weights = gathered(accelerator, module.model)
     if accelerator.is_main_process:
+        from components.pretrain.report import write_report  # it takes a while, and not every process comes here
+
         baseline = unigram(training, held)
         _record(context, result, held, baseline, progress.curve[-1]["loss"], parameter_count)
         module.model.save_pretrained(context.outputs["model"], state_dict=weights)
@@ -120,6 +121,7 @@ def _steps(parameters: PretrainParameters, windows: int, batches: Batches) -> in
 
 def _accelerator(context: Context) -> tuple[Accelerator, Choice]:
     precision = choose(context.parameters.precision)
+    context.environment["precision"] = precision.name
     on_cpu = not torch.cuda.is_available()
     accelerator = Accelerator(
         cpu=on_cpu,

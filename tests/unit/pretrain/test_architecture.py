@@ -117,6 +117,27 @@ def test_conflicts_with_a_preset_are_told(settings, message):
         Architecture(**settings)
 
 
+def test_settings_that_the_family_does_not_know_are_told_all_at_once():
+    extra = {"atn_pdrop": 0.0, "wings": 2, "resid_pdrop": 0.1}
+    architecture = Architecture(model_type="gpt2", intermediate_size=352, num_key_value_heads=2, extra=extra)
+    with pytest.raises(InputProblem) as told:
+        from_scratch(architecture, 64, TOKENIZER)
+    unknown = "the configuration of gpt2 has no such setting"
+    assert told.value.problems == [
+        f"pretrain.architecture.intermediate_size: {unknown}; make it null and set extra.n_inner",
+        f"pretrain.architecture.num_key_value_heads: {unknown}; make it null",
+        f"pretrain.architecture.extra.atn_pdrop: {unknown}; did you mean attn_pdrop?",
+        f"pretrain.architecture.extra.wings: {unknown}; leave it out",
+    ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_not_given_is_never_told(family):
+    with torch.device("meta"):
+        config = from_scratch(Architecture(model_type=family, extra=OWN.get(family, {})), 64, TOKENIZER).config
+    assert config.hidden_size == 128
+
+
 def test_a_preset_survives_the_way_to_the_worker():
     architecture = Architecture(preset="llama3-8b", num_hidden_layers=2)
     again = Architecture(**architecture.model_dump(mode="json"))
