@@ -94,7 +94,7 @@ def read(home: Path) -> Stack | None:
         stack = Stack(**body, services=services)
     except (FileNotFoundError, json.JSONDecodeError, AttributeError, TypeError, KeyError):
         return None
-    return stack if _lives(stack) else None
+    return stack if lives(stack) else None
 
 
 def write(home: Path, stack: Stack) -> None:
@@ -132,7 +132,8 @@ def born(pid: int) -> float | None:
         return None
 
 
-def _lives(stack: Stack) -> bool:
+def lives(stack: Stack) -> bool:
+    """Whether a stack's supervisor, and not another process of its number, is still there."""
     found = born(stack.pid)
     return found is not None and abs(found - stack.born) < _CLOCK_SECONDS
 

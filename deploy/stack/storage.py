@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.stack.state import replace_json
 
-SQLITE = "sqlite"
+SQLITE, LOCAL = "sqlite", "local"  # what takes --database and --artifacts back
 NAMES = ("prefect", "mlflow", "registry")
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ STARTING_PROBE_SECONDS, PROBE_SECONDS = 0.5, 5.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
 STEADY_SECONDS = 60.0  # well for so long, a service that dies is started again without a long pause
 SLOW_SECONDS = 30.0  # a start that takes longer is explained
-STUCK_SECONDS = 180.0  # alive but silent for so long, a service is started again
+STUCK_SECONDS, STUCK_START_SECONDS = 180.0, 600.0  # alive but silent for so long, a service is started again
 FIRST_TRIES = 5  # a service that has never been well is tried so often, then the stack is given up
 ORPHAN_SECONDS = 10.0  # for what a killed service or supervisor has left behind
 ROTATE_SECONDS = 30.0
@@ -76,6 +76,8 @@ class Supervisor:
         self.log_folder = self.home / "logs"
         self._all = [_Supervised(each, self.log_folder / f"{each.name}.log") for each in services_of(settings)]
         self._by_name = {each.service.name: each for each in self._all}
+        born = state.born(os.getpid())
+        self._self = state.Stack(os.getpid(), born, settings.host, client_environment(settings))
         self._stopping = self._hurry = False
         self._watcher: subprocess.Popen[bytes] | None = None
         self._written: state.Stack | None = None
@@ -85,13 +87,7 @@ class Supervisor:
     @property
     def stack(self) -> state.Stack:
         """The stack as it is now."""
-        return state.Stack(
-            os.getpid(),
-            state.born(os.getpid()) or 0.0,
-            self.settings.host,
-            client_environment(self.settings),
-            tuple(each.shown() for each in self._all),
-        )
+        return replace(self._self, services=tuple(each.shown() for each in self._all))
 
     def stop(self) -> None:
         """End everything; asked a second time, at once."""
@@ -137,7 +133,8 @@ class Supervisor:
         if now >= self._rotate_at:
             self._rotate_at = now + ROTATE_SECONDS
             for log in self.log_folder.glob("*.log"):
-                logs.rotate(log)
+                with contextlib.suppress(OSError):  # such as a full disk, which is no reason to end the services
+                    logs.rotate(log)
 
     def _watch(self) -> None:
         """Have somebody who ends the services if this process is killed."""
@@ -162,14 +159,12 @@ class Supervisor:
             if each.lock is None:
                 each.state, each.note = "waiting", "for another process that is at its database"
                 return
-        logs.rotate(each.log)
-        each.process = process.start(
-            service.command,
-            service.environment,
-            self.settings.root,
-            each.log,
-            process.mark_of(self.home, os.getpid(), service.name),
-        )
+        mark = process.mark_of(self.home, os.getpid(), service.name)
+        try:
+            each.process = process.start(service.command, service.environment, self.settings.root, each.log, mark)
+        except OSError as error:
+            self._died(each, f"cannot be started: {error}")
+            return
         each.born = time.time()
         each.state, each.note, each.well_since, each.probe = "starting", "", None, None
         each.probe_at = each.silent_since = time.monotonic()
@@ -200,10 +195,10 @@ class Supervisor:
             each.state, each.note = "unwell", str(error)
         elif now - each.silent_since > SLOW_SECONDS:
             each.note = str(error)
-        if now - each.silent_since > STUCK_SECONDS:
+        if now - each.silent_since > (STUCK_SECONDS if each.well_since is not None else STUCK_START_SECONDS):
             each.process.kill()
             each.process.wait()
-            self._died(each, f"said nothing for {STUCK_SECONDS:.0f} s: {error}")
+            self._died(each, f"was not well for {now - each.silent_since:.0f} s: {error}")
 
     def _died(self, each: _Supervised, why: str) -> None:
         """Clear what it has left, and have it started again after a pause that grows with each failure in a row."""
@@ -249,8 +244,9 @@ class Supervisor:
     def _tell(self) -> None:
         now = self.stack
         if now != self._written:
-            state.write(self.home, now)
-            self._written = now
+            with contextlib.suppress(OSError):  # tried again at the next tick
+                state.write(self.home, now)
+                self._written = now
 
 
 def _own_port(each: _Supervised) -> bool:

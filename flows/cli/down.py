@@ -33,7 +33,7 @@ def down(
     os.kill(stack.pid, signal.SIGTERM)
     began = time.monotonic()
     told = now
-    while state.born(stack.pid) == stack.born or state.read(home) is not None:
+    while state.lives(stack):
         if told and time.monotonic() - began > 0.5:
             os.kill(stack.pid, signal.SIGTERM)  # asked a second time, it does not wait
             told = False

@@ -39,7 +39,8 @@ def up(
         typer.Option(metavar="URL", help="PostgreSQL for Prefect, MLflow and the registry; `sqlite` takes it back."),
     ] = None,
     artifacts: Annotated[
-        str | None, typer.Option(metavar="URL", help="s3://bucket/path for the files of MLflow's new experiments.")
+        str | None,
+        typer.Option(metavar="URL", help="s3://bucket/path for MLflow's new experiments; `local` takes it back."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when all is well.")] = False,
 ) -> None:
@@ -53,7 +54,7 @@ def up(
     from components.contract import InputProblem
     from deploy.stack import state
     from deploy.stack.settings import Settings
-    from deploy.stack.storage import SQLITE, Storage
+    from deploy.stack.storage import LOCAL, SQLITE, Storage
     from flows.environment import child_environment
     from registry.workspace import Workspace
 
@@ -65,7 +66,7 @@ def up(
     before = Storage.recall(home)
     storage = Storage(
         None if database == SQLITE else database or before.database,
-        artifacts or before.artifacts,
+        None if artifacts == LOCAL else artifacts or before.artifacts,
     )
     settings = Settings(
         workspace.root, home, host, prefect_port, mlflow_port, gateway_port, storage, child_environment()
@@ -127,11 +128,13 @@ def _detached(settings: Settings, console) -> None:
 
 def _arguments(settings: Settings) -> list[str]:
     """The options that say the same again."""
+    from deploy.stack.storage import LOCAL, SQLITE
+
     ports = {
         "--prefect-port": settings.prefect_port,
         "--mlflow-port": settings.mlflow_port,
         "--gateway-port": settings.gateway_port,
     }
     found = ["--host", settings.host, *(part for name, port in ports.items() for part in (name, str(port)))]
-    found += ["--database", settings.storage.database or "sqlite"]
-    return found + (["--artifacts", settings.storage.artifacts] if settings.storage.artifacts else [])
+    storage = settings.storage
+    return [*found, "--database", storage.database or SQLITE, "--artifacts", storage.artifacts or LOCAL]
