@@ -6,6 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from deploy.gateway import prompt
 from deploy.gateway.catalog import Catalog
 from deploy.gateway.engine import Running, Version
 from deploy.gateway.engines import CLASSIFIER, Engine
@@ -24,6 +25,7 @@ async def prepare(catalog: Catalog, version: Version, generator: Engine, seconds
         RegistryError: the version is refused, or no engine answered with it.
     """
     model = await asyncio.to_thread(catalog.verified, version)
+    await asyncio.to_thread(prompt.prepare, model)
     engine = CLASSIFIER if model.kind == "classifier" else generator
     running = Running(version, model, engine, _log(catalog.workspace.home, version))
     log.info("%s verified (%s); starting %s", version.name, version.digest, engine.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -23,6 +23,18 @@ class _Request(BaseModel):
         description="A served model: MODEL, MODEL@ALIAS or MODEL:VERSION; /v1/models lists them.",
         examples=["assistant"],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, body: Any) -> Any:
+        """Python reads more than JSON is: numbers that are none, and halves of characters, which no engine takes."""
+        try:
+            json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text holds half of a surrogate pair, which is no character") from None
+        except ValueError:
+            raise ValueError("a number is not finite") from None
+        return body
 
 
 class StreamOptions(BaseModel):

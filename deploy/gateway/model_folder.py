@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from jinja2 import Environment
+from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 
 from registry.errors import RegistryError
@@ -51,7 +53,12 @@ class ModelFolder:
     @property
     def takes_tools(self) -> bool:
         """Whether its template shows the model the tools of a request."""
-        return self.chat_template is not None and "tools" in self.chat_template
+        if self.chat_template is None:
+            return False
+        try:
+            return any(kind == "name" and word == "tools" for _, kind, word in Environment().lex(self.chat_template))
+        except TemplateError:
+            return False
 
 
 def read(path: Path) -> ModelFolder:

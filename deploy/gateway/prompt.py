@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from deploy.gateway.errors import ApiError
@@ -33,6 +34,14 @@ def chat_text(model: ModelFolder, messages: list[dict[str, Any]], tools: list[di
             400, f"the model's chat template refuses these messages: {error}", "chat_template", param="messages"
         ) from None
     return rendered[0]
+
+
+def prepare(model: ModelFolder) -> None:
+    """Load what the first request would otherwise wait for."""
+    model.tokenizer.encode("Hello")
+    if model.chat_template is not None:
+        with contextlib.suppress(ApiError):  # a template may want more than a greeting
+            chat_text(model, [{"role": "user", "content": "Hello"}], None)
 
 
 def room(model: ModelFolder, text: str, *, special: bool, wanted: int | None, most: int, param: str) -> tuple[int, int]:

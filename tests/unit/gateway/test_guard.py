@@ -1,0 +1,84 @@
+"""Rates, hosts and keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy import api_keys
+from deploy.gateway.guard import Bucket, Guard, Keyring
+from deploy.gateway.settings import Limits, Settings, is_loopback
+
+
+@given(st.integers(1, 600), st.lists(st.floats(0, 30), min_size=1, max_size=80))
+def test_a_bucket_never_lets_more_pass_than_its_rate(rate, pauses):
+    bucket, now, passed = Bucket(rate, 0.0), 0.0, 0
+    for pause in pauses:
+        now += pause
+        wait = bucket.take(now)
+        assert 0 <= wait <= 60 / rate + 1e-6
+        passed += not wait
+    assert passed <= rate + now * rate / 60 + 1e-6
+
+
+def test_whoever_waits_as_told_may_pass():
+    bucket = Bucket(60, 0.0)
+    assert [bucket.take(0.0) for _ in range(60)] == [0.0] * 60
+    wait = bucket.take(0.0)
+    assert wait == pytest.approx(1.0) and bucket.take(wait + 1e-9) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("192.168.1.4", False), ("box.example", False), ("", False)],
+)  # fmt: skip
+def test_what_only_this_machine_reaches(host, local):
+    assert is_loopback(host) is local
+
+
+def test_references_are_full_names_once():
+    settings = Settings(models=("assistant", "assistant@champion", "base:3", "base@next"))
+    assert settings.references == ["assistant@champion", "base:3", "base@next"]
+
+
+def asked(home, path: str, *, loopback: bool = True, **headers: str) -> tuple[int, dict]:
+    """(status, body) of the guard's own answer; 200 where it lets the request pass."""
+
+    async def behind(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps({"key": scope["stemma.key"]}).encode()})
+
+    sent: list[dict] = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": b""}
+
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "path": path, "headers": named, "method": "GET"}
+    asyncio.run(Guard(behind, Keyring(home), Limits(), loopback)(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_strange_hosts_are_refused_only_without_keys(tmp_path):
+    for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"):
+        assert asked(tmp_path, "/health", host=host)[0] == 200
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        assert asked(tmp_path, "/health", host=host)[0] == 403
+    key = api_keys.add(tmp_path, "laptop")
+    assert asked(tmp_path, "/health", host="models.example")[0] == 200
+    assert asked(tmp_path, "/v1/models", host="models.example")[0] == 401
+    shown = asked(tmp_path, "/v1/models", host="models.example", authorization=f"Bearer {key}")
+    assert shown == (200, {"key": "laptop"})
+    assert asked(tmp_path, "/v1/models", host="models.example", authorization=f"Basic {key}")[0] == 401
+
+
+def test_beyond_loopback_nobody_may_ask_once_the_last_key_is_gone(tmp_path):
+    assert asked(tmp_path, "/v1/models", loopback=False, host="models.example")[0] == 401
