@@ -20,9 +20,10 @@ bench: setup ## measure the pretraining against its peers and write docs/benchma
 setup: $(VENV)/.installed ## make the virtual environment and the workspace's folders
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma init --quiet
 
-lint: $(VENV)/.tests ## check style
+lint: $(VENV)/.tests ## check style and types
 	@$(BIN)/ruff check components flows registry deploy tests bench
 	@$(BIN)/ruff format --check components flows registry deploy tests bench
+	@$(BIN)/mypy --no-error-summary
 
 clean: ## remove the virtual environment; data, models and the registry stay
 	rm -rf $(VENV)

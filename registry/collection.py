@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -165,7 +166,7 @@ def _objects(store: HashFileDB, needed: set[str]) -> Iterable[Garbage]:
         return
     # A folder's manifest before its files: killed in between, no folder looks whole that is not.
     for digest, size in sorted(garbage.objects(store, needed), key=lambda pair: not pair[0].endswith(".dir")):
-        yield Garbage(digest, size, lambda digest=digest: store.fs.remove(store.oid_to_path(digest)))
+        yield Garbage(digest, size, functools.partial(store.fs.remove, store.oid_to_path(digest)))
 
 
 def _remote_objects(workspace: Workspace, name: str, needed: set[str]) -> Iterable[Garbage]:

@@ -222,9 +222,9 @@ def _metrics(first: list[MetricView], second: list[MetricView]) -> list[MetricDi
 
 def _compared(name: str, a: MetricView | None, b: MetricView | None) -> MetricDifference:
     if a is None or b is None:
-        return MetricDifference(
-            name, a and a.value, b and b.value, a and a.stderr, b and b.stderr, None, None, False, None
-        )
+        value_a, stderr_a = (a.value, a.stderr) if a is not None else (None, None)
+        value_b, stderr_b = (b.value, b.stderr) if b is not None else (None, None)
+        return MetricDifference(name, value_a, value_b, stderr_a, stderr_b, None, None, False, None)
     difference = b.value - a.value
     same = a.eval_set == b.eval_set
     spread = math.hypot(a.stderr or 0.0, b.stderr or 0.0)

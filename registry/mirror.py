@@ -96,9 +96,9 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
                 _tell_alias(client, registry, promotion)
                 report.told.append(f"alias {promotion.model.name}@{promotion.alias}")
             releases = _untold(registry).releases
-            experiment = _experiment(client, workspace, RELEASES) if releases else None
+            of_releases = _experiment(client, workspace, RELEASES) if releases else ""
             for context_id, promotion in releases:
-                tell_release(client, workspace, registry, experiment, context_id, promotion)
+                tell_release(client, workspace, registry, of_releases, context_id, promotion)
                 report.told.append(f"record of {title(promotion)}")
     except Exception as error:  # whatever a server, a network or a damaged database makes of it
         words = str(error).strip().splitlines() or [""]
@@ -243,17 +243,13 @@ def _tell_context(client: MlflowClient, registry: Registry, context: Context, ex
         found = client.search_runs([experiment], f"tags.`{RUN_NAME_TAG}` = '{context.name}'", max_results=1)
         run_id = found[0].info.run_id if found else None
     if run_id is not None:
-        data = client.get_run(run_id).data
+        data, summary = client.get_run(run_id).data, context.summary or {"parameters": {}, "metrics": {}}
         parameters = [  # immutable in MLflow: what is set stays
-            Param(name, value[:VALUE_LIMIT])
-            for name, value in context.summary["parameters"].items()
-            if name not in data.params
+            Param(name, value[:VALUE_LIMIT]) for name, value in summary["parameters"].items() if name not in data.params
         ]
         now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, now, 0)
-            for name, value in context.summary["metrics"].items()
-            if data.metrics.get(name) != value
+            Metric(name, value, now, 0) for name, value in summary["metrics"].items() if data.metrics.get(name) != value
         ]
         for start in range(0, len(parameters), PARAMETERS_A_CALL):
             client.log_batch(run_id, params=parameters[start : start + PARAMETERS_A_CALL])

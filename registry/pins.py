@@ -69,5 +69,5 @@ def _subject(session: Session, text: str) -> Context | ModelVersion:
         raise UnknownReference(f"{text} is neither a run nor a version: {error}") from None
 
 
-def _name(found: Context | ModelVersion) -> str:
+def _name(found: Context | ModelVersion | None) -> str:
     return f"run {found.name}" if isinstance(found, Context) else str(found)

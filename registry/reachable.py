@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def reachable(workspace: Workspace, session: Session, keep_runs: int, now: float
     return kept
 
 
-def _since(session: Session, newest: list[Context], now: float) -> float:
+def _since(session: Session, newest: Sequence[Context], now: float) -> float:
     """When the oldest of the newest runs began."""
     if not newest:
         return now

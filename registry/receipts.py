@@ -230,12 +230,13 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
             )
             return None
         inputs.append(replace(found, origin=origins.get((found.path, found.digest))))
-    for item in receipt.outputs:
-        found = _hashed(item, outs.get(item.path))
-        if found is None:
-            problems.append(f"{path}: output {item.path} has no digest in dvc.lock; list it among the outs of {stage}")
+    for output in receipt.outputs:
+        made = _hashed(output, outs.get(output.path))
+        if made is None:
+            named = f"{path}: output {output.path}"
+            problems.append(f"{named} has no digest in dvc.lock; list it among the outs of {stage}")
             continue
-        outputs.append(found)
+        outputs.append(made)
     return StageRecord(stage, receipt, tuple(inputs), tuple(outputs))
 
 

@@ -179,7 +179,7 @@ def stage_in(root: Path, name: str) -> LineageStage | None:
 
     stage = locks.stages_of(read("dvc.lock") or b"", "dvc.lock").get(name)
     receipt = _receipt(stage, read) if stage is not None else None
-    return LineageStage(stage, receipt) if receipt is not None else None
+    return LineageStage(stage, receipt) if stage is not None and receipt is not None else None
 
 
 def compare_stage(recorded: LineageStage, made: LineageStage | None, failure: list[Difference]) -> StageComparison:

@@ -161,7 +161,7 @@ def _summarize(context: Context, record: WorkspaceRecord) -> None:
 
     All stages, cached ones too: two pipeline runs side by side would otherwise differ in which rows they have.
     """
-    summary = {"parameters": {}, "metrics": {}}
+    summary: dict[str, dict[str, Any]] = {"parameters": {}, "metrics": {}}
     for stage in record.stages:
         slug = stage.stage.replace("@", "-")
         summary["parameters"] |= flatten(stage.receipt.parameters, f"{stage.receipt.component.name}.")

@@ -74,10 +74,10 @@ def downstream(session: Session, artifact_ids: Collection[int], maker_id: int | 
     if maker_id is not None:
         reached.executions[maker_id] = 0
     seen = set(waiting)
-    for artifact_id, making in waiting:  # grows while it is walked
+    for artifact_id, descended in waiting:  # grows while it is walked
         distance = reached.artifacts[artifact_id]
         for reader in read.get(artifact_id, ()):
-            if making is not None and maker(made[artifact_id], reader) != making:
+            if descended is not None and maker(made[artifact_id], reader) != descended:
                 continue
             reached.executions.setdefault(reader[1], distance + 1)
             for output in by_execution[reader[1]]:
@@ -121,4 +121,4 @@ def _links(session: Session, artifact_ids: list[int]) -> Iterator[tuple[int, str
         .outerjoin(Event, Event.artifact_id == walked.c.artifact_id)
         .outerjoin(Execution, Execution.id == Event.execution_id)
     )
-    return (row for row in session.execute(links).all() if row[2] is not None)
+    return (tuple(row) for row in session.execute(links).all() if row[2] is not None)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,6 +24,8 @@ from registry.signing import check_signature
 from registry.statement import Statement
 from registry.workspace import Workspace
 
+Content = Literal["sound", "wrong", "missing"]
+
 
 class Contents:
     """What this machine has of the artifacts' bytes; each object of the cache is hashed once."""
@@ -32,7 +35,7 @@ class Contents:
         self.hashed = 0  # bytes
         self._sound: dict[str, bool | None] = {}
 
-    def state_of(self, artifact: Artifact) -> tuple[str, str]:
+    def state_of(self, artifact: Artifact) -> tuple[Content, str]:
         """(``sound``, ``wrong`` or ``missing``; what was seen)."""
         copy = self.workspace.home / "models" / artifact.digest
         if copy.exists() and digest_of(copy) != artifact.digest:

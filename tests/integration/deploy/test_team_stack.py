@@ -209,7 +209,7 @@ def test_the_gateway_listens_without_a_champion_and_wants_a_key(team):
     assert ask(team.url("gateway", "/v1/models"))[0] == 401
     key = team.secrets["STEMMA_API_KEYS"].partition(":")[2]
     assert ask(team.url("gateway", "/v1/models"), Authorization=f"Bearer {key}")[0] == 200
-    refused = team.run("gateway", *team.command("gateway")[len(ENTRYPOINT) :], code=1, STEMMA_API_KEYS="")
+    refused = team.run("gateway", *team.command("gateway")[len(ENTRYPOINT) :], code=2, STEMMA_API_KEYS="")
     assert "no API keys" in refused
 
 
