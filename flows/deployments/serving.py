@@ -8,6 +8,8 @@ died as Crashed at once. ``prefect.yaml`` is there for whoever wants a pool of w
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from pathlib import Path
 
 from flows.deployments import limits, zombies
@@ -18,7 +20,10 @@ POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
 
 
 async def serve(root: Path) -> None:
-    """Register every deployment and what they need at the server, then run their runs; ends only by a signal."""
+    """Register every deployment and what they need at the server, then run their runs until SIGTERM or SIGINT.
+
+    Runs at work are then cancelled: their stages save their checkpoints.
+    """
     from prefect.runner import Runner
 
     await limits.ensure()
@@ -27,4 +32,16 @@ async def serve(root: Path) -> None:
     runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=None, pause_on_shutdown=False)
     for deployment in DEPLOYMENTS:
         await runner.aadd_deployment(prepared(deployment, root))
-    await runner.start()
+    serving = asyncio.create_task(runner.start())
+    while not runner.started and not serving.done():
+        await asyncio.sleep(0.05)
+    # Set after the Runner has set its own handler, which never awaits its stop: the runs would be killed unmarked.
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    stopping = asyncio.create_task(asked.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        await runner.astop()
+    stopping.cancel()
+    await serving
