@@ -242,7 +242,9 @@ def _collect(session: Session, found: Impact, reached: Reached) -> None:
                 Artifact.id.in_(chunk)
             )
         )
-        found.artifacts += [Descendant(*tuple(row)[1:], distance=reached.artifacts[row[0]]) for row in rows]
+        found.artifacts += [
+            Descendant(row.type, row.name, row.digest, row.size, reached.artifacts[row.id]) for row in rows
+        ]
     found.artifacts.sort(key=lambda artifact: (artifact.distance, artifact.name, artifact.digest))
     versions = _versions_made(session, reached)
     for version in versions:
