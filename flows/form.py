@@ -6,6 +6,10 @@ workspace's file.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +23,8 @@ from components.contract import InputProblem
 from components.harness.parameters import DEFAULT_SEED
 from flows import graph, parameters
 
+_FORMS = "forms"  # below the home
+_NAME = re.compile(r"[0-9a-f]{16}")
 #: What decides over promotions is the workspace's own file: nobody may grant approval to a run of theirs.
 _NOT_OFFERED = {"promotion": ("approval",)}
 
@@ -71,6 +77,28 @@ def values(root: Path) -> dict[str, Any]:
         hidden = set(_NOT_OFFERED.get(name, ()))
         found[name] = {key: value for key, value in section.model_dump(mode="json").items() if key not in hidden}
     return found
+
+
+def drawn(home: Path, shown: Mapping[str, Any]) -> str:
+    """A name for the values that a form begins with; they are kept under it, for :func:`changes`."""
+    content = json.dumps(shown, sort_keys=True).encode()
+    name = hashlib.sha256(content).hexdigest()[:16]
+    path = home / _FORMS / f"{name}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_suffix(f".partial-{os.getpid()}")
+        with open(staging, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+    return name
+
+
+def began_with(home: Path, name: str | None) -> dict[str, Any] | None:
+    """The values that the form of that name began with; ``None`` where they are not known here."""
+    path = home / _FORMS / f"{name}.json"
+    return json.loads(path.read_bytes()) if name and _NAME.fullmatch(name) and path.is_file() else None
 
 
 def schema(root: Path) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def lifecycle(
     isolated: bool = True,
     run: str | None = None,
     workspace: str | None = None,
+    drawn: str | None = None,
 ) -> dict[str, Any]:
     """Run the lifecycle.
 
@@ -53,6 +54,7 @@ def lifecycle(
         isolated: Run in a git worktree of its own, so that no other run and no open file is touched.
         run: Name of the run; made up when left out.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
+        drawn: Which state of params.yaml this form shows, so that your changes can be told from later ones. Leave it.
 
     Returns:
         The run's name, what became of each stage, and the versions promoted.
@@ -61,7 +63,8 @@ def lifecycle(
         prepared = prepared_run.get()
         if prepared is None:
             place = served.begin(workspace)
-            changes = form.changes(parameters or {}, served.registered("parameters"))
+            began_with = form.began_with(place.home, drawn) or served.registered("parameters")
+            changes = form.changes(parameters or {}, began_with)
             request = Request(changes, until or None, from_stage or None, isolated, run or None, from_form=True)
             if not isolated:
                 stack.enter_context(alone_in(place.root, "a run from Prefect's UI"))

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from components.contract import InputProblem
 from flows.environment import quiet_mlflow, quiet_prefect
 from registry.workspace import Workspace
 
@@ -24,7 +25,11 @@ def main() -> int:
 
     from flows.deployments.serving import serve
 
-    asyncio.run(serve(workspace.root))
+    try:
+        asyncio.run(serve(workspace.root))
+    except InputProblem as problem:
+        print("\n".join(["params.yaml has mistakes, so nothing is served:", *problem.problems]), file=sys.stderr)
+        return 2
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import form
 from flows.retraining import triggers
+from registry.workspace import Workspace
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -23,10 +24,6 @@ def _nothing(_: Path) -> dict[str, Any]:
     return {}
 
 
-def _never(_: Path) -> list[Any]:
-    return []
-
-
 @dataclass(frozen=True)
 class Deployment:
     """One deployment; its name is its flow's.
@@ -35,14 +32,15 @@ class Deployment:
         entrypoint: ``module:function`` of the flow, below the workspace's root.
         description: what the UI says of it, in markdown.
         parameters: the form's first values, from the workspace's root.
-        schedules: when runs start by themselves, from the workspace's root; none: never.
+        schedules: when runs start by themselves, from the workspace's root. Without it, schedules are left to whoever
+            sets them in the UI.
         triggers: events that start a run.
     """
 
     entrypoint: str
     description: str
     parameters: Callable[[Path], dict[str, Any]] = field(default=_nothing)
-    schedules: Callable[[Path], list[Schedule]] = field(default=_never)
+    schedules: Callable[[Path], list[Schedule]] | None = None
     triggers: Callable[[], list[DeploymentEventTrigger]] = field(default=list)
 
     @property
@@ -62,7 +60,8 @@ class Deployment:
 
 
 def _whole_file(root: Path) -> dict[str, Any]:
-    return {"parameters": form.values(root)}
+    shown = form.values(root)
+    return {"parameters": shown, "drawn": form.drawn(Workspace.find(root).home, shown)}
 
 
 DEPLOYMENTS = (

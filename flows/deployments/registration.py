@@ -15,14 +15,19 @@ def prepared(deployment: Deployment, root: Path) -> RunnerDeployment:
     """The deployment as Prefect takes it; its form's values are those of the workspace as it is now."""
     from prefect.deployments.runner import EntrypointType, RunnerDeployment
 
-    return RunnerDeployment.from_flow(
+    made = RunnerDeployment.from_flow(
         deployment.flow(),
         name=deployment.name,
         description=deployment.description,
         tags=list(TAGS),
         parameters=deployment.parameters(root),
-        schedules=deployment.schedules(root),
+        schedules=deployment.schedules(root) if deployment.schedules else None,
         triggers=deployment.triggers(),
         enforce_parameter_schema=True,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    if deployment.schedules is None:
+        made.schedules = None  # an empty list would take away what somebody has set
+    # Named, so that a pool that `prefect deploy` has set is taken away: these runs are run here.
+    made.work_pool_name = made.work_queue_name = None
+    return made

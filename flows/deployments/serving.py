@@ -9,6 +9,8 @@ died as Crashed at once. ``prefect.yaml`` is there for whoever wants a pool of w
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import signal
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from flows.deployments.catalogue import DEPLOYMENTS
 from flows.deployments.registration import prepared
 
 POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
+FOLLOW_SECONDS = 5.0
 
 
 async def serve(root: Path) -> None:
@@ -39,9 +42,31 @@ async def serve(root: Path) -> None:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    stopping = asyncio.create_task(asked.wait())
+    stopping, following = asyncio.create_task(asked.wait()), asyncio.create_task(_follow(root))
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         await runner.astop()
-    stopping.cancel()
+    for task in (stopping, following):
+        task.cancel()
     await serving
+
+
+async def _follow(root: Path) -> None:
+    """Register anew whenever ``params.yaml`` was edited, so that forms begin with what it says, and schedules too."""
+    known = _content(root)
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        if (now := _content(root)) == known:
+            continue
+        known = now
+        try:
+            for deployment in DEPLOYMENTS:
+                await prepared(deployment, root).aapply()
+        except Exception as problem:  # a file half edited, a server away: the next edit is tried too
+            logging.getLogger(__name__).warning("params.yaml was edited, but the forms were not: %s", problem)
+
+
+def _content(root: Path) -> bytes:
+    with contextlib.suppress(FileNotFoundError):
+        return (root / "params.yaml").read_bytes()
+    return b""

@@ -144,3 +144,12 @@ def test_a_mistake_in_the_form_is_told_by_its_place_in_the_file():
         check(Workspace(ROOT, ROOT / ".stemma"), request)
     problems = raised.value.problems
     assert len(problems) == 2 and all(problem.startswith("params.yaml: ") for problem in problems)
+
+
+def test_a_form_is_compared_with_the_values_that_it_was_drawn_with(tmp_path, values):
+    name = form.drawn(tmp_path, values)
+    assert form.drawn(tmp_path, values) == name and len(list((tmp_path / "forms").iterdir())) == 1
+    assert form.began_with(tmp_path, name) == values
+    assert form.drawn(tmp_path, {**values, "seed": 2}) != name
+    assert form.began_with(tmp_path, "0" * 16) is None and form.began_with(tmp_path, None) is None
+    assert form.began_with(tmp_path, "../../secret") is None
