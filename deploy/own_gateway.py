@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from deploy.gateway.process import die_with_parent
 from registry.errors import RegistryError
 
 HEAD = "Stemma gateway: "  # what the gateway's first line begins with; its URL follows
@@ -34,7 +35,8 @@ def own_gateway(root: Path, reference: str, tell: Callable[[str], None]) -> Iter
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.gateway", "--port", "0", "--model", reference],
-            cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,  # Ctrl-C is not for it
+            cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
+            start_new_session=True,  # Ctrl-C is not for it
         )  # fmt: skip
         try:
             url = _wait(process, lambda: _url(log), lambda: _said(log))

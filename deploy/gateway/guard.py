@@ -94,7 +94,8 @@ class Guard:
                     "invalid_api_key",
                 )  # fmt: skip
             self._slow_down(name or "")
-            if int(headers.get(b"content-length") or 0) > self._limits.body_bytes:
+            length = headers.get(b"content-length", "")
+            if length.isdecimal() and int(length) > self._limits.body_bytes:
                 raise ApiError(413, self._too_large, "request_too_large")
         return name
 

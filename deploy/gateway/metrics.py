@@ -30,15 +30,17 @@ class Metrics:
         self.deaths = self._of(Counter, "engine_deaths", "Engines that died", "model")
         self.serving = self._of(Gauge, "serving", "1 for the version that is served", "model", "version", "digest")
 
+        self._served: dict[str, tuple[str, str, str]] = {}
+
     def _of(self, kind, name: str, text: str, *labels: str, **options):
         return kind(f"{_PREFIX}_{name}", text, labels, registry=self.collection, **options)
 
     def serves(self, reference: str, version: Version) -> None:
         """``reference`` is served by ``version`` from now on, and by no other."""
-        for labels in list(self.serving._metrics):
-            if labels[0] == reference:
-                self.serving.remove(*labels)
-        self.serving.labels(reference, version.name, version.digest).set(1)
+        if reference in self._served:
+            self.serving.remove(*self._served[reference])
+        self._served[reference] = (reference, version.name, version.digest)
+        self.serving.labels(*self._served[reference]).set(1)
 
     def page(self) -> bytes:
         """Prometheus' text format."""

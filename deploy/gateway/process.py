@@ -47,11 +47,11 @@ async def start(
     with open(log, "wb") as output:
         return await asyncio.create_subprocess_exec(
             *command, cwd=folder, env=environment() if env is None else env, stdin=asyncio.subprocess.DEVNULL,
-            stdout=output, stderr=output, start_new_session=True, preexec_fn=_die_with_parent,
+            stdout=output, stderr=output, start_new_session=True, preexec_fn=die_with_parent,
         )  # fmt: skip
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """The kernel tells the child to end when the thread that started it ends, also by kill -9; engines obey."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -122,12 +122,11 @@ class Service:
     async def _step(self) -> None:
         await self._ask_registry()
         self._bury()
+        if self._candidate is not None and (self._settled() or self._candidate[0] != self._target()):
+            self._cancel_candidate()  # also one that is ready: nobody wants it any more
         await self._take_candidate()
         target = self._target()
-        settled = self.current is not None and target == self.current.version
-        if self._candidate is not None and (settled or target != self._candidate[0]):
-            self._cancel_candidate()
-        if target is not None and not settled and self._candidate is None:
+        if target is not None and not self._settled() and self._candidate is None:
             self._start(target)
         await self._ledger.flush(self.reference)
 
@@ -159,6 +158,9 @@ class Service:
             return self._last_good
         return None
 
+    def _settled(self) -> bool:
+        return self.current is not None and self.current.version == self._target()
+
     def _blocked(self, version: Version, now: float) -> bool:
         failure = self._failures.get(version.id)
         return failure is not None and now < failure.until
@@ -179,7 +181,7 @@ class Service:
         task.cancel()
 
         async def end() -> None:
-            with contextlib.suppress(asyncio.CancelledError, RegistryError):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 running = await task
                 await running.stop()  # it had become ready all the same
             entry.state = "STOPPED"

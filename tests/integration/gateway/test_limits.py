@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from deploy import api_keys
-from deploy.gateway.__main__ import USAGE
+from deploy.gateway.__main__ import USAGE, prepare, settings_of
 from registry.database import open as open_registry
+from registry.errors import RegistryError
 from registry.schema import Deployment
 from tests.integration.gateway.conftest import eventually, gateway
 
@@ -115,18 +116,22 @@ def test_kill_9_of_the_gateway_leaves_no_engine(lab, tmp_path):
         eventually(lambda: states() == ["STOPPED", "SERVING"], 20)  # what the killed one left open was ended
 
 
-def test_wrong_commands_are_told(lab, tmp_path):
-    def refused(*arguments: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "deploy.gateway", *arguments], cwd=lab.root, capture_output=True,
-                              text=True, timeout=120)  # fmt: skip
-        assert done.returncode == USAGE, done.stderr
-        return done.stderr
+def test_wrong_commands_are_told(lab, monkeypatch):
+    command = [sys.executable, "-m", "deploy.gateway", "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(command, cwd=lab.root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == USAGE and "stemma keys add" in done.stderr
 
-    assert "stemma keys add" in refused("--host", "0.0.0.0", "--port", "0")
-    assert "not on PATH" in refused("--engine", "no-such-engine {model} {port}")
-    assert "{model} and {port}" in refused("--engine", "true")
+    monkeypatch.chdir(lab.root)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "choose another with --port" in refused("--port", str(taken.getsockname()[1]))
+        for arguments, told in (
+            (["--port", str(taken.getsockname()[1])], "choose another with --port"),
+            (["--engine", "no-such-engine {model} {port}"], "not on PATH"),
+            (["--engine", "true"], "{model} and {port}"),
+            (["--model", "a b"], "MODEL@ALIAS"),
+        ):
+            with pytest.raises(RegistryError) as refused:
+                prepare(settings_of(arguments))
+            assert told in str(refused.value)
 
 
 def test_a_workspace_without_models_is_no_failure(tmp_path, lab):
