@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -28,9 +29,14 @@ class NotTaken(Exception):
 
 
 class DeviceSlot:
-    """The slot of one run, held while any of its stages trains."""
+    """The slot of one run, held while any of its stages trains.
 
-    def __init__(self) -> None:
+    Args:
+        note: file that names the lease while it is held, for :func:`give_back`.
+    """
+
+    def __init__(self, note: Path) -> None:
+        self._note = note
         self._lock = threading.Lock()
         self._users = 0
         self._held = contextlib.ExitStack()
@@ -44,7 +50,7 @@ class DeviceSlot:
         """
         with self._lock:
             if self._users == 0:
-                self._held.enter_context(_slot(stopping, waiting))
+                self._held.enter_context(_slot(self._note, stopping, waiting))
             self._users += 1
         try:
             yield
@@ -56,12 +62,14 @@ class DeviceSlot:
 
 
 @contextlib.contextmanager
-def _slot(stopping: Callable[[], bool], waiting: Callable[[], None]) -> Iterator[None]:
+def _slot(note: Path, stopping: Callable[[], bool], waiting: Callable[[], None]) -> Iterator[None]:
     with get_client(sync_client=True) as client:
         lease = _take(client, stopping, waiting)
         if lease is None:
             yield
             return
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(str(lease), encoding="utf-8")
         ended = threading.Event()
         # A thread of its own: the stages that train keep theirs busy.
         renewal = threading.Thread(target=_renew, args=(lease, ended), daemon=True)
@@ -73,6 +81,19 @@ def _slot(stopping: Callable[[], bool], waiting: Callable[[], None]) -> Iterator
             renewal.join(LEASE_SECONDS)
             with contextlib.suppress(httpx.HTTPError):  # it lapses by itself
                 client.release_concurrency_slots_with_lease(lease)
+            note.unlink(missing_ok=True)
+
+
+def lease_note(home: Path, run: str) -> Path:
+    """Where a run notes its lease."""
+    return home / "runs" / run / "train-lease"
+
+
+def give_back(note: Path) -> None:
+    """Give back the slot of a run that was killed, rather than wait until its lease has lapsed."""
+    with contextlib.suppress(FileNotFoundError, ValueError, httpx.HTTPError), get_client(sync_client=True) as client:
+        client.release_concurrency_slots_with_lease(UUID(note.read_text(encoding="utf-8")))
+        note.unlink()
 
 
 def _take(client: SyncPrefectClient, stopping: Callable[[], bool], waiting: Callable[[], None]) -> UUID | None:

@@ -16,7 +16,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import completion, form, report, served, stage_task
-from flows.device_slot import DeviceSlot
+from flows.device_slot import DeviceSlot, lease_note
 from flows.preparation import Prepared, Request, prepare
 from flows.stage_process import GRACE_SECONDS, StageProcess, StageStopped
 from registry.in_use import alone_in, running
@@ -110,7 +110,7 @@ def walk(prepared: Prepared) -> None:
     Raises:
         Exception: that of the first stage that failed; stages that run beside it are finished, none is started.
     """
-    board, wanted, device = prepared.board, set(prepared.stages), DeviceSlot()
+    board, wanted, device = prepared.board, set(prepared.stages), DeviceSlot(lease_note(prepared.home, prepared.run))
     waiting, futures = list(prepared.stages), {}
     settled: set[str] = set()
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 
 from components.process import die_with_parent
+from flows import device_slot
 from registry import worktrees
 from registry.workspace import Workspace
 
@@ -57,6 +58,7 @@ def _clear(place: Workspace) -> None:
         with contextlib.suppress(FileNotFoundError):
             if _owner(place.home, leftover.folder.name).read_text(encoding="utf-8") == runtime.flow_run.id:
                 worktrees.remove(place.root, leftover.folder)
+                device_slot.give_back(device_slot.lease_note(place.home, leftover.folder.name))
 
 
 def _owner(home: Path, run: str) -> Path:
