@@ -17,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import completion, form, report, served, stage_task
 from flows.device_slot import DeviceSlot, lease_note
+from flows.notifications import tell_failure
 from flows.preparation import Prepared, Request, prepare
 from flows.stage_process import GRACE_SECONDS, StageProcess, StageStopped
 from registry.in_use import alone_in, running
@@ -35,6 +36,8 @@ finished_run: ContextVar[list[completion.Finished] | None] = ContextVar("finishe
     description="Brings every stage of dvc.yaml up to date, then syncs the registry and promotes through the gate.",
     task_runner=ThreadPoolTaskRunner(max_workers=PARALLEL_STAGES),
     validate_parameters=False,  # done by `prepare`, which tells every problem with its place in params.yaml
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
 )
 def lifecycle(
     parameters: form.Parameters = None,

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
-from flows import completion, form, raw_data, report
+from flows import completion, form, raw_data, report, served
 from flows.lifecycle import finished_run, lifecycle, prepared_run
 from flows.notifications import tell_failure
 from flows.preparation import Prepared, Request, check, new_run_name, prepare
@@ -69,7 +68,7 @@ def retrain(workspace: str | None = None) -> State:
     Args:
         workspace: folder of the workspace; the current folder when left out.
     """
-    place, logger = Workspace.find(Path(workspace) if workspace else None), get_run_logger()
+    place, logger = served.begin(workspace), get_run_logger()
     try:
         with turn(place.home, logger.info):
             done = _retrain(place, logger.info)
@@ -95,6 +94,7 @@ def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
     _sweep(workspace)
     take_in(workspace, [*found.outside, *kept.files], say)
     prepared = prepare(workspace, request, say)
+    served.remember(prepared)
     if rules.start == "finetune":
         starting.keep_decoder(prepared)
     finished = _run(prepared, changes)
