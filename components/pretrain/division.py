@@ -23,6 +23,10 @@ from components.contract import InputProblem
 from components.pretrain.loss import CausalLoss
 from components.pretrain.snapshot import whole
 
+#: Ways of dividing a product whose gradients have been found to be one process's. transformers sums those of a norm
+#: between divided products (Qwen3's) again at every micro-batch.
+EXACT_STYLES = {"colwise", "rowwise", "packed_colwise", "moe_tp_experts"}
+
 
 @dataclass(frozen=True)
 class Division:
@@ -137,8 +141,14 @@ def unsuited(model: PreTrainedModel, division: Division, context: int) -> list[s
     config, kind, found = model.config, model.config.model_type, []
     if division.tensor > 1:
         where = "pretrain.sharding: tensor_parallel"
-        if not products(model):
+        styles = set(products(model).values())
+        if not styles:
             found.append(f"{where}: transformers has no plan to divide the products of a {kind}; fsdp2 divides any")
+        elif styles - EXACT_STYLES:
+            odd = ", ".join(sorted(styles - EXACT_STYLES))
+            found.append(
+                f"{where}: transformers' plan for a {kind} ({odd}) does not give one process's gradients; use fsdp2"
+            )
         heads = {name: getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads")}
         found += [
             f"{where}: {name} {count} is not divisible by {division.tensor}, the processes that share a product"

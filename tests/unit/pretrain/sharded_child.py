@@ -77,8 +77,12 @@ def tell_share(*arguments, prepare=loop.prepare, **options):
     return module, bare, optimizer
 
 
-if __name__ == "__main__":
+def main() -> int:
     shard_on_processors()
     AttentionInterface.register("sdpa", attend_to_shared_sequences)
     loop.prepare = tell_share
-    sys.exit(child.main())
+    return child.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

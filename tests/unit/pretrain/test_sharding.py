@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 from transformers import AutoModelForCausalLM
 
 from components.harness import launch
 from tests.unit.pretrain import tiny
+from tests.unit.pretrain.forked import Forked
 
 # Both optimizers' parts, gradients of several micro-batches, validation, samples; no dropout, of which each process
 # draws its own.
@@ -32,18 +35,31 @@ CHANGES = {
 }
 
 
-def train(workspace, sharding: str, processes: int) -> str:
-    """Run the stage in ``processes`` processes under ``sharding``; what it printed."""
-    changes = CHANGES | {"sharding": sharding, "devices": processes}
+def launched(workspace, sharding: str, processes: int) -> str:
+    """Run the stage by `accelerate launch` as the harness does; what it printed."""
     child = str(Path(__file__).with_name("sharded_child.py"))
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", *launch.accelerate_arguments(sharding, processes), child,
-         str(workspace), json.dumps(tiny.PARAMETERS | changes)],
+         *arguments(workspace, sharding, processes)],
         env=os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"},
         cwd=tiny.ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-6000:]
     return done.stdout
+
+
+def forked(workspace, sharding: str, processes: int) -> str:
+    """The same in forked processes, with the environment that `accelerate launch` makes of the file for its own."""
+    given = [*launch.accelerate_arguments(sharding, processes), "-m", "module"]
+    asked, _, _ = _validate_launch_command(launch_command_parser().parse_args(given))
+    new = {name: value for name, value in prepare_multi_gpu_env(asked).items() if os.environ.get(name) != value}
+    module = "tests.unit.pretrain.sharded_child"
+    return tiny.finish(Forked(module, arguments(workspace, sharding, processes), processes=processes, environment=new))
+
+
+def arguments(workspace, sharding: str, processes: int) -> list[str]:
+    parameters = tiny.PARAMETERS | CHANGES | {"sharding": sharding, "devices": processes}
+    return [str(workspace), json.dumps(parameters)]
 
 
 def shares(output: str) -> list[float]:
@@ -74,7 +90,7 @@ def reference(made, tmp_path_factory):
 
 
 def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, reference, made, tmp_path_factory):
-    assert shares(train(workspace, "fsdp2", 2)) == [0.5, 0.5]
+    assert shares(launched(workspace, "fsdp2", 2)) == [0.5, 0.5]
     assert_same(workspace, reference)
     model = AutoModelForCausalLM.from_pretrained(workspace / "models/base")
     assert model.num_parameters() == json.loads((workspace / "reports/pretrain/report.json").read_text())["parameters"]
@@ -82,18 +98,18 @@ def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace,
     resumed = tiny.beside(tmp_path_factory.mktemp("resumed"), made)
     first = "scratch/pretrain/checkpoints/step-0000000002"
     shutil.copytree(workspace / first, resumed / first)
-    train(resumed, "fsdp2", 2)
+    forked(resumed, "fsdp2", 2)
     assert tiny.weights(resumed) == tiny.weights(workspace)
     for path in (workspace / "reports/pretrain").iterdir():
         assert (resumed / "reports/pretrain" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_context_parallel_trains_as_one_process_does(workspace, reference):
-    assert shares(train(workspace, "context_parallel", 2)) == [0.5, 0.5]
+    assert shares(forked(workspace, "context_parallel", 2)) == [0.5, 0.5]
     assert_same(workspace, reference)
 
 
 def test_tensor_parallel_trains_as_one_process_does(workspace, reference):
     # The blocks' matrices lie in quarters, the embedding and the norms in halves.
-    assert all(0.25 < share < 0.4 for share in shares(train(workspace, "tensor_parallel", 4)))
+    assert all(0.25 < share < 0.4 for share in shares(forked(workspace, "tensor_parallel", 4)))
     assert_same(workspace, reference)

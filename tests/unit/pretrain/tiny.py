@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
-
-import psutil
 
 import components
 from components.contract import Context
 from tests.stage import run_component
+from tests.unit.pretrain.forked import Forked
 from tests.unit.tokenize.stdlib_corpus import write_corpus
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,41 +61,23 @@ def pretrain(workspace: Path, parent: Path | None = None, **changes) -> Context:
     return run_component(components.load("pretrain"), workspace, PARAMETERS | changes)
 
 
-def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **changes) -> subprocess.Popen:
+def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **changes) -> Forked:
     """Start the stage in ``processes`` processes of their own; on ``one_core`` it computes with one thread."""
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    if one_core:
-        command = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), *command]
-    command += [str(Path(__file__).with_name("child.py")), str(workspace), json.dumps(PARAMETERS | changes)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    cores = {min(os.sched_getaffinity(0))} if one_core else None
+    arguments = [str(workspace), json.dumps(PARAMETERS | changes)]
+    return Forked("tests.unit.pretrain.child", arguments, processes=processes, cores=cores)
 
 
-def kill(process: subprocess.Popen) -> None:
-    """kill -9 of a started stage and of all its ranks, which torchrun puts into sessions of their own."""
-    for each in (*psutil.Process(process.pid).children(recursive=True), process):
-        each.kill()
-    process.communicate()
-
-
-def kill_amid(workspace: Path, process: subprocess.Popen, step: int, steps: int = PARAMETERS["steps"]) -> None:
+def kill_amid(workspace: Path, process: Forked, step: int, steps: int = PARAMETERS["steps"]) -> None:
     """kill -9 once the started stage has told of ``step`` of its ``steps``; it must not be done yet."""
     wait_for_step(workspace, process, step)
-    kill(process)
+    process.kill()
+    process.communicate()
     names = [path.name for path in (workspace / "scratch").rglob("step-*") if path.suffix != ".partial"]
     assert names and max(names) < f"step-{steps:010d}", "too late to interrupt anything"
 
 
-def wait_for_step(workspace: Path, process: subprocess.Popen, step: int) -> None:
+def wait_for_step(workspace: Path, process: Forked, step: int) -> None:
     """Until the started stage has told of ``step`` steps."""
     tokens = step * PARAMETERS["batch_size"] * PARAMETERS["context"]
     until = time.monotonic() + 120
@@ -109,7 +88,7 @@ def wait_for_step(workspace: Path, process: subprocess.Popen, step: int) -> None
     raise AssertionError(f"never came to step {step}: {process.communicate()[0] if process.poll() else 'slow'}")
 
 
-def finish(process: subprocess.Popen, timeout: float = 300) -> str:
+def finish(process: Forked, timeout: float = 300) -> str:
     """Wait for the end of a started stage, which must be a good one; its output."""
     output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, output

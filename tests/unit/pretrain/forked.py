@@ -1,0 +1,112 @@
+"""The stage in processes of its own, forked from a server that has imported it: imports are most of a tiny run.
+
+Only what is imported is shared, so such a process is as new as one that was started.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[3]
+# The server imports torch, which reads them then.
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    ["components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child"]
+)
+
+
+class Forked:
+    """Processes that run ``main()`` of a module together, as torchrun would start them; as much of Popen as is used.
+
+    Args:
+        module: whose ``main`` is run.
+        arguments: what follows in ``sys.argv``.
+        cores: on which they run.
+        environment: in addition to this process's.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        processes: int = 1,
+        cores: Collection[int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ):
+        with mock.patch.dict(os.environ, ENVIRONMENT):
+            forkserver.ensure_running()
+        handle, name = tempfile.mkstemp(suffix=".log")
+        os.close(handle)
+        self._log = Path(name)
+        self._processes = [
+            _context.Process(
+                target=_run,
+                args=(module, list(arguments), name, cores, {**(environment or {}), **rank}),
+                daemon=True,
+            )
+            for rank in _ranks(processes)
+        ]
+        for process in self._processes:
+            process.start()
+
+    def poll(self) -> int | None:
+        """The exit code of the first that failed, once all have ended."""
+        codes = [process.exitcode for process in self._processes]
+        return None if None in codes else next((code for code in codes if code), 0)
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        for process in self._processes:
+            os.kill(process.pid, number)
+
+    def kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Wait for the end of all; what they printed."""
+        for process in self._processes:
+            process.join(timeout)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(str(process.pid), timeout)
+        return self._log.read_text(), None
+
+
+def _ranks(processes: int) -> list[dict[str, str]]:
+    if processes == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    sizes = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    return [{"RANK": str(rank), "LOCAL_RANK": str(rank), **sizes, **meeting} for rank in range(processes)]
+
+
+def _run(
+    module: str, arguments: list[str], log: str, cores: Collection[int] | None, environment: dict[str, str]
+) -> None:
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+    sys.argv = [module, *arguments]
+    sys.exit(importlib.import_module(module).main())
