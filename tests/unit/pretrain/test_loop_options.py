@@ -51,6 +51,4 @@ def test_bfloat16_when_asked_for_is_told_in_the_report(workspace):
 def test_a_model_that_cannot_mask_documents_is_refused(workspace):
     bloom = {"model_type": "bloom", "intermediate_size": None}
     with pytest.raises(InputProblem, match=r"pretrain\.mask_documents: attention of bloom"):
-        tiny.pretrain(
-            workspace, mask_documents=True, architecture={"model_type": "bloom"} | SMALL | {"intermediate_size": None}
-        )
+        tiny.pretrain(workspace, mask_documents=True, architecture=SMALL | bloom)
