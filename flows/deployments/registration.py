@@ -27,7 +27,8 @@ def prepared(deployment: Deployment, root: Path) -> RunnerDeployment:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     if deployment.schedules is None:
-        made.schedules = None  # an empty list would take away what somebody has set
+        # An empty list would take away what somebody has set, and the server takes no null in its place.
+        made.model_fields_set.discard("schedules")
     # Named, so that a pool that `prefect deploy` has set is taken away: these runs are run here.
     made.work_pool_name = made.work_queue_name = None
     return made
