@@ -168,7 +168,12 @@ def _stop(running: dict[str, StageProcess], futures: dict[str, PrefectFuture]) -
 
 
 def _finish(prepared: Prepared) -> completion.Finished:
-    @task(name="sync, snapshot, promote", cache_policy=NO_CACHE, persist_result=False)
+    @task(
+        name="sync, snapshot, promote",
+        task_run_name="sync, snapshot, promote",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
     def finish() -> None:
         result.append(completion.finish(prepared))
 
