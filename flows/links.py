@@ -30,16 +30,22 @@ def flow_run(identity: str) -> str | None:
     return url_for("flow-run", identity)
 
 
-def made_by(uri: str, receipt: Mapping[str, Any] | None) -> str:
-    """The runs that really made a stage's outputs, in markdown: links where there are pages, else names."""
+def made_by(uri: str, receipt: Mapping[str, Any] | None, within: str | None = None) -> str:
+    """The runs that really made a stage's outputs, in markdown: links where there are pages, else names.
+
+    Args:
+        within: the run that this is told in; that it was itself need not be said.
+    """
     found = []
     if run := ((receipt or {}).get("mlflow") or {}).get("run_id"):
         page = mlflow_run(uri, receipt)
         found.append(f"[MLflow run {run[:8]}]({page})" if page else f"MLflow run {run[:8]}")
-    if page := prefect_run(receipt):
-        found.append(f"[Prefect run]({page})")
-    if name := (receipt or {}).get("run"):
-        found.append(f"`{name}`")
+    name = (receipt or {}).get("run")
+    if name is None or name != within:
+        if page := prefect_run(receipt):
+            found.append(f"[Prefect run]({page})")
+        if name:
+            found.append(f"`{name}`")
     return " · ".join(found)
 
 

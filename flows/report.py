@@ -42,7 +42,7 @@ def rows(root: Path, board: Board, mlflow_uri: str = "") -> list[Row]:
         if line.state in ("cached", "restored") and made:
             took = f"({duration(made)})"
         beside = headline.beside if headline else ""
-        made_by = links.made_by(mlflow_uri, receipt)
+        made_by = links.made_by(mlflow_uri, receipt, within=board.run)
         table.append(Row(stage, MADE.get(line.state, line.state), took, str(headline or ""), beside, made_by))
     return table
 
