@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +146,16 @@ def _callback(context: Context, parameters: TrainingParameters, advance: Any) ->
     class Reporting(TrainerCallback):
         """Curves and progress to the context; a checkpoint at the end and when the stage is asked to stop."""
 
+        def __init__(self) -> None:
+            self.beside: dict[str, float] = {}  # what is shown beside the bar: the latest point's loss and speed
+            self.seen: tuple[float, float] | None = None  # tokens and time at the point before
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step:
                 advance(state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-            advance(1)
+            advance(1, **self.beside)
             last = state.global_step >= parameters.steps
             # Stopping waits for the next point of the curve, so that the curve too goes on as if nothing had happened.
             if last or (state.global_step % parameters.log_every == 0 and _any(context.stopping)):
@@ -163,6 +168,11 @@ def _callback(context: Context, parameters: TrainingParameters, advance: Any) ->
             points = _point(logs)
             if "loss" in logs:
                 context.log(points, state.global_step)
+                now, tokens = time.monotonic(), float(logs.get("num_tokens", 0.0))
+                self.beside = {"loss": points["loss"]}
+                if self.seen is not None and tokens > self.seen[0]:
+                    self.beside["tokens_per_second"] = (tokens - self.seen[0]) / (now - self.seen[1])
+                self.seen = (tokens, now)
 
     return Reporting()
 

@@ -109,7 +109,7 @@ def train(
             progress.loss_sum += loss
             context.tokens += len(batch.windows) * parameters.context
             speed = clock.tokens_per_second()
-            advance(len(batch.windows) * parameters.context, loss=loss, tokens_per_second=speed)
+            advance(len(batch.windows) * parameters.context, step=progress.step, loss=loss, tokens_per_second=speed)
             if progress.step % parameters.log_every == 0 or progress.step == steps:
                 _point(context, progress, parameters, share, norm, speed)
             if stopping or any(
