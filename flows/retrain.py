@@ -150,11 +150,9 @@ def _judged(rules: RetrainParameters, found: News, finished: completion.Finished
 def _markdown(done: Retraining, found: News, prepared: Prepared, finished: completion.Finished) -> str:
     lines = [f"# {done.outcome}", "", done.message, "", "## New data", "", str(found), ""]
     lines += ["| file | from | md5 |", "|---|---|---|"]
-    lines += [f"| {_cell(f'{raw_data.RAW}/{each.name}')} | {_cell(each.path)} | `{each.md5}` |" for each in found.new[:50]]
+    for file in found.new[:50]:
+        cells = (f"{raw_data.RAW}/{file.name}", str(file.path), f"`{file.md5}`")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += [f"\n{len(found.new) - 50} more files"] if len(found.new) > 50 else []
     lines += ["", *(f"- {note}" for note in done.notes), ""]
     return "\n".join(lines) + "\n" + report.markdown(prepared.board, finished)
-
-
-def _cell(text: object) -> str:
-    return str(text).replace("|", "\\|")
