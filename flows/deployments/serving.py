@@ -20,6 +20,7 @@ from flows.deployments.registration import prepared
 
 POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
 FOLLOW_SECONDS = 5.0
+RUNS = 16  # at once, a process each; runs that wait for a device count too, and must not keep a rollback from starting
 
 
 async def serve(root: Path) -> None:
@@ -32,7 +33,7 @@ async def serve(root: Path) -> None:
     await limits.ensure()
     await zombies.ensure()
     # Schedules go on when this process is restarted; paused ones would wait for somebody to notice.
-    runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=None, pause_on_shutdown=False)
+    runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=RUNS, pause_on_shutdown=False)
     for deployment in DEPLOYMENTS:
         await runner.aadd_deployment(prepared(deployment, root))
     serving = asyncio.create_task(runner.start())
