@@ -46,7 +46,11 @@ class RunningStack:
             return json.load(answer)
 
     def wait_until_healthy(self) -> state.Stack:
-        wait_until(lambda: self.process.poll() is not None or self.now.healthy, READY_SECONDS, "a healthy stack")
+        def settled() -> bool:
+            found = state.read(self.workspace.home)
+            return self.process.poll() is not None or (found is not None and found.healthy)
+
+        wait_until(settled, READY_SECONDS, "a healthy stack")
         assert self.process.poll() is None, log_of(self.workspace)
         return self.now
 
