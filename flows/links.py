@@ -12,7 +12,8 @@ def mlflow_run(uri: str, receipt: Mapping[str, Any] | None) -> str | None:
     made = (receipt or {}).get("mlflow") or {}
     if not uri.startswith(("http://", "https://")) or not made.get("run_id"):
         return None
-    return f"{without_password(uri).rstrip('/')}/#/experiments/{made['experiment_id']}/runs/{made['run_id']}"
+    page = f"{without_password(uri).rstrip('/')}/#/experiments/{made['experiment_id']}/runs/{made['run_id']}"
+    return f"{page}?workflowType=machine_learning"  # MLflow's pages of trainings, rather than those of chats
 
 
 def prefect_run(receipt: Mapping[str, Any] | None) -> str | None:
