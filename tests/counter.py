@@ -67,6 +67,7 @@ def run(context):
             state["step"] += 1
             context.log({"total": state["total"]}, state["step"])
             context.tokens = state["step"]
+            context.environment["counted"] = "by ones"
             advance()
             partial = checkpoint.with_suffix(".partial")
             if context.is_main:

@@ -50,6 +50,7 @@ def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
     assert parent.info.run_name == receipt["run"] and receipt["run"].startswith("dvc-")
     assert (parent.info.start_time, parent.info.end_time) == (run.info.start_time, run.info.end_time)
     assert receipt["non_default"] == {"steps": 30}
+    assert receipt["environment"]["counted"] == "by ones" and receipt["environment"]["python"]
     assert len(_client(workspace).get_metric_history(run.info.run_id, "total")) == 31  # the curve and the final figure
 
 
