@@ -115,7 +115,7 @@ class _Work:
         self.manifest.left_out = dict.fromkeys(without, "left out by --without")
         self._dump(databases)
         self._bundle()
-        cache, remote = stores.dvc_cache(self.workspace), stores.dvc_remote(self.workspace)
+        cache, remote = stores.dvc_stores(self.workspace)
         self._copy(OBJECTS, [cache, *([remote] if remote else [])], KEPT_BY_DVC, before)
         self._copy(ARTIFACTS, [stores.artifacts(self.workspace)], ("",), before)
         if keys:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy.engine import URL
@@ -105,7 +106,7 @@ def environment(url: URL | None) -> dict[str, str]:
     return {**os.environ, **{name: value for name, value in values.items() if value is not None}}
 
 
-def _connection(url: URL) -> dict[str, str]:
+def _connection(url: URL) -> dict[str, Any]:
     parameters = {
         "host": url.host,
         "port": str(url.port) if url.port else None,

@@ -67,8 +67,8 @@ def restore(
                 loaded.add(dumped)
             lines.append(f"{database.name}: {database.where}")
         lines += _repository(workspace, folder, manifest, force)
-        kept = stores.dvc_remote(workspace) or stores.dvc_cache(workspace)
-        for prefix, store in ((OBJECTS, kept), (ARTIFACTS, stores.artifacts(workspace))):
+        cache, remote = stores.dvc_stores(workspace)
+        for prefix, store in ((OBJECTS, remote or cache), (ARTIFACTS, stores.artifacts(workspace))):
             added, size = _add_missing(folder / prefix, store, manifest, prefix, progress)
             lines.append(f"{store.title}: {added} files added ({size:,} bytes)")
         if manifest.keys:

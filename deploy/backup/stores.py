@@ -14,9 +14,10 @@ from typing import Any
 from deploy.backup.errors import BackupFailed
 from deploy.backup.manifest import CHUNK, Entry
 from deploy.stack.storage import Storage
-from registry import dvc
 from registry.errors import redacted
 from registry.workspace import Workspace
+
+_OBJECTS = "/files/md5"
 
 
 @dataclass(frozen=True)
@@ -102,29 +103,25 @@ def at(title: str, url: str) -> Store:
     return Store(title, files, str(root).rstrip("/"))
 
 
-def dvc_cache(workspace: Workspace) -> Store:
-    """DVC's cache of this workspace."""
-    return folder("DVC's cache", dvc.cache_folder(workspace.root))
-
-
-def dvc_remote(workspace: Workspace) -> Store | None:
-    """DVC's default remote; ``None`` where none is configured.
+def dvc_stores(workspace: Workspace) -> tuple[Store, Store | None]:
+    """DVC's cache of this workspace, and its default remote; ``None`` where no remote is configured.
 
     Raises:
-        BackupFailed: its protocol is not installed, or its configuration is wrong.
+        BackupFailed: the remote's protocol is not installed, or DVC's configuration is wrong.
     """
-    if not dvc.remotes(workspace.root):
-        return None
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with Repo(str(workspace.root)) as repo:
+            # Objects lie in files/md5 below the cache as below a remote.
+            cache = folder("DVC's cache", Path(repo.cache.local.path.removesuffix(_OBJECTS)))
+            if not repo.config["remote"]:
+                return cache, None
             kept = repo.cloud.get_remote_odb(None, "backup", hash_name="md5")
+            return cache, Store("DVC's remote", kept.fs.fs, str(kept.path).removesuffix(_OBJECTS))
     except DvcException as error:
-        raise BackupFailed(f"DVC's remote: {error}") from None
-    # The files of a remote lie in <remote>/files/md5, as in a cache.
-    return Store("DVC's remote", kept.fs.fs, str(kept.path).removesuffix("/files/md5"))
+        raise BackupFailed(f"DVC: {error}") from None
 
 
 def artifacts(workspace: Workspace) -> Store:
