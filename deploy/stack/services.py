@@ -104,7 +104,7 @@ def _deployments(settings: Settings) -> Service:
         _python("flows.deployments"),
         environment,
         None,
-        functools.partial(_asks_for_work, api, environment.get("PREFECT_API_AUTH_STRING")),
+        functools.partial(asks_for_work, api, environment.get("PREFECT_API_AUTH_STRING")),
         after=PREFECT,
         grace_seconds=60.0,  # a stage that trains saves its checkpoint first
     )
@@ -139,7 +139,7 @@ def _clients(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _asks_for_work(api: str, auth: str | None, born: float) -> None:
+def asks_for_work(api: str, auth: str | None, born: float) -> None:
     """Whether somebody has asked the server for the deployments' runs since ``born``, and lately."""
     found = health.post(f"{api}/deployments/filter", {"deployments": {"tags": {"all_": ["stemma"]}}}, auth)
     polled = [datetime.datetime.fromisoformat(each["last_polled"]) for each in found if each.get("last_polled")]

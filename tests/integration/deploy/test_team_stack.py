@@ -214,11 +214,12 @@ def test_the_gateway_listens_without_a_champion_and_wants_a_key(team):
 
 
 def test_the_containers_tell_whether_they_are_well(team):
+    check = team.services["worker"]["healthcheck"]["test"][1:]
+    team.run("worker", *(sys.executable if word == "python" else word for word in check))
     health = (sys.executable, "-m", "deploy.docker.health")
-    for service in ("worker", "gateway"):
-        url = {} if service == "worker" else {"STEMMA_HEALTH_URL": team.url("gateway", "/health")}
-        team.run(service, *health, **url)
-    team.run("worker", *health, code=1, STEMMA_HEALTH_URL=f"http://127.0.0.1:{free_port()}/health")
+    team.run("gateway", *health, "gateway", STEMMA_HEALTH_URL=team.url("gateway", "/health"))
+    unwell = team.run("worker", *health, "deployments", code=1, PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api")
+    assert unwell.startswith("deployments: ")
 
 
 def test_a_server_without_its_secrets_does_not_start(team):

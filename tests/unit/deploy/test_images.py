@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -106,3 +107,18 @@ def test_the_versions_are_those_of_the_project():
     for path in FILES:
         for name, version in re.findall(r"\b(prefect|mlflow(?:\[auth\])?|torch)==([\d.]+)", path.read_text()):
             assert f'"{name.partition("[")[0]}=={version}"' in project, f"{path.name}: {name}=={version}"
+
+
+def test_what_a_small_image_copies_imports_nothing_of_the_project_that_is_not_copied():
+    """MLflow's image has a few of our files, and MLflow: whatever else they import is not there."""
+    path = ROOT / "deploy" / "docker" / "mlflow.Dockerfile"
+    copied = {source for each in instructions(path) if each.name == "COPY" for source in shlex.split(each.text)[:-1]}
+    modules = {source.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for source in copied}
+    for source in sorted(copied):
+        if source.endswith(".py"):
+            for node in ast.walk(ast.parse((ROOT / source).read_text())):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+                for name in names:
+                    own = name.split(".")[0] in ("components", "flows", "registry", "deploy")
+                    assert not own or name in modules, f"{source} imports {name}"
