@@ -20,7 +20,7 @@ from flows.deployments.registration import prepared
 
 POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
 FOLLOW_SECONDS = 5.0
-RUNS = 16  # at once, a process each; runs that wait for a device count too, and must not keep a rollback from starting
+RUNS = 8  # at once, a process each; runs that wait for a device count too, and must not keep a rollback from starting
 
 
 async def serve(root: Path) -> None:

@@ -186,12 +186,14 @@ def test_a_schedule_fires_while_the_run_of_killed_processes_becomes_crashed_with
     assert stack.state(run)["name"] == "Running"  # nobody was left to say otherwise
     stack.start()
     sync = stack.deployment("sync")["id"]
-    stack.call(f"/deployments/{sync}/schedules", [{"schedule": {"interval": 5}, "active": True}])
-    body = {"flow_runs": {"deployment_id": {"any_": [sync]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
-    (first, *_) = stack.wait(lambda: stack.call("/flow_runs/filter", body), "a scheduled run is completed")
-    assert first["auto_scheduled"]
+    stack.call(f"/deployments/{sync}/schedules", [{"schedule": {"interval": 15}, "active": True}])
+    begun = {"any_": ["PENDING", "RUNNING", "COMPLETED"]}
+    body = {"flow_runs": {"deployment_id": {"any_": [sync]}, "state": {"type": begun}}, "sort": "START_TIME_ASC"}
+    (first, *_) = stack.wait(lambda: stack.call("/flow_runs/filter", body), "a scheduled run has begun")
     for schedule in stack.deployment("sync")["schedules"]:
         stack.call(f"/deployments/{sync}/schedules/{schedule['id']}", method="DELETE")
+    assert first["auto_scheduled"]
+    stack.until(first["id"], "Completed")
     assert "heartbeat stopped" in stack.until(run, "Crashed", seconds=90)["message"]
 
 
