@@ -15,6 +15,7 @@ from deploy.gateway.errors import ApiError
 from deploy.gateway.model_folder import ModelFolder
 from registry.errors import RegistryError
 
+GREEDY = 1e-3  # temperatures below it take the likeliest token anyway, and divide by next to nothing
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -100,7 +101,7 @@ class Engine:
         sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, **own, **given}
         if model.generation.get("do_sample") is False and "temperature" not in given:
             sampling["temperature"] = 0.0
-        if sampling["temperature"] == 0:
+        if sampling["temperature"] < GREEDY:
             kept = {name: sampling[name] for name in ("repetition_penalty",) if name in sampling}
             config: dict[str, Any] = {"do_sample": False, **kept}
         else:

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
 
 MODELS = {"/v1/chat/completions": "assistant", "/v1/completions": "base", "/v1/classify": "classifier"}
+ADDRESSES = [*(("POST", path) for path in MODELS), ("GET", "/v1/models"), ("GET", "/v1/models/{name}"),
+             ("GET", "/health"), ("GET", "/metrics")]  # fmt: skip
 
 
-@pytest.fixture
-def document(serving, first_champion):
+@pytest.fixture(scope="module")
+def document(serving):
     return schemathesis.openapi.from_url(f"{serving.url}/openapi.json")
 
 
-schema = schemathesis.pytest.from_fixture("document")
+def test_every_address_is_tried(document):
+    named = {(each.ok().method.upper(), each.ok().path) for each in document.get_all_operations()}
+    assert named == set(ADDRESSES)
 
 
-@schema.parametrize()
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_no_request_makes_it_fail(case):
-    if isinstance(case.body, dict) and "model" in case.body and case.path in MODELS:
-        # A model that is served: else almost every request would end as "no such model".
-        case.body = {"max_tokens": 3, **case.body, "model": MODELS[case.path]}
-        if case.path == "/v1/classify":
-            del case.body["max_tokens"]
-    answer = case.call(timeout=120)
-    assert answer.status_code < 500, (answer.status_code, answer.text)
-    if answer.status_code >= 400:
-        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
-    documented = case.operation.definition.raw["responses"]
-    assert str(answer.status_code) in documented or answer.status_code == 405
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [*((*address, GenerationMode.POSITIVE) for address in ADDRESSES),
+     *(("POST", path, GenerationMode.NEGATIVE) for path in MODELS)],
+    ids=str,
+)  # fmt: skip
+def test_no_request_makes_it_fail(document, first_champion, method, path, mode):
+    operation = document[path][method]
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=25 if method == "POST" else 5, deadline=None, derandomize=True, database=None,
+              phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
+    def holds(case):
+        if isinstance(case.body, dict) and "model" in case.body:
+            # A model that is served: else almost every request would end as "no such model".
+            case.body = {**case.body, "model": MODELS[path], **({} if "classify" in path else {"max_tokens": 3})}
+        answer = case.call(timeout=120)
+        assert answer.status_code < 500, (answer.status_code, answer.text)
+        if answer.status_code >= 400:
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        assert str(answer.status_code) in operation.definition.raw["responses"]
+
+    holds()
