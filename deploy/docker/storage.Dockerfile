@@ -13,5 +13,4 @@ USER 10001:10001
 EXPOSE 7070
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=4 \
   CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:7070/health"]
-ENTRYPOINT ["/app/versitygw"]
 CMD ["posix", "/data"]

@@ -187,6 +187,20 @@ def test_prefects_worker_takes_the_job_template():
     assert {"PREFECT__FLOW_RUN_ID", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_AUTH_STRING"} <= set(names)
 
 
+def test_the_worker_watches_its_own_namespace_and_hands_on_no_password(monkeypatch):
+    """By the settings as Prefect's worker reads them: its defaults are all namespaces, and the value itself."""
+    from prefect_kubernetes.settings import KubernetesSettings
+
+    (worker,) = [body for body in RESOURCES if name_of(body) == "Deployment/worker"]
+    for each in worker["spec"]["template"]["spec"]["containers"][0]["env"]:
+        if "value" in each:
+            monkeypatch.setenv(each["name"], each["value"])
+    settings = KubernetesSettings()
+    assert settings.observer.namespaces == {"stemma"}
+    assert settings.worker.api_auth_string_secret_name == "secrets"
+    assert settings.worker.api_auth_string_secret_key in team_secrets.generate()
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 def test_an_overlay_refers_to_what_is_there(overlay):
     body = yaml.safe_load((overlay / "kustomization.yaml").read_text())
