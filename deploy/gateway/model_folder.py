@@ -13,6 +13,7 @@ from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 
 from registry.errors import RegistryError
+from registry.gate import UNSAFE_SUFFIXES
 
 Kind = Literal["generator", "classifier"]
 
@@ -72,6 +73,9 @@ def read(path: Path) -> ModelFolder:
         raise NotServable(f"{path} has no config.json that can be read, so nobody knows what model it is")
     if not (path / "tokenizer.json").is_file():
         raise NotServable(f"{path} has no tokenizer.json; save the tokenizer in the `tokenizers` format")
+    if unsafe := sorted(file.name for file in path.rglob("*") if file.suffix.lower() in UNSAFE_SUFFIXES):
+        # The gate refuses these too, but a promotion can be forced.
+        raise NotServable(f"{', '.join(unsafe)} can run code when loaded; save the weights as safetensors")
     tokenizer = _json(path / "tokenizer_config.json")
     architectures = config.get("architectures") or []
     if any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures):

@@ -39,6 +39,12 @@ def test_a_generator(folder):
     assert model_folder.read(folder).takes_tools
 
 
+def test_what_can_run_code_is_not_served(folder):
+    (folder / "pytorch_model.bin").touch()
+    with pytest.raises(model_folder.NotServable, match="safetensors"):
+        model_folder.read(folder)
+
+
 def test_the_prompt_is_the_templates(folder):
     model = model_folder.read(folder)
     assert prompt.chat_text(model, [{"role": "user", "content": "a"}], None) == "<s> a "
