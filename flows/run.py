@@ -67,6 +67,8 @@ def _run(
 
 
 def _run_flow(prepared: Prepared, request: Request) -> Finished:
+    from prefect import tags
+
     from flows import form
     from flows import lifecycle as flow
 
@@ -75,14 +77,15 @@ def _run_flow(prepared: Prepared, request: Request) -> Finished:
     token = flow.prepared_run.set(prepared)
     listener = flow.finished_run.set(outcome)
     try:
-        flow.lifecycle(
-            parameters=form.nested(request.overrides),
-            until=request.until,
-            from_stage=request.start,
-            isolated=request.isolated,
-            run=prepared.run,
-            workspace=str(prepared.workspace.root),
-        )
+        with tags("stemma"):  # as runs of the deployments have it
+            flow.lifecycle(
+                parameters=form.nested(request.overrides),
+                until=request.until,
+                from_stage=request.start,
+                isolated=request.isolated,
+                run=prepared.run,
+                workspace=str(prepared.workspace.root),
+            )
     finally:
         flow.prepared_run.reset(token)
         flow.finished_run.reset(listener)

@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import graph
+from flows.deployments import zombies
 from flows.deployments.catalogue import DEPLOYMENTS, TAGS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +24,10 @@ def test_prefect_yaml_has_the_same_deployments():
             "entrypoint": each.file,
             "description": each.description,
             "tags": list(TAGS),
-            "work_pool": {"name": "stemma"},
+            "work_pool": {
+                "name": "stemma",
+                "job_variables": {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(zombies.BEAT_SECONDS)}},
+            },
         }
         for each in DEPLOYMENTS
     ]
