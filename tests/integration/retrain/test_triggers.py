@@ -58,7 +58,7 @@ def test_an_event_retrains_and_a_worse_candidate_is_refused_for_a_reason_that_is
         assert project.ran() == ran
 
     stages = [line.split()[1] for line in ran if not line.startswith("first ")]
-    assert "pretrain" not in stages and {"curate", "instruct_finetune", "evaluate@assistant"} <= set(stages)
+    assert "pretrain" not in stages and {"curate", "tune", "evaluate@assistant"} <= set(stages)
     (rejection,) = [row for row in project.json("history", "assistant") if row["action"] == "reject"]
     assert rejection["version"] == 2 and "made and measured by retrain-" in rejection["reason"]
     champions = {

@@ -24,13 +24,13 @@ NAME, _, INSTANCE = STAGE.partition("@")
 INPUTS = {
     "curate": [("raw", "data/raw", "raw", "raw")],
     "pretrain": [("corpus", "data/corpus", "dataset", "corpus"), ("parent", "models/parent", "model", "parent")],
-    "instruct_finetune": [("base", "models/base", "model", "base"), ("corpus", "data/corpus", "dataset", "corpus")],
+    "tune": [("base", "models/base", "model", "base"), ("corpus", "data/corpus", "dataset", "corpus")],
     "evaluate": [("model", f"models/{INSTANCE}", "model", INSTANCE), ("corpus", "data/corpus", "dataset", "eval_set")],
 }[NAME]
 OUTPUT = {
     "curate": ("corpus", "data/corpus", "dataset", "corpus", None),
     "pretrain": ("model", "models/base", "model", "base", "base"),
-    "instruct_finetune": ("model", "models/assistant", "model", "assistant", "assistant"),
+    "tune": ("model", "models/assistant", "model", "assistant", "assistant"),
     "evaluate": ("report", f"reports/evaluate-{INSTANCE}", "report", "report", None),
 }[NAME]
 
@@ -86,7 +86,7 @@ def main() -> None:
     elif NAME == "evaluate":
         metrics = evaluate(out)
     else:
-        metrics = train(out, {"pretrain": "models/parent", "instruct_finetune": "models/base"}[NAME])
+        metrics = train(out, {"pretrain": "models/parent", "tune": "models/base"}[NAME])
     read = [item for item in INPUTS if any(Path(item[1]).iterdir()) or item[0] != "parent"]
     code = hashlib.md5(Path("stage.py").read_bytes()).hexdigest()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
