@@ -1,0 +1,89 @@
+"""A stage `chat` for the browser's workspace: it registers a real chat model that can only count, as ``assistant``.
+
+Like any component it runs in the harness, so that the form, DVC, MLflow, the registry, the gate and the gateway
+treat it as the trained ones; no test has the time to train a model that has something to say.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from ruamel.yaml import YAML
+
+from tests.workspace import REPOSITORY, Workspace
+
+INIT = """
+from components.chat.parameters import ChatParameters
+from components.contract import Artifact, Component
+
+component = Component(
+    name="chat",
+    version="1.0.0",
+    summary="A chat model that counts",
+    parameters=ChatParameters,
+    inputs=(Artifact("instructions", "data/instructions", "dataset", "eval_set"),),
+    outputs=(
+        Artifact("model", "models/assistant", "model", "assistant", "assistant"),
+        Artifact("report", "reports/chat", "report", "report"),
+    ),
+    code=("components/chat",),
+)
+"""
+PARAMETERS = """
+from pydantic import Field
+from components.contract import StageParameters
+
+
+class ChatParameters(StageParameters):
+    \"\"\"A model that counts.\"\"\"
+
+    word: str = Field("first", min_length=1, description="What it counts: word-1 word-2 ...")
+    length: int = Field(40, ge=1, le=100, description="How far it counts")
+"""
+STAGE = """
+import json
+
+from components.chat import counting_models
+from components.contract import Metric
+
+
+def run(context):
+    wanted = context.parameters
+    model = context.outputs["model"]
+    counting_models.counter(model, wanted.word, length=wanted.length, context=wanted.length + 60, chat=True)
+    (context.outputs["report"] / "report.json").write_text(json.dumps({"length": wanted.length}))
+    context.record(
+        Metric("accuracy", 1.0, higher_is_better=True, n=wanted.length, eval_set="instructions",
+               baselines={"silence": 0.0}),
+        headline=True,
+    )
+"""
+STAGES = """
+chat:
+  cmd: exec python -m components chat
+  deps: [data/instructions, components/chat]
+  params: [seed, chat]
+  outs: [models/assistant, reports/chat]
+  metrics:
+    - metrics/chat.json: {cache: false}
+    - receipts/chat.json: {cache: false}
+"""
+
+
+def install_chat_model(workspace: Workspace) -> None:
+    """Put the stage into the workspace's pipeline and the shipped components."""
+    folder = workspace.root / "components" / "chat"
+    folder.mkdir()
+    for name, text in {"__init__.py": INIT, "parameters.py": PARAMETERS, "stage.py": STAGE}.items():
+        (folder / name).write_text(text)
+    shutil.copy(REPOSITORY / "tests" / "integration" / "gateway" / "counting_models.py", folder)
+    init = workspace.root / "components" / "__init__.py"
+    init.write_text(init.read_text().replace("STAGES = (", 'STAGES = (\n    "chat",'))
+    yaml = YAML()
+    pipeline = yaml.load((workspace.root / "dvc.yaml").read_text())
+    pipeline["stages"].update(yaml.load(STAGES))
+    yaml.dump(pipeline, workspace.root / "dvc.yaml")
+    values = yaml.load((workspace.root / "params.yaml").read_text())
+    values["chat"] = {"word": "first", "length": 40}
+    values["promotion"] = {"approval": "required", "assistant": {"accuracy": {"min": 0.5}}}
+    yaml.dump(values, workspace.root / "params.yaml")
