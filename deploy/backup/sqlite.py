@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,24 +37,40 @@ def content(url: URL) -> str | None:
     path = Path(url.database or "")
     if not path.exists():
         return None
-    with _told(url.database), _open(url.database, "ro") as connection:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()
+    try:
+        with _open(url.database, "ro") as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()
+    except sqlite3.DatabaseError as error:
+        return f"{path} cannot be read ({error})"
     return f"{path} holds {tables} tables" if tables else None
 
 
 def load(url: URL, source: Path) -> None:
     """Replace what the database at ``url`` holds by the file ``source``, in one transaction.
 
-    Not by renaming a file over it: the write-ahead log of the old one would be taken for the new one's.
+    Not by renaming a file over it: the write-ahead log of the old one would be taken for the new one's. One that is
+    damaged cannot take part in a transaction: it is kept beside, as ``NAME.damaged``.
 
     Raises:
         BackupFailed: somebody else writes to it, or it cannot be written.
     """
     path = Path(url.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _told(url.database), _open(str(source), "ro") as dumped:
+    with _told(url.database):
+        try:
+            _load(path, source)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise
+            for part in ("", "-wal", "-shm", "-journal"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{path}{part}", f"{path}.damaged{part}")
+            _load(path, source)
+
+
+def _load(path: Path, source: Path) -> None:
+    with _open(str(source), "ro") as dumped:
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as target:
-            target.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
             dumped.backup(target)
 
 

@@ -134,6 +134,18 @@ def test_targets_that_are_not_empty_are_all_named_and_replaced_only_by_force(liv
     assert holder(lived.workspace) == ("base:1", REASON)
 
 
+def test_a_damaged_database_is_replaced_by_force_and_kept_beside(lived, tmp_path):
+    folder = backup.create(lived.workspace, str(tmp_path / "backups")).place
+    path = lived.workspace.home / "prefect" / "prefect.db"
+    path.write_bytes(os.urandom(8192))
+    with pytest.raises(backup.BackupRefused, match="cannot be read"):
+        backup.restore(lived.workspace, folder)
+    backup.restore(lived.workspace, folder, force=True)
+    with sqlite3.connect(path) as replaced:
+        assert replaced.execute("SELECT name FROM flow_run").fetchall() == [("first",)]
+    assert path.with_name("prefect.db.damaged").stat().st_size == 8192
+
+
 def test_a_database_that_is_being_written_is_copied_in_one_consistent_state(lived, tmp_path):
     """Two tables that every transaction changes together are never seen apart, however long the copy takes."""
     path = lived.workspace.home / "prefect" / "prefect.db"
