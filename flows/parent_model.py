@@ -188,6 +188,7 @@ def bring(
 
 def _registered(workspace: Workspace, init: str) -> Parent:
     from registry.database import open as open_registry
+    from registry.errors import RegistryError
     from registry.references import resolve
     from registry.verification import verify
 
@@ -196,8 +197,11 @@ def _registered(workspace: Workspace, init: str) -> Parent:
         here = Parent(init, str(version), version.artifact.digest)
     if is_placed(workspace.root, here):
         return here  # verified when it was brought
-    # By its number: an alias may move meanwhile.
-    verified = verify(workspace, here.source)
+    try:
+        verified = verify(workspace, here.source)  # by its number: an alias may move meanwhile
+    except RegistryError as error:
+        error.add_note(f"pretrain.init: {init} is not gone on from; nothing was changed")
+        raise
     return Parent(init, verified.version, verified.digest, verified.files, _names(verified.files, ("**/*",)))
 
 

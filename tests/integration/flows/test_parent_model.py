@@ -113,6 +113,7 @@ def test_what_is_no_parent_is_refused_and_nothing_is_changed(workspace):
     damage(copy)
     told = workspace.stemma("run", "--set", CHAMPION, code=1)
     assert f"{copy.parent} was altered: its digest is" in told
+    assert "pretrain.init: registry:assistant@champion is not gone on from; nothing was changed" in told
     shutil.rmtree(copy.parent)
     shutil.rmtree(workspace.root / "models/assistant")
     cache = workspace.root / ".dvc/cache/files/md5"
