@@ -24,6 +24,8 @@ PARAMETERS = {
 
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_again_and_again_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    # One tracking database for both runs: MLflow takes long to make one.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     # The three that differ most, by this seed in an order in which there is a checkpoint to damage.
     monkeypatch.setattr(faults, "KINDS", (faults.POWER_CUT, faults.DISK_FULL, faults.SIGTERM))
     result = goodput.measure(tmp_path, tiny.tokens(tmp_path / "data"), PARAMETERS, interval=0.3, count=3, seed=6)
