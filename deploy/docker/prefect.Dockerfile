@@ -11,8 +11,10 @@ RUN pip install -c /tmp/constraints.txt prefect==3.8.8 "fastapi<0.151" "sqlalche
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin stemma \
  && install -d -o stemma -g stemma /var/lib/prefect
 
+# Who holds a slot of a concurrency limit is kept in the home, so that a restart does not lose the slot.
 ENV PREFECT_HOME=/var/lib/prefect \
     PREFECT_SERVER_UI_STATIC_DIRECTORY=/var/lib/prefect/ui \
+    PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     DO_NOT_TRACK=1
 USER 10001:10001

@@ -1,4 +1,4 @@
-"""Registers the work pool and its deployments: ``python -m deploy.k8s.register JOB_TEMPLATE``.
+"""Registers the work pool, its deployments and their guards: ``python -m deploy.k8s.register JOB_TEMPLATE``.
 
 At the server that ``PREFECT_API_URL`` names, from the workspace in the current folder. ``STEMMA_JOB_GPUS`` and
 ``STEMMA_JOB_IMAGE`` say what a flow run's pod asks for unless the run says otherwise. Done again, it changes what has
@@ -27,8 +27,8 @@ def main(arguments: list[str]) -> int:
         path = Path(folder, "job-template.json")
         path.write_text(json.dumps(template))
         create = ("work-pool", "create", POOL, "--type", "kubernetes", "--overwrite")
-        made = _prefect(*create, "--base-job-template", str(path))
-    return made or _prefect("deploy", "--all")
+        made = _run("prefect", "--no-prompt", *create, "--base-job-template", str(path))
+    return made or _run("prefect", "--no-prompt", "deploy", "--all") or _run("flows.deployments.guards")
 
 
 def job_template(path: Path, gpus: str | None, image: str | None) -> dict:
@@ -42,8 +42,8 @@ def job_template(path: Path, gpus: str | None, image: str | None) -> dict:
     return template
 
 
-def _prefect(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], check=False).returncode
+def _run(module: str, *arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import logging
 import signal
 from pathlib import Path
 
-from flows.deployments import limits, zombies
+from flows.deployments import guards
 from flows.deployments.catalogue import DEPLOYMENTS
 from flows.deployments.registration import prepared
 
@@ -30,8 +30,7 @@ async def serve(root: Path) -> None:
     """
     from prefect.runner import Runner
 
-    await limits.ensure()
-    await zombies.ensure()
+    await guards.ensure()
     # Schedules go on when this process is restarted; paused ones would wait for somebody to notice.
     runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=RUNS, pause_on_shutdown=False)
     for deployment in DEPLOYMENTS:

@@ -256,6 +256,9 @@ def test_a_kubernetes_work_pool_is_registered_with_its_job_template(team):
     assert status == 200 and pool["type"] == "kubernetes"
     variables = pool["base_job_template"]["variables"]["properties"]
     assert variables["gpus"]["default"] == 2 and variables["image"]["default"] == "example.org/stemma:1-cuda"
+    path = "/api/v2/concurrency_limits/train"
+    status, limit = ask(team.url("prefect", path), Authorization=basic(team.secrets["PREFECT_AUTH"]))
+    assert status == 200 and limit["limit"] == 1
 
 
 def test_the_backup_of_the_three_databases_restores_into_empty_ones(team, tmp_path):
