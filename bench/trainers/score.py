@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from components.pretrain.data import TokenSplit
 from components.pretrain.evaluation import evaluate
+from components.pretrain.loss import CausalLoss
 
 
 def main() -> None:
@@ -24,7 +25,9 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(Path(order["folder"]) / "models/base", dtype=torch.float32)
     held = TokenSplit(Path(order["data"]) / "data/tokens", "validation")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    result = evaluate(accelerator, model.to(accelerator.device), held, order["context"], tokens=None, batch=8)
+    result = evaluate(
+        accelerator, CausalLoss(model).to(accelerator.device), held, order["context"], tokens=None, batch=8
+    )
     body = {"loss": result.loss, "bits_per_byte": result.bits_per_byte(held), "tokens": result.tokens}
     (Path(order["folder"]) / "score.json").write_text(json.dumps(body))
 

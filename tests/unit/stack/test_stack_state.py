@@ -28,7 +28,8 @@ def _stack(pid: int, **changes) -> Stack:
 @pytest.fixture
 def variables(monkeypatch):
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "STEMMA_REGISTRY_URL"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what is set below is taken back, also where there was none before
+        monkeypatch.delenv(name)
     return monkeypatch
 
 
