@@ -47,7 +47,7 @@ def running(workspace: Workspace) -> Iterator[RunningStack]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while it lives, Playwright's event loop is that of the process
 def chromium() -> Iterator[Browser]:
     """The system's Chromium; nothing is downloaded."""
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
