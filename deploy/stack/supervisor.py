@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from deploy.stack.health import Unwell
 from deploy.stack.services import Service, client_environment, services_of
 from deploy.stack.settings import Settings
 from registry.errors import RegistryError
+from registry.file_lock import try_lock
 
 TICK_SECONDS = 0.1
 STARTING_PROBE_SECONDS, PROBE_SECONDS = 0.5, 5.0
@@ -155,7 +155,7 @@ class Supervisor:
             each.state, each.note = "waiting", f"for {service.after}"
             return
         if service.lock is not None and each.lock is None:
-            each.lock = _try_lock(service.lock)
+            each.lock = try_lock(service.lock)
             if each.lock is None:
                 each.state, each.note = "waiting", "for another process that is at its database"
                 return
@@ -260,7 +260,7 @@ def _ending(code: int) -> str:
 @contextlib.contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """Held while a supervisor has the home; given up by the kernel whatever way it ends."""
-    descriptor = _try_lock(home / "stack.lock")
+    descriptor = try_lock(home / "stack.lock")
     if descriptor is None:
         other = state.read(home)
         who = f"process {other.pid}" if other else "a process that is starting or ending"
@@ -280,17 +280,6 @@ def _signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _try_lock(path: Path) -> int | None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _unlock(each: _Supervised) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from registry.file_lock import try_lock
 
 POLL_SECONDS = 0.2
 
@@ -25,7 +26,6 @@ def turn(home: Path, say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         NotNeeded: one is at work, and another one waits.
     """
-    home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as waiting:
             if not _lock(home / "retrain.next.lock", waiting):
@@ -38,11 +38,7 @@ def turn(home: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return False
-    stack.callback(os.close, descriptor)
-    return True
+    descriptor = try_lock(path)
+    if descriptor is not None:
+        stack.callback(os.close, descriptor)
+    return descriptor is not None
