@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.workspace import Workspace
+from tests.workspace import Workspace, add_component
 
 INIT = """
 from components.contract import Artifact, Component
@@ -106,12 +106,7 @@ stages:
 
 def install_counter(workspace: Workspace) -> None:
     """Make the workspace's pipeline the one stage ``counter``."""
-    folder = workspace.root / "components" / "counter"
-    folder.mkdir()
-    for name, text in {"__init__.py": INIT, "parameters.py": PARAMETERS, "stage.py": STAGE}.items():
-        (folder / name).write_text(text)
-    init = workspace.root / "components" / "__init__.py"
-    init.write_text(init.read_text().replace("STAGES = (", 'STAGES = (\n    "counter",'))
+    add_component(workspace, "counter", INIT, PARAMETERS, STAGE)
     (workspace.root / "dvc.yaml").write_text(PIPELINE)
     (workspace.root / "data" / "numbers").mkdir()
     (workspace.root / "data" / "numbers" / "seen.txt").write_text("1 2 3\n")

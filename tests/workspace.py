@@ -136,3 +136,14 @@ def wait_until(condition, timeout: float = 60, what: str = "the condition"):
             return value
         time.sleep(0.05)
     raise AssertionError(f"{what} did not come true within {timeout} s")
+
+
+def add_component(workspace: Workspace, name: str, init: str, parameters: str, stage: str) -> Path:
+    """Put a component beside the shipped ones; returns its folder."""
+    folder = workspace.root / "components" / name
+    folder.mkdir()
+    for file, text in {"__init__.py": init, "parameters.py": parameters, "stage.py": stage}.items():
+        (folder / file).write_text(text)
+    listed = workspace.root / "components" / "__init__.py"
+    listed.write_text(listed.read_text().replace("STAGES = (", f'STAGES = (\n    "{name}",'))
+    return folder

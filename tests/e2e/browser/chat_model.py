@@ -10,7 +10,7 @@ import shutil
 
 from ruamel.yaml import YAML
 
-from tests.workspace import REPOSITORY, Workspace
+from tests.workspace import REPOSITORY, Workspace, add_component
 
 INIT = """
 from components.chat.parameters import ChatParameters
@@ -72,13 +72,8 @@ chat:
 
 def install_chat_model(workspace: Workspace) -> None:
     """Put the stage into the workspace's pipeline and the shipped components."""
-    folder = workspace.root / "components" / "chat"
-    folder.mkdir()
-    for name, text in {"__init__.py": INIT, "parameters.py": PARAMETERS, "stage.py": STAGE}.items():
-        (folder / name).write_text(text)
+    folder = add_component(workspace, "chat", INIT, PARAMETERS, STAGE)
     shutil.copy(REPOSITORY / "tests" / "integration" / "gateway" / "counting_models.py", folder)
-    init = workspace.root / "components" / "__init__.py"
-    init.write_text(init.read_text().replace("STAGES = (", 'STAGES = (\n    "chat",'))
     yaml = YAML()
     pipeline = yaml.load((workspace.root / "dvc.yaml").read_text())
     pipeline["stages"].update(yaml.load(STAGES))
