@@ -12,7 +12,7 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma run
 
 test: $(VENV)/.tests ## set up everything and pass the tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure the pretraining against its peers and write docs/benchmarks.md (hours)
 	@$(BIN)/python -m bench.pretrain --write docs/benchmarks.md
