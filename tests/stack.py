@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import psutil
 
 from deploy.stack import state
+from tests.prefect_api import ask
 from tests.workspace import Workspace, wait_until
 
 READY_SECONDS = 300  # of a loaded machine; an idle one needs a tenth of it
@@ -39,11 +38,7 @@ class RunningStack:
 
     def prefect(self, path: str, body: Any) -> Any:
         """The answer of its Prefect server's API to a POST."""
-        request = urllib.request.Request(
-            f"{self.now.prefect_api_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        return ask(self.now.prefect_api_url, path, body)
 
     def wait_until_healthy(self) -> state.Stack:
         def settled() -> bool:

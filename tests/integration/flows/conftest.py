@@ -159,13 +159,3 @@ def empty_workspace(tmp_path):
     yield toy
     for process in toy.processes():
         process.kill()
-
-
-def api(url: str, path: str, body: dict | None = None) -> list | dict:
-    """An answer of Prefect's REST API."""
-    import urllib.request
-
-    data = json.dumps(body or {}).encode()
-    request = urllib.request.Request(f"{url}{path}", data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ import psutil
 from flows.environment import child_environment
 from flows.stage_process import end_group
 from tests.integration.flows.conftest import ToyWorkspace
+from tests.prefect_api import Refused, ask
 
 SERVER = {
     # What takes a minute on a server is asked for every second here.
@@ -58,16 +57,8 @@ class Served:
             self.process.wait(120)
 
     def call(self, path: str, body: dict | None = None, method: str = "POST") -> dict | list:
-        """An answer of the server's API; an error with what the server said."""
-        data = json.dumps(body or {}).encode() if method != "GET" else None
-        request = urllib.request.Request(
-            f"{self.api}{path}", data=data, method=method, headers={"Content-Type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read() or "null")
-        except urllib.error.HTTPError as error:
-            raise Refused(error.code, error.read().decode()) from None
+        """An answer of the server's API."""
+        return ask(self.api, path, body, method)
 
     def deployment(self, name: str) -> dict:
         return self.call(f"/deployments/name/{name}/{name}", method="GET")
@@ -135,14 +126,6 @@ class Served:
 
     def _tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
-
-
-class Refused(Exception):
-    """The server said no."""
-
-    def __init__(self, code: int, text: str):
-        self.code = code
-        super().__init__(f"{code}: {text}")
 
 
 @contextlib.contextmanager

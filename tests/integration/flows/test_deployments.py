@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from tests.integration.flows.conftest import ToyWorkspace
-from tests.integration.flows.served import Refused, both_killed, served
+from tests.integration.flows.served import both_killed, served
+from tests.prefect_api import Refused
 
 pytestmark = pytest.mark.slow
 LONG = "100000"  # steps of a stage that trains until it is stopped

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from tests.integration.flows.conftest import api
+from tests.prefect_api import ask
 
 STAGES = ["curate", "pretrain", "preference_tune", "evaluate@base", "evaluate@assistant"]
 
@@ -44,18 +44,18 @@ def test_a_first_run_makes_everything_promotes_and_says_where_to_look(first_run)
 def test_prefect_knows_the_flow_its_tasks_progress_and_report(first_run, prefect_api):
     workspace, _ = first_run
     flow_run_id = workspace.receipt("pretrain")["prefect"]["flow_run_id"]
-    (flow_run,) = api(prefect_api, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+    (flow_run,) = ask(prefect_api, "/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
     assert flow_run["state_type"] == "COMPLETED"
     of_run = {"flow_runs": {"id": {"any_": [flow_run_id]}}}
     deadline = time.monotonic() + 30  # task runs are recorded from events, a moment later
     while True:
-        tasks = {task["name"]: task for task in api(prefect_api, "/task_runs/filter", of_run)}
+        tasks = {task["name"]: task for task in ask(prefect_api, "/task_runs/filter", of_run)}
         if set(STAGES) <= {*tasks} and all(tasks[stage]["state_type"] == "COMPLETED" for stage in STAGES):
             break
         assert time.monotonic() < deadline, tasks
         time.sleep(0.5)
     assert tasks["pretrain"]["id"] == workspace.receipt("pretrain")["prefect"]["task_run_id"]
-    artifacts = api(prefect_api, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
+    artifacts = ask(prefect_api, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
     assert {f"progress-{name}" for name in ("curate", "pretrain", "preference-tune", "evaluate-base")} <= {
         artifact["key"] for artifact in artifacts if artifact["type"] == "progress" and float(artifact["data"]) == 100.0
     }
@@ -64,12 +64,12 @@ def test_prefect_knows_the_flow_its_tasks_progress_and_report(first_run, prefect
 
 
 def test_when_nothing_changed_no_flow_is_started_and_it_works_from_any_folder(workspace, prefect_api):
-    before = api(prefect_api, "/flow_runs/count")
+    before = ask(prefect_api, "/flow_runs/count")
     text = workspace.stemma("run", cwd=workspace.root / "code")
     assert "Nothing changed: every stage is cached." in text
     assert states(text) == dict.fromkeys(STAGES, "cached")
     assert "assistant@champion is assistant:1" in text
-    assert api(prefect_api, "/flow_runs/count") == before
+    assert ask(prefect_api, "/flow_runs/count") == before
     assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))["stages"]} == {"up to date"}
 
 

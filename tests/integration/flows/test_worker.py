@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.flows.conftest import api
+from tests.prefect_api import ask
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -26,7 +26,7 @@ def test_a_triggered_run_works_in_a_tree_of_its_own_with_its_own_parameters(work
     workspace.run_shell(*prefect, "deployment", "run", "lifecycle/lifecycle", "--param", f"parameters={parameters}")
     workspace.run_shell(*prefect, "worker", "start", "--pool", "stemma", "--run-once")
 
-    (flow_run,) = [each for each in api(prefect_api, "/flow_runs/filter") if each["deployment_id"]]
+    (flow_run,) = [each for each in ask(prefect_api, "/flow_runs/filter") if each["deployment_id"]]
     assert flow_run["state_type"] == "COMPLETED", flow_run["state"]
     assert workspace.tree() == before
     (ref,) = set(workspace.run_shell("git", "for-each-ref", "--format=%(refname)", "refs/stemma/runs").split()) - {

@@ -108,15 +108,6 @@ def wait_for(what: Callable[[], Any], why: str, seconds: float = DEADLINE) -> An
     return found
 
 
-def api(url: str, path: str, body: Any = None) -> Any:
-    """An answer of Prefect's REST API."""
-    request = urllib.request.Request(
-        f"{url}{path}", data=json.dumps(body or {}).encode(), headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or "null")
-
-
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a Prefect server that schedules, and acts on events."""

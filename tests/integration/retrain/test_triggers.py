@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import urllib.request
 
 from flows.retraining import triggers
-from tests.integration.retrain.conftest import api, serving, wait_for, write_rows
+from tests.integration.retrain.conftest import serving, wait_for, write_rows
+from tests.prefect_api import ask
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -21,12 +20,12 @@ def test_an_event_retrains_and_a_worse_candidate_is_refused_for_a_reason_that_is
     told.status = 500  # nobody takes it, which changes nothing
 
     def ended() -> list[dict]:
-        runs = api(url, "/flow_runs/filter")
+        runs = ask(url, "/flow_runs/filter")
         return [run for run in runs if run["deployment_id"] == deployment["id"] and run["state_type"] in ENDED]
 
     with serving(project, sys.executable, "-m", "flows.deployments"):
         (deployment,) = wait_for(
-            lambda: [each for each in api(url, "/deployments/filter") if each["name"] == "retrain"], "it is registered"
+            lambda: [each for each in ask(url, "/deployments/filter") if each["name"] == "retrain"], "it is registered"
         )
         (schedule,) = deployment["schedules"]
         assert schedule["active"] and schedule["schedule"]["cron"] == "0 3 * * *"
@@ -34,7 +33,7 @@ def test_an_event_retrains_and_a_worse_candidate_is_refused_for_a_reason_that_is
         wait_for(
             lambda: [
                 each
-                for each in api(url, "/automations/filter")
+                for each in ask(url, "/automations/filter")
                 if triggers.EVENT in each["trigger"].get("expect", [])
                 and each["actions"][0]["deployment_id"] == deployment["id"]
             ],
@@ -47,12 +46,7 @@ def test_an_event_retrains_and_a_worse_candidate_is_refused_for_a_reason_that_is
         ran = project.ran()
 
         # By REST; what was judged once is not tried again.
-        request = urllib.request.Request(
-            f"{url}/events",
-            data=json.dumps([triggers.body(["data/raw/poor.jsonl"])]).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        urllib.request.urlopen(request, timeout=30).close()
+        ask(url, "/events", [triggers.body(["data/raw/poor.jsonl"])])
         second = wait_for(lambda: [run for run in ended() if run["id"] != first["id"]], "the second event's run ended")
         assert [(run["state_type"], run["state"]["name"]) for run in second] == [("COMPLETED", "Nothing new")]
         assert project.ran() == ran
@@ -71,7 +65,7 @@ def test_an_event_retrains_and_a_worse_candidate_is_refused_for_a_reason_that_is
 
     (body,) = [body for body in told.bodies if body["event"] == "rejection" and body["model"] == "assistant"]
     assert "accuracy against assistant:1" in body["reason"] and not body["verdict"]["passed"]
-    reports = api(url, "/artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-report"]}}})
+    reports = ask(url, "/artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-report"]}}})
     report = next(each["data"] for each in reports if each["flow_run_id"] == first["id"])
     assert "# Rejected" in report and "poor.jsonl" in report
     assert "the address in TEST_WEBHOOK answered 500" in report and "secret-of-the-address" not in report
