@@ -18,9 +18,10 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from registry import dvc
 from registry.database import Registry
 from registry.database import open as open_registry
-from registry.errors import InvalidBytes, MissingBytes
+from registry.errors import DvcFailed, InvalidBytes, MissingBytes
 from registry.references import resolve
 from registry.schema import Artifact, Association, Execution, Snapshot
 from registry.workspace import Workspace
@@ -93,10 +94,10 @@ def _md5(path: Path) -> str:
 
 def _from_cache(workspace: Workspace, registry: Registry, artifact: Artifact, staging: Path) -> str | None:
     """DVC's cache"""
-    done = _dvc(workspace, "cache", "dir")
-    if done.returncode:
-        return f"DVC's cache: {done.stderr.strip() or 'not found'}"
-    cache = Path(workspace.root, done.stdout.strip()) / "files" / artifact.hash_algo
+    try:
+        cache = dvc.cache_folder(workspace.root) / "files" / artifact.hash_algo
+    except DvcFailed as failed:
+        return f"DVC's cache: {failed}"
     top = cache / artifact.digest[:2] / artifact.digest[2:]
     if not top.exists():
         return f"DVC's cache: {top} is not there"

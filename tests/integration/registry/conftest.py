@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from registry.promotion import promote
 from registry.sync import sync
 from registry.workspace import Workspace
 
@@ -159,14 +160,44 @@ def two_versions(
     shutil.copytree(improved, root, symlinks=True)
     if registry_url is not None:
         monkeypatch.setenv("STEMMA_REGISTRY_URL", registry_url)
-    project = Project(root)
+    return know_both(Project(root), made, improved)
+
+
+def know_both(project: Project, made: Path, improved: Path) -> Project:
+    """Sync a copy of ``improved`` with its first run, then with its second."""
     for source, run in ((made, "first"), (improved, "second")):
         for name in ("dvc.lock", "params.yaml"):
-            shutil.copy(source / name, root / name)
+            shutil.copy(source / name, project.root / name)
         for name in ("receipts", "models", "reports", "data/corpus"):
-            shutil.rmtree(root / name)
-            shutil.copytree(source / name, root / name)
+            shutil.rmtree(project.root / name)
+            shutil.copytree(source / name, project.root / name)
         sync(project.workspace, run=run)
+    return project
+
+
+@pytest.fixture(scope="session")
+def judged(made: Path, improved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace after base:1 and then base:2 became champion, its registry on SQLite; copied for each test."""
+    root = tmp_path_factory.mktemp("judged") / "workspace"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        for name in ("STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
+            patched.delenv(name, raising=False)
+        promote_both(know_both(Project(shutil.copytree(improved, root, symlinks=True)), made, improved))
+    return root
+
+
+@pytest.fixture
+def promoted(request: pytest.FixtureRequest, registry_url: str | None, tmp_path: Path) -> Project:
+    """A workspace of its own in which base:1 and then base:2 became champion, on the database under test."""
+    if registry_url is not None:
+        return promote_both(request.getfixturevalue("two_versions"))
+    return Project(shutil.copytree(request.getfixturevalue("judged"), tmp_path / "workspace", symlinks=True))
+
+
+def promote_both(project: Project) -> Project:
+    for version in (1, 2):
+        promote(project.workspace, f"base:{version}", "champion", "better", "Ada")
     return project
 
 

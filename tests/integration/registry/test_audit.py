@@ -19,13 +19,6 @@ from registry.sync import sync
 from registry.verification import verify
 
 
-@pytest.fixture
-def promoted(two_versions):
-    for version in (1, 2):
-        promote(two_versions.workspace, f"base:{version}", "champion", "better", "Ada")
-    return two_versions
-
-
 def edit(project, *statements: str) -> None:
     """Change the promotions by hand, their triggers dropped."""
     with open_registry(project.workspace.registry_url) as opened, opened.engine.begin() as connection:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
+from openlineage.client.transport import http
 
 from registry import openlineage
 from registry.database import open as open_registry
@@ -85,7 +86,8 @@ def test_a_server_is_told(grown):
     assert {event["path"] for event in received} == {"/api/v1/lineage"}
 
 
-def test_a_server_that_refuses_or_is_away(grown):
+def test_a_server_that_refuses_or_is_away(grown, monkeypatch):
+    monkeypatch.setitem(http.DEFAULT_RETRY_CONFIG, "backoff_factor", 0.01)  # its tries, without the seconds between
     with open_registry(grown.workspace.registry_url) as registry, registry.read() as session:
         with server(status=403) as (url, _), pytest.raises(ExportFailed, match=r"took 0 events, then: .*403"):
             openlineage.send(session, url)

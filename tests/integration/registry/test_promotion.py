@@ -19,6 +19,35 @@ from registry.promotion import history, promote
 from registry.sync import sync
 from registry.verification import verify
 
+# Three processes that promote at the same moment, forked where everything is imported: imports take far longer.
+AT_ONCE = """
+import json, multiprocessing, sys
+import deploy.sanity, mlflow
+from registry.promotion import promote
+from registry.workspace import Workspace
+
+context = multiprocessing.get_context("fork")
+multiprocessing.get_context = lambda method=None: context  # those that try the model have their imports, too
+
+def one(version, alias, barrier, end):
+    barrier.wait()
+    try:
+        promote(Workspace.find(), version, alias, "at once", version)
+    except Exception as error:
+        end.send(f"{type(error).__name__}: {error}")
+    else:
+        end.send(None)
+
+wanted = json.loads(sys.argv[1])
+barrier = context.Barrier(len(wanted))
+ends = []
+for version, alias in wanted:
+    end, other = context.Pipe(duplex=False)
+    context.Process(target=one, args=(version, alias, barrier, other)).start()
+    ends.append(end)
+print(json.dumps([end.recv() for end in ends]))
+"""
+
 
 @pytest.fixture
 def synced(project):
@@ -67,6 +96,7 @@ def test_generations(synced):
     assert aliases == {1: [], 2: [], 3: ["champion"]}
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)  # the gate sees no database
 def test_another_evaluation_set_is_not_compared(synced):
     promote(synced.workspace, "base", "champion", "the first", "Ada")
     retrain(synced, "keep: 10", "keep: 11", "second")
@@ -76,6 +106,7 @@ def test_another_evaluation_set_is_not_compared(synced):
     assert failed.detail.startswith("not comparable")
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)  # the gate sees no database
 def test_pickled_weights_are_refused(synced):
     retrain(synced, "weights: safetensors", "weights: pickle", "second")
     outcome = promote(synced.workspace, "base:2", "champion", "old format", "Ada")
@@ -98,40 +129,33 @@ def test_what_cannot_be_judged(synced):
     assert told(synced)[0] == []
 
 
-def test_the_slower_of_two_is_told_who_won(synced, monkeypatch):
-    retrain(synced, "quality: 0.8", "quality: 0.9", "second")
+def test_the_slower_of_two_is_told_who_won(two_versions, monkeypatch):
     judge = registry.promotion.judge
 
     def overtaken(*arguments):
         monkeypatch.setattr(registry.promotion, "judge", judge)
-        promote(synced.workspace, "base:1", "champion", "mine first", "Eve")
+        promote(two_versions.workspace, "base:1", "champion", "mine first", "Eve")
         return judge(*arguments)
 
     monkeypatch.setattr(registry.promotion, "judge", overtaken)
     with pytest.raises(PromotionConflict, match=r"given to version 1 by Eve at .*mine first"):
-        promote(synced.workspace, "base:2", "champion", "mine", "Ada")
-    records, broken, _ = told(synced)
+        promote(two_versions.workspace, "base:2", "champion", "mine", "Ada")
+    records, broken, _ = told(two_versions)
     assert [(row.actor, row.version) for row in records] == [("Eve", 1)] and broken is None
 
 
-def test_two_processes_at_once(synced):
-    retrain(synced, "quality: 0.8", "quality: 0.9", "second")
-    code = (
-        "import sys; from registry.promotion import promote; from registry.workspace import Workspace; "
-        "promote(Workspace.find(), sys.argv[1], sys.argv[2], 'at once', sys.argv[1])"
-    )
+def test_three_processes_at_once(two_versions):
     wanted = [("base:1", "champion"), ("base:2", "champion"), ("base:2", "candidate")]
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, *one], cwd=synced.root, stderr=subprocess.PIPE, text=True)
-        for one in wanted
-    ]
-    errors = [process.communicate()[1] for process in started]
-    records, broken, _ = told(synced)
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, json.dumps(wanted)], cwd=two_versions.root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    errors = json.loads(done.stdout.splitlines()[-1])
+    records, broken, _ = told(two_versions)
     assert broken is None
-    assert started[2].returncode == 0, errors
-    for process, error in zip(started[:2], errors, strict=False):
-        assert process.returncode == 0 or "was given to version" in error
-    assert sum(process.returncode == 0 for process in started[:2]) + 1 == len(records)
+    assert errors[2] is None, errors
+    assert all(error is None or "was given to version" in error for error in errors[:2])
+    assert errors.count(None) == len(records)
 
 
 def test_a_row_edited_by_hand_is_found(synced):

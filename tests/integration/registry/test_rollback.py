@@ -7,17 +7,9 @@ import pytest
 from registry.audit import audit
 from registry.database import open as open_registry
 from registry.errors import PromotionRefused, UnknownReference
-from registry.promotion import history, promote
+from registry.promotion import history
 from registry.rollback import rollback
 from registry.verification import verify
-
-
-@pytest.fixture
-def promoted(two_versions):
-    """base:1, then base:2 became champion."""
-    for version in (1, 2):
-        promote(two_versions.workspace, f"base:{version}", "champion", "better", "Ada")
-    return two_versions
 
 
 def rows(project):
