@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # As the stages do, before any test imports torch: on a busy machine threads that spin while they wait cost many times
@@ -11,3 +12,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # How fast a busy machine makes examples says nothing about the code.
 settings.register_profile("stemma", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("stemma")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With ``--dist loadfile``, one process runs all files of a folder of tests/integration.
+
+    They share workspaces, servers and models that take longer to make than most tests take to run.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFolder(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return file.rpartition("/")[0] if file.startswith("tests/integration/") else file
+
+    return ByFolder(config, log)
