@@ -17,8 +17,15 @@ from flows.environment import child_environment
 from flows.figures import count, size
 from flows.report import duration
 
-#: Stages that train a model; their names stand in params.yaml.
-TRAINING_STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
+#: The data by which a training is counted, of each stage that trains a model; their names stand in params.yaml.
+DATA = {
+    "pretrain": "data/tokens",
+    "classify_finetune": "data/labels",
+    "instruct_finetune": "data/instructions",
+    "reward_model": "data/instructions",
+    "preference_tune": "data/instructions",
+}
+TRAINING_STAGES = tuple(DATA)
 #: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
 PROBE_SECONDS = 1.0
 

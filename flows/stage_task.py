@@ -17,7 +17,7 @@ from flows import links, receipts
 from flows.device_slot import DeviceSlot, NotTaken
 from flows.figures import duration
 from flows.graph import slug
-from flows.planning import TRAINING_STAGES, StagePlan, sentence
+from flows.planning import DATA, TRAINING_STAGES, StagePlan, sentence
 from flows.progress import EventTail
 from flows.stage_process import StageProcess, StageStopped
 
@@ -101,7 +101,9 @@ def _work(process: StageProcess, prepared: Prepared, trains: bool) -> tuple[str,
     artifact = _ProgressArtifact(process.stage)
     line = prepared.board.lines[process.stage]
     line.progress = tail.progress
-    plan = StagePlan(process.root, process.stage) if trains else None
+    # A pipeline of one's own may keep its data elsewhere; that nothing can be planned would take seconds to find out.
+    planned = trains and (process.root / DATA[process.stage]).is_dir()
+    plan = StagePlan(process.root, process.stage) if planned else None
     # The plan is there before the training begins; one that takes longer follows while the stage starts.
     if plan is not None:
         plan.wait(PLAN_SECONDS, lambda: process.stopping)

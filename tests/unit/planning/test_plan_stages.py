@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+import components
 from components.planning import command, flops, stages
 from components.planning.decoder import read
 from components.planning.options import Options
+from flows.planning import DATA
 from tests.unit.pretrain import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,3 +109,9 @@ def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
     pretrain = answer["plans"][0]
     assert pretrain["device"]["name"] == "h100" and pretrain["cost"]["money"] > 0
     assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
+
+
+def test_the_data_without_which_a_run_plans_nothing_are_inputs_of_their_stages():
+    assert set(DATA) == set(stages.STAGES)
+    for stage, path in DATA.items():
+        assert path in {artifact.path for artifact in components.load(stage).inputs}
