@@ -39,6 +39,7 @@ class CounterParameters(StageParameters):
     pause: float = Field(0.0, ge=0, description="Seconds between two numbers.")
     fail: str = Field("", description="Which fault to make.")
     processes: int = Field(1, ge=1)
+    awaits: str = Field("", description="File that has to be there before the second half.")
 """
 STAGE = """
 import json
@@ -78,6 +79,9 @@ def run(context):
             if context.parameters.fail == "hang" and state["step"] == 5:
                 while True:
                     time.sleep(1)
+            awaited = context.parameters.awaits if state["step"] * 2 == context.parameters.steps else ""
+            while awaited and not os.path.exists(awaited):
+                time.sleep(0.05)
             time.sleep(context.parameters.pause)
     if context.parameters.fail == "crash":
         raise RuntimeError("the sum does not please")

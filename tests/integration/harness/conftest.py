@@ -1,4 +1,5 @@
 import pytest
+from mlflow import MlflowClient
 
 from tests.counter import install_counter
 from tests.workspace import Workspace, make_workspace
@@ -8,6 +9,9 @@ from tests.workspace import Workspace, make_workspace
 def _template(tmp_path_factory) -> Workspace:
     workspace = make_workspace(tmp_path_factory.mktemp("template") / "workspace")
     install_counter(workspace)
+    # Once for all: MLflow's migrations of a new database take as long as most of these stages.
+    workspace.home.mkdir()
+    MlflowClient(f"sqlite:///{workspace.home / 'mlflow.db'}").search_experiments()
     return workspace
 
 

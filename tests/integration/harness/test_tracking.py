@@ -28,6 +28,17 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+def _points(workspace) -> int:
+    spools = (workspace.home / "scratch" / "counter").glob("*/tracking/events.jsonl")
+    return sum(spool.read_text().count('"point"') for spool in spools)
+
+
+def _told_of(workspace) -> bool:
+    """Whether MLflow knows the run."""
+    cursors = (workspace.home / "scratch" / "counter").glob("*/tracking/cursor.json")
+    return any(json.loads(cursor.read_text())["run_id"] for cursor in cursors)
+
+
 def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
     configure(workspace, steps=30)
     workspace.commit()
@@ -40,7 +51,7 @@ def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
     assert {item["path"]: item["digest"] for item in receipt["inputs"]} == digests
     assert run.inputs.dataset_inputs[0].tags[0].value == "corpus"
     assert run.info.status == "FINISHED"
-    assert run.data.params == {"seed": "7", "steps": "30", "pause": "0.0", "fail": "", "processes": "1"}
+    assert run.data.params == {"seed": "7", "steps": "30", "pause": "0.0", "fail": "", "processes": "1", "awaits": ""}
     assert run.data.tags["mlflow.source.git.commit"] == workspace.git("rev-parse", "HEAD")
     assert run.data.tags["stemma.fingerprint"] == receipt["fingerprint"]
     assert run.data.tags["stemma.component_version"] == "1.2.3"
@@ -98,10 +109,12 @@ def test_no_point_is_lost_when_the_server_does_not_answer(workspace, hung):
 
 
 def test_a_server_that_comes_back_in_mid_run_gets_every_point(workspace, tmp_path):
-    configure(workspace, steps=100, pause=0.3)
+    back = tmp_path / "back"
+    configure(workspace, steps=40, awaits=str(back))
     port = _free_port()
     uri = f"http://127.0.0.1:{port}"
     stage = workspace.start(sys.executable, "-m", "components", "counter", MLFLOW_TRACKING_URI=uri)
+    wait_until(lambda: _points(workspace) == 20, what="half of the points")
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
          "--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"],
@@ -109,12 +122,14 @@ def test_a_server_that_comes_back_in_mid_run_gets_every_point(workspace, tmp_pat
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
+        wait_until(lambda: _told_of(workspace), 120, "a server that is back")
+        back.touch()
         assert stage.wait(120) == 0
         receipt = _receipt(workspace)
         client = MlflowClient(tracking_uri=uri)
         wait_until(lambda: client.get_run(receipt["mlflow"]["run_id"]).info.status == "FINISHED")
         steps = [point.step for point in client.get_metric_history(receipt["mlflow"]["run_id"], "total")]
-        assert sorted(steps) == [*range(1, 101), 100]
+        assert sorted(steps) == [*range(1, 41), 40]
     finally:
         subprocess.run(["pkill", "-KILL", "-s", str(server.pid)], check=False)
         server.wait()
