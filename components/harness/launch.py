@@ -6,6 +6,7 @@ without MPI starts one process whatever it is asked for.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def problems(stage: str, parameters: Mapping[str, Any], processes: int, environm
     least = 2 * degree if sharding == "tensor_parallel" else degree
     if processes % degree or processes < least:
         found.append(f"{where}: needs {least} processes or a larger multiple of {degree}, and there are {processes}")
+    if sharding == "zero3" and importlib.util.find_spec("deepspeed") is None:
+        found.append(f"{where}: needs DeepSpeed; install Stemma with it: pip install 'stemma-llm[deepspeed]'")
     gpus = _gpus()
     if gpus == 0:
         found.append(f"{where}: divides the model among GPUs, and this machine has none; make it ddp")

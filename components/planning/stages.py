@@ -32,6 +32,7 @@ _SHARDINGS: dict[str, Sharding] = {
     "ddp": "ddp",
     # All divide weights, gradients and moments among all devices.
     "fsdp2": "zero3",
+    "zero3": "zero3",
     "tensor_parallel": "zero3",
     "context_parallel": "zero3",
 }

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.tensor_parallel import apply_tensor_parallelism, replace_layer_number_by_wildcard
 
 from components.contract import InputProblem
+from components.pretrain import zero3
 from components.pretrain.loss import CausalLoss
 from components.pretrain.snapshot import whole
 
@@ -37,7 +38,7 @@ class Division:
         processes: how many there are.
         tensor: processes that share each matrix product and therefore see the same sequences, whole.
         sequence: processes that share each sequence, of which each takes a part.
-        sharded: weights, gradients and moments are divided among the processes (FSDP2).
+        sharded: weights, gradients and moments are divided among the processes (FSDP2, ZeRO-3).
     """
 
     process: int = 0
@@ -55,7 +56,7 @@ class Division:
             accelerator.num_processes,
             tensor=degrees.tp_size if degrees else 1,
             sequence=degrees.cp_size if degrees else 1,
-            sharded=accelerator.is_fsdp2,
+            sharded=accelerator.is_fsdp2 or zero3.active(accelerator),
         )
 
     @property
@@ -80,13 +81,19 @@ class Division:
 
 
 def prepare(
-    accelerator: Accelerator, module: CausalLoss, build: Callable[[PreTrainedModel], Optimizer], *, context: int
+    accelerator: Accelerator,
+    module: CausalLoss,
+    build: Callable[[PreTrainedModel], Optimizer],
+    *,
+    context: int,
+    clip: float | None,
 ) -> tuple[nn.Module, Optimizer, Optimizer]:
     """Divide the model as accelerate was asked to, with gradients summed in float32 in any case.
 
     Args:
         build: makes the optimizer of a model.
         context: tokens of a sequence.
+        clip: largest norm of the gradient; only an engine that clips by itself has to know it.
 
     Returns:
         The module to train, the optimizer as ``build`` made it, and as accelerate wrapped it.
@@ -97,6 +104,8 @@ def prepare(
     division, model = Division.of(accelerator), module.model
     if problems := unsuited(model, division, context):
         raise InputProblem(problems)
+    if zero3.active(accelerator):
+        return zero3.prepare(accelerator, module, build, clip=clip)
     if division.sharded:
         # Weights are gathered in the precision of the products: under autocast alone, the backward pass would keep a
         # bfloat16 copy of the whole model. accelerate's own policy would also sum gradients and return the loss in it.
@@ -194,12 +203,12 @@ def gathered(accelerator: Accelerator, model: PreTrainedModel) -> dict[str, Tens
 
     All processes call it together.
     """
-    if not accelerator.is_fsdp2:
+    if not Division.of(accelerator).sharded:
         return None
     found, by_tensor = {}, {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in by_tensor:
-            complete = whole(tensor.detach())
+            complete = whole(zero3.part(tensor)).detach()
             by_tensor[id(tensor)] = complete.cpu() if accelerator.is_main_process else None
         found[name] = by_tensor[id(tensor)]
     return found if accelerator.is_main_process else None

@@ -67,7 +67,9 @@ def train(
     # Each process draws its own dropout, but those that share each product must draw the same; without dropout nothing
     # below touches these generators.
     torch.manual_seed(context.seed + accelerator.process_index // division.tensor)
-    module, bare, optimizer = prepare(accelerator, _with_loss(context, model), build, context=parameters.context)
+    module, bare, optimizer = prepare(
+        accelerator, _with_loss(context, model), build, context=parameters.context, clip=parameters.clip
+    )
     state = TrainingState(context, accelerator, model, bare)
     peaks = [group["lr"] for group in bare.param_groups]
     progress = state.resume()

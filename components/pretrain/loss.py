@@ -98,6 +98,10 @@ class CausalLoss(nn.Module):
         """The decoder's own ``generate``: of a sharded model only this module's methods see whole weights."""
         return self.model.generate(*arguments, **options)
 
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Those of the head that are read here, outside of the head's own forward pass."""
+        return list(self._head.linear.parameters()) if self.chunked else []
+
     def _run(self, inputs: Tensor, positions: Tensor | None):
         options = {"use_cache": False} | ({} if positions is None else _positioned(self.model, positions, self._masks))
         if self._balance is not None:

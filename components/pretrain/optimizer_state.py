@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.pretrain import zero3
 from components.pretrain.snapshot import placed_as
 
 
-def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor | zero3.Part]:
     """The live tensors of the state, as ``<parameter>.<key>``: ``lm_head.weight.exp_avg``, ``lm_head.weight.step``."""
-    return {name: value for name, value in _entries(model, optimizer) if isinstance(value, Tensor)}
+    return {name: value for name, value in _entries(model, optimizer) if isinstance(value, Tensor | zero3.Part)}
 
 
 def values(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What is no tensor, for JSON: the settings of every group, its rate and decay among them, and plain state."""
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    plain = {name: value for name, value in _entries(model, optimizer) if not isinstance(value, Tensor)}
+    plain = {name: value for name, value in _entries(model, optimizer) if not isinstance(value, Tensor | zero3.Part)}
     return {"groups": groups, "state": plain}
 
 
@@ -56,6 +57,9 @@ def restore(
     for name, tensor in saved_tensors:
         parameter, _, key = name.rpartition(".")
         live = parameters[parameter]
+        if zero3.divided(live):
+            zero3.restore(live, key, tensor)
+            continue
         if tensor.shape == live.shape:
             tensor = placed_as(live, tensor)
         elif id(live) in counts_on_host:
@@ -64,6 +68,9 @@ def restore(
 
 
 def _entries(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
+    for name, parameter in model.named_parameters():
+        if zero3.divided(parameter):  # the groups of its optimizer are filled during a step only
+            yield from ((f"{name}.{key}", value) for key, value in zero3.state(parameter).items())
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:

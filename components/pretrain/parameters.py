@@ -166,10 +166,11 @@ class PretrainParameters(StageParameters):
         default=2, ge=1, le=1024, description="Processes of a machine that share a batch, one a GPU if there are any."
     )
     nodes: int = Field(default=1, ge=1, le=65536, description="Machines with as many devices each.")
-    sharding: Literal["ddp", "fsdp2", "tensor_parallel", "context_parallel"] = Field(
+    sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
         default="ddp",
         description="How devices share a training, by a file of deploy/accelerate. ddp: each has all of the model; "
-        "fsdp2: each has a part; tensor_parallel, context_parallel: also matrix products, or sequences, are divided.",
+        "fsdp2, zero3 (DeepSpeed's): each has a part; tensor_parallel, context_parallel: also matrix products, or "
+        "sequences, are divided.",
     )
     log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
     checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
@@ -185,16 +186,6 @@ class PretrainParameters(StageParameters):
         default=["Return the", "If the file"], description="Beginnings that samples continue."
     )
     sample_tokens: int = Field(default=40, ge=1, le=4096, description="Tokens of a sample at most.")
-
-    @field_validator("sharding", mode="before")
-    @classmethod
-    def _has_no_engine_of_its_own(cls, sharding: Any) -> Any:
-        if sharding == "zero3":
-            raise ValueError(
-                "DeepSpeed's engine steps and keeps the state by itself, where neither the loop nor its checkpoints "
-                "reach it; fsdp2 divides the same: weights, gradients and moments"
-            )
-        return sharding
 
     @field_validator("init")
     @classmethod
@@ -225,7 +216,11 @@ class PretrainParameters(StageParameters):
             problems.append(f"sharding {self.sharding} divides the model, and {name} is 1; raise it or make it ddp")
         if self.sharding == "context_parallel" and self.mask_documents:
             problems.append("sharding context_parallel cannot end attention at documents; make mask_documents false")
-        if self.sharding in ("tensor_parallel", "context_parallel") and self.compile:
+        if self.sharding == "zero3" and self.optimizer == "muon":
+            problems.append(
+                "sharding zero3 keeps flat parts of which Muon has no matrices; make optimizer adamw, or sharding fsdp2"
+            )
+        if self.sharding in ("zero3", "tensor_parallel", "context_parallel") and self.compile:
             problems.append(f"sharding {self.sharding} cannot be compiled; make compile false")
         if (self.batch_ramp_start is None) != (self.batch_ramp_tokens is None):
             problems.append("batch_ramp_start and batch_ramp_tokens go together; set both or make both null")

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from components.pretrain import zero3
+
 
 class Snapshot:
     """Host buffers for a set of named tensors.
@@ -29,7 +31,7 @@ class Snapshot:
             self._stream = torch.cuda.Stream()
             optimizer.register_step_pre_hook(lambda *_: self._hold_back())
 
-    def take(self, tensors: Mapping[str, Tensor]) -> None:
+    def take(self, tensors: Mapping[str, Tensor | zero3.Part]) -> None:
         """Copy ``tensors`` as they are now; returns when they may be read, and before the copies from a GPU are done.
 
         All processes call it together.
@@ -48,11 +50,11 @@ class Snapshot:
             self._copied.synchronize()
         return self._buffers
 
-    def _copy(self, tensors: Mapping[str, Tensor]) -> None:
+    def _copy(self, tensors: Mapping[str, Tensor | zero3.Part]) -> None:
         if self._buffers.keys() != tensors.keys():
             self._buffers = {}
         for name, tensor in tensors.items():
-            complete = whole(tensor.detach())
+            complete = whole(tensor).detach()
             if not self._holds:
                 continue
             if name not in self._buffers:
@@ -66,9 +68,10 @@ class Snapshot:
             torch.cuda.current_stream().wait_event(self._copied)
 
 
-def whole(tensor: Tensor) -> Tensor:
+@torch.no_grad()
+def whole(tensor: Tensor | zero3.Part) -> Tensor:
     """All of a sharded tensor, which all processes ask for together; itself where it is not sharded."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if isinstance(tensor, DTensor | zero3.Part) else tensor
 
 
 def placed_as(live: Tensor, complete: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from components.contract import Context, InputProblem, Metric
+from components.pretrain import zero3
 from components.pretrain.architecture import make
 from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder
@@ -134,6 +136,9 @@ def _accelerator(context: Context) -> tuple[Accelerator, Choice]:
             )
         ],
     )
+    if zero3.active(accelerator):
+        # transformers would divide a model while it makes it; here it is divided once it is whole, as by FSDP2.
+        unset_hf_deepspeed_config()
     if on_cpu:
         keep_freed_memory()
         torch.use_deterministic_algorithms(True)

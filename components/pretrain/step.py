@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from components.pretrain import zero3
 from components.pretrain.data import IGNORED
 from components.pretrain.division import Division, shared_sequences
 from components.pretrain.snapshot import whole
@@ -67,6 +68,8 @@ def update(
     accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, clip: float | None = None
 ) -> float:
     """Clip the gradient, step unless it is not finite, and clear it; the norm it had."""
+    if zero3.active(accelerator):  # it was told what to clip to when it was made
+        return zero3.step(model)
     norm = whole(accelerator.clip_grad_norm_(model.parameters(), clip or math.inf)).item()
     if math.isfinite(norm):
         optimizer.step()

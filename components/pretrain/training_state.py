@@ -35,7 +35,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from components.contract import Context, InputProblem
-from components.pretrain import checkpoint, optimizer_state, random_state
+from components.pretrain import checkpoint, optimizer_state, random_state, zero3
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.progress import Progress
 from components.pretrain.snapshot import Snapshot, placed_as
@@ -212,11 +212,11 @@ class TrainingState:
                 yield name, tensor
 
 
-def _weights(model: PreTrainedModel) -> dict[str, Tensor]:
+def _weights(model: PreTrainedModel) -> dict[str, Tensor | zero3.Part]:
     """Parameters and buffers by name, a tied one under its first name only."""
     seen: set[int] = set()
     named = model.state_dict(keep_vars=True).items()
-    return {name: tensor for name, tensor in named if id(tensor) not in seen and not seen.add(id(tensor))}
+    return {name: zero3.part(tensor) for name, tensor in named if id(tensor) not in seen and not seen.add(id(tensor))}
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

@@ -19,6 +19,7 @@ def test_what_can_be_started_is_no_problem():
     assert problems(8, 8, sharding="fsdp2") == []
     assert problems(2, 2, sharding="context_parallel") == []
     assert problems(4, 4, sharding="tensor_parallel") == []
+    assert problems(2, 2, sharding="zero3") == []
 
 
 @pytest.mark.parametrize("address", ["", "first.example", "first.example:", ":29500", "first.example:port"])
@@ -39,3 +40,9 @@ def test_machines_need_a_place_to_meet(address):
 def test_a_sharding_needs_enough_devices(sharding, processes, gpus, told):
     (problem,) = problems(processes, gpus, sharding=sharding)
     assert problem.startswith(f"params.yaml: pretrain.sharding: {sharding}: ") and told in problem
+
+
+def test_zero3_names_the_extra_that_brings_deepspeed(monkeypatch):
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    (problem,) = problems(2, 2, sharding="zero3")
+    assert problem.startswith("params.yaml: pretrain.sharding: zero3: ") and "'stemma-llm[deepspeed]'" in problem

@@ -23,7 +23,7 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child"]
+    ["components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child", "deepspeed"]
 )
 
 

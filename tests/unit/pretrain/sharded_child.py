@@ -1,13 +1,15 @@
-"""child.py, for `accelerate launch`, with FSDP2 on processors: accelerate itself applies it to GPUs alone.
+"""child.py, for `accelerate launch`, with FSDP2 and ZeRO-3 on processors: accelerate applies them to GPUs alone.
 
-Two things are changed. The first is that decision, in the state that accelerate makes; the plugin, the launch file's
-settings, the sharding of the model and the switch of the optimizer to it are accelerate's own, over gloo. The second
-is the attention of sequences that are shared: torch has ring attention as CUDA kernels alone, so keys and values are
-gathered here and attended to by position.
+Three things are changed. The first is that decision, in the state that accelerate makes; the plugins, the launch file's
+settings, the sharding of the model and the switch of the optimizer to it are accelerate's and DeepSpeed's own, over
+gloo. The second is the attention of sequences that are shared: torch has ring attention as CUDA kernels alone, so keys
+and values are gathered here and attended to by position. The third is an operator that DeepSpeed would compile for
+processors, a minute of work, to be faster than gloo.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import torch
@@ -17,7 +19,7 @@ from accelerate.utils import DistributedType
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-from components.pretrain import loop
+from components.pretrain import loop, zero3
 from tests.unit.pretrain import child
 
 
@@ -25,11 +27,20 @@ def shard_on_processors() -> None:
     """Have accelerate treat processes that talk by gloo as it treats those that talk by NCCL."""
     original = AcceleratorState.__init__
 
-    def make(self, *arguments, fsdp_plugin=None, **options) -> None:
-        original(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
-        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+    def make(self, mixed_precision=None, *arguments, fsdp_plugin=None, deepspeed_plugin=None, **options) -> None:
+        original(self, mixed_precision, *arguments, fsdp_plugin=fsdp_plugin, **options)
+        if self.distributed_type != DistributedType.MULTI_CPU:
+            return
+        if fsdp_plugin is not None:
             self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
             self.fsdp_plugin = fsdp_plugin
+        elif deepspeed_plugin is not None:
+            self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.DEEPSPEED
+            self._mixed_precision = "no"
+            deepspeed_plugin.set_mixed_precision(mixed_precision)
+            deepspeed_plugin.select(_from_accelerator_state=True)
+            self.deepspeed_plugins = deepspeed_plugin
+            importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None
 
     AcceleratorState.__init__ = make
 
@@ -69,11 +80,18 @@ def attend_to_shared_sequences(module, query, key, value, attention_mask, scalin
     return (scores.softmax(-1) @ value).transpose(1, 2), None
 
 
+def part_of(parameter) -> tuple[int, int]:
+    """Elements of a weight that this process keeps, and all of them."""
+    if zero3.divided(parameter):
+        return parameter.ds_tensor.numel(), parameter.ds_numel
+    return parameter.to_local().numel(), parameter.numel()
+
+
 def tell_share(*arguments, prepare=loop.prepare, **options):
     """``prepare``, and how much of the model this process keeps."""
     module, bare, optimizer = prepare(*arguments, **options)
-    kept = sum(parameter.to_local().numel() for parameter in module.parameters())
-    print(f"keeps {kept / sum(parameter.numel() for parameter in module.parameters()):.3f} of the weights")
+    kept, everything = map(sum, zip(*map(part_of, module.parameters()), strict=True))
+    print(f"keeps {kept / everything:.3f} of the weights")
     return module, bare, optimizer
 
 

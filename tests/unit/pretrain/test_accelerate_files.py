@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import DistributedType
-from accelerate.utils.launch import prepare_multi_gpu_env
 
 from components.harness import launch
 from components.pretrain.parameters import PretrainParameters
+from tests.unit.pretrain.launch_environment import launch_environment
 
 FOLDER = Path(__file__).parents[3] / "deploy/accelerate"
 KINDS = {
@@ -44,16 +44,15 @@ def test_accelerate_takes_the_file_and_every_key_of_it(name):
         assert product == config.num_processes
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "zero3"])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_what_the_harness_says_goes_before_what_the_file_says(name, nodes):
-    PretrainParameters(sharding=name, devices=8, nodes=nodes)
+    PretrainParameters(sharding=name, devices=8, nodes=nodes, optimizer="adamw")
     machines = {launch.MAIN_ADDRESS: "127.0.0.1:29999", launch.NODE_RANK: str(nodes - 1)}
-    given = launch.accelerate_arguments(name, 8, nodes, machines)
-    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args([*given, "-m", "some.module"]))
-    environment = prepare_multi_gpu_env(arguments)
+    arguments, environment = launch_environment(launch.accelerate_arguments(name, 8, nodes, machines))
     assert (arguments.num_processes, arguments.num_machines) == (8 * nodes, nodes)
-    assert (environment.get("ACCELERATE_USE_FSDP") == "true") == (name != "ddp")
+    assert (environment.get("ACCELERATE_USE_FSDP") == "true") == (name not in ("ddp", "zero3"))
+    assert (environment.get("ACCELERATE_USE_DEEPSPEED") == "true") == (name == "zero3")
     sizes = [
         int(value) for key, value in environment.items() if key.startswith("PARALLELISM_CONFIG_") and "SIZE" in key
     ]

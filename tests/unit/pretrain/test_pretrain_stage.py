@@ -194,6 +194,7 @@ def test_a_setting_that_transformers_refuses_is_a_problem(workspace):
         ({"architecture": {"num_key_value_heads": 3}}, "not divisible by num_key_value_heads 3"),
         ({"batch_size": 31}, "batch_size 31 is not divisible by devices 2"),
         ({"nodes": 5}, "batch_size 32 is not divisible by devices x nodes 10"),
+        ({"sharding": "zero3"}, "make optimizer adamw, or sharding fsdp2"),
         ({"batch_ramp_start": 4}, "go together"),
         ({"batch_ramp_start": 1, "batch_ramp_tokens": 100}, "batch_ramp_start 1 is not between devices 2 and"),
         ({"schedule": "wsd", "warmup": 0.9}, "more than the whole training"),

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_multi_gpu_env
 from transformers import AutoModelForCausalLM
 
 from components.harness import launch
 from tests.unit.pretrain import tiny
 from tests.unit.pretrain.forked import Forked
+from tests.unit.pretrain.launch_environment import launch_environment
 
 # Both optimizers' parts, gradients of several micro-batches, validation, samples; no dropout, of which each process
 # draws its own.
@@ -48,17 +47,16 @@ def launched(workspace, sharding: str, processes: int) -> str:
     return done.stdout
 
 
-def forked(workspace, sharding: str, processes: int) -> str:
+def forked(workspace, sharding: str, processes: int, **changes) -> str:
     """The same in forked processes, with the environment that `accelerate launch` makes of the file for its own."""
-    given = [*launch.accelerate_arguments(sharding, processes), "-m", "module"]
-    asked, _, _ = _validate_launch_command(launch_command_parser().parse_args(given))
-    new = {name: value for name, value in prepare_multi_gpu_env(asked).items() if os.environ.get(name) != value}
-    module = "tests.unit.pretrain.sharded_child"
-    return tiny.finish(Forked(module, arguments(workspace, sharding, processes), processes=processes, environment=new))
+    _, made = launch_environment(launch.accelerate_arguments(sharding, processes))
+    new = {name: value for name, value in made.items() if os.environ.get(name) != value}
+    given = arguments(workspace, sharding, processes, **changes)
+    return tiny.finish(Forked("tests.unit.pretrain.sharded_child", given, processes=processes, environment=new))
 
 
-def arguments(workspace, sharding: str, processes: int) -> list[str]:
-    parameters = tiny.PARAMETERS | CHANGES | {"sharding": sharding, "devices": processes}
+def arguments(workspace, sharding: str, processes: int, **changes) -> list[str]:
+    parameters = tiny.PARAMETERS | CHANGES | {"sharding": sharding, "devices": processes} | changes
     return [str(workspace), json.dumps(parameters)]
 
 
@@ -81,6 +79,16 @@ def assert_same(workspace, reference) -> None:
     assert mine["validation_tokens"] == theirs["validation_tokens"] and mine["samples"] == theirs["samples"]
 
 
+def assert_resumed(workspace, resumed, sharding: str, processes: int, **changes) -> None:
+    """From the first checkpoint of ``workspace``, an empty workspace comes to its weights and reports."""
+    first = "scratch/pretrain/checkpoints/step-0000000002"
+    shutil.copytree(workspace / first, resumed / first)
+    forked(resumed, sharding, processes, **changes)
+    assert tiny.weights(resumed) == tiny.weights(workspace)
+    for path in (workspace / "reports/pretrain").iterdir():
+        assert (resumed / "reports/pretrain" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 @pytest.fixture(scope="module")
 def reference(made, tmp_path_factory):
     """What one process makes of the same parameters."""
@@ -95,13 +103,16 @@ def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace,
     model = AutoModelForCausalLM.from_pretrained(workspace / "models/base")
     assert model.num_parameters() == json.loads((workspace / "reports/pretrain/report.json").read_text())["parameters"]
 
-    resumed = tiny.beside(tmp_path_factory.mktemp("resumed"), made)
-    first = "scratch/pretrain/checkpoints/step-0000000002"
-    shutil.copytree(workspace / first, resumed / first)
-    forked(resumed, "fsdp2", 2)
-    assert tiny.weights(resumed) == tiny.weights(workspace)
-    for path in (workspace / "reports/pretrain").iterdir():
-        assert (resumed / "reports/pretrain" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert_resumed(workspace, tiny.beside(tmp_path_factory.mktemp("resumed"), made), "fsdp2", 2)
+
+
+def test_zero3_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, made, tmp_path_factory):
+    changes = {"optimizer": "adamw"}
+    alone = tiny.beside(tmp_path_factory.mktemp("alone"), made)
+    tiny.pretrain(alone, **CHANGES | changes)
+    assert shares(forked(workspace, "zero3", 2, **changes)) == [0.5, 0.5]
+    assert_same(workspace, alone)
+    assert_resumed(workspace, tiny.beside(tmp_path_factory.mktemp("resumed"), made), "zero3", 2, **changes)
 
 
 def test_context_parallel_trains_as_one_process_does(workspace, reference):
