@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -89,6 +90,14 @@ class ToyWorkspace:
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
+        return found
+
+    def commands(self) -> dict[int, list[str]]:
+        """Command lines of everything that works in the workspace now, by process; without those that end meanwhile."""
+        found = {}
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                found[process.pid] = process.cmdline()
         return found
 
     def wait_for_process_of(self, slug: str, timeout: float = 120) -> None:

@@ -14,7 +14,7 @@ def test_kill_9_of_the_command_leaves_no_server_no_dvc_and_no_stage(empty_worksp
     workspace.told("curate", "steps", "100000")
     process = workspace.start("run")
     workspace.wait_for_process_of("curate")
-    lines = [" ".join(each.cmdline()) for each in workspace.processes()]
+    lines = [" ".join(words) for words in workspace.commands().values()]
     assert any("prefect server start" in line for line in lines)
     assert any("dvc --wait-for-lock repro --single-item curate" in line for line in lines)
     process.kill()
@@ -41,8 +41,8 @@ def test_kill_9_of_dvc_ends_its_stage_and_the_run_says_so(workspace):
     workspace.told("pretrain", "steps", "100000")
     process = workspace.start("run", "--set", "pretrain.steps=14")
     workspace.wait_for_process_of("pretrain")
-    dvc = next(each for each in workspace.processes() if "--single-item" in each.cmdline())
-    os.kill(dvc.pid, signal.SIGKILL)
+    dvc = next(pid for pid, words in workspace.commands().items() if "--single-item" in words)
+    os.kill(dvc, signal.SIGKILL)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 1
     assert "stage pretrain failed" in err
@@ -55,7 +55,7 @@ def test_ctrl_c_while_dvc_only_starts_is_not_waited_for(workspace):
     workspace.told("pretrain", "steps", "100000")
     process = workspace.start("run", "--set", "pretrain.steps=16")
     deadline = time.monotonic() + 120
-    while not any("--single-item" in each.cmdline() for each in workspace.processes()):
+    while not any("--single-item" in words for words in workspace.commands().values()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
