@@ -19,9 +19,11 @@ TINY = {
     "pretrain.architecture.hidden_size": 64,
     "pretrain.architecture.intermediate_size": 128,
     "pretrain.architecture.num_hidden_layers": 2,
+    "classify_finetune.training.steps": 10,
     "instruct_finetune.training.steps": 20,
     "reward_model.training.steps": 8,
     "preference_tune.training.steps": 4,
+    "evaluate.lm_eval.limit": 20,
     # A model this small passes no real threshold; the gate's own checks stay.
     "promotion": {"assistant": {"accuracy": {"min": 0.0}}},
 }
