@@ -109,7 +109,7 @@ def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace,
 def test_zero3_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, made, tmp_path_factory):
     changes = {"optimizer": "adamw"}
     alone = tiny.beside(tmp_path_factory.mktemp("alone"), made)
-    tiny.pretrain(alone, **CHANGES | changes)
+    tiny.finish(tiny.start(alone, **CHANGES | changes))
     assert shares(forked(workspace, "zero3", 2, **changes)) == [0.5, 0.5]
     assert_same(workspace, alone)
     assert_resumed(workspace, tiny.beside(tmp_path_factory.mktemp("resumed"), made), "zero3", 2, **changes)
