@@ -43,23 +43,8 @@ def run(root: Path, *arguments: str) -> str:
 
 
 def cache_folder(root: Path) -> Path:
-    """The folder of DVC's cache; its objects lie below ``files/md5``.
-
-    Read from DVC's configuration as ``dvc cache dir`` reads it; starting that would take longer than what asks for it.
-
-    Raises:
-        DvcFailed: the configuration cannot be read.
-    """
-    from dvc.config import Config, ConfigError
-
-    own = root / ".dvc"
-    if not own.is_dir():
-        raise DvcFailed(f"dvc cache dir: there is no {own}; `dvc init` makes it")
-    try:
-        configured = Config(str(own))["cache"].get("dir")
-    except ConfigError as error:
-        raise DvcFailed(f"dvc cache dir: {error}") from error
-    return Path(root, configured or own / "cache").resolve()
+    """The folder of DVC's cache; its objects lie below ``files/md5``."""
+    return Path(root, run(root, "cache", "dir").strip()).resolve()
 
 
 def remotes(root: Path) -> list[str]:
