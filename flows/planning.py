@@ -17,15 +17,14 @@ from flows.environment import child_environment
 from flows.figures import count, size
 from flows.report import duration
 
-#: The data by which a training is counted, of each stage that trains a model; their names stand in params.yaml.
-DATA = {
+#: The data by which a training is counted, of each stage that trains a model; the stages' names stand in params.yaml.
+TRAINING_DATA = {
     "pretrain": "data/tokens",
     "classify_finetune": "data/labels",
     "instruct_finetune": "data/instructions",
     "reward_model": "data/instructions",
     "preference_tune": "data/instructions",
 }
-TRAINING_STAGES = tuple(DATA)
 #: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
 PROBE_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ from flows import links, receipts
 from flows.device_slot import DeviceSlot, NotTaken
 from flows.figures import duration
 from flows.graph import slug
-from flows.planning import DATA, TRAINING_STAGES, StagePlan, sentence
+from flows.planning import TRAINING_DATA, StagePlan, sentence
 from flows.progress import EventTail
 from flows.stage_process import StageProcess, StageStopped
 
@@ -73,7 +73,7 @@ def _reproduce(process: StageProcess, prepared: Prepared, device: DeviceSlot) ->
     logger, board = get_run_logger(), prepared.board
     process.environment.update(_prefect_ids())
     board.start(process.stage)
-    trains = process.stage in TRAINING_STAGES
+    trains = process.stage in TRAINING_DATA
 
     def waiting() -> None:
         board.lines[process.stage].progress.description = "waits: another run trains on this device"
@@ -102,7 +102,7 @@ def _work(process: StageProcess, prepared: Prepared, trains: bool) -> tuple[str,
     line = prepared.board.lines[process.stage]
     line.progress = tail.progress
     # A pipeline of one's own may keep its data elsewhere; that nothing can be planned would take seconds to find out.
-    planned = trains and (process.root / DATA[process.stage]).is_dir()
+    planned = trains and (process.root / TRAINING_DATA[process.stage]).is_dir()
     plan = StagePlan(process.root, process.stage) if planned else None
     # The plan is there before the training begins; one that takes longer follows while the stage starts.
     if plan is not None:

@@ -12,7 +12,7 @@ import components
 from components.planning import command, flops, stages
 from components.planning.decoder import read
 from components.planning.options import Options
-from flows.planning import DATA
+from flows.planning import TRAINING_DATA
 from tests.unit.pretrain import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,6 +112,6 @@ def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
 
 
 def test_the_data_without_which_a_run_plans_nothing_are_inputs_of_their_stages():
-    assert set(DATA) == set(stages.STAGES)
-    for stage, path in DATA.items():
+    assert set(TRAINING_DATA) == set(stages.STAGES)
+    for stage, path in TRAINING_DATA.items():
         assert path in {artifact.path for artifact in components.load(stage).inputs}
