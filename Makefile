@@ -21,8 +21,8 @@ setup: $(VENV)/.installed ## make the virtual environment and the workspace's fo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma init --quiet
 
 lint: $(VENV)/.tests ## check style and types
-	@$(BIN)/ruff check components flows registry deploy tests bench
-	@$(BIN)/ruff format --check components flows registry deploy tests bench
+	@$(BIN)/ruff check core components registry deploy flows cli tests bench
+	@$(BIN)/ruff format --check core components registry deploy flows cli tests bench
 	@$(BIN)/mypy --no-error-summary
 
 clean: ## remove the virtual environment; data, models and the registry stay

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import components
 from bench import corpus as corpora
 from bench.environments import REQUIREMENTS, python_of
 from bench.launch import ROOT, clocks, commands, run_pinned
 from bench.results import Results
 from bench.variants import BATCH, CONTEXT, SMALL, WARMUP, Variant
+from components import code
 from components.harness.fingerprint import code_digest
 
 
@@ -163,5 +163,5 @@ def _peers_warmup(steps: int) -> int:
 def _program(trainer: str) -> str:
     """Digest of what is measured: our stage's code, or the pins of the peer."""
     if trainer == "stemma":
-        return code_digest(ROOT, components.load("pretrain").code)[:16]
+        return code_digest(ROOT, code.of("pretrain"))[:16]
     return code_digest(REQUIREMENTS, [f"{trainer}.txt"])[:16]

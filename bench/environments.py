@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 REQUIREMENTS = Path(__file__).parent / "trainers"
 READY = "versions.json"

@@ -13,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.process import die_with_parent
+from core.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINERS = ROOT / "bench/trainers"

@@ -25,14 +25,14 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from sqlalchemy import insert, text
 
-from registry.cost import CostParameters, cost
-from registry.database import Registry
-from registry.database import open as open_registry
-from registry.impact import impact
-from registry.schema import Artifact, Component, Event, Execution, ModelVersion, RegisteredModel
-from registry.sync import sync
-from registry.trace import trace
-from registry.workspace import Workspace
+from core.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.database import open as open_registry
+from registry.db.schema import Artifact, Component, Event, Execution, ModelVersion, RegisteredModel
+from registry.lineage.cost import CostParameters, cost
+from registry.lineage.impact import impact
+from registry.lineage.sync import sync
+from registry.lineage.trace import trace
 
 DEPTH, FAN_OUT, OUTPUTS = 30, 20, 5
 STAGES, OUTPUTS_A_STAGE = 8, 5  # of the run that is synced: 8 stages, 40 outputs and 10 raw inputs are 50 artifacts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 BEGIN, END = "<!-- bench.pretrain: begin -->", "<!-- bench.pretrain: end -->"
 PEERS = ("litgpt", "transformers")

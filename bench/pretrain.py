@@ -18,8 +18,8 @@ from bench.environments import python_of, versions_of
 from bench.launch import ROOT, TrainerFailed, run_pinned
 from bench.results import Results, machine
 from bench.variants import BATCH, CONTEXT, SMALL, VARIANTS, parameter_count
-from components.contract import InputProblem
-from components.harness.workspace import find_home
+from core.errors import InputProblem
+from core.workspace import Workspace
 
 PROFILED = ("stemma", "trainer-fp32")
 PROFILE_STEPS = 5
@@ -79,7 +79,7 @@ def main(
         most = max(max(core_counts), jobs)
         if most > (there := _cores()):
             raise InputProblem(f"--cores, --jobs: {most} cores asked for, and {there} are at hand")
-        home = folder or find_home(ROOT) / "bench"
+        home = folder or Workspace.find(ROOT).home / "bench"
         bench = _bench(home.resolve(), fresh)
         options = {"rounds": rounds, "steps": steps, "slow_steps": slow_steps}
         if plan:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.harness.scratch import read_json, write_json
+from core.files import read_json, write_json
 
 
 class Results:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import components
-from components.process import follow_starter
+from core.processes import follow_starter
 
 
 def main() -> int:
@@ -14,6 +14,8 @@ def main() -> int:
         from components.planning.command import main as plan
 
         return plan(sys.argv[2:])
+    if sys.argv[1:2] == ["code"]:
+        return _code(sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m components",
         description="Run one stage of the lifecycle in the workspace of the current folder.",
@@ -35,11 +37,24 @@ def main() -> int:
     return run_stage(stage)
 
 
+def _code(arguments: list[str]) -> int:
+    from components import code
+
+    path = code.ROOT / "dvc.yaml"
+    if arguments == ["--check"]:
+        for stage in (differing := code.differing(path, components.STAGES)):
+            print(f"dvc.yaml: {stage}: its deps are not the code that it imports; run `python -m components code`")
+        return 1 if differing else 0
+    for stage in code.write(path, components.STAGES):
+        print(f"dvc.yaml: {stage}: deps updated")
+    return 0
+
+
 def _replay() -> int:
     from components.harness.tracking import replay_pending
-    from components.harness.workspace import find_home, find_root
+    from core.workspace import Workspace
 
-    told, failures = replay_pending(find_home(find_root()))
+    told, failures = replay_pending(Workspace.find().home)
     print(f"{told} spool{'s' if told != 1 else ''} told to MLflow" if told else "nothing waits to be told to MLflow")
     for failure in failures:
         print(f"  still waiting: {failure}", file=sys.stderr)

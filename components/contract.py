@@ -10,7 +10,6 @@ A component knows nothing of MLflow, DVC or Prefect. Everything it needs of the 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails
+
+from core import events
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +102,6 @@ class Component:
         parameters: pydantic model of the stage's section of ``params.yaml``.
         inputs: what it reads, in order.
         outputs: what it writes; each is an empty folder when ``run`` starts.
-        code: workspace-relative paths of all code that touches its numbers, its own folder first.
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
@@ -115,7 +115,6 @@ class Component:
     parameters: type[StageParameters]
     inputs: tuple[Artifact, ...]
     outputs: tuple[Artifact, ...]
-    code: tuple[str, ...]
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
@@ -149,24 +148,8 @@ class Metric:
     baselines: Mapping[str, float] = field(default_factory=dict)
 
 
-class InputProblem(Exception):
-    """The user's parameters or data cannot be used. Carries every problem found; the process exits with code 2."""
-
-    def __init__(self, problems: str | list[str]):
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(self.problems))
-
-
 class Interrupted(Exception):
     """Raised by a component that saw ``context.stopping``, after it saved its checkpoint."""
-
-
-def append_event(events: Path, kind: str, **body: Any) -> None:
-    """Append one line to a spool of events."""
-    line = json.dumps({"kind": kind, "time": time.time(), **body}, default=float) + "\n"
-    # One write call on an O_APPEND descriptor: a killed process leaves at most one torn last line.
-    with open(events, "ab", buffering=0) as file:
-        file.write(line.encode())
 
 
 @dataclass
@@ -258,4 +241,4 @@ class Context:
     def _emit(self, kind: str, **body: Any) -> None:
         if self.events is None or not self.is_main:
             return
-        append_event(self.events, kind, **body)
+        events.append(self.events, kind, **body)

@@ -8,13 +8,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from registry.database import open as open_registry
+from core.workspace import Workspace
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.db.schema import Signature
 from registry.errors import RegistryError
-from registry.materialize import materialize
-from registry.references import resolve
-from registry.schema import Signature
-from registry.verification import verify
-from registry.workspace import Workspace
+from registry.integrity.verification import verify
+from registry.store.materialize import materialize
 
 
 class NotGenerative(RegistryError):

@@ -6,15 +6,16 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
-from flows import form, served
-from flows.figures import figure
-from flows.measuring import gap_of, measure_on
-from registry.database import open as open_registry
+from core.git import git
+from core.numbers import figure
+from core.workspace import Workspace
+from flows.deployments import flow_run, form
+from flows.pipeline.measure import gap_of, measure_on
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
 from registry.errors import UnknownReference
-from registry.evidence import Measurement, measurements, names_of, short
-from registry.references import resolve
-from registry.snapshot import NAMESPACE
-from registry.workspace import Workspace, git
+from registry.promotion.evidence import Measurement, measurements, names_of, short
+from registry.store.snapshot import NAMESPACE
 
 
 @flow(name="evaluate", description="Measures a registered model on the present evaluation set, or on an earlier run's.")
@@ -32,7 +33,7 @@ def evaluate(
         evaluation_set: Name of the run whose evaluation set, code and parameters are used; the present ones if empty.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
     """
-    place, logger = served.begin(workspace), get_run_logger()
+    place, logger = flow_run.begin(workspace), get_run_logger()
     commit = _commit_of(place, evaluation_set) if evaluation_set else None
     with open_registry(place.registry_url) as registry, registry.read() as session:
         reference = str(resolve(session, f"{model}:{version}" if version is not None else model))

@@ -15,12 +15,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import completion, form, report, served, stage_task
-from flows.device_slot import DeviceSlot, lease_note
-from flows.notifications import tell_failure
-from flows.preparation import Prepared, Request, prepare
-from flows.stage_process import GRACE_SECONDS, StageProcess, StageStopped
-from registry.in_use import alone_in, running
+from flows import stage_task
+from flows.deployments import flow_run, form
+from flows.deployments.device_slot import DeviceSlot, lease_note
+from flows.deployments.notifications import tell_failure
+from flows.pipeline import finalize, report
+from flows.pipeline.prepare import Prepared, Request, prepare
+from flows.pipeline.stage_process import GRACE_SECONDS, StageProcess, StageStopped
+from registry.store.in_use import alone_in, running
 
 # Independent stages side by side; each brings its own threads, so more does not help on few cores.
 PARALLEL_STAGES = max(1, int(os.environ.get("STEMMA_PARALLEL_STAGES", "2")))
@@ -28,7 +30,7 @@ PARALLEL_STAGES = max(1, int(os.environ.get("STEMMA_PARALLEL_STAGES", "2")))
 #: The run that the command has already made ready in this process; a deployment's run makes itself ready.
 prepared_run: ContextVar[Prepared | None] = ContextVar("prepared_run", default=None)
 #: Where that command is given what came of it.
-finished_run: ContextVar[list[completion.Finished] | None] = ContextVar("finished_run", default=None)
+finished_run: ContextVar[list[finalize.Finished] | None] = ContextVar("finished_run", default=None)
 
 
 @flow(
@@ -65,14 +67,14 @@ def lifecycle(
     with contextlib.ExitStack() as stack:
         prepared = prepared_run.get()
         if prepared is None:
-            place = served.begin(workspace)
-            began_with = form.began_with(place.home, drawn) or served.registered("parameters")
+            place = flow_run.begin(workspace)
+            began_with = form.began_with(place.home, drawn) or flow_run.registered("parameters")
             changes = form.changes(parameters or {}, began_with)
             request = Request(changes, until or None, from_stage or None, isolated, run or None, from_form=True)
             if not isolated:
                 stack.enter_context(alone_in(place.root, "a run from Prefect's UI"))
             prepared = prepare(place, request, get_run_logger().info)
-            served.remember(prepared)
+            flow_run.remember(prepared)
         finished = stack.enter_context(_worked_out(prepared))
         if (listener := finished_run.get()) is not None:
             listener.append(finished)
@@ -87,7 +89,7 @@ def lifecycle(
 
 
 @contextlib.contextmanager
-def _worked_out(prepared: Prepared) -> Iterator[completion.Finished]:
+def _worked_out(prepared: Prepared) -> Iterator[finalize.Finished]:
     """The run's stages and what follows them. Its tree is taken away, unless it failed and may be looked at."""
     try:
         with running(prepared.home):
@@ -95,7 +97,7 @@ def _worked_out(prepared: Prepared) -> Iterator[completion.Finished]:
             finished = _finish(prepared)
         yield finished
     except BaseException as error:
-        completion.keep(prepared)
+        finalize.keep(prepared)
         if prepared.worktree is not None:
             if not isinstance(error, Exception) or isinstance(error, StageStopped):
                 prepared.worktree.remove()  # checkpoints lie elsewhere: a retry makes its tree anew
@@ -167,7 +169,7 @@ def _stop(running: dict[str, StageProcess], futures: dict[str, PrefectFuture]) -
             futures[stage].wait(GRACE_SECONDS)
 
 
-def _finish(prepared: Prepared) -> completion.Finished:
+def _finish(prepared: Prepared) -> finalize.Finished:
     @task(
         name="sync, snapshot, promote",
         task_run_name="sync, snapshot, promote",
@@ -175,8 +177,8 @@ def _finish(prepared: Prepared) -> completion.Finished:
         persist_result=False,
     )
     def finish() -> None:
-        result.append(completion.finish(prepared))
+        result.append(finalize.finish(prepared))
 
-    result: list[completion.Finished] = []
+    result: list[finalize.Finished] = []
     finish()
     return result[0]

@@ -12,14 +12,15 @@ from prefect.input import RunInput
 from prefect.states import Completed, State
 from pydantic import Field
 
-from flows import form, notifications, report, served
-from flows.measuring import measuring
-from flows.promotion import ALIAS, sentence
-from registry.gate import Check
-from registry.parameters import PromotionParameters
-from registry.promotion import PromotionOutcome, assess, check_request, default_actor
-from registry.promotion import promote as promote_version
-from registry.workspace import Workspace
+from core.workspace import Workspace
+from flows.deployments import flow_run, form, notifications
+from flows.pipeline import report
+from flows.pipeline.measure import measuring
+from flows.pipeline.promotion import ALIAS, sentence
+from registry.promotion.gate import Check
+from registry.promotion.parameters import PromotionParameters
+from registry.promotion.promote import PromotionOutcome, assess, check_request, default_actor
+from registry.promotion.promote import promote as promote_version
 
 
 class Approval(RunInput):
@@ -52,7 +53,7 @@ def promote(
         alias: The alias to move.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
     """
-    place, logger = served.begin(workspace), get_run_logger()
+    place, logger = flow_run.begin(workspace), get_run_logger()
     reference = f"{model}:{version}" if version is not None else model
     check_request(alias, reason, default_actor(place))
     if PromotionParameters.load(place.root).approval == "required":

@@ -13,17 +13,19 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
-from flows import completion, form, raw_data, report, served
+from core.workspace import Workspace
+from flows.deployments import flow_run, form
+from flows.deployments.notifications import tell_failure
 from flows.lifecycle import finished_run, lifecycle, prepared_run
-from flows.notifications import tell_failure
-from flows.preparation import Prepared, Request, check, new_run_name, prepare
-from flows.retraining import asked, held_out, news, starting
-from flows.retraining.news import News
-from flows.retraining.parameters import RetrainParameters, load
-from flows.retraining.taking import take_in
-from flows.retraining.turns import NotNeeded, turn
-from registry import worktrees
-from registry.workspace import Workspace
+from flows.pipeline import finalize, raw_data, report
+from flows.pipeline.prepare import Prepared, Request, check, new_run_name, prepare
+from flows.retraining import held_out, new_data, pending, start
+from flows.retraining.ingest import take_in
+from flows.retraining.new_data import News
+from flows.retraining.parameters import RetrainParameters
+from flows.retraining.queue import NotNeeded, turn
+from flows.retraining.rules import load
+from registry.store import worktrees
 
 RUN_PREFIX = "retrain-"
 #: What became of the candidate, by what the gate did with it.
@@ -48,7 +50,7 @@ class Retraining:
 
     outcome: str
     message: str
-    news: dict[str, Any] | None = None
+    new_data: dict[str, Any] | None = None
     run: str | None = None
     promoted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -68,7 +70,7 @@ def retrain(workspace: str | None = None) -> State:
     Args:
         workspace: folder of the workspace; the current folder when left out.
     """
-    place, logger = served.begin(workspace), get_run_logger()
+    place, logger = flow_run.begin(workspace), get_run_logger()
     try:
         with turn(place.home, logger.info):
             done = _retrain(place, logger.info)
@@ -80,25 +82,27 @@ def retrain(workspace: str | None = None) -> State:
 
 def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
     values, rules = load(workspace.root)
-    found = news.find(workspace, values, rules)
+    found = new_data.find(workspace, values, rules)
     for note in found.notes:
         say(note)
     if not found.enough:
         return Retraining("Nothing new", str(found), found.as_dict(), notes=found.notes)
     say(str(found))
     kept = held_out.held_out(workspace, values, rules, found.champion)
-    changes = {**starting.overrides(rules), **kept.overrides, **rules.parameters}
+    changes = {**start.overrides(rules), **kept.overrides, **rules.parameters}
     run = RUN_PREFIX + new_run_name().removeprefix("run-")
     request = Request(changes, isolated=True, run=run)
     check(workspace, request)  # before anything is changed
     _sweep(workspace)
     take_in(workspace, [*found.outside, *kept.files], say)
     prepared = prepare(workspace, request, say)
-    served.remember(prepared)
+    flow_run.remember(prepared)
     if rules.start == "finetune":
-        starting.keep_decoder(prepared)
+        start.keep_decoder(prepared)
     finished = _run(prepared, changes)
-    asked.add(workspace.home, [f"{each.model}:{each.version}" for each in finished.outcomes if each.action == "await"])
+    pending.add(
+        workspace.home, [f"{each.model}:{each.version}" for each in finished.outcomes if each.action == "await"]
+    )
     done = _judged(rules, found, finished, run)
     done.notes = [*found.notes, *([kept.note] if kept.note else []), *finished.notes]
     create_markdown_artifact(
@@ -117,9 +121,9 @@ def _sweep(workspace: Workspace) -> None:
             worktrees.remove(workspace.root, left.folder)
 
 
-def _run(prepared: Prepared, changes: dict[str, Any]) -> completion.Finished:
+def _run(prepared: Prepared, changes: dict[str, Any]) -> finalize.Finished:
     """The lifecycle, as a flow within this one."""
-    outcome: list[completion.Finished] = []
+    outcome: list[finalize.Finished] = []
     token, listener = prepared_run.set(prepared), finished_run.set(outcome)
     try:
         with showing.get()(prepared):
@@ -132,7 +136,7 @@ def _run(prepared: Prepared, changes: dict[str, Any]) -> completion.Finished:
     return outcome[0]
 
 
-def _judged(rules: RetrainParameters, found: News, finished: completion.Finished, run: str) -> Retraining:
+def _judged(rules: RetrainParameters, found: News, finished: finalize.Finished, run: str) -> Retraining:
     actions = {outcome.action for outcome in finished.outcomes if outcome.model == rules.model}
     name = next((name for action, name in OUTCOMES.items() if action in actions), "Nothing to judge")
     decisions = [*finished.promoted, *finished.awaiting, *finished.refused]
@@ -147,7 +151,7 @@ def _judged(rules: RetrainParameters, found: News, finished: completion.Finished
     )
 
 
-def _markdown(done: Retraining, found: News, prepared: Prepared, finished: completion.Finished) -> str:
+def _markdown(done: Retraining, found: News, prepared: Prepared, finished: finalize.Finished) -> str:
     lines = [f"# {done.outcome}", "", done.message, "", "## New data", "", str(found), ""]
     lines += ["| file | from | md5 |", "|---|---|---|"]
     for file in found.new[:50]:

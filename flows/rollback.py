@@ -6,10 +6,11 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
-from flows import form, notifications, report, served
-from flows.promotion import ALIAS, sentence
-from registry.promotion import default_actor
-from registry.rollback import rollback as roll_back
+from flows.deployments import flow_run, form, notifications
+from flows.pipeline import report
+from flows.pipeline.promotion import ALIAS, sentence
+from registry.promotion.promote import default_actor
+from registry.promotion.rollback import rollback as roll_back
 
 
 @flow(
@@ -34,7 +35,7 @@ def rollback(
         alias: The alias to give back.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
     """
-    place, logger = served.begin(workspace), get_run_logger()
+    place, logger = flow_run.begin(workspace), get_run_logger()
     outcome = roll_back(place, model, reason, default_actor(place), alias=alias, to_version=to_version)
     text = sentence(outcome)
     logger.info(text)

@@ -8,15 +8,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from core.environment import quiet_prefect
+from core.processes import signals_as_exceptions
+from core.workspace import Workspace
 from deploy.stack import state
-from flows.completion import Finished, finish
-from flows.environment import quiet_prefect
-from flows.preparation import Prepared, Request, prepare
-from flows.server import ServerFailed, local_server
-from flows.signals import signals_as_exceptions
-from registry.in_use import alone_in
-from registry.mirror import unreachable
-from registry.workspace import Workspace
+from flows.pipeline.finalize import Finished, finish
+from flows.pipeline.prepare import Prepared, Request, prepare
+from flows.prefect_server import ServerFailed, local_server
+from registry.promotion.mirror import unreachable
+from registry.store.in_use import alone_in
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def _run(
 def _run_flow(prepared: Prepared, request: Request) -> Finished:
     from prefect import tags
 
-    from flows import form
     from flows import lifecycle as flow
+    from flows.deployments import form
 
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
     outcome: list[Finished] = []

@@ -13,16 +13,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, State
 
-from flows import links, receipts
-from flows.device_slot import DeviceSlot, NotTaken
-from flows.figures import duration
-from flows.graph import slug
-from flows.planning import TRAINING_DATA, StagePlan, sentence
-from flows.progress import EventTail
-from flows.stage_process import StageProcess, StageStopped
+from core.numbers import duration
+from flows.deployments.device_slot import DeviceSlot, NotTaken
+from flows.pipeline import links, receipts
+from flows.pipeline.graph import slug
+from flows.pipeline.planning import TRAINING_DATA, StagePlan, sentence
+from flows.pipeline.progress import EventTail
+from flows.pipeline.stage_process import StageProcess, StageStopped
 
 if TYPE_CHECKING:
-    from flows.preparation import Prepared
+    from flows.pipeline.prepare import Prepared
 
 ARTIFACT_SECONDS = 2.0
 PLAN_SECONDS = 8.0  # how long a training stage waits for its plan

@@ -5,8 +5,9 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
-from flows import served, spools
-from registry.sync import sync as sync_registry
+from flows.deployments import flow_run
+from flows.pipeline import spools
+from registry.lineage.sync import sync as sync_registry
 
 
 @flow(name="sync", description="Reads dvc.lock and the receipts into the registry; tells MLflow what it missed.")
@@ -16,7 +17,7 @@ def sync(workspace: str | None = None) -> State:
     Args:
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
     """
-    place, logger = served.begin(workspace), get_run_logger()
+    place, logger = flow_run.begin(workspace), get_run_logger()
     waiting = spools.tell_pending(place)
     done = sync_registry(place)
     for problem in [*done.problems, *filter(None, [waiting, done.mirror.error])]:

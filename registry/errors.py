@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+from core.errors import StemmaError
 
 
-def redacted(text: str) -> str:
-    """A text without the user names and passwords that its addresses hold."""
-    return _CREDENTIALS.sub("", text)
-
-
-class RegistryError(Exception):
+class RegistryError(StemmaError):
     """Base of everything the registry refuses; the message is meant for the user."""
-
-
-class WorkspaceError(RegistryError):
-    """There is no workspace here, or it cannot be used."""
 
 
 class DatabaseError(RegistryError):
     """The registry's database cannot be opened or is not one."""
-
-
-class DvcFailed(RegistryError):
-    """DVC refused; the message is DVC's own."""
 
 
 class UnknownReference(RegistryError):

@@ -24,7 +24,6 @@ component = Component(
         Artifact("model", "models/total", "model", "base", "total"),
         Artifact("report", "reports/counter", "report", "report"),
     ),
-    code=("components/counter",),
     resumable=True,
     processes=lambda parameters: parameters.processes,
 )

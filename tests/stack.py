@@ -71,7 +71,7 @@ def stack(workspace: Workspace, *options: str, **environment: str) -> Iterator[R
     log = log_file(workspace)
     with open(log, "w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "up", *port_options(), *options],
+            [sys.executable, "-m", "cli", "up", *port_options(), *options],
             cwd=workspace.root,
             env={**workspace.environment, **environment},
             stdout=output,

@@ -16,18 +16,5 @@ component = Component(
         Artifact("model", "models/classifier", "model", "classifier", registered_model="classifier"),
         Artifact("report", "reports/classify_finetune", "report", "report"),
     ),
-    code=(
-        "components/classify_finetune",
-        "components/alignment/__init__.py",
-        "components/alignment/checkpoints.py",
-        "components/alignment/curves.py",
-        "components/alignment/models.py",
-        "components/alignment/order.py",
-        "components/alignment/parameters.py",
-        "components/alignment/training.py",
-        "components/optimizers.py",
-        "components/reporting.py",
-        "components/statistics.py",
-    ),
     resumable=True,
 )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.alignment.models import device
+from components.finetuning.models import device
 
 
 def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed: int) -> Any:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")
 _COLUMNS = ("text", "label", "group")

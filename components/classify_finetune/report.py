@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.alignment.curves import curve_figure, write_curve
-from components.alignment.training import Curve
 from components.classify_finetune.labels import LabelledTexts
 from components.classify_finetune.scores import Scores, confusion, f1_by_label
 from components.contract import Context
+from components.finetuning.curves import curve_figure, write_curve
+from components.finetuning.training import Curve
 from components.reporting import Page
 from components.statistics import paired_difference
 

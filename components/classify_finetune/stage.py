@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.alignment.models import context_length, load_tokenizer, save
-from components.alignment.training import Curve, arguments, train
 from components.classify_finetune import baselines
 from components.classify_finetune.classifier import choose_trained, load_classifier, predict
 from components.classify_finetune.labels import SPLITS, LabelledTexts, read_labels
 from components.classify_finetune.report import Result, write_report
 from components.classify_finetune.scores import Scores, score
 from components.contract import Context, Interrupted, Metric
+from components.finetuning.models import context_length, load_tokenizer, save
+from components.finetuning.training import Curve, arguments, train
 
 MODEL = "classifier"
 

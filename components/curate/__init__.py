@@ -17,5 +17,4 @@ component = Component(
         Artifact("instructions", "data/instructions", "dataset", "instructions"),
         Artifact("report", "reports/curate", "report", "report"),
     ),
-    code=("components/curate", "components/reporting.py"),
 )

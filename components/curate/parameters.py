@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
-from components.curate.instructions_parameters import InstructionsParameters
-from components.curate.labels_parameters import LabelsParameters
+from components.curate.instructions.parameters import InstructionsParameters
+from components.curate.labels.parameters import LabelsParameters
 from components.curate.quality_parameters import QualityParameters
 
 Kind = Literal["docstring", "comment", "topic", "c_doc"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from components.contract import InputProblem
 from components.curate.cleaning import clean
 from components.curate.deduplication import Deduplicator
 from components.curate.documents import Document
@@ -17,6 +16,7 @@ from components.curate.parameters import CurateParameters
 from components.curate.quality import c4_lines, judge
 from components.curate.redaction import PLACEHOLDERS, redact
 from components.curate.sources import module_of
+from core.errors import InputProblem
 
 
 def conceal(text: str) -> str:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from components.contract import InputProblem
 from components.curate.parameters import SplitParameters
+from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")
 # A cluster above this share of a held-out split's target would be most of it: it goes to train.

@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import pyarrow.parquet as pq
 
-from components.contract import Context, InputProblem, Interrupted, Metric
-from components.curate import card, held_out, instructions, labels
+from components.contract import Context, Interrupted, Metric
+from components.curate import card, held_out
 from components.curate.documents import COLUMNS, Document, identifier
+from components.curate.instructions import write as instructions
+from components.curate.labels import write as labels
 from components.curate.ledger import Ledger
 from components.curate.pipeline import (
     Kept,
@@ -29,6 +31,7 @@ from components.curate.pipeline import (
 from components.curate.shards import ShardWriter
 from components.curate.sources import module_of
 from components.curate.splitting import SPLITS, Division, divide
+from core.errors import InputProblem
 
 Built = TypeVar("Built")
 

@@ -14,14 +14,5 @@ component = Component(
         Artifact("instructions", "data/instructions", "dataset", "eval_set"),
     ),
     outputs=(Artifact("report", "reports/evaluate-{instance}", "report", "report"),),
-    code=(
-        "components/evaluate",
-        "components/alignment/records.py",
-        "components/generation.py",
-        "components/reporting.py",
-        "components/signature_baselines.py",
-        "components/statistics.py",
-        "components/verifier.py",
-    ),
     instances=("base", "instruct", "assistant"),
 )

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.alignment.records import conversation, read_records
-from components.contract import InputProblem
+from components.finetuning.records import conversation, read_records
 from components.generation import answers, render
-from components.signature_baselines import baseline_answers
 from components.statistics import Difference, clustered_stderr, paired_difference
-from components.verifier import has_verifier, judge
+from components.tasks.signatures.baselines import baseline_answers
+from components.tasks.signatures.verifier import has_verifier, judge
+from core.errors import InputProblem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from components.verifier import has_verifier, judge
+from components.tasks.signatures.verifier import has_verifier, judge
 
 _WRONG_ANSWERS = 3
 _PUNCTUATION = frozenset({",", "=", "*", "**", "/", "(", ")"})

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 _BATCH_ROWS = 4096
 

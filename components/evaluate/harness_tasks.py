@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from components.contract import InputProblem
 from components.statistics import clustered_stderr, ratio_stderr
+from core.errors import InputProblem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from components.contract import Context, InputProblem
+from components.contract import Context
 from components.evaluate import answers, documents
 from components.evaluate.continuations import continuations_section
 from components.evaluate.section_answers import answers_section
@@ -15,7 +15,8 @@ from components.evaluate.section_harness import harness_section
 from components.evaluate.section_held_out import held_out_section
 from components.evaluate.subject import Subject
 from components.reporting import Page
-from components.verifier import has_verifier
+from components.tasks.signatures.verifier import has_verifier
+from core.errors import InputProblem
 
 # The base model has learnt documents, not turns: the harness shows it questions as documents.
 _CHAT_INSTANCES = frozenset({"instruct", "assistant"})

@@ -13,11 +13,14 @@ from typing import Any
 import psutil
 
 import components
-from components.contract import Artifact, Component, InputProblem
+from components import code
+from components.contract import Artifact, Component
 from components.harness import launch
 from components.harness import parameters as params
 from components.harness.fingerprint import code_digest, data_digest, fingerprint
-from components.harness.workspace import find_home, find_root
+from core.errors import InputProblem
+from core.parameters_file import read
+from core.workspace import Workspace
 
 MINIMUM_FREE_BYTES = 50_000_000
 
@@ -55,12 +58,12 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     Raises:
         InputProblem: with every problem of the parameters and the inputs.
     """
-    root = find_root(start)
-    home = find_home(root)
+    workspace = Workspace.find(start)
+    root, home = workspace.root, workspace.home
     component, instance = _component(stage)
     problems: list[str] = []
     parameters = seed = None
-    values = params.read(root / "params.yaml")
+    values = read(root / "params.yaml")
     try:
         seed = params.seed_of(values)
     except InputProblem as problem:
@@ -88,10 +91,10 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     if problems:
         raise InputProblem(problems)
     inputs = tuple((each, *(digests.get(each.name) or data_digest(root / each.path))) for each in artifacts)
-    code = code_digest(root, component.code)
-    name = fingerprint(code, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
+    digest = code_digest(root, code.of(component.name, root))
+    name = fingerprint(digest, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
     outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
-    return Job(stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, code, name)
+    return Job(stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, digest, name)
 
 
 def _component(stage: str) -> tuple[Component, str | None]:

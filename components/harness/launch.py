@@ -1,4 +1,4 @@
-"""Starts the processes of a stage that asks for several: `accelerate launch` with a file of ``deploy/accelerate``.
+"""Starts the processes of a stage that asks for several: `accelerate launch` with a file of ``accelerate/``.
 
 Without GPUs torchrun is called itself, and accelerate finds the ranks by its environment: `accelerate launch --cpu`
 without MPI starts one process whatever it is asked for.
@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-FILES = Path(__file__).resolve().parents[2] / "deploy/accelerate"
+FILES = Path(__file__).resolve().parent / "accelerate"
 LAUNCHER = "STEMMA_LAUNCHER"  # process id of the launcher, for the ranks
 NODE_RANK = "STEMMA_NODE_RANK"  # number of this machine, where a stage runs on several
 MAIN_ADDRESS = "STEMMA_MAIN_ADDRESS"  # HOST:PORT of machine 0, on which all machines meet

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML, YAMLError
 
-from components.contract import InputProblem, StageParameters
+from components.contract import StageParameters
+from core.errors import InputProblem
+from core.parameters_file import flatten
 
 DEFAULT_SEED = 1337
-
-
-def read(path: Path) -> dict[str, Any]:
-    """``params.yaml`` as plain dictionaries.
-
-    Raises:
-        InputProblem: missing, not YAML (duplicate keys included), or not a mapping.
-    """
-    try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputProblem(
-            f"{path.name}: missing from {path.parent}; restore it with `git checkout {path.name}`"
-        ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputProblem(f"{path.name}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputProblem(f"{path.name}: must be a mapping of sections, such as `pretrain:`")
-    return values
 
 
 def validate(values: Mapping[str, Any], section: str, model: type[StageParameters]) -> StageParameters:
@@ -83,18 +64,6 @@ def non_default(parameters: BaseModel) -> dict[str, Any]:
         defaults = {}
     values = flatten(parameters.model_dump(mode="json"))
     return {path: value for path, value in values.items() if path not in defaults or defaults[path] != value}
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{path}."))
-        else:
-            flat[path] = value
-    return flat
 
 
 def _names(model: type[BaseModel]) -> list[str]:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from components.harness.workspace import git
+from core.git import git
 
 SCHEMA = 1
 PACKAGES = (

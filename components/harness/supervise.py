@@ -14,16 +14,18 @@ from typing import Any
 
 import psutil
 
-from components.contract import InputProblem, append_event
 from components.harness import parameters as params
 from components.harness.job import Job, make_job
 from components.harness.receipt import SCHEMA, environment, git_state
-from components.harness.scratch import Scratch, prepare, publish, read_json, staging_of, write_json
+from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread
 from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
-from components.harness.workspace import find_home, find_root
-from components.process import adopt_orphans
+from core import events
+from core.errors import InputProblem
+from core.files import read_json, write_json
+from core.processes import adopt_orphans
+from core.workspace import Workspace
 
 FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
 MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
@@ -148,7 +150,7 @@ class _Execution:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     file.write(b"\n")
-        append_event(self.scratch.events, kind, **body)
+        events.append(self.scratch.events, kind, **body)
 
     def _work(self) -> dict[str, Any]:
         """Run the worker to its end, showing progress; the outcome it left, or what its death means."""
@@ -314,7 +316,7 @@ def _tell_problems(stage: str, problems: list[str], job: Job | None = None) -> i
         print(f"  {problem}", file=sys.stderr)
     if run := os.environ.get("STEMMA_RUN"):
         try:
-            home = job.home if job else find_home(find_root())
+            home = job.home if job else Workspace.find().home
         except InputProblem:
             return EXIT_CODES[PROBLEMS]  # it has been told; there is nowhere to leave it
         write_json(home / "runs" / run / f"{stage.replace('@', '-')}.problems.json", problems)

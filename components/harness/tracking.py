@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.harness.parameters import flatten
-from components.harness.scratch import read_json, write_json
+from core.files import read_json, write_json
+from core.parameters_file import flatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

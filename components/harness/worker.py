@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import components
-from components.contract import Context, InputProblem, Interrupted
+from components.contract import Context, Interrupted
 from components.harness import launch
-from components.harness.scratch import read_json, write_json
-from components.process import follow_parent
+from core.errors import InputProblem
+from core.files import read_json, write_json
+from core.processes import follow_parent
 
 OF_A_RANK = "outcome-of-a-rank.json"  # problems that a process other than the main one found, beside the outcome
 GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included

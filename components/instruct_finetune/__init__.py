@@ -16,16 +16,6 @@ component = Component(
         Artifact("model", "models/instruct", "model", "instruct"),
         Artifact("report", "reports/instruct_finetune", "report", "report"),
     ),
-    code=(
-        "components/instruct_finetune",
-        "components/alignment",
-        "components/generation.py",
-        "components/optimizers.py",
-        "components/reporting.py",
-        "components/signature_baselines.py",
-        "components/statistics.py",
-        "components/verifier.py",
-    ),
     processes=lambda parameters: parameters.processes,
     resumable=True,
 )

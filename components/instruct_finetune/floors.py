@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.alignment.records import Record
-from components.alignment.scoring import Scores, score
-from components.signature_baselines import baseline_answers
+from components.finetuning.records import Record
+from components.finetuning.scoring import Scores, score
+from components.tasks.signatures.baselines import baseline_answers
 
 
 def baselines(training: Sequence[Record], records: Sequence[Record]) -> dict[str, Scores]:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.alignment.parameters import TOO_LONG, GenerationParameters, TooLong, TrainingParameters
 from components.contract import StageParameters
+from components.finetuning.parameters import TOO_LONG, GenerationParameters, TooLong, TrainingParameters
 
 
 class InstructFinetuneParameters(StageParameters):

@@ -7,14 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from components.alignment.curves import curve_figure, write_curve
-from components.alignment.likelihood import Likelihood
-from components.alignment.records import Record, target
-from components.alignment.scoring import Scores
-from components.alignment.training import Curve
 from components.contract import Context
+from components.finetuning.curves import curve_figure, write_curve
+from components.finetuning.likelihood import Likelihood
+from components.finetuning.records import Record, target
+from components.finetuning.scoring import Scores
+from components.finetuning.training import Curve
 from components.reporting import Page
-from components.verifier import has_verifier, judge
+from components.tasks.signatures.verifier import has_verifier, judge
 
 _SHOWN = 24
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.alignment.likelihood import Likelihood, likelihood
-from components.alignment.models import context_length, load_causal, load_tokenizer, save
-from components.alignment.records import Record, conversation, demonstration, read_records
-from components.alignment.sampling import answer_records
-from components.alignment.scoring import Scores, checkable, score
-from components.alignment.templates import Encoded, encode, fitting, install_template
-from components.alignment.training import Curve, arguments, train
-from components.contract import Context, InputProblem, Metric
+from components.contract import Context, Metric
+from components.finetuning.likelihood import Likelihood, likelihood
+from components.finetuning.models import context_length, load_causal, load_tokenizer, save
+from components.finetuning.records import Record, conversation, demonstration, read_records
+from components.finetuning.sampling import answer_records
+from components.finetuning.scoring import Scores, checkable, score
+from components.finetuning.templates import Encoded, encode, fitting, install_template
+from components.finetuning.training import Curve, arguments, train
 from components.generation import render
 from components.instruct_finetune.floors import baselines
 from components.instruct_finetune.report import write_report
+from core.errors import InputProblem
 
 _MEASURED = 2000  # held-out demonstrations whose loss is measured
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 # As in the pretrain stage, before torch is imported: threads that spin while they wait spoil each other's timing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from components.contract import InputProblem
 from components.planning import activations, flops, machine, memory, probe, scaling, stages
 from components.planning.activations import Activations
 from components.planning.decoder import Decoder, read
@@ -24,6 +23,7 @@ from components.planning.devices import DEVICES, Precision
 from components.planning.estimate import Training, estimate
 from components.planning.options import Options, parse
 from components.pretrain.presets import PRESETS, configuration
+from core.errors import InputProblem
 
 if TYPE_CHECKING:
     pass
@@ -62,8 +62,8 @@ def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float 
     """
     if options.preset is not None:
         return {"plans": [estimate(_preset(options, seconds))], "skipped": []}
-    from components.harness.parameters import read as read_parameters
-    from components.harness.workspace import find_root
+    from core.parameters_file import read as read_parameters
+    from core.workspace import find_root
 
     root = find_root()
     values = read_parameters(root / "params.yaml")

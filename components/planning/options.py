@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from components.contract import InputProblem
 from components.planning import estimate, memory
 from components.planning.devices import DEVICES, Precision
 from components.planning.quantities import parse_count, parse_positive
 from components.pretrain.presets import PRESETS
+from core.errors import InputProblem
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 OPTIMIZERS = ("adamw", "muon")

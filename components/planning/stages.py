@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import components
-from components.contract import InputProblem
 from components.harness.parameters import validate
 from components.planning.devices import Precision
 from components.planning.memory import Sharding
 from components.pretrain.batches import Batches
 from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, read_pointer
+from core.errors import InputProblem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

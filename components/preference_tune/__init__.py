@@ -17,14 +17,5 @@ component = Component(
         Artifact("model", "models/assistant", "model", "assistant", registered_model="assistant"),
         Artifact("report", "reports/preference_tune", "report", "report"),
     ),
-    code=(
-        "components/preference_tune",
-        "components/alignment",
-        "components/generation.py",
-        "components/optimizers.py",
-        "components/reporting.py",
-        "components/statistics.py",
-        "components/verifier.py",
-    ),
     resumable=True,
 )

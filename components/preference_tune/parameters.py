@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from components.alignment.parameters import TOO_LONG, SamplingParameters, TooLong, TrainingParameters
 from components.contract import StageParameters
+from components.finetuning.parameters import TOO_LONG, SamplingParameters, TooLong, TrainingParameters
 
 Loss = Literal["sigmoid", "hinge", "ipo", "robust", "sppo_hard", "apo_zero", "apo_down", "sft"]
 

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from components.alignment.curves import curve_figure, write_curve
-from components.alignment.pairs import Pair
-from components.alignment.records import Record
-from components.alignment.scoring import Score
-from components.alignment.training import Curve
 from components.contract import Context
+from components.finetuning.curves import curve_figure, write_curve
+from components.finetuning.pairs import Pair
+from components.finetuning.records import Record
+from components.finetuning.scoring import Score
+from components.finetuning.training import Curve
 from components.reporting import Page
-from components.verifier import has_verifier, judge
+from components.tasks.signatures.verifier import has_verifier, judge
 
 if TYPE_CHECKING:
     from components.preference_tune.stage import Measured

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from components.alignment.candidates import candidates
-from components.alignment.likelihood import likelihood
-from components.alignment.models import context_length, load_causal, load_tokenizer, save
-from components.alignment.pairs import Pair, split_by_group
-from components.alignment.records import Record, conversation, read_records
-from components.alignment.rewards import load_reward_model, rewards
-from components.alignment.sampling import answer_records
-from components.alignment.scoring import Score, Scores, checkable, mean_score, score
-from components.alignment.templates import encode_answers, fitting
-from components.alignment.training import Curve, arguments, train
-from components.contract import Context, InputProblem, Metric
+from components.contract import Context, Metric
+from components.finetuning.candidates import candidates
+from components.finetuning.likelihood import likelihood
+from components.finetuning.models import context_length, load_causal, load_tokenizer, save
+from components.finetuning.pairs import Pair, split_by_group
+from components.finetuning.records import Record, conversation, read_records
+from components.finetuning.rewards import load_reward_model, rewards
+from components.finetuning.sampling import answer_records
+from components.finetuning.scoring import Score, Scores, checkable, mean_score, score
+from components.finetuning.templates import encode_answers, fitting
+from components.finetuning.training import Curve, arguments, train
 from components.generation import render
 from components.preference_tune.report import write_report
+from core.errors import InputProblem
 
 _FILE = "data/instructions/preference.jsonl"
 

@@ -18,7 +18,6 @@ component = Component(
         Artifact("model", "models/base", "model", "base", registered_model="base"),
         Artifact("report", "reports/pretrain", "report", "report"),
     ),
-    code=("components/pretrain", "components/optimizers.py", "components/reporting.py"),
     processes=lambda parameters: parameters.processes,
     resumable=True,
     check=parent.problems,

@@ -13,11 +13,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from components.contract import Context, InputProblem
+from components.contract import Context
 from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
 from components.pretrain.parent import SCRATCH, unusable
 from components.pretrain.presets import PRESETS
 from components.pretrain.vocabulary import fit_vocabulary
+from core.errors import InputProblem
 
 _FEED_FORWARD = {"n_inner", "ffn_dim", "ffn_hidden_size"}  # what some families call their intermediate_size
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 IGNORED = -100
 

@@ -19,10 +19,10 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 from transformers.integrations.tensor_parallel import apply_tensor_parallelism, replace_layer_number_by_wildcard
 
-from components.contract import InputProblem
 from components.pretrain import zero3
 from components.pretrain.loss import CausalLoss
 from components.pretrain.snapshot import whole
+from core.errors import InputProblem
 
 #: Ways of dividing a product whose gradients have been found to be one process's. transformers sums those of a norm
 #: between divided products (Qwen3's) again at every micro-batch.

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import optimizers
-from components.contract import Context, InputProblem, Interrupted
+from components.contract import Context, Interrupted
 from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder, Window, document_positions
 from components.pretrain.division import Division, prepare
@@ -26,6 +26,7 @@ from components.pretrain.samples import sample
 from components.pretrain.schedule import factor
 from components.pretrain.step import accumulate, update
 from components.pretrain.training_state import TrainingState
+from core.errors import InputProblem
 
 
 class NonFinite(RuntimeError):

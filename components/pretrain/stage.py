@@ -17,7 +17,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from components.contract import Context, InputProblem, Metric
+from components.contract import Context, Metric
 from components.pretrain import zero3
 from components.pretrain.architecture import make
 from components.pretrain.batches import Batches
@@ -28,6 +28,7 @@ from components.pretrain.loop import train
 from components.pretrain.memory import keep_freed_memory
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.precision import Choice, choose
+from core.errors import InputProblem
 
 
 def run(context: Context) -> None:

@@ -34,11 +34,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.contract import Context, InputProblem
+from components.contract import Context
 from components.pretrain import checkpoint, optimizer_state, random_state, zero3
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.progress import Progress
 from components.pretrain.snapshot import Snapshot, placed_as
+from core.errors import InputProblem
 
 MODEL, OPTIMIZER, TRAINING, CONFIG = "model.safetensors", "optimizer.safetensors", "training.json", "config.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -16,14 +16,5 @@ component = Component(
         Artifact("model", "models/reward", "model", "reward_model", registered_model="reward"),
         Artifact("report", "reports/reward_model", "report", "report"),
     ),
-    code=(
-        "components/reward_model",
-        "components/alignment",
-        "components/generation.py",
-        "components/optimizers.py",
-        "components/reporting.py",
-        "components/statistics.py",
-        "components/verifier.py",
-    ),
     resumable=True,
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.alignment.pairs import Pair
+from components.finetuning.pairs import Pair
 
 FEATURES = (
     "characters",

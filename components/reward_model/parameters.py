@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.alignment.parameters import TOO_LONG, SamplingParameters, TooLong, TrainingParameters
 from components.contract import StageParameters
+from components.finetuning.parameters import TOO_LONG, SamplingParameters, TooLong, TrainingParameters
 
 
 class RewardModelParameters(StageParameters):

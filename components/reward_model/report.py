@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.alignment.curves import curve_figure, write_curve
-from components.alignment.pairs import Pair
-from components.alignment.training import Curve
 from components.contract import Context
+from components.finetuning.curves import curve_figure, write_curve
+from components.finetuning.pairs import Pair
+from components.finetuning.training import Curve
 from components.reporting import Page
 from components.reward_model.baselines import FEATURES
 

@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.alignment.candidates import candidates
-from components.alignment.models import context_length, load_causal, load_tokenizer, save
-from components.alignment.pairs import Pair, split_by_group
-from components.alignment.records import Record, conversation, has_pair, read_records, shortened
-from components.alignment.rewards import load_reward_model, rewards
-from components.alignment.templates import encode_answers, fitting
-from components.alignment.training import Curve, arguments, train
-from components.contract import Context, InputProblem, Metric
+from components.contract import Context, Metric
+from components.finetuning.candidates import candidates
+from components.finetuning.models import context_length, load_causal, load_tokenizer, save
+from components.finetuning.pairs import Pair, split_by_group
+from components.finetuning.records import Record, conversation, has_pair, read_records, shortened
+from components.finetuning.rewards import load_reward_model, rewards
+from components.finetuning.templates import encode_answers, fitting
+from components.finetuning.training import Curve, arguments, train
 from components.generation import render
 from components.reward_model.baselines import shorter_wins, surface_features
 from components.reward_model.report import write_report
 from components.statistics import clustered_stderr
-from components.verifier import has_verifier
+from components.tasks.signatures.verifier import has_verifier
+from core.errors import InputProblem
 
 _FILE = "data/instructions/reward.jsonl"
 

@@ -14,5 +14,4 @@ component = Component(
         Artifact("tokens", "data/tokens", "dataset", "tokens"),
         Artifact("report", "reports/tokenize", "report", "report"),
     ),
-    code=("components/tokenize", "components/reporting.py"),
 )

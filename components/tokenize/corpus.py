@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from components.contract import InputProblem
 from components.tokenize.chat import CHAT_TEMPLATE, END, PAD, ROLES
+from core.errors import InputProblem
 
 
 def load(name: str) -> tuple[PreTrainedTokenizerBase, list[str]]:

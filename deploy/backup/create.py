@@ -12,14 +12,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from core.git import git
+from core.workspace import Workspace
 from deploy.backup import stores
 from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.errors import BackupFailed, BackupRefused
 from deploy.backup.manifest import Entry, Manifest, digest
 from deploy.backup.places import complete, is_url, upload
 from deploy.backup.stores import Store
-from registry.in_use import running
-from registry.workspace import Workspace, git
+from registry.store.in_use import running
 
 PARTIAL = ".partial-"
 OBJECTS, ARTIFACTS, KEYS, REPOSITORY = "objects", "mlartifacts", "keys", "repository.bundle"

@@ -10,10 +10,10 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from core.workspace import Workspace
 from deploy.backup import postgresql, sqlite
 from deploy.stack import state
 from deploy.stack.storage import Storage
-from registry.workspace import Workspace
 
 NAMES = ("registry", "mlflow", "prefect")
 # The variables that the servers themselves read; the first that is set counts.

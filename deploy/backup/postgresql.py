@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 from sqlalchemy.engine import URL
 
+from core.errors import redacted
 from deploy.backup.errors import BackupFailed
-from registry.errors import redacted
 
 LOCK_SECONDS = 30  # how long a restore waits for servers that still use the database
 # libpq's variables by the names that SQLAlchemy's URLs have for the same things.

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.git import git
+from core.workspace import Workspace
 from deploy.backup import stores
 from deploy.backup.create import ARTIFACTS, KEYS, OBJECTS, REPOSITORY
 from deploy.backup.databases import NAMES, Database, find, same
@@ -16,8 +18,7 @@ from deploy.backup.manifest import Manifest, digest
 from deploy.backup.places import opened
 from deploy.backup.stores import Store
 from deploy.stack import state
-from registry.in_use import at_work
-from registry.workspace import Workspace, git
+from registry.store.in_use import at_work
 
 Progress = Callable[[str, int, int], None]
 

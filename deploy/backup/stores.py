@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.errors import redacted
+from core.workspace import Workspace
 from deploy.backup.errors import BackupFailed
 from deploy.backup.manifest import CHUNK, Entry
 from deploy.stack.storage import Storage
-from registry.errors import redacted
-from registry.workspace import Workspace
 
 _OBJECTS = "/files/md5"
 

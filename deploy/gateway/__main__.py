@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import uvicorn
 
+from core.errors import StemmaError, WorkspaceError
+from core.workspace import Workspace
 from deploy.api_keys import KeysProblem
 from deploy.gateway.app import build
 from deploy.gateway.catalog import Catalog
@@ -22,9 +24,8 @@ from deploy.gateway.fleet import Fleet
 from deploy.gateway.guard import Keyring
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.settings import DEFAULT_MODELS, Limits, Settings
-from registry.errors import RegistryError, UnknownReference, WorkspaceError
-from registry.references import parse
-from registry.workspace import Workspace
+from registry.db.references import parse
+from registry.errors import RegistryError, UnknownReference
 
 FAILED, USAGE = 1, 2
 
@@ -134,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotListen, NoSuchEngine, KeysProblem, UnknownReference, WorkspaceError) as error:
         print(error, file=sys.stderr)
         return USAGE
-    except RegistryError as error:
+    except StemmaError as error:
         print(error, file=sys.stderr)
         return FAILED
     asyncio.run(server.serve(sockets=[sock]))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 
+from core.workspace import Workspace
 from deploy.gateway.engine import Version
 from deploy.gateway.model_folder import ModelFolder, read
-from registry.database import Registry
-from registry.database import open as open_registry
-from registry.references import resolve
-from registry.verification import verify_version
-from registry.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.integrity.verification import verify_version
 
 
 class Catalog:

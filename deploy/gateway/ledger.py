@@ -6,11 +6,11 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from core.errors import StemmaError
 from deploy.gateway.catalog import Catalog
 from deploy.gateway.engine import Version
-from registry import deployments
-from registry.deployments import State
-from registry.errors import RegistryError
+from registry.lineage import deployments
+from registry.lineage.deployments import State
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Ledger:
                 return
             try:
                 await asyncio.to_thread(self._write, name, due)
-            except RegistryError as error:
+            except StemmaError as error:
                 log.warning("the registry was not told of deployments, it will be: %s", error)
             self._open = [
                 entry for entry in self._open if entry.told not in deployments.ENDED or entry.told != entry.state

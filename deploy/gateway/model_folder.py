@@ -13,7 +13,7 @@ from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 
 from registry.errors import RegistryError
-from registry.gate import UNSAFE_SUFFIXES
+from registry.promotion.gate import UNSAFE_SUFFIXES
 
 Kind = Literal["generator", "classifier"]
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import StemmaError
 from deploy.gateway.candidate import prepare
 from deploy.gateway.catalog import Catalog
 from deploy.gateway.engine import Running, Version
@@ -19,8 +20,8 @@ from deploy.gateway.errors import ApiError
 from deploy.gateway.ledger import Entry, Ledger
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.settings import Settings
-from registry.deployments import State
-from registry.errors import RegistryError, UnknownReference
+from registry.errors import UnknownReference
+from registry.lineage.deployments import State
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Service:
             if self.wanted is None:
                 self.problem = str(error)
             return
-        except RegistryError as error:
+        except StemmaError as error:
             self.registry_problem = str(error)
             return
         self.registry_problem = None
@@ -194,7 +195,7 @@ class Service:
         (version, entry, task), self._candidate = self._candidate, None
         try:
             running = task.result()
-        except RegistryError as error:
+        except StemmaError as error:
             entry.state = "FAILED"
             self._refuse(version, str(error))
         except Exception as error:  # a defect, or something no one thought of: the old one keeps serving

@@ -6,9 +6,11 @@ A registry on PostgreSQL must not be forgotten when the stack is down: a command
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deploy.stack import state
 from deploy.stack.state import replace_json
 
 SQLITE, LOCAL = "sqlite", "local"  # what takes --database and --artifacts back
@@ -92,3 +94,13 @@ def problems_of(option: str, text: str) -> list[str]:
 
 def _file(home: Path) -> Path:
     return home / "storage.json"
+
+
+def use_stack(home: Path) -> None:
+    """Use the servers of the stack that runs in the workspace's home, where the user named no others.
+
+    Where none runs, the databases that the last one used: those of a home on PostgreSQL are not in the home.
+    """
+    stack = state.read(home)
+    found = stack.environment if stack is not None else Storage.recall(home).environment(home)
+    os.environ.update({name: value for name, value in found.items() if name not in os.environ})

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from core.locks import try_lock
 from deploy.stack import logs, ports, process, state
 from deploy.stack.health import Unwell
 from deploy.stack.services import Service, client_environment, services_of
 from deploy.stack.settings import Settings
 from registry.errors import RegistryError
-from registry.file_lock import try_lock
 
 TICK_SECONDS = 0.1
 STARTING_PROBE_SECONDS, PROBE_SECONDS = 0.5, 5.0

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from components.contract import InputProblem
-from flows.environment import quiet_mlflow, quiet_prefect
-from registry.workspace import Workspace
+from core.environment import quiet_mlflow, quiet_prefect
+from core.errors import InputProblem
+from core.workspace import Workspace
 
 
 def main() -> int:

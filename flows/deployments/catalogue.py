@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import form
+from core.workspace import Workspace
+from flows.deployments import form
 from flows.retraining import triggers
-from registry.workspace import Workspace
 
 if TYPE_CHECKING:
     from prefect import Flow

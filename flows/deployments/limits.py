@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.device_slot import LIMIT
+from flows.deployments.device_slot import LIMIT
 
 SLOTS = 1
 

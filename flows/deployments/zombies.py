@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect.automations import Automation
 
 NAME = "stemma: crash zombie flow runs"
-BEAT_SECONDS = 30  # the shortest that Prefect allows; set for every flow in flows/environment.py and prefect.yaml
+BEAT_SECONDS = 30  # the shortest that Prefect allows; set for every flow in core/environment.py and prefect.yaml
 # A beat may be late by two thirds of its time; with the five seconds after which the server looks, a run is Crashed
 # within a minute.
 SILENCE_SECONDS = 50

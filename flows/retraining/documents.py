@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 _COMPRESSED = {".gz", ".zst"}
 _BATCH = 1024  # parquet rows read at a time

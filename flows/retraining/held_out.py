@@ -14,17 +14,17 @@ from typing import Any
 
 from sqlalchemy import select
 
-from flows.raw_data import RAW
+from core import dvc
+from core.workspace import Workspace
+from flows.pipeline.raw_data import RAW
 from flows.retraining.parameters import FROZEN, RetrainParameters
 from flows.retraining.sources import RawFile
-from registry import dvc
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.db.schema import Artifact, Event, Execution
 from registry.errors import MissingBytes
-from registry.listings import Listings
-from registry.references import resolve
-from registry.schema import Artifact, Event, Execution
-from registry.walk import upstream
-from registry.workspace import Workspace
+from registry.lineage.traversal import upstream
+from registry.store.manifests import Listings
 
 CORPUS = "data/corpus"
 TEST_FILES = "test-*.parquet"

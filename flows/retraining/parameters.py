@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from components.contract import InputProblem
 
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 FROZEN = "held_out"  # below data/raw: the test split of the first champion, kept for all that follow
@@ -107,20 +104,3 @@ class RetrainParameters(BaseModel):
         if wrong := sorted(path for path in parameters if path.split(".")[0] in closed):
             raise ValueError(f"{', '.join(wrong)}: only parameters of stages can be set for a run")
         return parameters
-
-
-def load(root: Path) -> tuple[dict[str, Any], RetrainParameters]:
-    """The content of ``params.yaml``, and its section ``retrain``.
-
-    Raises:
-        InputProblem: every problem of the whole file, what ``retrain.parameters`` would make of it included.
-    """
-    from flows import overrides, parameters
-
-    values = parameters.load(root)
-    if problems := parameters.problems_in(values):
-        raise InputProblem(problems)
-    rules = RetrainParameters.model_validate(values.get("retrain") or {})
-    if problems := parameters.problems_in(overrides.apply(values, rules.parameters)):
-        raise InputProblem([f"with retrain.parameters: {problem}" for problem in problems])
-    return values, rules

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from components.contract import InputProblem
-from flows.raw_data import RAW
+from core.errors import InputProblem
+from flows.pipeline.raw_data import RAW
 from flows.retraining.parameters import PolledSource
-from registry.listings import md5_of
+from registry.store.manifests import md5_of
 
 _SIGNS = frozenset("*?[")
 

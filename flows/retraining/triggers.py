@@ -55,7 +55,7 @@ def schedules(root: Path) -> list[Schedule]:
     """
     from prefect.schedules import Cron
 
-    from flows.retraining.parameters import load
+    from flows.retraining.rules import load
 
     _, rules = load(root)
     return [Cron(rules.cron, timezone=rules.timezone)] if rules.cron else []

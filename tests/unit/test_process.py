@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-STAGE = "import time; time.sleep({delay}); from components.process import follow_starter; follow_starter(); "
+STAGE = "import time; time.sleep({delay}); from core.processes import follow_starter; follow_starter(); "
 
 
 def test_a_process_that_lost_its_starter_before_it_could_follow_ends(tmp_path):

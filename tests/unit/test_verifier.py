@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.questions import LIST_ANSWERS, ask, chatty
-from components.curate.signatures import parse
-from components.signature_baselines import majority_answers, rule_answers
-from components.verifier import has_verifier, judge, normalise
+from components.tasks.signatures.baselines import majority_answers, rule_answers
+from components.tasks.signatures.functions import parse
+from components.tasks.signatures.questions import LIST_ANSWERS, ask, chatty
+from components.tasks.signatures.verifier import has_verifier, judge, normalise
 
 
 def record(reference: str, kind: str = "first") -> dict:
@@ -119,6 +119,6 @@ def test_majority_answers_by_kind_and_breaks_ties_by_name():
 
 
 def test_list_kinds_of_the_verifier_are_those_of_the_questions():
-    from components import verifier
+    from components.tasks.signatures import verifier
 
     assert verifier._LISTS == LIST_ANSWERS

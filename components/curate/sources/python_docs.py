@@ -21,8 +21,8 @@ from pathlib import Path
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import PythonDocsSource
-from components.curate.signatures import module_name
 from components.curate.sources import c_docs
+from components.tasks.signatures.functions import module_name
 
 NAME = "python_docs"
 LICENSE = "PSF-2.0"

@@ -26,7 +26,6 @@ component = Component(
         Artifact("model", "models/assistant", "model", "assistant", "assistant"),
         Artifact("report", "reports/chat", "report", "report"),
     ),
-    code=("components/chat",),
 )
 """
 PARAMETERS = """

@@ -15,7 +15,7 @@ from bench.launch import ROOT, TrainerFailed, litgpt_config, run_pinned
 from bench.quality import Contestant
 from bench.results import Results, machine
 from bench.variants import SMALL, VARIANTS, parameter_count
-from components.contract import InputProblem
+from core.errors import InputProblem
 from tests.unit.pretrain import tiny
 
 SHAPE = {

@@ -15,13 +15,13 @@ from pathlib import Path
 import boto3
 import pytest
 
+from core.workspace import Workspace
 from deploy import backup
 from deploy.backup.manifest import Manifest
-from registry.database import open as open_registry
-from registry.promotion import promote
-from registry.references import resolve
-from registry.sync import sync
-from registry.workspace import Workspace
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
 from tests.integration.registry.conftest import Project
 
 REASON = "the first that works"
@@ -65,7 +65,7 @@ def elsewhere(project: Project, folder: Path) -> Workspace:
 
 def holder(workspace: Workspace) -> tuple[str, str]:
     """(champion, who decided why) as the registry of ``workspace`` has it."""
-    from registry.aliases import current_aliases
+    from registry.promotion.aliases import current_aliases
 
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         (promotion,) = current_aliases(session)
@@ -73,7 +73,7 @@ def holder(workspace: Workspace) -> tuple[str, str]:
 
 
 def test_everything_comes_back_on_another_machine(lived, tmp_path):
-    from registry.verification import verify
+    from registry.integrity.verification import verify
 
     done = backup.create(lived.workspace, str(tmp_path / "backups"), keys=True)
     folder = Path(done.place)
@@ -185,7 +185,7 @@ def test_a_killed_backup_leaves_none_and_the_next_one_clears_up(lived, tmp_path)
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from deploy import backup\n"
-        "from registry.workspace import Workspace\n"
+        "from core.workspace import Workspace\n"
         "def die(what, done, total):\n"
         "    if what == 'objects': os.kill(os.getpid(), signal.SIGKILL)\n"
         "backup.create(Workspace.find(Path(sys.argv[1])), sys.argv[2], progress=die)\n"
@@ -212,7 +212,7 @@ def test_what_the_configuration_does_not_name_is_told_all_at_once(lived, tmp_pat
 
 def test_the_command_tells_what_it_did_and_what_it_left_out(lived, tmp_path):
     def stemma(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "flows.cli", *arguments]
+        command = [sys.executable, "-m", "cli", *arguments]
         return subprocess.run(command, cwd=lived.root, capture_output=True, text=True)
 
     made = stemma("backup", str(tmp_path / "backups"))

@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 READ_BY_THE_CODE = {
-    "registry/migrations/env.py",
-    "deploy/accelerate/ddp.yaml",
+    "registry/db/migrations/env.py",
+    "components/harness/accelerate/ddp.yaml",
     "deploy/k8s/base/job-template.json",
     "deploy/gateway/page/index.html",
 }
@@ -64,7 +64,7 @@ def test_its_command_works_where_nothing_else_of_the_project_is(built, tmp_path)
         f"import sys; sys.path[:0] = [{str(tmp_path / 'installed')!r}]; sys.path.append({dependencies!r})\n"
         "import flows, registry, deploy.stack\n"
         f"assert flows.__file__.startswith({str(tmp_path)!r}), flows.__file__\n"
-        "from flows.cli import main; sys.argv = ['stemma', *sys.argv[1:]]; main()\n"
+        "from cli import main; sys.argv = ['stemma', *sys.argv[1:]]; main()\n"
     )
     for arguments in (["--help"], ["backup", "--help"]):
         done = subprocess.run([python, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True)

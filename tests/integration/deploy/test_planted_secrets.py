@@ -111,7 +111,7 @@ def test_a_lifecycle_to_a_promotion_writes_and_shows_none(planted, server, tmp_p
     environment = {**toy.environment(), **planted.environment}
     run(toy.root, environment, "git", "remote", "add", "origin", f"https://bot:{planted.values[REMOTE]}@git.example/x")
     written = Written(toy.root)
-    stemma = (sys.executable, "-m", "flows.cli")
+    stemma = (sys.executable, "-m", "cli")
     verbs = ("run --name planted-run", "models", "trace assistant@champion")
     for verb in verbs:
         try:

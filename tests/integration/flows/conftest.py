@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.environment import child_environment
-from flows.server import local_server
+from core.environment import child_environment
+from flows.prefect_server import local_server
 
 SOURCE = Path(__file__).with_name("workspace")
 IGNORED = "/data/?*\n!/data/*.dvc\n/models/?*\n!/models/*.dvc\n/reports/\n/.stemma/\n__pycache__/\n"
@@ -42,7 +42,7 @@ class ToyWorkspace:
 
     def start(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments],
+            [sys.executable, "-m", "cli", *arguments],
             cwd=cwd or self.root,
             env=self.environment(),
             stdout=subprocess.PIPE,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from flows.environment import child_environment
-from flows.stage_process import end_group
+from core.environment import child_environment
+from flows.pipeline.stage_process import end_group
 from tests.integration.flows.conftest import ToyWorkspace
 from tests.prefect_api import Refused, ask
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from components.pretrain.parent import read_pointer
-from registry.database import open as open_registry
-from registry.impact import impact
-from registry.materialize import digest_of
-from registry.references import resolve
-from registry.trace import ArtifactNode, trace
-from registry.workspace import Workspace
+from core.workspace import Workspace
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.lineage.impact import impact
+from registry.lineage.trace import ArtifactNode, trace
+from registry.store.materialize import digest_of
 from tests.integration.flows.test_run import states
 from tests.tiny_decoder import save
 from tests.workspace import make_workspace
@@ -199,7 +199,7 @@ def test_a_stage_started_by_hand_refuses_a_parent_that_is_not_the_one(real):
         told = refused(*command, code=code)
         assert "pretrain.init: ../mine is not in models/parent yet, which is empty; `stemma init`" in told
     save(real.root.parent / "mine", 2.0)
-    real.run(sys.executable, "-m", "flows.cli", "init")
+    real.run(sys.executable, "-m", "cli", "init")
     params.write_text(params.read_text().replace("init: ../mine", "init: registry:base@champion"))
     told = refused(*stage, code=2)
     assert "pretrain.init: is registry:base@champion, but models/parent holds ../mine (../mine); `stemma init`" in told

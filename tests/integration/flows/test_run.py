@@ -137,7 +137,7 @@ def test_what_mlflow_was_not_told_is_told_at_the_next_sync(workspace):
     spool.parent.mkdir(parents=True)
     spool.write_text(json.dumps({"kind": "progress", "time": 1.0}) + "\n")
     down = dict(workspace.environment(), MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    command = (sys.executable, "-m", "flows.cli", "sync")
+    command = (sys.executable, "-m", "cli", "sync")
     done = subprocess.run(command, cwd=workspace.root, env=down, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "metrics of earlier stages still wait to be told to MLflow" in done.stdout

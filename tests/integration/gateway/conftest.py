@@ -19,9 +19,9 @@ import httpx
 import psutil
 import pytest
 
-from registry.promotion import promote
-from registry.sync import sync
-from registry.workspace import Workspace
+from core.workspace import Workspace
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
 
 HERE = Path(__file__).parent
 LENGTH, CONTEXT = 120, 160  # words that the assistant counts, and tokens of its context

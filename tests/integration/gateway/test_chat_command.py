@@ -10,7 +10,7 @@ import psutil
 
 
 def chat(root, said: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "flows.cli", "chat", *arguments]
+    command = [sys.executable, "-m", "cli", "chat", *arguments]
     return subprocess.run(command, cwd=root, input=said, capture_output=True, text=True, timeout=300)
 
 

@@ -18,9 +18,9 @@ import pytest
 
 from deploy import api_keys
 from deploy.gateway.__main__ import USAGE, prepare, settings_of
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
+from registry.db.schema import Deployment
 from registry.errors import RegistryError
-from registry.schema import Deployment
 from tests.integration.gateway.conftest import eventually, gateway
 
 ENGINE = f"{sys.executable} {Path(__file__).with_name('tiny_engine.py')} {{model}} {{port}}"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from registry.database import open as open_registry
-from registry.impact import impact
-from registry.rollback import rollback
-from registry.schema import Deployment
+from registry.db.database import open as open_registry
+from registry.db.schema import Deployment
+from registry.lineage.impact import impact
+from registry.promotion.rollback import rollback
 from tests.integration.gateway.conftest import LENGTH, eventually
 
 ASKED = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "temperature": 0, "stream": True}
@@ -142,6 +142,6 @@ def _ask(url: str) -> httpx.Response:
 
 
 def _folder(lab, version: str):
-    from registry.materialize import materialize
+    from registry.store.materialize import materialize
 
     return materialize(lab.workspace, version)

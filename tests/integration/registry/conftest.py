@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from registry.promotion import promote
-from registry.sync import sync
-from registry.workspace import Workspace
+from core.workspace import Workspace
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
 
 STAGES = Path(__file__).parent / "stages.py"
 DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
@@ -204,7 +204,7 @@ def promote_both(project: Project) -> Project:
 @pytest.fixture(scope="session")
 def collected(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three models of raw data in DVC: ``base:1`` of {a}, ``base:2`` of {a, b}, ``base:3`` of {changed a, b}."""
-    from registry.sync import sync
+    from registry.lineage.sync import sync
 
     root = tmp_path_factory.mktemp("collected") / "workspace"
     shutil.copytree(made, root, symlinks=True)
@@ -279,7 +279,7 @@ def live(project: Project) -> None:
 
     Runs ``first`` (base:1), ``second`` (base:2, another parameter), ``half``, ``third`` (base:3, other raw data).
     """
-    from registry.sync import sync
+    from registry.lineage.sync import sync
 
     def run(name: str, *stages: str, **env: str) -> None:
         project.dvc("repro", "-q", *stages, TEST_RUN=name, **env)

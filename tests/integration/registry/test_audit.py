@@ -9,14 +9,14 @@ import socket
 import pytest
 from sqlalchemy import text
 
-from registry.audit import audit
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
 from registry.errors import InvalidBytes, PromotionRefused
-from registry.promotion import promote
-from registry.references import resolve
-from registry.rollback import rollback
-from registry.sync import sync
-from registry.verification import verify
+from registry.integrity.audit import audit
+from registry.integrity.verification import verify
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
+from registry.promotion.rollback import rollback
 
 
 def edit(project, *statements: str) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flows.cli.main import main
+from cli.main import main
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 

@@ -6,10 +6,10 @@ import shutil
 
 from sqlalchemy import select
 
-from registry.database import open as open_registry
-from registry.schema import Association, Context, Event, Execution
-from registry.sync import sync
-from registry.workspace import Workspace
+from core.workspace import Workspace
+from registry.db.database import open as open_registry
+from registry.db.schema import Association, Context, Event, Execution
+from registry.lineage.sync import sync
 from tests.workspace import make_workspace
 
 

@@ -14,18 +14,20 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from registry import dvc, pins, worktrees
-from registry.collection import collect
-from registry.database import open as open_registry
-from registry.errors import UnknownReference, WorkspaceError
-from registry.in_use import InUse, running
-from registry.materialize import digest_of
-from registry.restore import restore
+from core import dvc
+from core.errors import WorkspaceError
+from registry.db.database import open as open_registry
+from registry.errors import UnknownReference
+from registry.store import pins, worktrees
+from registry.store.collection import collect
+from registry.store.in_use import InUse, running
+from registry.store.materialize import digest_of
+from registry.store.restore import restore
 
 HOLDS = """
 import os, sys, time
 from pathlib import Path
-from flows.worktree import Worktree
+from flows.pipeline.worktree import Worktree
 Worktree.create(Path.cwd(), Path.cwd() / ".stemma", "killed", "HEAD", True)
 print("made", flush=True)
 time.sleep(60)

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from sqlalchemy import select
 
-from registry.collection import collect
-from registry.database import open as open_registry
-from registry.materialize import digest_of
-from registry.restore import restore
-from registry.schema import ModelVersion
+from registry.db.database import open as open_registry
+from registry.db.schema import ModelVersion
+from registry.store.collection import collect
+from registry.store.materialize import digest_of
+from registry.store.restore import restore
 from tests.integration.registry.conftest import Project, live
 
 

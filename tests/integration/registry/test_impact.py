@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
+from registry.db.schema import Deployment
 from registry.errors import MissingBytes, UnknownReference
-from registry.impact import Impact, impact
-from registry.promotion import promote
-from registry.schema import Deployment
+from registry.lineage.impact import Impact, impact
+from registry.promotion.promote import promote
 
 COMMAND = str(Path(sys.executable).with_name("stemma"))
 

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
 from registry.errors import InvalidBytes, MissingBytes
-from registry.materialize import digest_of, materialize
-from registry.promotion import promote
-from registry.references import resolve
-from registry.sync import sync
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
+from registry.store.materialize import digest_of, materialize
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from registry.database import open as open_registry
-from registry.promotion import promote
-from registry.references import resolve
-from registry.sync import sync
-from registry.trace import trace
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.lineage.sync import sync
+from registry.lineage.trace import trace
+from registry.promotion.promote import promote
 
 DEAD = "http://127.0.0.1:1"
 

@@ -13,9 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openlineage.client.transport import http
 
-from registry import openlineage
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
 from registry.errors import ExportFailed
+from registry.lineage import openlineage
 from tests.integration.registry.openlineage_schema import RUN_EVENT
 
 

@@ -10,21 +10,21 @@ import sys
 import pytest
 from sqlalchemy import text
 
-import registry.promotion
-from registry.catalog import models
-from registry.chain import broken_link
-from registry.database import open as open_registry
+import registry.promotion.promote
+from registry.db.database import open as open_registry
 from registry.errors import InvalidBytes, PromotionConflict, PromotionRefused, UnknownReference
-from registry.promotion import history, promote
-from registry.sync import sync
-from registry.verification import verify
+from registry.integrity.chain import broken_link
+from registry.integrity.verification import verify
+from registry.lineage.catalog import models
+from registry.lineage.sync import sync
+from registry.promotion.promote import history, promote
 
 # Three processes that promote at the same moment, forked where everything is imported: imports take far longer.
 AT_ONCE = """
 import json, multiprocessing, sys
-import deploy.sanity, mlflow
-from registry.promotion import promote
-from registry.workspace import Workspace
+import registry.promotion.sanity, mlflow
+from registry.promotion.promote import promote
+from core.workspace import Workspace
 
 context = multiprocessing.get_context("fork")
 multiprocessing.get_context = lambda method=None: context  # those that try the model have their imports, too

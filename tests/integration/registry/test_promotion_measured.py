@@ -8,13 +8,13 @@ import shutil
 import pytest
 from sqlalchemy import select
 
-from flows.measuring import measuring
-from registry.database import open as open_registry
-from registry.evidence import measurements
-from registry.promotion import promote
-from registry.references import resolve
-from registry.schema import Execution
-from registry.sync import sync
+from flows.pipeline.measure import measuring
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.db.schema import Execution
+from registry.lineage.sync import sync
+from registry.promotion.evidence import measurements
+from registry.promotion.promote import promote
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli.errors import explain
-from flows.cli.main import app
-from registry.sync import sync
+from cli.errors import explain
+from cli.main import app
+from registry.lineage.sync import sync
 
 COMMAND = str(Path(sys.executable).with_name("stemma"))
 

@@ -8,14 +8,14 @@ import sys
 
 from sqlalchemy import select
 
-from registry import worktrees
-from registry.database import open as open_registry
-from registry.schema import Execution, ModelVersion, Reproduction
+from registry.db.database import open as open_registry
+from registry.db.schema import Execution, ModelVersion, Reproduction
+from registry.store import worktrees
 
 
 def reproduce(project, *arguments: str) -> tuple[int, dict]:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "reproduce", *arguments, "--json"],
+        [sys.executable, "-m", "cli", "reproduce", *arguments, "--json"],
         cwd=project.root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1) and done.stdout, done.stderr
@@ -55,7 +55,7 @@ def test_what_was_altered_is_named(generations, tmp_path):
     """The code, a parameter, the raw data, and what no record names; each in the same restored tree."""
     tree = tmp_path / "tree"
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "restore", "base:2", str(tree), "--json"],
+        [sys.executable, "-m", "cli", "restore", "base:2", str(tree), "--json"],
         cwd=generations.root, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout)["run"] == "second"

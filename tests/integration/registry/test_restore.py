@@ -10,18 +10,20 @@ import sys
 
 import pytest
 
-from registry import dvc, worktrees
-from registry.database import open as open_registry
-from registry.errors import InvalidBytes, MissingBytes, UnknownReference, WorkspaceError
-from registry.materialize import digest_of
-from registry.references import resolve
-from registry.restore import restore, source_of
+from core import dvc
+from core.errors import WorkspaceError
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.errors import InvalidBytes, MissingBytes, UnknownReference
+from registry.store import worktrees
+from registry.store.materialize import digest_of
+from registry.store.restore import restore, source_of
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from registry import dvc, restore
-from registry.workspace import Workspace
+from core.workspace import Workspace
 run = dvc.run
 def dies(root, *arguments):
     if arguments[0] == "checkout":
@@ -112,7 +114,7 @@ def test_from_a_remote_when_the_cache_is_gone(generations, tmp_path):
 
 
 def test_raw_data_that_no_stage_can_make(generations, tmp_path):
-    from registry.sync import sync
+    from registry.lineage.sync import sync
 
     generations.git("rm", "-r", "-q", "--cached", "data/raw")
     generations.dvc("add", "-q", "data/raw")
@@ -127,7 +129,7 @@ def test_raw_data_that_no_stage_can_make(generations, tmp_path):
 
 
 def test_the_snapshot_of_a_later_run_with_the_same_bytes_will_do(generations):
-    from registry.sync import sync
+    from registry.lineage.sync import sync
 
     sync(generations.workspace, run="later", tell=False)
     generations.git("update-ref", "-d", "refs/stemma/runs/third")

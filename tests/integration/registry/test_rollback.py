@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from registry.audit import audit
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
 from registry.errors import PromotionRefused, UnknownReference
-from registry.promotion import history
-from registry.rollback import rollback
-from registry.verification import verify
+from registry.integrity.audit import audit
+from registry.integrity.verification import verify
+from registry.promotion.promote import history
+from registry.promotion.rollback import rollback
 
 
 def rows(project):

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
 from deploy.generate import generate
-from registry.database import open as open_registry
+from registry.db.database import open as open_registry
 from registry.errors import InvalidBytes, KeyProblem, UnknownReference
-from registry.keys import trusted_keys
-from registry.promotion import promote
-from registry.statement import lineage_in
-from registry.sync import sync
-from registry.verification import verify, verify_folder, write_bundle
+from registry.integrity.keys import trusted_keys
+from registry.integrity.statement import lineage_in
+from registry.integrity.verification import verify, verify_folder, write_bundle
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from registry.errors import WorkspaceError
-from registry.snapshot import LARGE_BYTES, large_untracked, snapshot
-from registry.workspace import Workspace
+from core.errors import WorkspaceError
+from core.workspace import Workspace
+from registry.store.snapshot import LARGE_BYTES, large_untracked, snapshot
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 
@@ -67,7 +67,7 @@ def test_without_any_commit_or_identity(tmp_path, registry_url, monkeypatch):
 
 def test_two_processes_at_once(project):
     code = (
-        "from registry.snapshot import snapshot; from registry.workspace import Workspace; "
+        "from registry.store.snapshot import snapshot; from core.workspace import Workspace; "
         "print(snapshot(Workspace.find(), 'r'))"
     )
     started = [

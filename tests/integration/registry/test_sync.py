@@ -10,14 +10,16 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-import registry.sync
-from registry.database import open as open_registry
-from registry.promotion import promote
-from registry.schema import Artifact, Association, Base, Context, Event, Execution, ModelVersion, Snapshot
-from registry.sync import sync
-from registry.trace import trace
+import registry.lineage.sync
+from registry.db.database import open as open_registry
+from registry.db.schema import Artifact, Association, Base, Context, Event, Execution, ModelVersion, Snapshot
+from registry.lineage.sync import sync
+from registry.lineage.trace import trace
+from registry.promotion.promote import promote
 
-SYNC = "from registry.sync import sync; from registry.workspace import Workspace; sync(Workspace.find(), run='first')"
+SYNC = (
+    "from registry.lineage.sync import sync; from core.workspace import Workspace; sync(Workspace.find(), run='first')"
+)
 
 
 def rows(project) -> dict[str, list[tuple]]:

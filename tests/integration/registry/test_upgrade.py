@@ -12,11 +12,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-import registry.migrations
-from registry.database import open as open_registry
-from registry.database import revision
-from registry.schema import REVISION, Base
-from registry.trace import trace
+import registry.db.migrations
+from registry.db.database import open as open_registry
+from registry.db.database import revision
+from registry.db.schema import REVISION, Base
+from registry.lineage.trace import trace
 
 FIRST_RELEASE = Path(__file__).with_name("first_release.sql")
 
@@ -29,7 +29,7 @@ def first_release(registry_url: str | None, tmp_path: Path) -> str:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
     config = Config()
-    config.set_main_option("script_location", registry.migrations.__path__[0])
+    config.set_main_option("script_location", registry.db.migrations.__path__[0])
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")

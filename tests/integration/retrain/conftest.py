@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from flows.environment import child_environment
-from flows.stage_process import end_group
+from core.environment import child_environment
+from flows.pipeline.stage_process import end_group
 
 SOURCE = Path(__file__).with_name("workspace")
 DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
@@ -69,7 +69,7 @@ class Project:
         return done.stderr if code else done.stdout
 
     def stemma(self, *arguments: str, code: int = 0) -> str:
-        return self.run(sys.executable, "-m", "flows.cli", *arguments, code=code)
+        return self.run(sys.executable, "-m", "cli", *arguments, code=code)
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.stemma(*arguments, "--json"))

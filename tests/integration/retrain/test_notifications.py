@@ -8,8 +8,8 @@ import sys
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from flows.notifications import Notice, notify
-from registry.workspace import Workspace
+from flows.deployments.notifications import Notice, notify
+from core.workspace import Workspace
 
 if len(sys.argv) > 1:
     from prefect.blocks.notifications import CustomWebhookNotificationBlock

@@ -21,7 +21,7 @@ from deploy.stack import state
 from tests.stack import RunningStack, log_of, processes_of, stack
 from tests.workspace import Workspace, wait_until
 
-STEMMA = (sys.executable, "-m", "flows.cli")
+STEMMA = (sys.executable, "-m", "cli")
 IDLE_BYTES = 1.5e9
 SERVICES = ["prefect", "mlflow", "deployments", "gateway"]
 

@@ -15,7 +15,7 @@ from deploy.stack import state
 from tests.stack import READY_SECONDS, log_of, port_options, processes_of
 from tests.workspace import Workspace
 
-STEMMA = (sys.executable, "-m", "flows.cli")
+STEMMA = (sys.executable, "-m", "cli")
 PREFECT_USER, MLFLOW_USER = "ada:planted-for-prefect", "admin:planted-for-mlflow"
 API_KEY = "sk-stemma-planted-for-the-gateway-0123456789"
 SECRETS = {

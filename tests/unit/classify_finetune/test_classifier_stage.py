@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from components.classify_finetune import component
 from components.classify_finetune.classifier import choose_trained, load_classifier
-from components.contract import InputProblem, Interrupted
+from components.contract import Interrupted
+from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.classify_finetune.test_labels import write
 from tests.unit.evaluate.conftest import save_model

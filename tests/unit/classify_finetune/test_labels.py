@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.classify_finetune.labels import SPLITS, read_labels
-from components.contract import InputProblem
+from core.errors import InputProblem
 
 GOOD = [("a text", "x", "m1"), ("another text", "y", "m2")]
 

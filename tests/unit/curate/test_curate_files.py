@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 from tests.unit.curate.workspace import curate, sentence
 
 LOOSE = {"gopher": None}  # the rules on repeated phrases would drop many like sentences in one document

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 from tests.unit.curate.test_curate_files import all_rows, put, report
 from tests.unit.curate.workspace import curate, sentence
 

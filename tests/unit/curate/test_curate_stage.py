@@ -6,10 +6,12 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from components.contract import InputProblem, Interrupted
-from components.curate import component, instructions
-from components.curate.instructions import InstructionSet
+from components.contract import Interrupted
+from components.curate import component
+from components.curate.instructions import write
+from components.curate.instructions.write import InstructionSet
 from components.curate.stage import run
+from core.errors import InputProblem
 from tests.unit.curate.test_curate_files import all_rows, corpus, put, report
 from tests.unit.curate.workspace import curate, sentence
 
@@ -93,7 +95,7 @@ def test_held_out_functions_and_repeats_of_their_text_stay_out_and_questions_go_
         for text in (near, held):
             yield Document(text, "python_docs", "docstring", "m", "PSF-2.0", "m.held")
 
-    monkeypatch.setattr(instructions, "build", build)
+    monkeypatch.setattr(write, "build", build)
     monkeypatch.setattr("components.curate.sources.python_docs.read", read)
     context = curate(tmp_path, [{"type": "python_docs"}], monkeypatch)
     splits = corpus(context)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 from tests.unit.curate.workspace import curate, sentence
 
 SOURCES = [{"type": "files", "paths": ["data/raw/texts/*.jsonl"]}]

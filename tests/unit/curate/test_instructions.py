@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.contract import InputProblem
-from components.curate import instructions
 from components.curate.documents import COLUMNS
-from components.curate.instructions_parameters import InstructionsParameters
-from components.curate.instructions_signatures import _capped, select
-from components.curate.instructions_split import SPLITS, choose_split, unit_hash
-from components.curate.questions import YES_NO, Question
-from components.curate.signatures import Function, Parameter, standard_library
-from components.verifier import judge
+from components.curate.instructions import write
+from components.curate.instructions.parameters import InstructionsParameters
+from components.curate.instructions.split import SPLITS, choose_split, unit_hash
+from components.tasks.signatures.functions import Function, Parameter, standard_library
+from components.tasks.signatures.instructions import _capped, select
+from components.tasks.signatures.questions import YES_NO, Question
+from components.tasks.signatures.verifier import judge
+from core.errors import InputProblem
 
 SMALL = {"instruct": 900, "reward": 120, "preference": 120, "development": 80, "test": 120}
 
@@ -33,8 +33,8 @@ def built(library, tmp_path_factory):
     """Made from the real library, which is read once for all tests."""
     folder = tmp_path_factory.mktemp("instructions")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(instructions, "standard_library", lambda: library)
-        yield folder, instructions.build(InstructionsParameters(questions=SMALL), 1337, folder)
+        patch.setattr(write, "standard_library", lambda: library)
+        yield folder, write.build(InstructionsParameters(questions=SMALL), 1337, folder)
 
 
 def records(folder, split) -> list[dict]:
@@ -85,7 +85,7 @@ def test_pretraining_documents_are_the_instruct_questions_alone(built):
 def test_a_rerun_writes_the_same_bytes_and_another_seed_others(built, tmp_path):
     folder, result = built
     for seed, same in ((1337, True), (7, False)):
-        again = instructions.build(InstructionsParameters(questions=SMALL), seed, tmp_path)
+        again = write.build(InstructionsParameters(questions=SMALL), seed, tmp_path)
         for split in SPLITS:
             assert ((tmp_path / f"{split}.jsonl").read_bytes() == (folder / f"{split}.jsonl").read_bytes()) is same
         assert (json.dumps(again.report) == json.dumps(result.report)) is same
@@ -146,9 +146,9 @@ def test_shares_are_met():
 
 
 def test_a_library_without_source_is_reported(monkeypatch, tmp_path):
-    monkeypatch.setattr(instructions, "standard_library", lambda: ([], []))
+    monkeypatch.setattr(write, "standard_library", lambda: ([], []))
     with pytest.raises(InputProblem, match="no questions for instruct, reward, preference, development, test"):
-        instructions.build(InstructionsParameters(), 1, tmp_path)
+        write.build(InstructionsParameters(), 1, tmp_path)
 
 
 @pytest.mark.parametrize(

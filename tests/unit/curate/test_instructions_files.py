@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.contract import InputProblem
-from components.curate.instructions import build
-from components.curate.instructions_files import read_splits
-from components.curate.instructions_forms import convert, detect
-from components.curate.instructions_parameters import InstructionsParameters
-from components.curate.instructions_rows import Row, Table, read
-from components.curate.instructions_split import SPLITS
+from components.curate.instructions.files import read_splits
+from components.curate.instructions.forms import convert, detect
+from components.curate.instructions.parameters import InstructionsParameters
+from components.curate.instructions.rows import Row, Table, read
+from components.curate.instructions.split import SPLITS
+from components.curate.instructions.write import build
+from core.errors import InputProblem
 
 PAIR = {"prompt": "p", "chosen": "good", "rejected": "bad"}
 CHAT = {"messages": [{"role": "system", "content": "be short"}, {"role": "user", "content": "hi"},

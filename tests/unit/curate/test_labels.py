@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.contract import InputProblem
-from components.curate.labels import build
-from components.curate.labels_parameters import LabelsParameters
-from components.curate.labels_topics import FAMILIES, deal, topic_of
+from components.curate.labels.parameters import LabelsParameters
+from components.curate.labels.topics import FAMILIES, deal, topic_of
+from components.curate.labels.write import build
+from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.questions import KINDS, as_text, ask, chatty
-from components.curate.signatures import Function, Parameter, module_name, parse, render, standard_library
+from components.tasks.signatures.functions import Function, Parameter, module_name, parse, render, standard_library
+from components.tasks.signatures.questions import KINDS, as_text, ask, chatty
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: not keyword.iskeyword(name))
 defaults = st.sampled_from(["None", "0", "-1", "'a, b'", "(1, 2)", "os.sep", "...", "1.", "lambda x, y=1: x"])

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from components.contract import InputProblem
 from components.curate.documents import identifier
 from components.curate.parameters import SplitParameters
 from components.curate.splitting import Clusters, divide
+from core.errors import InputProblem
 
 PARAMETERS = SplitParameters(validation=0.1, test=0.1)
 

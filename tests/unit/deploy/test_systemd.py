@@ -37,7 +37,7 @@ def test_a_service_is_hardened_runs_as_nobody_special_and_keeps_secrets_in_a_fil
 def test_it_starts_a_verb_of_the_command(path):
     from typer.main import get_command
 
-    from flows.cli.main import app
+    from cli.main import app
 
     program, verb, *_ = service(path)["ExecStart"].split()
     assert Path(program).name == "stemma" and verb in get_command(app).commands

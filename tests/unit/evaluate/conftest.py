@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.curate.questions import ask
-from components.curate.signatures import parse
+from components.tasks.signatures.functions import parse
+from components.tasks.signatures.questions import ask
 
 
 def write_corpus(folder, documents):

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from components.contract import InputProblem
 from components.evaluate import component
+from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.evaluate.conftest import write_corpus, write_instructions
 

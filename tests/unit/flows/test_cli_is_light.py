@@ -11,12 +11,14 @@ HEAVY = ("torch", "prefect", "mlflow", "transformers", "sqlalchemy", "dvc", "pan
 
 
 def test_help_imports_nothing_heavy():
-    code = f"import sys, flows.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys, cli; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["flows.preparation", "flows.parameters", "flows.doctor", "flows.server"])
+@pytest.mark.parametrize(
+    "module", ["flows.pipeline.prepare", "flows.pipeline.parameters", "cli.diagnosis", "flows.prefect_server"]
+)
 def test_what_runs_before_a_flow_needs_no_training_library(module):
     code = f"import sys, {module}; print([n for n in ('torch', 'trl', 'transformers', 'prefect') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -26,7 +28,7 @@ def test_what_runs_before_a_flow_needs_no_training_library(module):
 def test_every_verb_has_help_with_an_example():
     from typer.testing import CliRunner
 
-    from flows.cli.main import app
+    from cli.main import app
 
     runner = CliRunner()
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from flows import graph
 from flows.deployments import zombies
 from flows.deployments.catalogue import DEPLOYMENTS, TAGS
+from flows.pipeline import graph
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.contract import InputProblem
-from flows.graph import Graph, parse, slug
+from core.errors import InputProblem
+from flows.pipeline.graph import Graph, parse, slug
 
 DOT = """strict digraph {
 "data/raw.dvc";

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.contract import InputProblem
-from flows import form, overrides, parameters
+from core import parameters_file
+from core.errors import InputProblem
+from flows.deployments import form
+from flows.pipeline import parameters
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -101,7 +103,7 @@ def test_what_was_changed_is_an_override_of_the_smallest_part(values):
         "curate.quality.gopher.max_top_ngram_characters": {2: 0.5},
         "promotion.base": {"bits_per_byte": {"min": None, "max": 2.5, "max_drop": 0.05}},
     }
-    result = overrides.apply(parameters.load(ROOT), changed)
+    result = parameters_file.apply(parameters.load(ROOT), changed)
     assert parameters.problems_in(result) == []
 
 
@@ -122,7 +124,7 @@ def test_a_part_that_was_off_is_switched_on_as_a_whole(values):
 
 def test_a_section_with_mistakes_is_shown_by_its_defaults(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    overrides.write(tmp_path / "params.yaml", {"pretrain.steps": "many", "tokenize.vocabulary_size": 500})
+    parameters_file.write(tmp_path / "params.yaml", {"pretrain.steps": "many", "tokenize.vocabulary_size": 500})
     shown = form.values(tmp_path)
     assert shown["pretrain"]["steps"] == 600 and shown["tokenize"]["vocabulary_size"] == 500
 
@@ -136,8 +138,8 @@ def test_what_set_gives_is_nested_as_the_form_is():
 
 
 def test_a_mistake_in_the_form_is_told_by_its_place_in_the_file():
-    from flows.preparation import Request, check
-    from registry.workspace import Workspace
+    from core.workspace import Workspace
+    from flows.pipeline.prepare import Request, check
 
     request = Request({"pretrain.steps": 0, "curate.shard_megabytes": 0}, from_form=True)
     with pytest.raises(InputProblem) as raised:

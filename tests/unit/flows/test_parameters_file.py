@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import components
-from components.contract import InputProblem
-from flows import parameters
+from core.errors import InputProblem
+from flows.pipeline import parameters
 
 ROOT = Path(__file__).parents[3]
 

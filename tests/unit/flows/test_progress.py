@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from flows.progress import EventTail
+from flows.pipeline.progress import EventTail
 
 
 def _tail(tmp_path, *events):

@@ -7,13 +7,14 @@ import time
 
 import pytest
 
-from flows import dvc, receipts
-from flows.board import Board
-from flows.graph import parse
-from flows.progress import EventTail
-from flows.report import duration, rows
-from flows.stage_process import outcome_of, read_problems
-from flows.staleness import explain
+from core import dvc
+from flows.pipeline import receipts
+from flows.pipeline.graph import parse
+from flows.pipeline.progress import EventTail
+from flows.pipeline.report import duration, rows
+from flows.pipeline.run_state import Board
+from flows.pipeline.stage_process import outcome_of, read_problems
+from flows.pipeline.staleness import explain
 
 RAN = "Running stage 'a':\n> python s.py\nUpdating lock file 'dvc.lock'\n"
 RESTORED = "Stage 'b' is cached - skipping run, checking out outputs\nUpdating lock file 'dvc.lock'\n"

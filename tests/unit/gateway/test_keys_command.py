@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from typer.testing import CliRunner
 
+from cli.main import app
 from deploy import api_keys
-from flows.cli.main import app
 
 
 @pytest.fixture

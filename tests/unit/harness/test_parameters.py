@@ -1,8 +1,10 @@
 import pytest
 from pydantic import Field
 
-from components.contract import InputProblem, StageParameters
+from components.contract import StageParameters
 from components.harness import parameters
+from core import parameters_file
+from core.errors import InputProblem
 
 
 class Inner(StageParameters):
@@ -34,12 +36,12 @@ def test_every_problem_is_told_with_its_path():
 def test_what_is_not_a_mapping_of_sections_is_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(InputProblem, match=r"params\.yaml"):
-        parameters.read(tmp_path / "params.yaml")
+        parameters_file.read(tmp_path / "params.yaml")
 
 
 def test_a_missing_file_says_how_to_get_it_back(tmp_path):
     with pytest.raises(InputProblem, match="git checkout"):
-        parameters.read(tmp_path / "params.yaml")
+        parameters_file.read(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7", True])

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from components.harness.scratch import Scratch, prepare, publish, read_json, staging_of, write_json
+from components.harness.scratch import Scratch, prepare, publish, staging_of
+from core.files import read_json, write_json
 
 
 def test_outputs_appear_whole_or_not_at_all(tmp_path):

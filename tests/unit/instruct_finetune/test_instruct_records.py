@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from components.alignment.records import conversation, demonstration, read_records
-from components.contract import InputProblem
+from components.finetuning.records import conversation, demonstration, read_records
 from components.instruct_finetune import component
+from core.errors import InputProblem
 from tests.stage import run_component
 
 from .workspace import make_workspace, signature_records, write_records

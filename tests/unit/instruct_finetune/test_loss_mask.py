@@ -2,10 +2,10 @@
 
 import pytest
 
-from components.alignment.models import load_tokenizer
-from components.alignment.records import conversation
-from components.alignment.templates import encode, encode_answers, install_template
-from components.contract import InputProblem
+from components.finetuning.models import load_tokenizer
+from components.finetuning.records import conversation
+from components.finetuning.templates import encode, encode_answers, install_template
+from core.errors import InputProblem
 
 from .workspace import write_model
 

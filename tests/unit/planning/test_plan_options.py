@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.contract import InputProblem
 from components.planning.options import Options, parse
 from components.planning.quantities import parse_count
+from core.errors import InputProblem
 
 
 @pytest.mark.parametrize(

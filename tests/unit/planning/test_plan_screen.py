@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from flows import planning
-from flows.cli.main import app
-from flows.cli.plan_screen import screen
-from flows.figures import count, size
+from cli.main import app
+from cli.plan_screen import screen
+from core.numbers import count, size
+from flows.pipeline import planning
 
 ROOT = Path(__file__).resolve().parents[3]
 ARGUMENTS = ["plan", "--preset", "llama2-7b", "--tokens", "140B", "--device", "h100", "--count", "64", "--price", "2.5"]
@@ -77,7 +77,7 @@ def test_a_plan_in_a_line(answer):
 
 def test_mistakes_are_told_together_and_end_with_two(tmp_path):
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    from components.contract import InputProblem
+    from core.errors import InputProblem
 
     with pytest.raises(InputProblem) as caught:
         planning.ask(["--device=h10", "--tokens=5", "--mfu=7"], tmp_path)
@@ -87,7 +87,7 @@ def test_mistakes_are_told_together_and_end_with_two(tmp_path):
 def test_wrong_parameters_are_told_as_everywhere(tmp_path):
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     (tmp_path / "params.yaml").write_text("pretrain: {context: 0, stps: 3}\n")
-    from components.contract import InputProblem
+    from core.errors import InputProblem
 
     with pytest.raises(InputProblem) as caught:
         planning.ask(["--stage", "pretrain"], tmp_path)

@@ -12,7 +12,7 @@ import components
 from components.planning import command, flops, stages
 from components.planning.decoder import read
 from components.planning.options import Options
-from flows.planning import TRAINING_DATA
+from flows.pipeline.planning import TRAINING_DATA
 from tests.unit.pretrain import tiny
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,10 +6,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from components.contract import Context, InputProblem, Interrupted
+from components.contract import Context, Interrupted
 from components.preference_tune import component
 from components.preference_tune.parameters import PreferenceTuneParameters
 from components.reward_model import component as reward_component
+from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.instruct_finetune.workspace import quick, signature_records, write_records
 

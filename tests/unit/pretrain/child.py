@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import components
-from components.contract import Context, InputProblem, Interrupted
+from components.contract import Context, Interrupted
+from core.errors import InputProblem
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from components.harness import launch
 from components.pretrain.parameters import PretrainParameters
 from tests.unit.pretrain.launch_environment import launch_environment
 
-FOLDER = Path(__file__).parents[3] / "deploy/accelerate"
+FOLDER = Path(__file__).parents[3] / "components/harness/accelerate"
 KINDS = {
     "ddp": DistributedType.MULTI_GPU,
     "fsdp2": DistributedType.FSDP,

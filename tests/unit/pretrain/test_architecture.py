@@ -9,10 +9,10 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from components.contract import InputProblem
 from components.pretrain.architecture import from_scratch, make
 from components.pretrain.parameters import Architecture, PretrainParameters
 from components.pretrain.vocabulary import fit_vocabulary
+from core.errors import InputProblem
 
 VOCABULARY = 64
 SIZES = {

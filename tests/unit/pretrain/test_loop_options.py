@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 from tests.unit.pretrain import tiny
 
 ALL = {

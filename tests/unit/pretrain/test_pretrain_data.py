@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.contract import InputProblem
 from components.pretrain.data import IGNORED, TokenSplit, TrainingOrder, evaluation_batches
+from core.errors import InputProblem
 
 END = 0
 

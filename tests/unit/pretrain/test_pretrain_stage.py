@@ -13,13 +13,13 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from components.contract import InputProblem
 from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder
 from components.pretrain.loop import NonFinite
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.presets import PRESETS
 from components.pretrain.stage import _steps
+from core.errors import InputProblem
 from tests.unit.pretrain import tiny
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import Registry
-from registry.database import open as open_registry
-from registry.receipts import Bytes, Receipt, StageRecord
+from registry.db.database import Registry
+from registry.db.database import open as open_registry
+from registry.lineage.receipts import Bytes, Receipt, StageRecord
 
 
 @pytest.fixture

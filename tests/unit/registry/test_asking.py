@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
-from registry.cost import CostParameters, cost
-from registry.diff import diff
-from registry.errors import UnknownReference, WorkspaceError
-from registry.family_tree import write_figure
-from registry.impact import impact
-from registry.recording import associate, record_cached, record_context, record_execution
-from registry.references import find_artifacts, resolve
-from registry.schema import Artifact, Base
-from registry.trace import trace
-from registry.walk import downstream, maker, upstream
-from registry.workspace import Workspace
+from core.errors import WorkspaceError
+from core.workspace import Workspace
+from registry.db.references import find_artifacts, resolve
+from registry.db.schema import Artifact, Base
+from registry.errors import UnknownReference
+from registry.lineage.cost import CostParameters, cost
+from registry.lineage.diff import diff
+from registry.lineage.family_tree import write_figure
+from registry.lineage.impact import impact
+from registry.lineage.recording import associate, record_cached, record_context, record_execution
+from registry.lineage.trace import trace
+from registry.lineage.traversal import downstream, maker, upstream
 from tests.unit.registry.conftest import item
 
 RAW = item("raw", "aaaa01", "raw")

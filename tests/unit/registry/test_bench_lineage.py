@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench import lineage
-from registry.impact import impact
-from registry.trace import trace
+from registry.lineage.impact import impact
+from registry.lineage.trace import trace
 
 
 @pytest.fixture

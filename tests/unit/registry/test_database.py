@@ -11,11 +11,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-import registry.migrations
-from registry.database import open as open_registry
+import registry.db.migrations
+from registry.db.database import open as open_registry
+from registry.db.schema import REVISION, Base, Context
 from registry.errors import DatabaseError
-from registry.recording import record_context
-from registry.schema import REVISION, Base, Context
+from registry.lineage.recording import record_context
 
 
 def test_migrations_make_what_the_models_declare(registry):
@@ -29,12 +29,12 @@ def test_newest_migration_is_the_declared_revision():
 
 
 def registry_migrations() -> str:
-    return registry.migrations.__path__[0]
+    return registry.db.migrations.__path__[0]
 
 
 def test_opening_a_current_database_needs_no_alembic(registry):
     code = (
-        "import sys; from registry.database import open; open(sys.argv[1]).close(); "
+        "import sys; from registry.db.database import open; open(sys.argv[1]).close(); "
         "assert not [name for name in sys.modules if name.startswith(('alembic', 'mlflow', 'torch'))]"
     )
     subprocess.run([sys.executable, "-c", code, str(registry.engine.url)], check=True)

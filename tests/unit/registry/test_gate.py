@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from registry.db.references import resolve
+from registry.db.schema import ModelVersion
 from registry.errors import PromotionRefused
-from registry.gate import Check, Verdict
-from registry.gate import judge as judge_evidence
-from registry.parameters import PromotionParameters
-from registry.recording import record_execution
-from registry.references import resolve
-from registry.schema import ModelVersion
+from registry.lineage.recording import record_execution
+from registry.promotion.gate import Check, Verdict
+from registry.promotion.gate import judge as judge_evidence
+from registry.promotion.parameters import PromotionParameters
 from tests.tiny_decoder import save
 from tests.unit.registry.conftest import item
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from registry.db.schema import ModelVersion
 from registry.errors import PromotionRefused
-from registry.evidence import Gap, counterpart, gaps, measurements
-from registry.gate import Check, judge
-from registry.parameters import PromotionParameters, SigningParameters
-from registry.recording import record_execution
-from registry.schema import ModelVersion
+from registry.lineage.recording import record_execution
+from registry.promotion.evidence import Gap, counterpart, gaps, measurements
+from registry.promotion.gate import Check, judge
+from registry.promotion.parameters import PromotionParameters, SigningParameters
 from tests.tiny_decoder import save
 from tests.unit.registry.conftest import item
 

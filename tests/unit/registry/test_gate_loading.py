@@ -10,8 +10,8 @@ import numpy
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import registry.loading
-from registry.loading import try_model
+import registry.promotion.trial
+from registry.promotion.trial import try_model
 from tests.tiny_decoder import WORDS, save
 
 
@@ -100,7 +100,7 @@ def test_a_tokenizer_that_does_not_fit(model):
 
 def test_it_may_hang_or_die(model, monkeypatch):
     assert "within 0.001 s" in try_model(model, timeout=0.001).fault
-    monkeypatch.setattr(registry.loading, "_try", _die)
+    monkeypatch.setattr(registry.promotion.trial, "_try", _die)
     assert "died (exit code 9)" in try_model(model).fault
 
 

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from registry.catalog import models
-from registry.recording import associate, record_cached, record_context, record_execution
-from registry.schema import Base, Event, Execution
-from registry.sync import flatten
-from registry.trace import trace
+from registry.db.schema import Base, Event, Execution
+from registry.lineage.catalog import models
+from registry.lineage.recording import associate, record_cached, record_context, record_execution
+from registry.lineage.sync import flatten
+from registry.lineage.trace import trace
 from tests.unit.registry.conftest import item
 
 RAW = item("raw", "r0", "raw")

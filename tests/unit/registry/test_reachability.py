@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from registry.errors import redacted
-from registry.mirror import unreachable
+from core.errors import redacted
+from registry.promotion.mirror import unreachable
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import pytest
 from ruamel.yaml import YAML
 
-from registry import receipts
+from registry.lineage import receipts
 
 
 @pytest.fixture

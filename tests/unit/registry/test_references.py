@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.db.references import Reference, parse, resolve
 from registry.errors import UnknownReference
-from registry.recording import record_execution
-from registry.references import Reference, parse, resolve
+from registry.lineage.recording import record_execution
 from tests.unit.registry.conftest import item
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_\-]{0,20}", fullmatch=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from registry.locks import LockedStage
-from registry.parameters import PromotionParameters
-from registry.receipts import Receipt
-from registry.reproduction import LineageStage, compare_stage, judge
-from registry.restore import Source
+from core.dvc_lock import LockedStage
+from registry.lineage.receipts import Receipt
+from registry.lineage.reproduction import LineageStage, compare_stage, judge
+from registry.promotion.parameters import PromotionParameters
+from registry.store.restore import Source
 
 SOURCE = Source("base:1", "first", "c0ffee", "model.dir", "models/base", "pretrain")
 

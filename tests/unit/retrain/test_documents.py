@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 from flows.retraining.documents import Content, unseen
 
 ROWS = [{"text": f"row {number}"} for number in range(6)]

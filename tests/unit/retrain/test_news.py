@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from components.contract import InputProblem
-from flows.retraining import asked, news
+from core.errors import InputProblem
+from core.workspace import Workspace
+from flows.retraining import new_data, pending
 from flows.retraining.parameters import RetrainParameters
-from registry.database import Registry
-from registry.database import open as open_registry
-from registry.receipts import Bytes, Receipt, StageRecord
-from registry.recording import record_artifact, record_execution
-from registry.references import resolve
-from registry.schema import GENESIS, Promotion
-from registry.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.database import open as open_registry
+from registry.db.references import resolve
+from registry.db.schema import GENESIS, Promotion
+from registry.lineage.receipts import Bytes, Receipt, StageRecord
+from registry.lineage.recording import record_artifact, record_execution
 
 VALUES = {"curate": {"sources": [{"type": "files", "paths": ["data/raw/*.jsonl"]}]}}
 RULES = RetrainParameters()
@@ -62,8 +62,8 @@ class Past:
                 )
             )  # fmt: skip
 
-    def found(self, values=VALUES, rules: RetrainParameters = RULES) -> news.News:
-        return news.find(self.workspace, values, rules)
+    def found(self, values=VALUES, rules: RetrainParameters = RULES) -> new_data.News:
+        return new_data.find(self.workspace, values, rules)
 
     def _execute(self, stage: str, read, made, sources=()) -> None:
         body = {
@@ -88,7 +88,7 @@ def past(tmp_path, monkeypatch):
     workspace = Workspace(root, tmp_path / "home")
     workspace.home.mkdir()
     # Where DVC would say that it is; asking it takes a second each time.
-    monkeypatch.setattr("registry.dvc.cache_folder", lambda _: root / ".dvc" / "cache")
+    monkeypatch.setattr("core.dvc.cache_folder", lambda _: root / ".dvc" / "cache")
     with open_registry(workspace.registry_url) as registry:
         yield Past(workspace, registry)
 
@@ -109,9 +109,9 @@ def test_what_was_judged_or_asked_about_is_not_new_again(past):
     past.write("c.jsonl", 5)
     past.made("base:3", "a.jsonl", "b.jsonl", "c.jsonl")
     assert past.found().documents == 5
-    asked.add(past.workspace.home, ["base:3"])
-    asked.add(past.workspace.home, ["assistant:9", "base:3"])
-    assert asked.read(past.workspace.home) == ["assistant:9", "base:3"]
+    pending.add(past.workspace.home, ["base:3"])
+    pending.add(past.workspace.home, ["assistant:9", "base:3"])
+    assert pending.read(past.workspace.home) == ["assistant:9", "base:3"]
     assert not past.found().new
 
 

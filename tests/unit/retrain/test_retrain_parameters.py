@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from components.contract import InputProblem
-from flows import parameters
-from flows.retraining.news import reads, unread
-from flows.retraining.parameters import load
+from core.errors import InputProblem
+from flows.pipeline import parameters
+from flows.retraining.new_data import reads, unread
+from flows.retraining.rules import load
 
 ADDRESS = "https://hooks.example.org/services/T0/B0/very-secret"
 

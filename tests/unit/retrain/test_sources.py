@@ -7,11 +7,11 @@ import stat
 
 import pytest
 
-from components.contract import InputProblem
+from core.errors import InputProblem
 from flows.retraining import sources
 from flows.retraining.parameters import PolledSource
 from flows.retraining.sources import RawFile, copy_in, look, matches
-from registry.listings import md5_of
+from registry.store.manifests import md5_of
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from flows.retraining.turns import NotNeeded, turn
+from flows.retraining.queue import NotNeeded, turn
 from tests.workspace import wait_until
 
 
@@ -32,7 +32,7 @@ def test_the_second_waits_and_the_third_is_told(tmp_path):
 
 def test_a_killed_process_gives_its_turn_back(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from flows.retraining.turns import turn\n"
+        "import sys, time; from pathlib import Path; from flows.retraining.queue import turn\n"
         "with turn(Path(sys.argv[1]), print): print('mine', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)

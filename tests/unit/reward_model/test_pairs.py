@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.alignment.pairs import Pair, by_verifier, ranked_pairs, split_by_group, user_pairs
+from components.finetuning.pairs import Pair, by_verifier, ranked_pairs, split_by_group, user_pairs
 
 RECORD = {
     "prompt": "Which parameter is first? def f ( alpha )",

@@ -1,6 +1,6 @@
 import numpy as np
 
-from components.alignment.pairs import Pair
+from components.finetuning.pairs import Pair
 from components.reward_model.baselines import FEATURES, features, shorter_wins, surface_features
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from components.contract import InputProblem
 from components.reward_model import component
+from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.instruct_finetune.workspace import NAMES, quick, signature_records, write_records
 

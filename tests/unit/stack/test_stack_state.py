@@ -11,8 +11,7 @@ import pytest
 
 from deploy.stack import state
 from deploy.stack.state import ServiceState, Stack
-from deploy.stack.storage import Storage
-from flows.environment import use_stack
+from deploy.stack.storage import Storage, use_stack
 from tests.workspace import wait_until
 
 

@@ -17,10 +17,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import components
-from components.contract import InputProblem
 from components.tokenize.compression import Compression
 from components.tokenize.parameters import TokenizeParameters
 from components.tokenize.shards import dtype_for
+from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.tokenize.stdlib_corpus import write_corpus, write_shard
 

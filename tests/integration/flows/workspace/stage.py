@@ -11,7 +11,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from tiny_decoder import save  # beside this file
 
-from components.process import die_with_parent
+from core.processes import die_with_parent
 
 STAGE = sys.argv[1]
 SLUG = STAGE.replace("@", "-")

@@ -1,0 +1,149 @@
+"""``stemma backup`` and ``stemma backup restore``: everything that cannot be made again, saved and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+
+class _TakesADirectory(TyperGroup):
+    """``stemma backup DIR`` is ``stemma backup create DIR``."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        asks_for_help = any(word in ("--help", "-h") for word in args)
+        if args and args[0] not in self.commands and not (asks_for_help and args[0].startswith("-")):
+            args = ["create", *args]
+        return super().parse_args(ctx, args)
+
+
+def register(app: typer.Typer) -> None:
+    verbs = typer.Typer(
+        cls=_TakesADirectory,
+        no_args_is_help=True,
+        help="Back up everything that cannot be made again (`stemma backup DIR`), and restore it.",
+        epilog="[bold]Examples[/]: stemma backup /var/backups/stemma   ·   stemma backup restore /var/backups/stemma",
+    )
+    verbs.command(
+        "create",
+        epilog="[bold]Examples[/]: stemma backup /var/backups/stemma   ·   "
+        "stemma backup s3://backups/stemma   ·   stemma backup /mnt/safe --keys",
+    )(create)
+    verbs.command(
+        "restore",
+        epilog="[bold]Examples[/]: stemma backup restore /var/backups/stemma   ·   "
+        "stemma backup restore /var/backups/stemma/stemma-20250101T020000Z --force",
+    )(restore)
+    app.add_typer(verbs, name="backup")
+
+
+def create(
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="Where to; a folder named by the time is made there.")
+    ],
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Leave a database out: registry, mlflow or prefect.")
+    ] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Include the signing keys: whoever holds them can sign as you.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was backed up as JSON.")] = False,
+) -> None:
+    """Back up the registry's, MLflow's and Prefect's databases, git, DVC's bytes and MLflow's artifacts.
+
+    SQLite and PostgreSQL alike, while everything goes on working. Where a database is, its server's own variable says
+    (STEMMA_REGISTRY_URL, MLFLOW_BACKEND_STORE_URI, PREFECT_SERVER_DATABASE_CONNECTION_URL), else the last `stemma up`.
+    A back-up appears under its name whole or not at all; bytes that the one before it has are linked, not copied.
+    """
+    from cli.output import print_json
+    from core.workspace import Workspace
+    from deploy import backup
+
+    with _shown() as progress:
+        done = backup.create(Workspace.find(), target, without=without or (), keys=keys, progress=progress)
+    manifest = done.manifest
+    if as_json:
+        print_json(
+            {
+                "place": done.place,
+                "bytes": manifest.bytes,
+                "files": len(manifest.files),
+                "linked_bytes": done.reused,
+                "databases": manifest.databases,
+                "left_out": manifest.left_out,
+                "keys": manifest.keys,
+            }
+        )
+        return
+    print(f"Backed up to {done.place}: {len(manifest.files):,} files, {manifest.bytes:,} bytes, {done.reused:,} linked")
+    for name, body in manifest.databases.items():
+        print(f"  {name}: {body['engine']}, {body['file']}")
+    for name, why in manifest.left_out.items():
+        print(f"  {name}: not included, {why}")
+    if manifest.keys:
+        print("  signing keys: included; keep this back-up as safe as the keys themselves")
+    else:
+        print("  signing keys: not included (--keys includes them); without them nobody can sign as this home")
+
+
+def restore(
+    source: Annotated[str, typer.Argument(metavar="DIR|URL", help="A back-up, or where several lie: then the newest.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace databases and keys that are not empty.")] = False,
+) -> None:
+    """Verify a back-up, then bring it into the databases and stores that this workspace's configuration names.
+
+    Stop the servers first. Bytes are only ever added; a database that is not empty is replaced with --force alone.
+    """
+    from datetime import datetime
+
+    from core.workspace import Workspace
+    from deploy import backup
+
+    with _shown() as progress:
+        done = backup.restore(Workspace.find(), source, force=force, progress=progress)
+    taken = datetime.fromtimestamp(done.manifest.created).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    print(f"Restored the back-up of {taken}; each of its {len(done.manifest.files):,} files was verified first")
+    for line in done.lines:
+        print(f"  {line}")
+    if not done.manifest.keys:
+        print("  signing keys: not in this back-up; those of this home stay as they are")
+    print("Check it: stemma audit")
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal; a line for each step elsewhere."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        told: set[str] = set()
+
+        def line(what: str, done: int, total: int) -> None:
+            if what not in told:
+                told.add(what)
+                print(f"{what} ...", file=sys.stderr, flush=True)
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks = {}
+
+        def bar(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=max(1, total))
+            bars.update(tasks[what], completed=done if total else 1, total=max(1, total))
+
+        yield bar

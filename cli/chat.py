@@ -1,0 +1,129 @@
+"""``stemma chat``: a conversation in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import contextlib
+
+    from deploy.chat import Conversation
+
+EPILOG = """[bold]Examples[/]
+
+stemma chat                                    with the champion of the assistant
+
+stemma chat assistant:2 --temperature 0.7 --top-p 0.95 --top-k 40 --seed 7
+
+stemma chat --url https://models.example.org   STEMMA_API_KEY has the key
+
+echo "How many parameters does this function take? def f ( a , b )" | stemma chat
+"""
+KEY = "STEMMA_API_KEY"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(chat)
+
+
+def chat(
+    model: Annotated[str, typer.Argument(metavar="[MODEL[@ALIAS|:VERSION]]")] = "assistant@champion",
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A gateway to ask; else the running stack's, else one of its own.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 always takes the likeliest token.")] = 0.0,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.01, max=1.0, help="Sample from the likeliest tokens of this mass.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=0, help="Sample from so many likeliest tokens; 0: all.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer at most.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system message before all others.")] = None,
+) -> None:
+    """Talk with a registered model; its answers appear as they are made.
+
+    Asks the gateway of `stemma up` where that runs and serves the model, else starts one for the session. /reset
+    forgets what was said, /quit or Ctrl-D ends, Ctrl-C stops an answer. Where the gateway wants an API key, it is taken
+    from STEMMA_API_KEY.
+    """
+    import contextlib
+    import os
+    import sys
+
+    from deploy.chat import Conversation, served
+
+    sampling = {
+        "temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "seed": seed,
+    }  # fmt: skip
+    key = os.environ.get(KEY)
+    with contextlib.ExitStack() as stack:
+        url = url.rstrip("/") if url else _gateway(stack, model, key)
+        known = next((row for row in served(url, key) if model in (row["id"], *row.get("names", ()))), None)
+        conversation = Conversation(
+            url, model, known is None or known.get("chat", True), key, system, sampling,
+        )  # fmt: skip
+        if known is not None:
+            print(f"{known.get('version', model)} at {url} (/reset, /quit)", file=sys.stderr)
+        _talk(conversation)
+
+
+def _gateway(stack: contextlib.ExitStack, model: str, key: str | None) -> str:
+    """URL of the stack's gateway where that serves the model, else of one that ends with the command."""
+    import sys
+
+    from core.workspace import Workspace
+    from deploy.chat import ChatFailed, served
+    from deploy.own_gateway import own_gateway
+    from deploy.stack import state
+
+    workspace = Workspace.find()
+    running = state.read(workspace.home)
+    url = running.gateway_url if running else None
+    if url is not None:
+        try:
+            if any(model in (row["id"], *row["names"]) for row in served(url, key)):
+                return url
+        except ChatFailed as problem:
+            print(f"The stack's gateway: {problem}", file=sys.stderr)
+    return stack.enter_context(own_gateway(workspace.root, model, lambda text: print(text, file=sys.stderr)))
+
+
+def _talk(conversation: Conversation) -> None:
+    """Questions and answers until the end of the input; not at a terminal, the first failure ends it."""
+    import contextlib
+    import sys
+
+    from deploy.chat import ChatFailed
+
+    at_terminal = sys.stdin.isatty()
+    if at_terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  input() edits lines by it
+    while True:
+        try:
+            question = input("> " if at_terminal else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stderr)
+            return
+        if question in ("/quit", "/exit"):
+            return
+        if question == "/reset":
+            conversation.reset()
+            print("Forgotten.", file=sys.stderr)
+            continue
+        if not question:
+            continue
+        pieces = conversation.ask(question)
+        try:
+            for piece in pieces:
+                print(piece, end="", flush=True)
+            print()
+        except KeyboardInterrupt:
+            pieces.close()  # hangs up, which ends the work on the answer
+            print(" (stopped)")
+        except ChatFailed as problem:
+            if not at_terminal:
+                raise
+            print(problem, file=sys.stderr)

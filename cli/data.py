@@ -1,0 +1,100 @@
+"""``stemma data``: taking raw data in, and seeing which of it is new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ADD_EPILOG = """[bold]Examples[/]
+
+stemma data add corpus.jsonl                    to data/raw/corpus.jsonl
+
+stemma data add --into 2026-05 texts/*.txt      to data/raw/2026-05
+
+stemma data add data/raw                        version what you have put there yourself
+"""
+LIST_EPILOG = """[bold]Examples[/]
+
+stemma data list
+
+stemma data list --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Take raw data in, and see which of it is new.", no_args_is_help=True)
+    group.command(epilog=ADD_EPILOG)(add)
+    group.command("list", epilog=LIST_EPILOG)(list_files)
+    app.add_typer(group, name="data")
+
+
+def add(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files and folders; a folder keeps its name.")],
+    into: Annotated[str, typer.Option(metavar="FOLDER", help="Folder below data/raw.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Copy files into `data/raw`, version them by DVC, and tell Prefect, which may start a retraining.
+
+    A file of the same name is replaced; its earlier content stays in DVC's cache, and in the lineage of what was made
+    of it. The event `stemma.data.changed` is sent where a server is known: `PREFECT_API_URL`, or that of `stemma up`.
+    """
+    import os
+
+    from cli.output import print_json
+    from core.environment import quiet_prefect
+    from core.parameters_file import read
+    from core.workspace import Workspace
+    from flows.retraining import ingest, triggers
+    from flows.retraining.new_data import unread
+
+    workspace = Workspace.find()
+    taken = ingest.add(workspace, files, into)
+    lines = [*taken.lines, *unread(read(workspace.root / "params.yaml"), taken.names)]
+    told = None
+    if taken.names and (url := os.environ.get("PREFECT_API_URL") or _stack_url(workspace.home)):
+        quiet_prefect(workspace.home / "prefect", url)
+        try:
+            triggers.emit(taken.names)
+            told = triggers.EVENT
+            lines.append(f"told Prefect: {triggers.EVENT}")
+        except Exception as error:  # the data is in; that is what was asked for
+            lines.append(
+                f"Prefect at {triggers.shown(url)} could not be told ({type(error).__name__}), so no event starts a "
+                "retraining; `stemma retrain` does, or the next one by cron"
+            )
+    elif taken.names:
+        lines.append("no Prefect server is known, so no event starts a retraining; `stemma retrain` does")
+    if as_json:
+        print_json({"files": taken.names, "event": told, "notes": lines})
+    else:
+        print("\n".join(lines))
+
+
+def list_files(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the raw data there is, here and in the polled places, and what the champion was not made of."""
+    from cli.output import print_json, print_table
+    from core.numbers import figure
+    from core.workspace import Workspace
+    from flows.pipeline.raw_data import RAW
+    from flows.retraining import new_data
+    from flows.retraining.rules import load
+
+    workspace = Workspace.find()
+    found = new_data.find(workspace, *load(workspace.root))
+    if as_json:
+        print_json({**found.as_dict(), "all": [vars(line) for line in found.listing]})
+        return
+    rows = [(f"{RAW}/{line.name}", figure(line.bytes), line.state, line.path) for line in found.listing]
+    if rows:
+        print_table(("FILE", "BYTES", "STATE", "FROM"), rows)
+    print("\n".join([*found.notes, str(found)]))
+
+
+def _stack_url(home: Path) -> str | None:
+    """The Prefect server of a running `stemma up`."""
+    from deploy.stack import state
+
+    stack = state.read(home)
+    return stack.prefect_api_url if stack else None

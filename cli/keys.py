@@ -1,0 +1,70 @@
+"""``stemma keys``: who may ask the gateway."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/]
+
+stemma keys add laptop                         shows the key, once
+
+stemma keys list
+
+stemma keys revoke laptop                      a running gateway refuses it from its next request on
+"""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key, or what for.")]
+
+
+def register(app: typer.Typer) -> None:
+    keys = typer.Typer(
+        help="Make, list and revoke the gateway's API keys.", epilog=EPILOG, no_args_is_help=True,
+        rich_markup_mode="rich",
+    )  # fmt: skip
+    keys.command()(add)
+    keys.command("list")(list_keys)
+    keys.command()(revoke)
+    app.add_typer(keys, name="keys")
+
+
+def add(name: Name) -> None:
+    """Make a key and show it, once: only its SHA-256 is kept, in `api_keys.json` in the workspace's home."""
+    import sys
+
+    from core.workspace import Workspace
+    from deploy import api_keys
+
+    print(api_keys.add(Workspace.find().home, name))
+    print("Keep it now, it is not shown again. Clients send it as `Authorization: Bearer KEY`.", file=sys.stderr)
+
+
+def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the keys' names; the keys themselves are not kept."""
+    import datetime
+
+    from cli.output import print_json, print_table
+    from core.workspace import Workspace
+    from deploy import api_keys
+
+    rows = [
+        (key.name, datetime.datetime.fromtimestamp(key.created).isoformat(" ", "seconds") if key.created else "",
+         "file" if key.created else api_keys.VARIABLE)
+        for key in api_keys.load(Workspace.find().home)
+    ]  # fmt: skip
+    if as_json:
+        print_json([dict(zip(("name", "created", "from"), row, strict=True)) for row in rows])
+    elif rows:
+        print_table(("name", "created", "from"), rows)
+    else:
+        print("No keys; `stemma keys add NAME` makes one. Until then the gateway listens on loopback only.")
+
+
+def revoke(name: Name) -> None:
+    """Take a key away."""
+    from core.workspace import Workspace
+    from deploy import api_keys
+
+    api_keys.revoke(Workspace.find().home, name)
+    print(f"{name} may not ask any more.")

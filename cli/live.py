@@ -1,0 +1,102 @@
+"""The running stages on a terminal; on anything else a line when a stage starts or ends, and now and then between.
+
+On both, the plan of a training stage as soon as it starts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from flows.pipeline.report import MADE, duration
+from flows.pipeline.run_state import Board, StageLine
+
+LINE_SECONDS = 15.0
+STYLES = {"cached": "dim", "restored": "cyan", "ran": "green", "failed": "bold red", "stopped": "yellow"}
+
+
+class Live:
+    """Shows a board while the block lasts."""
+
+    def __init__(self, board: Board, console: Console):
+        self.board, self.console = board, console
+        self._spinner = Spinner("dots")
+        self._stop = threading.Event()
+        self._live = RichLive(get_renderable=self._draw, console=console, refresh_per_second=6, transient=True)
+        self._thread = threading.Thread(target=self._print_lines, daemon=True)
+        self._planned: set[str] = set()
+
+    def __enter__(self) -> Live:
+        self.console.print(f"Run {self.board.run}", highlight=False)
+        if self.console.is_terminal:
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def _draw(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for line in self.board.lines.values():
+            table.add_row(*self._cells(line))
+        idle = all(line.state in ("waiting", "cached") for line in self.board.lines.values())
+        return Group(table, Text("starting the Prefect server" if idle else "", style="dim"))
+
+    def _cells(self, line: StageLine) -> tuple:
+        if line.state != "running":
+            state = "" if line.state == "waiting" else MADE.get(line.state, line.state)
+            took = duration(line.seconds) if line.state in ("ran", "failed", "stopped") else ""
+            took += _beside_plan(line)
+            style = STYLES.get(line.state, "dim")
+            return Text("✓" if line.state in MADE else " "), Text(line.stage, style=style), Text(state), Text(took)
+        bar = ProgressBar(total=100, completed=line.progress.percent, width=24, pulse=not line.progress.total)
+        return (
+            self._spinner,
+            Text(line.stage, style="bold"),
+            bar,
+            Text(duration(line.elapsed)),
+            Text(str(line.progress)),
+        )
+
+    def _print_lines(self) -> None:
+        told: dict[str, str] = {}
+        last = time.monotonic()
+        while True:
+            ending = self._stop.wait(0.2)
+            periodic = time.monotonic() - last >= LINE_SECONDS
+            last = time.monotonic() if periodic else last
+            for line in list(self.board.lines.values()):
+                if line.plan and line.stage not in self._planned:
+                    self._planned.add(line.stage)
+                    self.console.print(f"{line.stage} plan: {line.plan}", highlight=False, markup=False)
+                if self.console.is_terminal:
+                    continue
+                if told.get(line.stage, "waiting") != line.state:
+                    told[line.stage] = line.state
+                    took = f" in {duration(line.seconds)}" if line.state in ("ran", "restored", "failed") else ""
+                    took += _beside_plan(line)
+                    state = MADE.get(line.state, line.state)
+                    self.console.print(f"{line.stage}: {state}{took}", highlight=False, markup=False)
+                elif periodic and line.state == "running":
+                    text = f"{line.stage}: {line.progress.percent:.0f} %  {line.progress}"
+                    self.console.print(text, highlight=False, markup=False)
+            if ending:
+                return
+
+
+def _beside_plan(line: StageLine) -> str:
+    """How long the training of a stage that ran was expected to take; the stage also starts up and measures."""
+    if line.state != "ran" or line.planned_seconds is None:
+        return ""
+    return f" (training planned at {duration(line.planned_seconds)})"

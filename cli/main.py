@@ -1,0 +1,119 @@
+"""The command's entrance: options that hold for every verb, and how errors are told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import (
+    audit,
+    backup,
+    chat,
+    cost,
+    data,
+    diff,
+    down,
+    gc,
+    generate,
+    history,
+    impact,
+    keys,
+    lineage,
+    models,
+    params,
+    pin,
+    plan,
+    promote,
+    reproduce,
+    restore,
+    retrain,
+    rollback,
+    run,
+    serve,
+    setup,
+    stages,
+    sync,
+    trace,
+    up,
+    verify,
+)
+from cli.errors import told
+from core.environment import quiet_mlflow
+from core.errors import WorkspaceError
+from core.workspace import Workspace
+from deploy.stack.storage import use_stack
+
+HELP = """From raw text to a promoted language model, with the lineage of every model it ever made.
+
+Works from any folder of a workspace (a clone of the project). Exit codes: 0 done, 1 failed, 2 something in your
+parameters, data or command line has to be changed first.
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+)
+
+
+@app.callback(epilog="[bold]Examples[/]: stemma run   ·   stemma status   ·   stemma run --help")
+def options(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None, typer.Option("-C", "--workspace", help="Work as if started in this folder.", metavar="DIR")
+    ] = None,
+) -> None:
+    if workspace is not None:
+        try:
+            os.chdir(workspace)
+        except OSError as error:
+            raise typer.BadParameter(f"{workspace}: {error.strerror}", param_hint="--workspace") from None
+    if context.invoked_subcommand != "up":
+        with contextlib.suppress(WorkspaceError):
+            use_stack(Workspace.find().home)
+
+
+for module in (
+    run,
+    up,
+    down,
+    retrain,
+    data,
+    plan,
+    stages,
+    models,
+    trace,
+    impact,
+    diff,
+    cost,
+    lineage,
+    promote,
+    rollback,
+    history,
+    audit,
+    verify,
+    backup,
+    restore,
+    reproduce,
+    gc,
+    pin,
+    sync,
+    serve,
+    chat,
+    generate,
+    keys,
+    params,
+    setup,
+):
+    module.register(app)
+
+
+def main() -> None:
+    """``stemma``: runs a verb and ends the process with its exit code."""
+    quiet_mlflow()
+    with told():
+        app()
+    sys.exit(0)

@@ -1,0 +1,63 @@
+"""``stemma promote``: moving an alias through the gate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/]
+
+stemma promote assistant:2 --to champion --reason "shorter answers"
+
+stemma promote base:3 --to champion --reason "the demo needs it today" --force    against the gate, and recorded so
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(promote)
+
+
+def promote(
+    version: Annotated[
+        str, typer.Argument(metavar="MODEL[:VERSION|@ALIAS]", help="What to promote; the newest version if none.")
+    ],
+    alias: Annotated[str, typer.Option("--to", metavar="ALIAS", help="The alias to move.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.")],
+    force: Annotated[bool, typer.Option("--force", help="Against the gate; that is kept for ever too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Move an alias to a version, if the gate lets it through.
+
+    The gate holds the version's figures against the thresholds in `params.yaml` (section `promotion`) and against the
+    alias's holder on the same evaluation set; where the set has changed, the holder is measured on the new one first.
+    It asks for a lineage that reaches raw data, valid signatures, safe weights, and a model that loads and answers.
+    The verdict, the reason and who asked are kept for ever, and the version's files are signed. Exit code 1: refused.
+    """
+    import sys
+
+    from cli.output import print_json
+    from cli.verdict import print_verdict
+    from core.processes import signals_as_exceptions
+    from core.workspace import Workspace
+    from flows.pipeline.measure import measuring
+    from flows.pipeline.promotion import sentence
+    from registry.promotion.promote import default_actor
+    from registry.promotion.promote import promote as promote_version
+
+    workspace = Workspace.find()
+    measure = measuring(workspace, lambda message: print(f"{message} …", file=sys.stderr))
+    with signals_as_exceptions():
+        outcome = promote_version(
+            workspace, version, alias, reason, default_actor(workspace), force=force, measure=measure
+        )
+    if as_json:
+        print_json(outcome.as_dict())
+    else:
+        if outcome.verdict is not None:
+            print_verdict(outcome.verdict)
+        print(sentence(outcome))
+        if outcome.mirror.error:
+            print(f"MLflow was not told everything; the next sync tries again: {outcome.mirror.error}")
+    if not outcome.accepted:
+        raise typer.Exit(1)

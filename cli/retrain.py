@@ -1,0 +1,66 @@
+"""``stemma retrain``: the flow of the deployment, here and now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/]
+
+stemma data list          what there is, and what the champion was not made of
+
+stemma retrain            a candidate of the new data, if there is enough of it, through the gate
+
+stemma retrain --json     the same for a program
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(retrain)
+
+
+def retrain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Look for raw data that the champion was not made of, and train a candidate on it.
+
+    What is looked at, how much is enough and where training starts is the section `retrain` of `params.yaml`. New files
+    of polled places are copied into `data/raw`; all else happens in a tree of its own. Candidate and champion are held
+    against each other on the same held-out documents; the gate promotes, or records why not. Nothing new ends at once.
+    """
+    import logging
+    import sys
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from cli.live import Live
+    from cli.output import print_json
+    from core.processes import signals_as_exceptions
+    from core.workspace import Workspace
+    from flows.retraining import new_data
+    from flows.retraining.rules import load
+    from flows.run import prefect_server
+
+    workspace, console = Workspace.find(), Console(stderr=as_json)
+    found = new_data.find(workspace, *load(workspace.root))
+    if not found.enough:
+        if as_json:
+            print_json({"outcome": "Nothing new", "message": str(found), "news": found.as_dict()})
+            return
+        for line in [*found.notes, str(found)]:
+            console.print(line, highlight=False, markup=False)
+        return
+    with signals_as_exceptions(), prefect_server(workspace):
+        from flows import retrain as flow
+
+        logging.getLogger("prefect").setLevel(logging.CRITICAL)
+        token = flow.showing.set(lambda prepared: Live(prepared.board, console))
+        try:
+            done = flow.retrain(workspace=str(workspace.root))
+        finally:
+            flow.showing.reset(token)
+    if as_json:
+        print_json(asdict(done))
+        return
+    for line in [*done.notes, f"{done.outcome}: {done.message}"]:
+        print(line, file=sys.stdout)

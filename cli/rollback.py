@@ -1,0 +1,51 @@
+"""``stemma rollback``: the previous holder of an alias back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/]
+
+stemma rollback assistant --reason "it repeats itself in long answers"
+
+stemma rollback assistant --to-version 3 --reason "the last one that support was happy with"
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(rollback)
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.")],
+    to_version: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="An earlier holder; the one before the present one if none.")
+    ] = None,
+    alias: Annotated[str, typer.Option(metavar="ALIAS", help="The alias to give back.")] = "champion",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Give an alias back to the version that held it before.
+
+    That version's files are hashed and its signature is verified first; if either fails, nothing is changed. The
+    rollback is recorded like a promotion (see `stemma history`), and MLflow's alias follows. A second rollback goes
+    back one further.
+    """
+    from cli.output import print_json
+    from core.workspace import Workspace
+    from flows.pipeline.promotion import sentence
+    from registry.promotion.promote import default_actor
+    from registry.promotion.rollback import rollback as roll_back
+
+    workspace = Workspace.find()
+    outcome = roll_back(workspace, model, reason, default_actor(workspace), alias=alias, to_version=to_version)
+    if as_json:
+        print_json(outcome.as_dict())
+        return
+    print(sentence(outcome))
+    for check in outcome.verdict.checks[1:]:
+        print(f"  {check.name}: {check.detail}")
+    if outcome.mirror.error:
+        print(f"MLflow was not told everything; the next sync tries again: {outcome.mirror.error}")

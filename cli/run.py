@@ -1,0 +1,60 @@
+"""``stemma run``: bring everything up to date and promote."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/]
+
+stemma run                                  everything that changed
+
+stemma run --set pretrain.steps=200         write the parameter into params.yaml, run what depends on it
+
+stemma run --isolated --set seed=7          the same in a tree of its own; your files stay as they are
+
+stemma run --until tokenize                 that stage and all it needs
+
+stemma run --from pretrain                  that stage and what descends from it; what is above is taken as it is
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(run)
+
+
+def run(
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a parameter; may be repeated.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage wanted.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="First stage wanted; only what changed runs.")
+    ] = None,
+    isolated: Annotated[bool, typer.Option("--isolated", help="Run in a git worktree of its own.")] = False,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the run; made from the time if not given.")
+    ] = None,
+) -> None:
+    """Bring every stage up to date, record it, and promote the assistant if it passes the gate."""
+    from rich.console import Console
+
+    from cli.live import Live
+    from cli.screen import last_screen
+    from core import parameters_file
+    from core.workspace import Workspace
+    from flows.pipeline.prepare import Request
+    from flows.run import run as run_lifecycle
+
+    console = Console()
+    workspace = Workspace.find()
+    values, problems = parameters_file.parse(assignments or [])
+    request = Request(values, until, start, isolated, name, tuple(problems))
+    result = run_lifecycle(
+        workspace,
+        request,
+        lambda message: console.print(message, highlight=False, markup=False),
+        lambda prepared: Live(prepared.board, console),
+    )
+    console.print(last_screen(result))

@@ -1,0 +1,62 @@
+"""``stemma status`` and ``stemma stage``: what runs, what is stale, and running one stage alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="[bold]Example[/]: stemma status --json")(status)
+    app.command(epilog="[bold]Example[/]: stemma stage evaluate@base")(stage)
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the services that `stemma up` keeps running, and say which stages are stale and why."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rich.console import Console
+
+    from cli import stack_screen
+    from cli.output import print_json, print_table
+    from core import dvc
+    from core.workspace import Workspace
+    from deploy.stack import state
+    from flows.pipeline import graph, staleness
+
+    workspace = Workspace.find()
+    root, stack = workspace.root, state.read(workspace.home)
+    if stack is not None and not as_json:
+        console = Console()
+        console.width = console.width if console.is_terminal else 200
+        console.print(stack_screen.table(stack), "")
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(graph.read, root)
+        changed = dvc.status(root)
+        lines = staleness.explain(reading.result(), changed)
+    if as_json:
+        print_json({"stack": stack_screen.as_dict(stack), "stages": [line.as_dict() for line in lines]})
+        return
+    print_table(("stage", "state", "why"), [(line.stage, line.state, "\n".join(line.reasons)) for line in lines])
+    stale = sum(line.state != "up to date" for line in lines)
+    print(
+        "Everything is up to date."
+        if not stale
+        else f"{stale} of {len(lines)} stages would be brought up to date by `stemma run`."
+    )
+
+
+def stage(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A stage of dvc.yaml, such as pretrain or evaluate@base.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Run it although nothing changed.")] = False,
+) -> None:
+    """Bring one stage up to date, and nothing above it."""
+    from rich.console import Console
+
+    from cli.live import Live
+    from flows.pipeline import single_stage
+
+    single_stage.run_stages(name, force=force, say=print, show=lambda board: Live(board, Console()))

@@ -1,0 +1,38 @@
+"""``stemma sync``: recording what a bare `dvc repro` made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="[bold]Example[/]: dvc repro && stemma sync")(sync)
+
+
+def sync(as_json: Json = False) -> None:
+    """Record in the registry what `dvc repro` made, and tell MLflow what it was not told yet."""
+    from cli.output import print_json
+    from core.workspace import Workspace
+    from flows.pipeline import spools
+    from registry.lineage.sync import sync as sync_registry
+
+    workspace = Workspace.find()
+    waiting = spools.tell_pending(workspace)
+    report = sync_registry(workspace)
+    report.problems += [waiting] if waiting else []
+    if as_json:
+        print_json(report.as_dict())
+        return
+    print(f"Recorded: {', '.join(report.executed) or 'nothing new'}")
+    if report.failed:
+        print(f"Failed: {', '.join(report.failed)}")
+    for version in report.versions:
+        print(f"New version: {version}")
+    for problem in report.problems:
+        print(f"Note: {problem}")
+    if report.mirror.error:
+        print(f"MLflow was not told everything; the next sync tries again: {report.mirror.error}")

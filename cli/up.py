@@ -1,0 +1,140 @@
+"""``stemma up``: everything that a team leaves running, on one machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.stack.settings import Settings
+
+EPILOG = """[bold]Examples[/]
+
+stemma up                                   until Ctrl-C
+
+stemma up --detach                          in the background; `stemma status` shows it, `stemma down` ends it
+
+stemma up --mlflow-port 5001                where something else has port 5000
+
+stemma up --database postgresql://stemma@db.example/stemma --artifacts s3://models/stemma
+
+                                            PGPASSWORD or ~/.pgpass has the password
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(up)
+
+
+def up(
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Listen here; beyond loopback only with tokens set.")
+    ] = "127.0.0.1",
+    prefect_port: Annotated[int, typer.Option(metavar="PORT", help="Of Prefect's server.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(metavar="PORT", help="Of MLflow's server.")] = 5000,
+    gateway_port: Annotated[int, typer.Option(metavar="PORT", help="Of the gateway that serves the models.")] = 8000,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="PostgreSQL for Prefect, MLflow and the registry; `sqlite` takes it back."),
+    ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="s3://bucket/path for MLflow's new experiments; `local` takes it back."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when all is well.")] = False,
+) -> None:
+    """Start Prefect, MLflow, the deployments and the gateway, and keep them up until Ctrl-C.
+
+    What dies is started again. Everything listens on loopback; `--host` opens it to other machines. The databases are
+    SQLite in the workspace's home; `--database` and `--artifacts` are remembered for the next time.
+    """
+    from rich.console import Console
+
+    from core.environment import child_environment
+    from core.errors import InputProblem
+    from core.workspace import Workspace
+    from deploy.stack import state
+    from deploy.stack.settings import Settings
+    from deploy.stack.storage import LOCAL, SQLITE, Storage
+
+    workspace = Workspace.find()
+    home = workspace.home
+    if (running := state.read(home)) is not None:
+        told = f"a stack already runs here: process {running.pid}; `stemma status` shows it, `stemma down` ends it"
+        raise InputProblem([told])
+    before = Storage.recall(home)
+    storage = Storage(
+        None if database == SQLITE else database or before.database,
+        None if artifacts == LOCAL else artifacts or before.artifacts,
+    )
+    settings = Settings(
+        workspace.root, home, host, prefect_port, mlflow_port, gateway_port, storage, child_environment()
+    )
+    if problems := settings.problems():
+        raise InputProblem(problems)
+    console = Console()
+    if detach:
+        _detached(settings, console)
+    else:
+        _here(settings, console)
+
+
+def _here(settings: Settings, console) -> None:
+    from cli.stack_screen import StackScreen
+    from deploy.stack.supervisor import Supervisor
+
+    Supervisor(settings).run(lambda supervisor: StackScreen(console, lambda: supervisor.stack))
+    console.print("Everything has ended.")
+
+
+def _detached(settings: Settings, console) -> None:
+    import subprocess
+    import sys
+    import time
+
+    from cli.errors import FAILED
+    from cli.stack_screen import StackScreen, table
+    from deploy.stack import logs, state
+
+    log = settings.home / "logs" / "stack.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "up", *_arguments(settings)],
+            cwd=settings.root,
+            env={**settings.environment, "STEMMA_HOME": str(settings.home)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        with StackScreen(console, lambda: state.read(settings.home)):
+            while (stack := state.read(settings.home)) is None or not stack.healthy:
+                if process.poll() is not None:
+                    break
+                time.sleep(0.1)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
+    if process.poll() is not None:
+        print("\n".join(logs.last_words(log, 20)), file=sys.stderr)
+        raise typer.Exit(process.returncode or FAILED)
+    console.print(table(stack))
+    console.print(f"It runs in the background (process {process.pid}, {log}); `stemma down` ends it.", soft_wrap=True)
+
+
+def _arguments(settings: Settings) -> list[str]:
+    """The options that say the same again."""
+    from deploy.stack.storage import LOCAL, SQLITE
+
+    ports = {
+        "--prefect-port": settings.prefect_port,
+        "--mlflow-port": settings.mlflow_port,
+        "--gateway-port": settings.gateway_port,
+    }
+    found = ["--host", settings.host, *(part for name, port in ports.items() for part in (name, str(port)))]
+    storage = settings.storage
+    return [*found, "--database", storage.database or SQLITE, "--artifacts", storage.artifacts or LOCAL]

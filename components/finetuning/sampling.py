@@ -1,0 +1,86 @@
+"""Answers of a model to many prompts, kept in the scratch folder so that no answer is generated twice after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.contract import Context, Interrupted
+from components.finetuning.parameters import GenerationParameters
+from components.finetuning.records import Record, conversation
+from components.finetuning.training import processes
+from components.generation import answers
+
+_CHUNK = 1024  # prompts kept together
+
+
+def answer_records(
+    context: Context,
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    records: Sequence[Record],
+    parameters: GenerationParameters,
+    *,
+    samples: int = 1,
+    temperature: float = 0.0,
+) -> list[list[str]]:
+    """``samples`` answers to each record's question. ``name`` tells apart what the stage asks of different models.
+
+    The processes of a stage share the work.
+
+    Raises:
+        Interrupted: ``context.stopping`` was set; finished chunks are kept.
+    """
+    folder = context.scratch / "answers"
+    folder.mkdir(parents=True, exist_ok=True)
+    rank, world = int(os.environ.get("RANK", "0")), processes()
+    done: dict[int, list[list[str]]] = {}
+    with context.progress(f"answers: {name}", len(records) * samples, unit="answers") as advance:
+
+        def on_batch(count: int) -> None:
+            advance(count)
+            if context.stopping and world == 1:
+                raise Interrupted(f"stopped while answering: {name}")
+
+        # Chunks are dealt out in turn, smaller where several processes share the work.
+        size = max(1, min(_CHUNK, -(-len(records) // world)))
+        for number, start in enumerate(range(0, len(records), size)):
+            if number % world != rank:
+                continue
+            chunk = records[start : start + size]
+            path = folder / f"{name}-{number:05d}.json"
+            if path.exists():
+                done[start] = json.loads(path.read_text(encoding="utf-8"))
+                advance(len(chunk) * samples)
+                continue
+            done[start] = answers(
+                model,
+                tokenizer,
+                [conversation(record) for record in chunk],
+                samples=samples,
+                temperature=temperature,
+                max_new_tokens=parameters.max_new_tokens,
+                batch_size=parameters.batch_size,
+                seed=context.seed,
+                on_batch=on_batch,
+            )
+            _write(path, done[start])
+    if world > 1:
+        from accelerate.utils import gather_object
+
+        done = dict(gather_object(list(done.items())))
+    return [row for start in sorted(done) for row in done[start]]
+
+
+def _write(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

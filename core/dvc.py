@@ -1,0 +1,72 @@
+"""DVC's command line, from subprocesses only: its Python API may not be used from two threads."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from core.environment import child_environment
+from core.errors import DvcError
+
+# A second DVC holds the repository's lock while it hashes, or a path while its stage runs.
+BUSY = re.compile(r"is busy|Unable to acquire lock|another DVC process|is being blocked by", re.IGNORECASE)
+TRIES = 5
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of a DVC that waits for its lock. ``--wait-for-lock`` goes before the verb."""
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def run(root: Path, *arguments: str) -> str:
+    """Standard output of a DVC command run in ``root``; tried again while another DVC is busy.
+
+    Raises:
+        DvcError: it failed.
+    """
+    for attempt in range(1, TRIES + 1):
+        done = subprocess.run(
+            command(*arguments), cwd=root, env=child_environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout
+        if not BUSY.search(done.stderr) or attempt == TRIES:
+            break
+        time.sleep(0.5 * attempt)
+    message = message_of(done.stderr) or f"it ended with exit code {done.returncode}"
+    raise DvcError(f"dvc {' '.join(arguments[:2])}: {message}")
+
+
+def message_of(stderr: str) -> str:
+    """The part of DVC's standard error that says what is wrong."""
+    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+    start = next((index for index, line in enumerate(lines) if line.startswith("ERROR")), 0)
+    return "\n".join(line.removeprefix("ERROR: ") for line in lines[start:]).strip()
+
+
+def status(root: Path, *targets: str) -> dict[str, list[Any]]:
+    """What changed since the last reproduction, by stage: DVC's own ``status --json``; empty when nothing did."""
+    text = run(root, "status", "--json", *targets)
+    return json.loads(text.strip().splitlines()[-1]) if text.strip() else {}
+
+
+def cache_folder(root: Path) -> Path:
+    """The folder of DVC's cache; its objects lie below ``files/md5``."""
+    return Path(root, run(root, "cache", "dir").strip()).resolve()
+
+
+def remotes(root: Path) -> list[str]:
+    """Names of the configured remotes, the default one first."""
+    lines = [line for line in run(root, "remote", "list").splitlines() if line.strip()]
+    lines.sort(key=lambda line: not line.rstrip().endswith("(default)"))
+    return [line.split()[0] for line in lines]
+
+
+def object_path(cache: Path, digest: str) -> Path:
+    """Where the cache keeps the object ``digest`` (an md5, with ``.dir`` behind it for a folder's manifest)."""
+    return cache / "files" / "md5" / digest[:2] / digest[2:]

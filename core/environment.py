@@ -1,0 +1,78 @@
+"""The environment that Stemma's own processes, and those that it starts, run in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+# Nothing reaches out unless the user's configuration names a remote source.
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def settle() -> None:
+    """Settle this process's own environment: telemetry off unless the user set it, and the loopback without a proxy.
+
+    A proxy in the environment is for the outside; Stemma's own servers on this machine are asked directly, by every
+    library alike. To be called where a process begins.
+    """
+    _settle(os.environ)
+
+
+def _settle(environment: MutableMapping[str, str]) -> None:
+    for name, value in TELEMETRY_OFF.items():
+        environment.setdefault(name, value)
+    if any(name.lower().endswith("_proxy") and name.lower() != "no_proxy" for name in environment):
+        given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+        hosts = [host for host in given.split(",") if host.strip()]
+        # Readers of the two spellings differ in which one counts.
+        environment["no_proxy"] = environment["NO_PROXY"] = ",".join(
+            [*hosts, *(host for host in _LOOPBACK if host not in hosts)]
+        )
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow's messages about its own database off the screen; to be called before it is imported."""
+    settle()
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment for a child, settled as by :func:`settle`, with this Python first on PATH.
+
+    ``dvc.yaml`` says ``python -m components …``; the folder of the running interpreter comes first, so that a stage
+    runs in the environment that holds ``stemma``, activated or not.
+    """
+    environment = dict(os.environ)
+    _settle(environment)
+    folder = str(Path(sys.executable).parent)
+    paths = environment.get("PATH", os.defpath).split(os.pathsep)
+    environment["PATH"] = os.pathsep.join([folder, *(path for path in paths if path != folder)])
+    environment.setdefault("PYTHONUNBUFFERED", "1")  # a stage's last words reach its log also when it is killed
+    environment.update(extra or {})
+    return environment
+
+
+def quiet_prefect(home: Path, api_url: str | None) -> None:
+    """Settle Prefect's settings before ``prefect`` is imported for the first time: it reads them then.
+
+    Args:
+        home: folder for Prefect's own files (``PREFECT_HOME``), unless the user chose one.
+        api_url: server to talk to; ``None`` keeps what the environment says.
+    """
+    settle()
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    if api_url:
+        os.environ["PREFECT_API_URL"] = api_url
+    # A flow that dies by kill -9 stops beating, so that an automation of the server can mark it Crashed.
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")

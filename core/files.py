@@ -1,0 +1,82 @@
+"""Files that a reader sees whole: the old content or the new one, also after a kill or a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "wb", *, private: bool = False) -> Iterator[IO[Any]]:
+    """A file to write that takes the place of ``path`` when the block ends, and vanishes when it raises.
+
+    It is written beside ``path`` under a hidden name that ends in ``.partial``, flushed to the disk, and renamed.
+    A link at ``path`` is replaced, never written through: it may lead into DVC's cache.
+
+    Args:
+        mode: ``"wb"``, or ``"w"`` for UTF-8 text with newlines as they are.
+        private: readable by its owner alone; else as the umask says.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    try:
+        text = {"encoding": "utf-8", "newline": ""} if "b" not in mode else {}
+        with open(descriptor, mode, **text) as file:
+            if not private:
+                os.chmod(name, 0o666 & ~_umask())
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+        sync(path.parent)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Replace ``path`` by ``content``."""
+    with replacing(path, private=private) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str, *, private: bool = False) -> None:
+    """Replace ``path`` by ``content``, in UTF-8."""
+    write_bytes(path, content.encode(), private=private)
+
+
+def write_json(path: Path, body: Any, *, private: bool = False) -> None:
+    """Replace ``path`` by ``body`` as indented JSON with sorted keys."""
+    write_text(path, json.dumps(body, indent=2, sort_keys=True) + "\n", private=private)
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """The JSON at ``path``, or ``default`` where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # Linux says it without changing it, which is the only way that is safe beside other threads.
+    with contextlib.suppress(OSError, StopIteration, ValueError), open("/proc/self/status", encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,161 @@
+"""Every path below a workspace's home (``.stemma``, or ``STEMMA_HOME``): the one table of them.
+
+Each function takes the home and returns a path; none of them makes anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def slug(stage: str) -> str:
+    """A stage's name in file names: ``evaluate@base`` is ``evaluate-base``."""
+    return stage.replace("@", "-")
+
+
+# Databases and what belongs to them.
+
+
+def registry_database(home: Path) -> Path:
+    return home / "registry.db"
+
+
+def mlflow_database(home: Path) -> Path:
+    return home / "mlflow.db"
+
+
+def mlflow_lock(home: Path) -> Path:
+    """Held by a process that may be the first on MLflow's database."""
+    return home / "mlflow.lock"
+
+
+def mlflow_artifacts(home: Path) -> Path:
+    return home / "mlartifacts"
+
+
+def mlflow_accounts(home: Path) -> Path:
+    return home / "mlflow-accounts.ini"
+
+
+def prefect(home: Path) -> Path:
+    """``PREFECT_HOME``, unless the user chose one."""
+    return home / "prefect"
+
+
+# Stages and runs.
+
+
+def scratch(home: Path) -> Path:
+    """``<slug>/<fingerprint>/``: checkpoints and the event log of one piece of work."""
+    return home / "scratch"
+
+
+def event_logs(home: Path) -> list[Path]:
+    """The event log of every scratch folder, sorted."""
+    return sorted(scratch(home).glob("*/*/tracking/events.jsonl"))
+
+
+def scratch_lock(events: Path) -> Path:
+    """The lock of the scratch folder that an event log belongs to."""
+    return events.with_name("lock")
+
+
+def run(home: Path, name: str) -> Path:
+    """What the stages of the pipeline run ``name`` leave for whoever started it."""
+    return home / "runs" / name
+
+
+def runs(home: Path) -> Path:
+    return home / "runs"
+
+
+def failures(home: Path) -> Path:
+    """One JSON file for each execution that failed and is not in the registry yet."""
+    return home / "failures"
+
+
+def worktrees(home: Path) -> Path:
+    """Git worktrees of isolated runs."""
+    return home / "worktrees"
+
+
+def reproductions(home: Path) -> Path:
+    return home / "reproductions"
+
+
+def collection_lock(home: Path) -> Path:
+    """Shared by runs, exclusive for a garbage collection."""
+    return home / "collection.lock"
+
+
+# Models, keys, decisions.
+
+
+def models(home: Path) -> Path:
+    """Files of versions, by digest, as they were fetched to be served or tried."""
+    return home / "models"
+
+
+def keys(home: Path) -> Path:
+    return home / "keys"
+
+
+def trusted_keys(home: Path) -> Path:
+    return keys(home) / "trusted"
+
+
+def verdicts(home: Path) -> Path:
+    """One JSON file for each verdict of the gate."""
+    return home / "gates"
+
+
+def api_keys(home: Path) -> Path:
+    """The API keys of the gateway."""
+    return home / "api_keys.json"
+
+
+# The stack.
+
+
+def stack_state(home: Path) -> Path:
+    return home / "stack.json"
+
+
+def stack_lock(home: Path) -> Path:
+    return home / "stack.lock"
+
+
+def storage(home: Path) -> Path:
+    """Where the last stack kept its databases and artifacts."""
+    return home / "storage.json"
+
+
+def start_lock(home: Path) -> Path:
+    """Held while a Prefect server starts on this home's database: two would race in its migration."""
+    return prefect(home) / "start.lock"
+
+
+def logs(home: Path) -> Path:
+    return home / "logs"
+
+
+def backups(home: Path) -> Path:
+    """Where back-ups to a URL are put together."""
+    return home / "backup"
+
+
+# Retraining.
+
+
+def retraining_lock(home: Path) -> Path:
+    return home / "retrain.lock"
+
+
+def next_retraining_lock(home: Path) -> Path:
+    """Held by the one retraining that waits for its turn."""
+    return home / "retrain.next.lock"
+
+
+def pending_candidates(home: Path) -> Path:
+    """Candidates of retraining that wait for a person's approval."""
+    return home / "retrain.asked.json"

@@ -1,0 +1,92 @@
+"""What follows the stages: the registry learns what was made, and what passes its gate is promoted."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+from core.workspace import Workspace
+from flows.deployments import approval, notifications
+from flows.pipeline import promotion, report, spools
+from flows.pipeline.prepare import Prepared
+from flows.pipeline.run_state import DONE
+from registry.db.database import open as open_registry
+from registry.lineage.sync import SyncReport, sync
+from registry.promotion.parameters import PromotionParameters
+from registry.promotion.promote import PromotionOutcome
+
+
+@dataclass
+class Finished:
+    """What came of a run.
+
+    Attributes:
+        sync: what the registry recorded.
+        promoted: one line for each alias that moved, such as ``assistant:1 is assistant@champion``.
+        champions: aliases as they stand now, such as ``assistant@champion`` to ``assistant:1``.
+        refused: candidates that the gate did not let through, and why.
+        awaiting: candidates that it let through and a person has yet to approve, and where.
+        outcomes: the same decisions, with the gate's verdicts.
+        notes: what else the user should know.
+        rows: the run's table, kept here since the tree it was read from may be gone.
+    """
+
+    sync: SyncReport
+    promoted: list[str] = field(default_factory=list)
+    champions: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    awaiting: list[str] = field(default_factory=list)
+    outcomes: list[PromotionOutcome] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rows: list[report.Row] = field(default_factory=list)
+
+
+def finish(prepared: Prepared) -> Finished:
+    """Sync the registry with the run's tree (which takes its snapshot), then promote through the gate.
+
+    Raises:
+        RegistryError: the registry's database cannot be used.
+    """
+    workspace = Workspace(prepared.root, prepared.home)
+    walked = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
+    run = None if prepared.board.all_cached else prepared.run
+    waiting = spools.tell_pending(workspace)  # before the sync, which looks up the MLflow runs that receipts miss
+    rows = report.rows(prepared.root, prepared.board, workspace.mlflow_uri)
+    finished = Finished(sync(workspace, run=run, stages=walked), rows=rows)
+    finished.notes += [*finished.sync.problems, *([waiting] if waiting else [])]
+    if finished.sync.mirror.error:
+        finished.notes.append(
+            f"MLflow was not told everything; the next sync tries again: {finished.sync.mirror.error}"
+        )
+    with open_registry(workspace.registry_url) as registry:
+        outcomes = promotion.promote_candidates(
+            workspace,
+            registry,
+            prepared.graph,
+            walked,
+            prepared.run,
+            finished.notes.append,
+            # Of the user's own file: what a run sets for itself cannot grant it approval.
+            approval=PromotionParameters.load(prepared.workspace.root).approval == "required",
+        )
+        for outcome in outcomes:
+            if outcome.action == "await":
+                finished.awaiting.append(approval.ask(prepared.workspace, outcome, prepared.run, finished.notes.append))
+            else:
+                (finished.promoted if outcome.accepted else finished.refused).append(promotion.sentence(outcome))
+            finished.outcomes.append(outcome)
+        finished.champions = promotion.standing(registry)
+    for outcome in finished.outcomes:
+        finished.notes += notifications.decided(prepared.workspace, outcome, run=prepared.run)
+    return finished
+
+
+def keep(prepared: Prepared) -> None:
+    """Record what a run that failed has finished, with the run's exact tree; MLflow is told by a later sync.
+
+    Left to the next run, it would be filed with a tree that was edited meanwhile.
+    """
+    done = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
+    if any(prepared.board.lines[stage].state == "ran" for stage in done):
+        with contextlib.suppress(Exception):  # the run's own error is the one to tell
+            sync(Workspace(prepared.root, prepared.home), run=prepared.run, stages=done, tell=False)

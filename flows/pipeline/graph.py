@@ -1,0 +1,160 @@
+"""The graph of stages, read from DVC: ``dvc.yaml`` is the one place that knows their order."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from ruamel.yaml import YAML, YAMLError
+
+from core import dvc
+from core.errors import InputProblem
+
+_EDGE = re.compile(r'^"(?P<parent>[^"]+)" -> "(?P<child>[^"]+)";$')
+_NODE = re.compile(r'^"(?P<node>[^"]+)";$')
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Stages by DVC's name (``evaluate@base`` for an instance) and the stages each one needs.
+
+    Attributes:
+        parents: for each stage the stages whose outputs it reads.
+    """
+
+    parents: dict[str, frozenset[str]]
+
+    @cached_property
+    def order(self) -> list[str]:
+        """Every stage, upstream first; among equals the one with the longest way to go first, then by name."""
+        sorter = TopologicalSorter(self.parents)
+        sorter.prepare()
+        order: list[str] = []
+        while sorter.is_active():
+            ready = sorted(sorter.get_ready(), key=lambda stage: (-self.height[stage], stage))
+            order += ready
+            sorter.done(*ready)
+        return order
+
+    @cached_property
+    def children(self) -> dict[str, set[str]]:
+        """For each stage the stages that read its outputs."""
+        children: dict[str, set[str]] = {stage: set() for stage in self.parents}
+        for stage, parents in self.parents.items():
+            for parent in parents:
+                children[parent].add(stage)
+        return children
+
+    @cached_property
+    def height(self) -> dict[str, int]:
+        """How many stages the longest way from a stage to the end has: the critical path is started first."""
+        height: dict[str, int] = {}
+        for stage in reversed(list(TopologicalSorter(self.parents).static_order())):
+            height[stage] = 1 + max((height[child] for child in self.children[stage]), default=0)
+        return height
+
+    def ancestors(self, stages: Iterable[str]) -> set[str]:
+        """The given stages and everything they need."""
+        return _closure(stages, self.parents)
+
+    def descendants(self, stages: Iterable[str]) -> set[str]:
+        """The given stages and everything that needs them."""
+        return _closure(stages, self.children)
+
+    def resolve(self, name: str, option: str) -> list[str]:
+        """The stages that ``name`` means: a stage, or a ``foreach`` group (``evaluate``) with all its instances.
+
+        Raises:
+            InputProblem: there is no such stage; says what there is.
+        """
+        found = [stage for stage in self.parents if stage == name or stage.split("@")[0] == name]
+        if not found:
+            known = list(dict.fromkeys([*self.order, *(stage.split("@")[0] for stage in self.order)]))
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.order)}"
+            raise InputProblem(f"{option}: no stage called {name!r}; {hint}")
+        return sorted(found)
+
+    def select(self, until: str | None = None, start: str | None = None) -> list[str]:
+        """The stages to reproduce, upstream first.
+
+        ``until`` keeps that stage and all it needs. ``start`` (the command's ``--from``) keeps that stage and what
+        descends from it, and takes the stages above as they are, exactly like ``dvc repro --downstream``: nothing is
+        forced, an unchanged stage stays cached. Both together keep what lies between.
+
+        Raises:
+            InputProblem: a stage is unknown, or no way leads from one to the other; every problem at once.
+        """
+        keep, problems = set(self.parents), []
+        for option, name, reach in (("--until", until, self.ancestors), ("--from", start, self.descendants)):
+            if name is not None:
+                try:
+                    keep &= reach(self.resolve(name, option))
+                except InputProblem as problem:
+                    problems += problem.problems
+        if not keep and not problems:
+            problems.append(f"--from {start} --until {until}: {until} does not descend from {start}; nothing to run")
+        if problems:
+            raise InputProblem(problems)
+        return [stage for stage in self.order if stage in keep]
+
+
+def read(root: Path) -> Graph:
+    """The graph of the workspace's ``dvc.yaml``.
+
+    Raises:
+        InputProblem: DVC cannot read the pipeline; the message is DVC's.
+    """
+    try:
+        return parse(dvc.run(root, "dag", "--dot"))
+    except dvc.DvcError as error:
+        raise InputProblem(f"dvc.yaml: {error}") from None
+
+
+def names(root: Path) -> list[str]:
+    """What ``--until`` and ``--from`` take, in ``dvc.yaml``'s order; none where it cannot be read.
+
+    From the file itself: DVC takes a second to answer, which is too long for a list of choices.
+    """
+    try:
+        stages = YAML(typ="safe", pure=True).load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        found = []
+        for name, body in stages.items():
+            instances = (body or {}).get("foreach") or []
+            found += [name, *(f"{name}@{instance}" for instance in instances)]
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError, TypeError):
+        return []
+    return found
+
+
+def parse(dot: str) -> Graph:
+    """A graph from the text of ``dvc dag --dot``; files tracked by ``dvc add`` are no stages and are left out."""
+    parents: dict[str, set[str]] = {}
+    for line in dot.splitlines():
+        if edge := _EDGE.match(line.strip()):
+            parents.setdefault(edge["parent"], set())
+            parents.setdefault(edge["child"], set()).add(edge["parent"])
+        elif node := _NODE.match(line.strip()):
+            parents.setdefault(node["node"], set())
+    tracked = {name for name in parents if name.endswith(".dvc")}
+    return Graph({stage: frozenset(needs - tracked) for stage, needs in parents.items() if stage not in tracked})
+
+
+def slug(stage: str) -> str:
+    """A stage's name in file names: ``evaluate@base`` becomes ``evaluate-base``."""
+    return re.sub(r"[@/:]", "-", stage)
+
+
+def _closure(stages: Iterable[str], step: dict[str, Collection[str]]) -> set[str]:
+    reached, todo = set(), list(stages)
+    while todo:
+        stage = todo.pop()
+        if stage not in reached:
+            reached.add(stage)
+            todo += step[stage]
+    return reached

@@ -1,0 +1,117 @@
+"""Plans of trainings: asked of ``python -m components plan`` in a process of its own, which imports what is heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.environment import child_environment
+from core.errors import InputProblem
+from core.numbers import count, size
+from core.processes import die_with_parent
+from flows.pipeline.report import duration
+
+#: The data by which a training is counted, of each stage that trains a model; the stages' names stand in params.yaml.
+TRAINING_DATA = {
+    "pretrain": "data/tokens",
+    "classify_finetune": "data/labels",
+    "instruct_finetune": "data/instructions",
+    "reward_model": "data/instructions",
+    "preference_tune": "data/instructions",
+}
+#: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
+PROBE_SECONDS = 1.0
+
+
+class PlanningFailed(Exception):
+    """The plan's process ended by an error; the message holds its last words."""
+
+
+def ask(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
+    """The answer to ``python -m components plan ARGUMENTS`` in ``folder``: its ``plans`` and what was ``skipped``.
+
+    Raises:
+        InputProblem: every mistake in the arguments, or in ``params.yaml``.
+        PlanningFailed: it ended by an error.
+    """
+    done = subprocess.run(
+        _command(arguments), cwd=folder, env=child_environment(), capture_output=True, text=True, check=False
+    )
+    return _answer(done.returncode, done.stdout, done.stderr)
+
+
+def sentence(plan: dict[str, Any]) -> str:
+    """A stage's plan in a line."""
+    memory = next(each for each in plan["memory"] if each["chosen"])
+    fits = "fits" if plan["fits"] else f"does not fit in {size(memory['usable_bytes'])}"
+    if not plan["fits"] and memory["largest_micro_batch_sequences"]:
+        fits += f"; {memory['largest_micro_batch_sequences']} sequences at a time would"
+    return (
+        f"{count(plan['model']['parameters'])} parameters, {count(plan['compute']['tokens'])} tokens, "
+        f"{plan['compute']['flops_exact']:.3g} FLOPs, about {duration(plan['time']['seconds'])}, "
+        f"{size(memory['total_bytes'])} a process ({fits})"
+    )
+
+
+class StagePlan:
+    """The plan of a stage about to run, made in a process beside it.
+
+    A plan that cannot be made is left out: it never stops a run.
+    """
+
+    def __init__(self, root: Path, stage: str):
+        self._output = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            _command(["--stage", stage, "--probe-seconds", str(PROBE_SECONDS)]),
+            cwd=root,
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
+
+    def wait(self, seconds: float, stopping: Callable[[], bool]) -> None:
+        """Until the plan is made or has failed, but no longer than ``seconds``, nor when ``stopping`` says so."""
+        until = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < until and not stopping():
+            time.sleep(0.1)
+
+    def ready(self) -> dict[str, Any] | None:
+        """The plan, once it is made; None until then, and where there is none."""
+        if self._process.poll() != 0:
+            return None
+        self._output.seek(0)
+        try:
+            found = _answer(0, self._output.read(), "")["plans"]
+        except PlanningFailed:
+            return None
+        return found[0] if found else None
+
+    def close(self) -> None:
+        """End the process if it still works."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+        self._output.close()
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "components", "plan", *arguments]
+
+
+def _answer(code: int, output: str, errors: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(output)
+    except json.JSONDecodeError:
+        words = "\n".join(errors.strip().splitlines()[-5:])
+        raise PlanningFailed(f"the plan could not be made (exit code {code}):\n{words}") from None
+    if problems := answer.get("problems"):
+        raise InputProblem(problems)
+    return answer

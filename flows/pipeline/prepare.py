@@ -1,0 +1,204 @@
+"""Makes a pipeline run ready: everything that can be refused is refused here, before anything is changed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core import dvc, parameters_file
+from core.errors import InputProblem
+from core.workspace import Workspace
+from flows.pipeline import graph, parameters, parent_model, raw_data
+from flows.pipeline.graph import Graph
+from flows.pipeline.parent_model import Parent
+from flows.pipeline.run_state import Board
+from flows.pipeline.worktree import Worktree, folder_of
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,99}(?<!\.)(?<!\.lock)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks of a run.
+
+    Attributes:
+        overrides: parameter values by dotted path, for this run.
+        until: last stage wanted; what it needs is brought up to date too.
+        start: first stage wanted (``--from``); what stands above it is taken as it is.
+        isolated: run in a git worktree of its own.
+        run: name of the run; made up from the time when not given.
+        problems: what could not even be read of the request; told together with all the others.
+        from_form: the overrides are a form's, so a mistake in one is told by its path in ``params.yaml`` alone.
+    """
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    until: str | None = None
+    start: str | None = None
+    isolated: bool = False
+    run: str | None = None
+    problems: tuple[str, ...] = ()
+    from_form: bool = False
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The overrides that were given as ``--set``."""
+        return {} if self.from_form else self.overrides
+
+
+@dataclass
+class Prepared:
+    """A run made ready.
+
+    Attributes:
+        workspace: the user's workspace.
+        root: where the stages run: the workspace's root, or that of the run's own worktree.
+        stages: stages to reproduce, upstream first.
+        changed: what DVC says has changed, by stage.
+        board: the run's state, for whoever shows it.
+    """
+
+    workspace: Workspace
+    root: Path
+    run: str
+    graph: Graph
+    stages: list[str]
+    changed: dict[str, list[Any]]
+    board: Board
+    worktree: Worktree | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.workspace.home
+
+    @property
+    def up_to_date(self) -> bool:
+        """True when none of the wanted stages changed."""
+        return not any(stage in self.changed for stage in self.stages)
+
+
+def new_run_name() -> str:
+    """A name no other run has: the time, and four random digits for runs started at once."""
+    return f"run-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) -> Prepared:
+    """Check the request against the workspace, write its overrides, and find out what has to run.
+
+    Args:
+        say: told aloud everything that is changed in the user's tree.
+
+    Raises:
+        InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
+        RegistryError: the parent model's files are not what was registered or signed; nothing was changed.
+        dvc.DvcError, WorktreeFailed: an engine refused.
+    """
+    with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer, so ask at once
+        asking = pool.submit(dvc.status, workspace.root)
+        stages_graph, stages, init = check(workspace, request)
+        # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
+        parent = parent_model.find(workspace, init) if init is not None and parent_model.STAGE in stages else None
+        changed = asking.result()
+    if parent is not None and not request.isolated:
+        parent_model.refuse_to_lose(workspace.root, changed, parent)
+    run = request.run or new_run_name()
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    stays = parent is None or parent_model.is_placed(workspace.root, parent)
+    if (request.isolated or request.overrides or not stays) and (workspace.root / "dvc.lock").is_file():
+        from registry.lineage.sync import sync
+
+        # What a bare `dvc repro` or a killed run left is filed with this tree, not with the one that follows.
+        sync(workspace, tell=False)
+    if request.isolated:
+        return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
+    root = workspace.root
+    if told := raw_data.ensure(root, changed):
+        say(told)
+    placed = parent is not None and parent_model.place(root, parent, say)
+    if request.overrides:
+        parameters_file.write(root / "params.yaml", request.overrides)
+        settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
+        say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
+    if told or placed or request.overrides:
+        changed = dvc.status(root)
+    return Prepared(workspace, root, run, stages_graph, stages, changed, Board(run, stages))
+
+
+def _prepare_isolated(
+    workspace: Workspace,
+    request: Request,
+    run: str,
+    stages_graph: Graph,
+    stages: list[str],
+    changed: Mapping[str, list[Any]],
+    parent: Parent | None,
+    say: Callable[[str], None],
+) -> Prepared:
+    from registry.store.snapshot import large_untracked, snapshot
+
+    if large := large_untracked(workspace.root):
+        say(f"isolated: {', '.join(large)}: large and not in git, so the run's tree has them not; use `dvc add`")
+    versioned = raw_data.is_versioned(workspace.root, changed)
+    worktree = Worktree.create(workspace.root, workspace.home, run, snapshot(workspace, run), versioned)
+    try:
+        root = worktree.root
+        say(f"isolated: runs in {root}; your files stay as they are")
+        if told := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}):
+            say(told)
+        if parent is not None:
+            parent_model.place(root, parent, say)
+        if request.overrides:
+            parameters_file.write(root / "params.yaml", request.overrides)
+        return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), Board(run, stages), worktree)
+    except BaseException:
+        worktree.remove()
+        raise
+
+
+def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str | None]:
+    """The graph, the wanted stages and ``pretrain.init`` of a request that makes sense; changes nothing.
+
+    Raises:
+        InputProblem: every problem of the request and of ``params.yaml`` at once.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(graph.read, workspace.root)
+        problems = [*request.problems, *_problems_of_name(workspace, request)]
+        init = None
+        try:
+            values = parameters_file.apply(parameters.load(workspace.root), request.overrides)
+            problems += parameters.problems_in(values, request.options)
+            init = parent_model.init_in(values)
+        except InputProblem as problem:
+            problems += problem.problems
+        stages_graph, stages = Graph({}), []
+        try:
+            stages_graph = reading.result()
+            stages = stages_graph.select(request.until, request.start)
+        except InputProblem as problem:
+            problems += problem.problems
+    if init is not None and parent_model.STAGE in stages:
+        found = (f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init))
+        problems += [parameters.attribute(line, request.options) for line in found]
+    if problems:
+        raise InputProblem(problems)
+    return stages_graph, stages, init
+
+
+def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:
+    if request.run is None:
+        return []
+    if not _RUN_NAME.fullmatch(request.run):
+        return [f"--name {request.run}: use at most 100 letters, digits, '-', '_' and '.', a letter or digit first"]
+    folder = folder_of(workspace.home, request.run)
+    if request.isolated and folder.exists():
+        return [
+            f"--name {request.run}: a run of that name is under way or has failed; choose another, or remove its tree: "
+            f"git worktree remove --force {folder}"
+        ]
+    return []

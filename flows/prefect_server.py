@@ -1,0 +1,129 @@
+"""A Prefect server for one command: used when the user has none (``PREFECT_API_URL``), gone with the command.
+
+A real ``prefect server`` rather than Prefect's ephemeral one, which on two cores often needs longer to start than it
+waits for itself. Its database stays in ``<home>/prefect``, so that a later ``prefect server start`` shows old runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.environment import child_environment
+from core.processes import die_with_parent
+from flows.pipeline.stage_process import end_group
+
+START_SECONDS = 120.0
+# What one local run needs is the API, the recorder of task runs and the persister of events; nobody schedules here.
+_SETTINGS = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+
+
+class ServerFailed(Exception):
+    """The local Prefect server did not start; the message holds its last words."""
+
+
+class LocalServer:
+    """A ``prefect server`` on a free loopback port, with ``PREFECT_HOME`` at ``home``.
+
+    Start it from a thread that lives as long as the command: the kernel ends it with the thread that started it.
+    """
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.log = home / "server.log"
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self._process: subprocess.Popen | None = None
+        self._lock: int | None = None
+
+    def start(self) -> None:
+        """Start the process; returns at once."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        # Two servers on a fresh database would race in its migration, so the next one waits until this one is up.
+        self._lock = os.open(self.home / "start.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS})
+        environment.pop("PREFECT_API_URL", None)
+        with open(self.log, "wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_command,
+            )
+
+    def wait(self, seconds: float = START_SECONDS) -> str:
+        """Wait until it answers; returns its API's address.
+
+        Raises:
+            ServerFailed: it ended, or did not answer in time.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            while True:
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                    return self.url
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    words = " ".join(self.log.read_text(errors="replace").split()[-60:])
+                    raise ServerFailed(f"the local Prefect server did not start (see {self.log}): {words}")
+                time.sleep(0.1)
+        finally:
+            self._let_others_start()
+
+    def stop(self) -> None:
+        """End it and whatever it started."""
+        self._let_others_start()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            end_group(self._process)
+
+    def _let_others_start(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextlib.contextmanager
+def local_server(home: Path) -> Iterator[LocalServer]:
+    """A server that has been told to start; gone when the block ends."""
+    server = LocalServer(home)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _die_with_command() -> None:
+    die_with_parent(signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

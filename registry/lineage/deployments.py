@@ -1,0 +1,54 @@
+"""What serves a version, from when to when: written by whoever serves, read by impact, collection and audits.
+
+A deployment ends as STOPPED where it was stopped, as FAILED where it never answered or died.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from sqlalchemy import select
+
+from registry.db.database import Registry
+from registry.db.schema import Deployment
+
+State = Literal["STARTING", "SERVING", "STOPPED", "FAILED"]
+ENDED = ("STOPPED", "FAILED")
+
+
+def start(registry: Registry, name: str, version_id: int, url: str | None = None) -> int:
+    """Record that ``name`` is about to serve a version.
+
+    Returns:
+        id of the row, for :func:`move`.
+    """
+    with registry.write() as session:
+        row = Deployment(
+            name=name[:100], version_id=version_id, url=url, state="STARTING", started=time.time(), ended=None
+        )
+        session.add(row)
+        session.flush()
+        return row.id
+
+
+def move(registry: Registry, deployment_id: int, state: State) -> None:
+    """Record what became of it; STOPPED and FAILED end it."""
+    with registry.write() as session:
+        row = session.get_one(Deployment, deployment_id)
+        row.state, row.ended = state, time.time() if state in ENDED else None
+
+
+def close_left(registry: Registry, name: str) -> int:
+    """End what ``name`` left open when it was killed; only for the one process that goes by the name now.
+
+    Returns:
+        how many rows.
+    """
+    with registry.write() as session:
+        left = session.scalars(
+            select(Deployment).where(Deployment.name == name[:100], Deployment.ended.is_(None))
+        ).all()
+        for row in left:
+            row.state, row.ended = "STOPPED", time.time()
+        return len(left)

@@ -1,0 +1,188 @@
+"""From the workspace's files to the registry: idempotent, in one transaction, safe in two processes at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import WorkspaceError
+from core.workspace import Workspace
+from registry.db.database import open as open_registry
+from registry.db.schema import Association, Context, Snapshot
+from registry.lineage import receipts
+from registry.lineage.receipts import StageRecord, WorkspaceRecord
+from registry.lineage.recording import (
+    associate,
+    record_artifact,
+    record_cached,
+    record_context,
+    record_execution,
+    record_failure,
+)
+from registry.promotion.mirror import MirrorReport, mirror
+from registry.store.snapshot import large_untracked, snapshot
+
+_UNUSABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow refuses in a metric's name
+
+
+@dataclass
+class SyncReport:
+    """What a sync found.
+
+    Attributes:
+        runs: pipeline runs that something new was recorded under, by name.
+        executed: stages whose execution was new to the registry.
+        failed: stages whose failure was new to the registry.
+        cached: stages recorded as needing no work in this pipeline run.
+        versions: new model versions, ``model:version``.
+        snapshots: git commit of the tree, for each of ``runs``.
+        problems: what could not be recorded, and what to do about it.
+        mirror: what MLflow was told, or why it could not be.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    executed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    snapshots: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    mirror: MirrorReport = field(default_factory=MirrorReport)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def sync(
+    workspace: Workspace,
+    *,
+    run: str | None = None,
+    stages: Collection[str] | None = None,
+    parent_run_id: str | None = None,
+    tell: bool = True,
+) -> SyncReport:
+    """Record the workspace's finished stages, then tell MLflow.
+
+    Args:
+        run: name of the pipeline run that just ended. Stages that it did not have to execute are recorded as CACHED.
+            Without it, executions that no run has claimed (a bare ``dvc repro``) get a run named by ``dvc.lock``.
+        stages: the stages the run walked; all of ``dvc.lock`` where not given.
+        parent_run_id: the pipeline run's MLflow run, where the caller knows it.
+        tell: tell MLflow too; a later sync does it otherwise.
+
+    Raises:
+        RegistryError: the registry's database cannot be used. MLflow being away is no error: see ``SyncReport.mirror``.
+    """
+    record = receipts.read(workspace.root)
+    failures = receipts.read_failures(workspace.home)
+    report = SyncReport(problems=list(record.problems))
+    with open_registry(workspace.registry_url) as registry:
+        with registry.write() as session:
+            _record(session, record, report, run, stages, parent_run_id)
+            for receipt in failures.values():
+                execution, new = record_failure(session, receipt)
+                if receipt.run:
+                    context = record_context(session, receipt.run, mlflow_run_id=receipt.mlflow.parent_run_id)
+                    associate(session, context, execution)
+                report.failed += [receipt.stage] if new else []
+        for path in failures:  # now that they are committed; one that is left is found again, and known
+            path.unlink(missing_ok=True)
+        for name in report.runs:
+            try:
+                report.snapshots[name] = snapshot(workspace, name, registry)
+            except WorkspaceError as error:
+                report.problems.append(f"run {name} has no snapshot, so it cannot be restored: {error}")
+        if report.snapshots and (large := large_untracked(workspace.root)):
+            report.problems.append(
+                f"left out of the snapshot, for git would keep them for ever: {', '.join(large)}; use `dvc add`, or "
+                "name them in .gitignore"
+            )
+        if tell:
+            report.mirror = mirror(workspace, registry)
+    return report
+
+
+def _record(
+    session: Session,
+    record: WorkspaceRecord,
+    report: SyncReport,
+    run: str | None,
+    stages: Collection[str] | None,
+    parent_run_id: str | None,
+) -> None:
+    for item in record.raw:
+        record_artifact(session, item)
+    contexts: dict[str, Context] = {}
+    for stage in record.stages:
+        execution, new, versions = record_execution(session, stage)
+        report.versions += [str(version) for version in versions]
+        # A stage started by hand, without any pipeline run, is filed under the state of the workspace it led to.
+        name = stage.receipt.run or _claimed_by(session, execution.id) or f"repro-{record.lock_digest[:12]}"
+        context = record_context(session, name, mlflow_run_id=stage.receipt.mlflow.parent_run_id)
+        associate(session, context, execution)
+        if new:
+            report.executed.append(stage.stage)
+        if new or not _has_snapshot(session, context):  # an earlier sync may have died before it took one
+            contexts[name] = context
+        if run is not None and name != run and (stages is None or stage.stage in stages):
+            context = record_context(session, run, mlflow_run_id=parent_run_id)
+            cached, new = record_cached(session, context, execution)
+            associate(session, context, cached)
+            report.cached.append(stage.stage)
+            if new:
+                contexts[run] = context
+    if run is not None and record.stages:
+        contexts[run] = record_context(session, run, mlflow_run_id=parent_run_id)
+    for name, context in contexts.items():
+        if name == run or context.summary is None:
+            _summarize(context, record)
+    report.runs = sorted(contexts)
+
+
+def _has_snapshot(session: Session, context: Context) -> bool:
+    return session.scalars(select(Snapshot.id).filter_by(context_id=context.id)).first() is not None
+
+
+def _claimed_by(session: Session, execution_id: int) -> str | None:
+    """The pipeline run an execution was filed under before."""
+    return session.scalars(
+        select(Context.name).join(Association).where(Association.execution_id == execution_id).order_by(Context.id)
+    ).first()
+
+
+def _summarize(context: Context, record: WorkspaceRecord) -> None:
+    """Note what MLflow's run of the pipeline run has to show: every stage's parameters and final figures.
+
+    All stages, cached ones too: two pipeline runs side by side would otherwise differ in which rows they have.
+    """
+    summary: dict[str, dict[str, Any]] = {"parameters": {}, "metrics": {}}
+    for stage in record.stages:
+        slug = stage.stage.replace("@", "-")
+        summary["parameters"] |= flatten(stage.receipt.parameters, f"{stage.receipt.component.name}.")
+        if stage.receipt.seed is not None:
+            summary["parameters"]["seed"] = str(stage.receipt.seed)
+        summary["metrics"] |= _figures(stage, slug)
+    if context.summary != summary:
+        context.summary = summary
+        context.mirrored = False
+
+
+def _figures(stage: StageRecord, slug: str) -> dict[str, float]:
+    return {_UNUSABLE.sub("_", f"{slug}.{metric.name}"): metric.value for metric in stage.receipt.metrics}
+
+
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters under dotted names; lists and nulls as JSON, so that equal values have equal texts."""
+    flat: dict[str, str] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return flat

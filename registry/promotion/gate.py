@@ -1,0 +1,223 @@
+"""The gate: whether a version may take an alias. Every check is kept, passed or not.
+
+A candidate is judged against the thresholds of ``params.yaml`` and, where somebody holds the alias, against that
+version on the same evaluation sets. A worsening within 1.96 standard errors of the difference is noise and passes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from registry.db.schema import ModelVersion
+from registry.lineage.trace import trace
+from registry.promotion.evidence import Gap, Measurement, counterpart, measurements, names_of, short
+from registry.promotion.parameters import MetricRule, PromotionParameters
+from registry.promotion.trial import try_model
+
+NOISE = 1.96  # standard errors; two-sided 95 % of a normal distribution
+UNSAFE_SUFFIXES = frozenset({".bin", ".ckpt", ".h5", ".joblib", ".msgpack", ".npz", ".pickle", ".pkl", ".pt", ".pth"})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing the gate looked at; ``detail`` says what it saw."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass
+class Verdict:
+    """The gate's judgement of a candidate.
+
+    Attributes:
+        champion: version that held the alias; ``None`` at a first promotion.
+        request: who asked for what and why: a second record of what the promotion's row will say.
+    """
+
+    model: str
+    version: int
+    digest: str
+    alias: str
+    champion: int | None
+    checks: list[Check] = field(default_factory=list)
+    request: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+    def save(self, folder: Path) -> tuple[Path, str]:
+        """Write it as ``<folder>/<sha256>.json``; (path, digest). Equal verdicts are one file."""
+        content = json.dumps(self.as_dict(), sort_keys=True, indent=1).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        path, staging = folder / f"{digest}.json", folder / f".{digest}.partial-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(staging, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+        return path, digest
+
+
+def judge(
+    session: Session,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    alias: str,
+    parameters: PromotionParameters,
+    files: Path,
+    unmeasured: Mapping[Gap, str],
+    signatures: Check,
+) -> Verdict:
+    """Judge ``candidate``, whose verified files lie in ``files``.
+
+    Args:
+        unmeasured: what could not be measured for the comparison, and why.
+        signatures: what became of checking the signatures of the candidate and of the models it descends from.
+    """
+    name = candidate.model.name
+    verdict = Verdict(
+        name, candidate.version, candidate.artifact.digest, alias, champion.version if champion is not None else None
+    )
+    rules = parameters.rules.get(name, {})
+    if not rules:
+        verdict.checks.append(
+            Check(
+                "thresholds",
+                False,
+                f"promotion.{name} in params.yaml has no rule; add one",
+            )
+        )
+    for metric, rule in rules.items():
+        verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured)
+    weights = _weights_check(files)
+    verdict.checks += [_lineage_check(session, candidate), signatures, weights]
+    if weights.passed:
+        verdict.checks += _loading_checks(files)
+    else:
+        verdict.checks.append(Check("model loads and answers", False, "not tried: its weights are not safe to load"))
+    return verdict
+
+
+def _metric_checks(
+    session: Session,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    name: str,
+    rule: MetricRule,
+    unmeasured: Mapping[Gap, str],
+) -> list[Check]:
+    matching = measurements(session, candidate, name)
+    if not matching:
+        names = ", ".join(names_of(session, candidate)) or "none"
+        return [Check(name, False, f"never measured on {candidate}; measured: {names}")]
+    metric = matching[-1]
+    error = f" ± {metric.stderr:.4g}" if metric.stderr is not None else ""
+    checks = []
+    for bound, passed, relation in (
+        (rule.min, rule.min is None or metric.value >= rule.min, "at least"),
+        (rule.max, rule.max is None or metric.value <= rule.max, "at most"),
+    ):
+        if bound is not None:
+            checks.append(Check(f"{name} {relation} {bound:g}", passed, f"{metric.value:.4g}{error}"))
+    if champion is not None and rule.max_drop is not None:
+        checks.append(_comparison(session, name, metric, champion, rule.max_drop, unmeasured))
+    return checks
+
+
+def _comparison(
+    session: Session,
+    name: str,
+    metric: Measurement,
+    champion: ModelVersion,
+    max_drop: float,
+    unmeasured: Mapping[Gap, str],
+) -> Check:
+    title = f"{name} against {champion}"
+    other = counterpart(session, metric, champion, name)
+    if other is None:
+        return Check(title, False, _not_comparable(session, name, metric, champion, unmeasured))
+    if metric.higher_is_better is None:
+        return Check(title, False, "the stage does not say which direction is better; set max_drop to null")
+    gain = (metric.value - other.value) * (1 if metric.higher_is_better else -1)
+    noise = NOISE * math.hypot(metric.stderr or 0.0, other.stderr or 0.0)
+    detail = f"{metric.value:.4g} against {other.value:.4g} on {short(metric.eval_set)}: "
+    detail += "no difference" if gain == 0 else f"{'better' if gain > 0 else 'worse'} by {abs(gain):.4g}"
+    if gain != 0 and noise > 0:
+        detail += f", which is {'inside' if abs(gain) <= noise else 'outside'} the noise (± {noise:.4g})"
+    return Check(title, -gain <= max(max_drop, noise), detail)
+
+
+def _not_comparable(
+    session: Session, name: str, metric: Measurement, champion: ModelVersion, unmeasured: Mapping[Gap, str]
+) -> str:
+    way_on = f"set promotion.{champion.model.name}.{name}.max_drop to null (thresholds only), or use --force"
+    earlier = measurements(session, champion, name)
+    if metric.eval_set is None:
+        return f"not comparable: measured on {short(None)}; {way_on}"
+    difference = metric.unlike(earlier[-1]) if earlier else f"{champion} has no such figure"
+    if metric.read_from is None:
+        return (
+            f"not comparable: {difference}, and {metric.stage} measures only the model it makes, so {champion} cannot "
+            f"be measured again without training it; train it again on this data, {way_on}"
+        )
+    failure = unmeasured.get(Gap(metric.stage, metric.read_from))
+    if failure:
+        return (
+            f"not comparable: {difference}, and {metric.stage} could not measure {champion} anew: {failure}; {way_on}"
+        )
+    return (
+        f"not comparable: {difference}; bring {metric.stage} up to date (`stemma run`) and promote again, or {way_on}"
+    )
+
+
+def _lineage_check(session: Session, candidate: ModelVersion) -> Check:
+    artifacts = trace(session, str(candidate)).artifacts()
+    orphans = [f"{node.name} ({node.digest[:12]})" for node in artifacts if not node.complete]
+    if orphans:
+        return Check("lineage complete", False, f"nothing is known of how these were made: {', '.join(orphans)}")
+    imported = [node.origin for node in artifacts if node.origin]
+    ends = f"raw data or to weights from outside ({', '.join(imported)})" if imported else "raw data"
+    return Check("lineage complete", True, f"{len(artifacts)} artifacts, every one traced to {ends}")
+
+
+def _weights_check(files: Path) -> Check:
+    """Weights in safetensors only: other formats can run code when they are loaded."""
+    from safetensors import SafetensorError, safe_open
+
+    title, names = "weights in safetensors only", sorted(path for path in files.rglob("*") if path.is_file())
+    unsafe = [path.name for path in names if path.suffix.lower() in UNSAFE_SUFFIXES]
+    if unsafe:
+        return Check(title, False, f"can run code when loaded: {', '.join(unsafe)}; save with safe_serialization")
+    weights = [path for path in names if path.suffix == ".safetensors"]
+    if not weights:
+        return Check(title, False, "there is no .safetensors file")
+    tensors = 0
+    for path in weights:
+        try:
+            with safe_open(path, framework="np") as file:
+                tensors += len(file.keys())
+        except SafetensorError as error:
+            return Check(title, False, f"{path.name} is damaged: {error}")
+    return Check(title, True, f"{tensors} tensors in {len(weights)} file{'s' if len(weights) > 1 else ''}")
+
+
+def _loading_checks(files: Path) -> list[Check]:
+    trial = try_model(files)
+    held = [Check(name, True, detail) for name, detail in trial.held]
+    return held if trial.fault is None else [Check("model loads and answers", False, trial.fault)]

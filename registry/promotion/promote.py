@@ -1,0 +1,351 @@
+"""Promotions: who holds an alias, decided by the gate, recorded for ever, each row hashed over the one before."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.git import git
+from core.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.database import open as open_registry
+from registry.db.references import find_model, resolve
+from registry.db.schema import GENESIS, Artifact, ModelVersion, Promotion, Signature
+from registry.errors import NotMeasured, PromotionConflict, PromotionRefused
+from registry.integrity.ancestry import check_signatures
+from registry.integrity.chain import row_hash
+from registry.integrity.signing import SignedFiles, sign
+from registry.integrity.statement import Statement
+from registry.lineage.recording import find_or_add
+from registry.promotion.aliases import current
+from registry.promotion.evidence import Gap, gaps
+from registry.promotion.gate import Check, Verdict, judge
+from registry.promotion.mirror import MirrorReport, mirror
+from registry.promotion.parameters import PromotionParameters
+from registry.promotion.releases import record_release
+from registry.store.materialize import materialize_artifact
+
+#: Has the version that is named measured by a stage; raises ``NotMeasured`` where that fails.
+Measure = Callable[[str, Gap], None]
+
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
+
+
+@dataclass
+class PromotionOutcome:
+    """What became of a request to promote.
+
+    Attributes:
+        action: ``promote`` or ``rollback``; ``reject`` where the gate refused; ``unchanged`` where the version holds
+            the alias already; ``await`` where it passed and a person has yet to approve, so nothing was recorded.
+        previous: version that held the alias before.
+        verdict: the gate's checks; ``None`` where it was not asked.
+        gate: file that keeps the verdict.
+        hash: of the row that was written.
+        key_id: key that signed the version's files.
+        mirror: what MLflow was told.
+    """
+
+    action: str
+    model: str
+    version: int
+    alias: str
+    previous: int | None
+    forced: bool = False
+    verdict: Verdict | None = None
+    gate: Path | None = None
+    hash: str | None = None
+    key_id: str | None = None
+    mirror: MirrorReport = field(default_factory=MirrorReport)
+
+    @property
+    def accepted(self) -> bool:
+        return self.action not in ("reject", "await")
+
+    def as_dict(self) -> dict[str, Any]:
+        verdict = self.verdict.as_dict() if self.verdict else None
+        return {
+            **asdict(self),
+            "verdict": verdict,
+            "gate": str(self.gate) if self.gate else None,
+            "accepted": self.accepted,
+        }
+
+
+@dataclass
+class PromotionRecord:
+    """One row of a model's history."""
+
+    time: str
+    action: str
+    model: str
+    version: int
+    previous: int | None
+    alias: str
+    passed: bool
+    forced: bool
+    actor: str
+    reason: str
+    gate: str
+    hash: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def promote(
+    workspace: Workspace,
+    reference: str,
+    alias: str,
+    reason: str,
+    actor: str,
+    *,
+    force: bool = False,
+    measure: Measure | None = None,
+    approval: Check | None = None,
+) -> PromotionOutcome:
+    """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
+
+    The candidate that is refused is recorded too. MLflow being away changes nothing: its alias follows at a later sync.
+
+    Args:
+        measure: has a version measured by a stage on the workspace's present evaluation set. Asked where candidate and
+            champion were not measured alike: for the champion first, and where that is not enough for the candidate.
+        approval: what a person decided; it is kept with the gate's own checks, and counts as one of them.
+
+    Raises:
+        PromotionRefused: it cannot be judged: no reason, an alias of the wrong form, mistakes in ``params.yaml``.
+        PromotionConflict: somebody else moved the alias meanwhile.
+        UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files cannot be had or trusted.
+        KeyProblem: there is no key to sign with.
+    """
+    check_request(alias, reason, actor)
+    with open_registry(workspace.registry_url) as registry:
+        judged = _judge(workspace, registry, reference, alias, measure)
+        if isinstance(judged, PromotionOutcome):
+            return judged
+        verdict, candidate, champion = judged.verdict, judged.candidate, judged.champion
+        if approval is not None:
+            verdict.checks.append(approval)
+        accepted = verdict.passed or force
+        row = Promotion(
+            model_id=candidate.model_id,
+            alias=alias,
+            from_version_id=champion.id if champion is not None else None,
+            to_version_id=candidate.id,
+            action="promote" if accepted else "reject",
+            forced=accepted and not verdict.passed,
+            passed=verdict.passed,
+            actor=actor.strip(),
+            reason=reason.strip(),
+        )
+        signed = sign(workspace, judged.files, judged.statement) if accepted else None
+        path = append(workspace, registry, row, judged.judged_against, verdict, signed)
+        return PromotionOutcome(
+            row.action,
+            candidate.model.name,
+            candidate.version,
+            alias,
+            champion.version if champion else None,
+            row.forced,
+            verdict,
+            path,
+            row.hash,
+            signed.key_id if signed else None,
+            mirror(workspace, registry),
+        )
+
+
+def assess(workspace: Workspace, reference: str, alias: str, *, measure: Measure | None = None) -> PromotionOutcome:
+    """What :func:`promote` would decide, without deciding it: ``await``, ``reject`` or ``unchanged``.
+
+    Nothing is recorded but what had to be measured.
+
+    Raises:
+        PromotionRefused, UnknownReference, MissingBytes, InvalidBytes, KeyProblem: as there.
+    """
+    with open_registry(workspace.registry_url) as registry:
+        judged = _judge(workspace, registry, reference, alias, measure)
+    if isinstance(judged, PromotionOutcome):
+        return judged
+    verdict = judged.verdict
+    action = "await" if verdict.passed else "reject"
+    return PromotionOutcome(action, verdict.model, verdict.version, alias, verdict.champion, verdict=verdict)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A candidate before the gate; ``judged_against`` is the row that gave the alias to its holder then."""
+
+    candidate: ModelVersion
+    champion: ModelVersion | None
+    judged_against: int | None
+    files: Path
+    statement: Statement
+    verdict: Verdict
+
+
+def _judge(
+    workspace: Workspace, registry: Registry, reference: str, alias: str, measure: Measure | None
+) -> _Judged | PromotionOutcome:
+    """The gate's verdict, or the outcome where the version holds the alias already."""
+    parameters = PromotionParameters.load(workspace.root)
+    with registry.read() as session:
+        candidate = resolve(session, reference)
+        name, artifact = str(candidate), candidate.artifact
+        standing = current(session, candidate.model_id, alias)
+        judged_against = standing.id if standing else None
+        holder = str(standing.to_version) if standing else None
+        if standing is not None and standing.to_version_id == candidate.id:
+            session.expunge_all()
+            return PromotionOutcome(
+                "unchanged",
+                candidate.model.name,
+                candidate.version,
+                alias,
+                candidate.version,
+                mirror=mirror(workspace, registry),
+            )
+        session.expunge_all()
+    files = materialize_artifact(workspace, registry, artifact)
+    signatures = check_signatures(workspace, registry, name)
+    rules = parameters.rules.get(candidate.model.name, {})
+    names = [metric for metric, rule in rules.items() if rule.max_drop is not None]
+    unmeasured = _fill_gaps(registry, measure, name, holder, names) if holder and measure else {}
+    with registry.read() as session:
+        candidate = resolve(session, name)
+        champion = resolve(session, holder) if holder else None
+        verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures)
+        statement = Statement.of(session, candidate)
+        session.expunge_all()
+    return _Judged(candidate, champion, judged_against, files, statement, verdict)
+
+
+def check_request(alias: str, reason: str, actor: str) -> None:
+    """Refuse what could not be recorded.
+
+    Raises:
+        PromotionRefused: no reason, no actor, or an alias of the wrong form.
+    """
+    if not reason.strip():
+        raise PromotionRefused("a promotion needs a reason, which is kept for ever; give one with --reason")
+    if not actor.strip():
+        raise PromotionRefused("a promotion needs an actor; set git's user.name")
+    if not _ALIAS.fullmatch(alias):
+        raise PromotionRefused(f"{alias!r} is no alias: use letters, digits, '-' and '_', a letter first")
+
+
+def _fill_gaps(registry: Registry, measure: Measure, candidate: str, champion: str, names: list[str]) -> dict[Gap, str]:
+    """Have measured what the comparison lacks; what could not be measured, and why."""
+    failures: dict[Gap, str] = {}
+    for version in (champion, candidate):
+        with registry.read() as session:
+            lacking = gaps(session, resolve(session, candidate), resolve(session, champion), names)
+        for gap in lacking:
+            if gap in failures:
+                continue
+            try:
+                measure(version, gap)
+            except NotMeasured as error:
+                failures[gap] = str(error)
+    return failures
+
+
+def history(session: Session, model: str) -> list[PromotionRecord]:
+    """Every promotion, rollback and rejected candidate of a model, oldest first."""
+    rows = session.scalars(select(Promotion).filter_by(model_id=find_model(session, model).id).order_by(Promotion.id))
+    return [
+        PromotionRecord(
+            row.time,
+            row.action,
+            row.model.name,
+            row.to_version.version,
+            row.from_version.version if row.from_version else None,
+            row.alias,
+            row.passed,
+            row.forced,
+            row.actor,
+            row.reason,
+            row.gate.digest,
+            row.hash,
+        )
+        for row in rows
+    ]
+
+
+def verdict_of(workspace: Workspace, record: PromotionRecord) -> dict[str, Any] | None:
+    """The gate's verdict on a candidate, as it was kept; ``None`` where its file is missing or was altered."""
+    path = workspace.home / "gates" / f"{record.gate}.json"
+    content = path.read_bytes() if path.is_file() else b""
+    return json.loads(content) if hashlib.sha256(content).hexdigest() == record.gate else None
+
+
+def default_actor(workspace: Workspace) -> str:
+    """``Name <email>`` from git, else the name of the account."""
+    name = git(workspace.root, "config", "user.name", check=False)
+    email = git(workspace.root, "config", "user.email", check=False)
+    return f"{name} <{email}>" if name and email else name or getpass.getuser()
+
+
+def append(
+    workspace: Workspace,
+    registry: Registry,
+    row: Promotion,
+    judged_against: int | None,
+    verdict: Verdict,
+    signed: SignedFiles | None = None,
+) -> Path:
+    """Write the row at the end of the chain, with its verdict and signature; the verdict's file.
+
+    Args:
+        judged_against: row that gave the alias to its holder when the candidate was judged.
+
+    Raises:
+        PromotionConflict: the alias has moved since.
+    """
+    verdict.request = {name: getattr(row, name) for name in ("action", "forced", "actor", "reason")}
+    path, digest = verdict.save(workspace.home / "gates")
+    with registry.write() as session:
+        standing = current(session, row.model_id, row.alias)
+        if standing is not None and standing.id != judged_against and row.action != "reject":
+            raise PromotionConflict(
+                f"{standing.model.name}@{standing.alias} was given to version {standing.to_version.version} by "
+                f"{standing.actor} at {standing.time} ({standing.reason!r}) while this promotion was being judged; "
+                f"look at `stemma history {standing.model.name}` and promote again if it still should"
+            )
+        artifact, _ = find_or_add(
+            session,
+            Artifact,
+            {"type": "gate", "hash_algo": "sha256", "digest": digest},
+            name=f"gates/{path.name}",
+            size=path.stat().st_size,
+            files=None,
+            uri=path.as_uri(),
+            created=time.time(),
+        )
+        row.gate_artifact_id = artifact.id
+        row.previous_hash = session.scalars(select(Promotion.hash).order_by(Promotion.id.desc())).first() or GENESIS
+        row.time = datetime.now(UTC).isoformat(timespec="microseconds")
+        row.hash = row_hash(session, row)
+        session.add(row)
+        if row.action != "reject":
+            record_release(session, row)
+        if (
+            signed is not None
+            and not session.scalars(
+                select(Signature).filter_by(version_id=row.to_version_id, key_id=signed.key_id)
+            ).first()
+        ):
+            session.add(signed.as_row(row.to_version_id))
+    return path

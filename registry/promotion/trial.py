@@ -1,0 +1,56 @@
+"""Trying a model as serving would, in a process of its own: it may crash, hang or eat all memory, the gate may not.
+
+Only those processes load a model library (``sanity``). They are forked from one that has loaded it already, since that
+takes longer than everything else and a run asks four times.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+LIBRARY = "registry.promotion.sanity"  # what the processes are forked with
+TIMEOUT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of it: the checks that held as (name, detail), and what did not."""
+
+    held: list[tuple[str, str]]
+    fault: str | None = None
+
+
+def try_model(files: Path, timeout: float = TIMEOUT_SECONDS) -> Trial:
+    """Load the model in ``files`` and have it say something."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([LIBRARY])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_try, args=(str(files), sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(timeout):
+            return Trial([], f"it did not load and answer within {timeout:g} s")
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        return Trial([], f"the process that loaded it died (exit code {process.exitcode})")
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _try(files: str, sender: Connection) -> None:
+    try:
+        from registry.promotion.sanity import examine
+
+        trial = Trial(examine(Path(files)))
+    except Exception as error:
+        words = str(error).strip().splitlines() or [""]
+        told = words[0] if type(error).__name__ == "NotSane" else f"{type(error).__name__}: {words[0]}"
+        trial = Trial([], told[:400])
+    sender.send(trial)

@@ -1,0 +1,148 @@
+"""Runs and collections keep out of each other's way: many runs at once, or one collection."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from core.workspace import Workspace
+from registry.errors import RegistryError
+from registry.store import worktrees
+
+
+class InUse(RegistryError):
+    """Something is at work that a collection would harm, or that would harm it."""
+
+
+@contextlib.contextmanager
+def running(home: Path) -> Iterator[None]:
+    """Held while a pipeline run is at work; waits for a collection to end."""
+    with _open(home) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def alone_in(root: Path, who: str) -> Iterator[None]:
+    """Held by the one run that works in a tree; runs in trees of their own do not meet here.
+
+    Args:
+        who: what the next one is told is at work.
+
+    Raises:
+        InUse: another run works in it; says which.
+    """
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another run"
+            raise InUse(
+                f"{holder} is at work in {root}; wait for its end, or run in a tree of its own: stemma run --isolated"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{who} (process {os.getpid()}, since {time.strftime('%H:%M:%S')})".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def collecting(workspace: Workspace) -> Iterator[None]:
+    """Held while a collection deletes: no run of Stemma's is at work, and every DVC waits.
+
+    Raises:
+        InUse: something is at work; says what.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = stack.enter_context(_open(workspace.home))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse("a run or another collection is at work; wait until it has ended") from None
+        if busy := at_work(workspace):
+            raise InUse(f"{'; '.join(busy)}: wait until that has ended")
+        for root in roots(workspace):
+            stack.enter_context(_dvc_lock(root))
+        if busy := at_work(workspace):  # what began before DVC's locks were taken
+            raise InUse(f"{'; '.join(busy)}: wait until that has ended")
+        yield
+
+
+def at_work(workspace: Workspace) -> list[str]:
+    """Stages, restored trees and DVC commands at work now, one line each."""
+    found = []
+    for lock in sorted((workspace.home / "scratch").glob("*/*/tracking/lock")):
+        if _locked(lock):
+            found.append(f"stage {lock.parents[2].name} runs")
+    for name in (worktrees.FOLDER, "reproductions"):
+        for lock in sorted((workspace.home / name).glob("*.lock")):
+            if _locked(lock):
+                found.append(f"{lock.with_suffix('')} is in use")
+    for root in roots(workspace):
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            for path, holders in json.loads((root / ".dvc" / "tmp" / "rwlock").read_text()).items():
+                for holder in [holders.get("write") or {}, *(holders.get("read") or [])]:
+                    if "pid" in holder and psutil.pid_exists(holder["pid"]):
+                        found.append(f"`{holder.get('cmd', 'dvc')}` (process {holder['pid']}) holds {path}")
+    return list(dict.fromkeys(found))
+
+
+def roots(workspace: Workspace) -> list[Path]:
+    """The workspace in every worktree of its repository."""
+    folders = worktrees.folders(workspace.root)
+    inside = next(
+        workspace.root.resolve().relative_to(folder)
+        for folder in sorted(folders, key=lambda path: -len(path.parts))
+        if workspace.root.resolve().is_relative_to(folder)
+    )
+    return [folder / inside for folder in folders if (folder / inside / ".dvc").is_dir()]
+
+
+@contextlib.contextmanager
+def _dvc_lock(root: Path) -> Iterator[None]:
+    """DVC's own lock of a workspace, so that every DVC command in it waits (or says that it cannot)."""
+    from dvc.lock import LockError, make_lock
+
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(exist_ok=True)
+    lock = make_lock(str(folder / "lock"), tmp_dir=str(folder))
+    try:
+        lock.lock()
+    except LockError:
+        raise InUse(f"another DVC is at work in {root}; wait until it has ended") from None
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+@contextlib.contextmanager
+def _open(home: Path) -> Iterator[int]:
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / "collection.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,73 @@
+"""Pins: runs and versions that a collection must leave alone, and why."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.db.database import Registry
+from registry.db.references import resolve
+from registry.db.schema import Context, ModelVersion, Pin
+from registry.errors import RegistryError, UnknownReference
+
+
+class PinRefused(RegistryError):
+    """No reason was given, or there is no such pin."""
+
+
+def pin(registry: Registry, subject: str, reason: str, actor: str) -> str:
+    """Pin the pipeline run or version ``subject``; its name in full.
+
+    Raises:
+        UnknownReference: there is neither a run nor a version of that name.
+        PinRefused: the reason is empty.
+    """
+    if not reason.strip():
+        raise PinRefused("a pin needs a reason: --reason TEXT")
+    with registry.write() as session:
+        found = _subject(session, subject)
+        key = {"context_id": found.id} if isinstance(found, Context) else {"version_id": found.id}
+        session.add(Pin(**key, reason=reason.strip(), actor=actor, created=time.time(), released=None))
+        return _name(found)
+
+
+def unpin(registry: Registry, subject: str) -> str:
+    """Release every pin of ``subject``; its name in full.
+
+    Raises:
+        UnknownReference, PinRefused: there is no such run or version, or it is not pinned.
+    """
+    with registry.write() as session:
+        found = _subject(session, subject)
+        pins = [row for row in standing(session) if (row.context or row.version) is found]
+        if not pins:
+            raise PinRefused(f"{_name(found)} is not pinned; `stemma pin` lists what is")
+        for row in pins:
+            row.released = time.time()
+        return _name(found)
+
+
+def standing(session: Session) -> list[Pin]:
+    """Pins that were not released, oldest first."""
+    return list(session.scalars(select(Pin).where(Pin.released.is_(None)).order_by(Pin.id)))
+
+
+def name_of(row: Pin) -> str:
+    """The run or version that a pin keeps."""
+    return _name(row.context or row.version)
+
+
+def _subject(session: Session, text: str) -> Context | ModelVersion:
+    run = session.scalars(select(Context).filter_by(type="pipeline_run", name=text)).first()
+    if run is not None:
+        return run
+    try:
+        return resolve(session, text)
+    except UnknownReference as error:
+        raise UnknownReference(f"{text} is neither a run nor a version: {error}") from None
+
+
+def _name(found: Context | ModelVersion | None) -> str:
+    return f"run {found.name}" if isinstance(found, Context) else str(found)

@@ -1,0 +1,126 @@
+"""The exact tree of a run as a git commit, made by plumbing: index, working tree and HEAD stay as they were."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from core.errors import WorkspaceError
+from core.git import git
+from core.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.database import open as open_registry
+from registry.db.schema import Snapshot
+from registry.lineage.recording import find_or_add, record_context
+
+NAMESPACE = "refs/stemma/runs"
+# Kept even where .gitignore leaves them out.
+ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "data/raw.dvc", "models/parent.dvc", "receipts", "metrics")
+ATTEMPTS = 5
+LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would copy and keep them for ever
+
+
+def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = None) -> str:
+    """Commit the workspace's tree, uncommitted edits included, as ``refs/stemma/runs/<run_name>``.
+
+    What ``.gitignore`` leaves out stays out, except ``dvc.lock``, receipts and metrics; so do the home (it holds
+    keys) and large untracked files (see :func:`large_untracked`). A snapshot of the same name
+    with another tree becomes a parent of the new one, so nothing that was ever kept is lost.
+
+    Returns:
+        The commit's sha, also recorded in the registry.
+
+    Raises:
+        WorkspaceError: the name cannot be a git reference, or git failed.
+    """
+    ref = f"{NAMESPACE}/{run_name}"
+    if not git(workspace.root, "check-ref-format", "--normalize", ref, check=False):
+        raise WorkspaceError(f"{run_name!r} cannot name a run: use letters, digits, '-', '_' and '.'")
+    tree = _settled_tree(workspace)
+    for attempt in range(ATTEMPTS):
+        existing = git(workspace.root, "rev-parse", "--verify", "--quiet", ref, check=False)
+        if existing and git(workspace.root, "rev-parse", f"{existing}^{{tree}}") == tree:
+            commit = existing
+            break
+        commit = _commit(workspace.root, tree, run_name, existing)
+        try:
+            git(workspace.root, "update-ref", "-m", f"stemma: {run_name}", ref, commit, existing or "0" * 40)
+            break
+        except WorkspaceError:  # another process made the reference meanwhile
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.05 * (attempt + 1))
+    if registry is not None:
+        _record(registry, run_name, ref, commit)
+    else:
+        with open_registry(workspace.registry_url) as opened:
+            _record(opened, run_name, ref, commit)
+    return commit
+
+
+def large_untracked(root: Path) -> list[str]:
+    """Files of the repository that snapshots leave out, by path from its top: untracked, not ignored, and large."""
+    top = Path(git(root, "rev-parse", "--show-toplevel"))
+    names = git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return [name for name in names if name and (top / name).is_file() and (top / name).stat().st_size > LARGE_BYTES]
+
+
+def _settled_tree(workspace: Workspace) -> str:
+    """The tree, read again where files came, went or grew meanwhile: others may be at work in it."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return _tree(workspace)
+        except WorkspaceError:
+            time.sleep(0.2 * attempt)
+    return _tree(workspace)
+
+
+def _tree(workspace: Workspace) -> str:
+    root = workspace.root
+    top = Path(git(root, "rev-parse", "--show-toplevel"))
+    left_out = large_untracked(root)
+    home = workspace.home
+    if home.is_relative_to(top) and not git(top, "check-ignore", str(home), check=False):
+        left_out.append(home.relative_to(top).as_posix())
+    with tempfile.TemporaryDirectory(prefix="stemma-index-") as folder:
+        index = Path(folder) / "index"
+        current = Path(git(top, "rev-parse", "--path-format=absolute", "--git-path", "index"))
+        if current.exists():
+            shutil.copy2(current, index)  # so that git need not hash files it knows
+        env = {**os.environ, "GIT_INDEX_FILE": str(index)}
+        git(top, "add", "--all", ".", *(f":(top,exclude,literal){name}" for name in left_out), env=env)
+        kept = [
+            name
+            for name in ALWAYS
+            if (root / name).exists() and any([(root / name).is_file(), _has_files(root / name)])
+        ]
+        if kept:
+            git(root, "add", "--force", "--", *kept, env=env)
+        return git(top, "write-tree", env=env)
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _commit(root: Path, tree: str, run_name: str, existing: str) -> str:
+    head = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
+    parents = [argument for parent in dict.fromkeys((head, existing)) if parent for argument in ("-p", parent)]
+    env = dict(os.environ)
+    for role in ("AUTHOR", "COMMITTER"):  # a machine may have no git identity at all
+        env.setdefault(f"GIT_{role}_NAME", git(root, "config", "user.name", check=False) or "stemma")
+        env.setdefault(f"GIT_{role}_EMAIL", git(root, "config", "user.email", check=False) or "stemma@localhost")
+    return git(root, "commit-tree", tree, *parents, "-m", f"Snapshot of pipeline run {run_name}", env=env)
+
+
+def _record(registry: Registry, run_name: str, ref: str, commit: str) -> None:
+    with registry.write() as session:
+        context = record_context(session, run_name)
+        row, new = find_or_add(
+            session, Snapshot, {"context_id": context.id}, ref=ref, commit_sha=commit, created=time.time()
+        )
+        if not new:
+            row.commit_sha = commit
