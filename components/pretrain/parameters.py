@@ -168,7 +168,8 @@ class PretrainParameters(StageParameters):
     nodes: int = Field(default=1, ge=1, le=65536, description="Machines with as many devices each.")
     sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
         default="ddp",
-        description="How devices share a training, by a file of components/harness/accelerate. ddp: each has all of the model; "
+        description="How devices share a training, by a file of "
+        "components/harness/accelerate. ddp: each has all of the model; "
         "fsdp2, zero3 (DeepSpeed's): each has a part; tensor_parallel, context_parallel: also matrix products, or "
         "sequences, are divided.",
     )

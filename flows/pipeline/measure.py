@@ -32,7 +32,7 @@ from registry.store.snapshot import snapshot
 
 
 def measuring(workspace: Workspace, say: Callable[[str], None]) -> Measure:
-    """What :func:`registry.promotion.promote.promote` is given to have versions measured; ``say`` is told what is done."""
+    """The function that `promote` calls to have a version measured; ``say`` gets a line for each thing it does."""
 
     def measure(version: str, gap: Gap) -> None:
         say(f"{gap.stage} measures {version} on the present data")
