@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench setup lint clean help
+.PHONY: run test test-fast coverage bench setup lint docs clean help
 
 help: ## show this
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: setup ## set up everything and run the whole lifecycle: raw text to a promoted model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma run
@@ -14,16 +14,31 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 test: $(VENV)/.tests ## set up everything and pass the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+test-fast: $(VENV)/.tests ## the unit tests alone, in two minutes or less
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
+
+coverage: $(VENV)/.tests ## all tests, with the coverage of branches, that of started processes included
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage erase
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 1800
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report --sort=cover
+
 bench: setup ## measure the pretraining against its peers and write docs/benchmarks.md (hours)
 	@$(BIN)/python -m bench.pretrain --write docs/benchmarks.md
 
 setup: $(VENV)/.installed ## make the virtual environment and the workspace's folders
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma init --quiet
 
-lint: $(VENV)/.tests ## check style and types
+lint: $(VENV)/.tests ## check style, types, spelling and what is generated
 	@$(BIN)/ruff check core components registry deploy flows cli tests bench
 	@$(BIN)/ruff format --check core components registry deploy flows cli tests bench
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/codespell
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/python -m components code --check
+
+docs: $(VENV)/.tests ## build the documentation into build/site; a broken link is an error
+	@$(BIN)/mkdocs build --quiet --strict
 
 clean: ## remove the virtual environment; data, models and the registry stay
 	rm -rf $(VENV)

@@ -29,8 +29,8 @@ WORKDIR /opt/stemma
 # The dependencies change seldom, the code often: two layers.
 COPY pyproject.toml README.md ./
 COPY deploy/constraints.txt deploy/constraints.txt
-RUN mkdir components flows registry \
- && touch components/__init__.py flows/__init__.py registry/__init__.py deploy/__init__.py \
+RUN mkdir core components registry flows cli \
+ && touch core/__init__.py components/__init__.py registry/__init__.py deploy/__init__.py flows/__init__.py cli/__init__.py \
  && pip install -c deploy/constraints.txt ".[s3,kubernetes]" \
  && pip uninstall -y stemma-llm
 COPY . .

@@ -120,5 +120,5 @@ def test_what_a_small_image_copies_imports_nothing_of_the_project_that_is_not_co
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
                 for name in names:
-                    own = name.split(".")[0] in ("components", "flows", "registry", "deploy")
+                    own = name.split(".")[0] in ("core", "components", "registry", "deploy", "flows", "cli")
                     assert not own or name in modules, f"{source} imports {name}"

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = sorted(
     path
-    for part in ("components", "flows", "registry", "deploy")  # bench/ runs other trainers as they are
+    for part in ("core", "components", "registry", "deploy", "flows", "cli")  # bench/ runs other trainers as they are
     for path in (ROOT / part).rglob("*.py")
     if "__pycache__" not in path.parts
 )
