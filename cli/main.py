@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -18,7 +20,6 @@ from cli import (
     data,
     diff,
     down,
-    gc,
     generate,
     history,
     impact,
@@ -43,10 +44,11 @@ from cli import (
     verify,
 )
 from cli.errors import told
+from cli import gc as collect
+from core import layout
 from core.environment import quiet_mlflow
 from core.errors import WorkspaceError
 from core.workspace import Workspace
-from deploy.stack.storage import use_stack
 
 HELP = """From raw text to a promoted language model, with the lineage of every model it ever made.
 
@@ -73,7 +75,11 @@ def options(
             raise typer.BadParameter(f"{workspace}: {error.strerror}", param_hint="--workspace") from None
     if context.invoked_subcommand != "up":
         with contextlib.suppress(WorkspaceError):
-            use_stack(Workspace.find().home)
+            home = Workspace.find().home
+            if layout.stack_state(home).exists() or layout.storage(home).exists():
+                from deploy.stack.storage import use_stack
+
+                use_stack(home)
 
 
 for module in (
@@ -98,7 +104,7 @@ for module in (
     backup,
     restore,
     reproduce,
-    gc,
+    collect,
     pin,
     sync,
     serve,
@@ -113,7 +119,13 @@ for module in (
 
 def main() -> None:
     """``stemma``: runs a verb and ends the process with its exit code."""
+    gc.set_threshold(50_000)  # imports make many objects and hardly any garbage
     quiet_mlflow()
-    with told():
-        app()
-    sys.exit(0)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # signs that the terminal's encoding does not have
+    try:
+        with told():
+            app()
+        sys.exit(0)
+    finally:
+        gc.freeze()  # the interpreter's last collection would look at every object of every library: 0.1 s

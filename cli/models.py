@@ -16,9 +16,8 @@ def register(app: typer.Typer) -> None:
 def models(as_json: Json = False) -> None:
     """List every model version, its aliases and its key metric."""
     from cli.output import print_json, print_table
-    from core.numbers import figure
+    from core.numbers import duration, figure
     from core.workspace import Workspace
-    from flows.pipeline.report import duration
     from registry.db.database import open as open_registry
     from registry.lineage.catalog import models as list_models
 

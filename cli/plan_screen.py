@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from core.numbers import count, figure, size
-from flows.pipeline.report import duration
+from core.numbers import count, duration, figure, size
 
 
 def screen(plan: dict[str, Any]) -> RenderableType:

@@ -7,8 +7,7 @@ import time
 from rich.text import Text
 from rich.tree import Tree
 
-from core.numbers import figure
-from flows.pipeline.report import duration
+from core.numbers import duration, figure
 from registry.lineage.metrics import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError as DriverError
 from sqlalchemy.orm import Session
 
 from core.errors import redacted
+from core.workspace import sqlite_path
 from registry.db.schema import REVISION
 from registry.errors import DatabaseError
 
@@ -93,12 +94,12 @@ def open(url: str) -> Registry:
 
 
 def _sqlite(location: URL) -> Engine:
-    if location.database and location.database != ":memory:":
-        Path(location.database).parent.mkdir(parents=True, exist_ok=True)
+    if (file := sqlite_path(location)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(location, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
-    def configure(connection, _record) -> None:
+    def configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -126,8 +127,11 @@ def _migrate(engine: Engine) -> None:
     if found == REVISION:
         return
     if engine.dialect.name == "sqlite":
+        from core.locks import FileLock
+
+        file = sqlite_path(engine.url)
         # Not left to SQLite's own locks: switching to WAL ignores the busy timeout.
-        with FileLock(f"{engine.url.database}.lock"):
+        with FileLock(f"{file}.lock") if file is not None else nullcontext():
             with engine.connect() as connection:
                 connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")
             with engine.connect().execution_options(stemma_writes=True) as connection, connection.begin():
@@ -144,7 +148,8 @@ def _upgrade(connection: Connection) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    migrations = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", migrations.replace("%", "%%"))  # it interpolates, as configparser does
     found = revision(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:

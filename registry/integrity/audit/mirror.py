@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from sqlalchemy import create_engine, make_url, text
+
 from core.errors import redacted
-from core.workspace import Workspace
+from core.workspace import Workspace, sqlite_path
 from registry.db.database import Registry
 from registry.db.schema import AliasMirror, Promotion
 from registry.integrity.audit.findings import AuditReport, Finding
 from registry.promotion.aliases import current_aliases
 from registry.promotion.mirror import connect, unreachable
+
+ALIASES = text(
+    "SELECT aliases.name, aliases.alias, coalesce(tags.value, '') FROM registered_model_aliases aliases "
+    "LEFT JOIN model_version_tags tags ON tags.name = aliases.name AND tags.version = aliases.version "
+    "AND tags.key = 'stemma.digest'"
+)
 
 
 def check_mirror(workspace: Workspace, registry: Registry, report: AuditReport) -> None:
@@ -55,6 +63,8 @@ def check_mirror(workspace: Workspace, registry: Registry, report: AuditReport) 
 
 def _shown(workspace: Workspace) -> dict[tuple[str, str], str]:
     """Digest of the version that MLflow shows under each (model, alias)."""
+    if not workspace.mlflow_uri.startswith("http"):
+        return _in_database(workspace.mlflow_uri)
     client = connect(workspace)
     shown = {}
     for model in client.search_registered_models():
@@ -62,6 +72,21 @@ def _shown(workspace: Workspace) -> dict[tuple[str, str], str]:
             version = client.get_model_version_by_alias(model.name, alias)
             shown[model.name, alias] = version.tags.get("stemma.digest", "")
     return shown
+
+
+def _in_database(uri: str) -> dict[tuple[str, str], str]:
+    """As :func:`_shown`, from MLflow's own tables: importing its client takes two seconds."""
+    url = make_url(uri)
+    file = sqlite_path(url) if url.get_backend_name() == "sqlite" else None
+    if file is not None and not file.exists():
+        return {}
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            rows = connection.execute(ALIASES).all()
+    finally:
+        engine.dispose()
+    return {(name, alias): digest for name, alias, digest in rows}
 
 
 def _name(row: Promotion) -> str:

@@ -1,0 +1,46 @@
+"""DVC's cache folder as DVC itself says it, whichever file of settings names it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import dvc
+from core.errors import DvcError
+
+
+def settings(file: Path, folder: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"[core]\n    analytics = false\n['remote \"r\"']\n    url = /r\n[cache]\n    dir = {folder}\n")
+
+
+def test_the_folder_is_the_one_that_dvc_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    personal = tmp_path / "personal"
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(personal))
+    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "system"))
+    root = tmp_path / "a workspace"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q", root], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
+    assert dvc.cache_folder(root) == (root / ".dvc" / "cache").resolve()
+    settings(personal / "config", "shared")
+    assert dvc.cache_folder(root) == personal / "shared"
+    settings(root / ".dvc" / "config", "../own #1")
+    settings(root / ".dvc" / "config.local", '"../local, %20"')
+    expected = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert dvc.cache_folder(root) == Path(root, expected).resolve() == root / "local, %20"
+
+
+def test_a_folder_without_dvc_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DvcError, match="`dvc init`"):
+        dvc.cache_folder(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[cache\n")
+    with pytest.raises(DvcError, match=f"{os.sep}.dvc{os.sep}config is not readable"):
+        dvc.cache_folder(tmp_path)
