@@ -43,8 +43,8 @@ from cli import (
     up,
     verify,
 )
-from cli.errors import told
 from cli import gc as collect
+from cli.errors import told
 from core import layout
 from core.environment import quiet_mlflow
 from core.errors import WorkspaceError

@@ -6,10 +6,12 @@ import argparse
 import sys
 
 import components
+from core.environment import settle
 from core.processes import follow_starter
 
 
 def main() -> int:
+    settle()
     if sys.argv[1:2] == ["plan"]:
         from components.planning.command import main as plan
 
