@@ -1,4 +1,4 @@
-"""``stemma audit``: does everything still hold?"""
+"""``stemma audit``: promotions, signatures, bytes and MLflow checked against the registry."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check every promotion, signature and byte, and that MLflow shows what the registry says.
+    """Check every promotion, signature and byte, and that MLflow agrees with the registry.
 
     Promotions form a chain, each hashed over the one before; every artifact's bytes are hashed again; every signature
-    is verified by a trusted key. Bytes that are not on this machine are told apart from bytes that are wrong. Exit
-    code 1: something is wrong or MLflow is behind; the first broken link is named.
+    is verified by a trusted key. Bytes that are missing on this machine and bytes that differ are reported separately.
+    Exit code 1: something is wrong or MLflow is behind; the first broken link is named.
     """
     from cli.output import print_json, print_table
     from core.workspace import Workspace
@@ -33,21 +33,20 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     if as_json:
         print_json(report.as_dict())
     else:
-        looked = {
+        checked = {
             "promotion": report.promotions,
             "artifact": report.artifacts,
             "signature": report.signatures,
         }
-        counts = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in looked.items())
+        counts = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in checked.items())
         aliases = f"{report.aliases} alias{'' if report.aliases == 1 else 'es'}"
-        print(f"Looked at {counts} and {aliases}; {report.bytes / 1e6:,.2f} MB hashed.")
+        print(f"Checked {counts} and {aliases}; {report.bytes / 1e6:,.2f} MB hashed.")
         if report.findings:
             rows = [(finding.state, finding.part, finding.subject, finding.detail) for finding in report.findings]
             print_table(("", "part", "what", "found"), rows)
         if report.sound:
             notes = {finding.state for finding in report.findings}
-            rest = "Everything that could be checked holds." if notes else "Everything holds."
-            print(rest)
+            print("No check failed; the notes above could not be checked." if notes else "Every check passed.")
         else:
             first = report.broken[0]
             print(f"First broken link: {first.subject}: {first.detail}")

@@ -1,4 +1,4 @@
-"""``stemma backup`` and ``stemma backup restore``: everything that cannot be made again, saved and brought back."""
+"""``stemma backup`` and ``stemma backup restore``: everything that cannot be made again, backed up and restored."""
 
 from __future__ import annotations
 
@@ -42,21 +42,22 @@ def register(app: typer.Typer) -> None:
 
 def create(
     target: Annotated[
-        str, typer.Argument(metavar="DIR|URL", help="Where to; a folder named by the time is made there.")
+        str,
+        typer.Argument(metavar="DIR|URL", help="Folder or URL; the back-up becomes a folder in it, named by the time."),
     ],
     without: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Leave a database out: registry, mlflow or prefect.")
     ] = None,
     keys: Annotated[
-        bool, typer.Option("--keys", help="Include the signing keys: whoever holds them can sign as you.")
+        bool, typer.Option("--keys", help="Include the signing keys; a person who has them can sign as you.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was backed up as JSON.")] = False,
 ) -> None:
     """Back up the registry's, MLflow's and Prefect's databases, git, DVC's bytes and MLflow's artifacts.
 
-    SQLite and PostgreSQL alike, while everything goes on working. Where a database is, its server's own variable says
-    (STEMMA_REGISTRY_URL, MLFLOW_BACKEND_STORE_URI, PREFECT_SERVER_DATABASE_CONNECTION_URL), else the last `stemma up`.
-    A back-up appears under its name whole or not at all; bytes that the one before it has are linked, not copied.
+    Works with SQLite and PostgreSQL, without stopping anything. The databases are those that STEMMA_REGISTRY_URL,
+    MLFLOW_BACKEND_STORE_URI and PREFECT_SERVER_DATABASE_CONNECTION_URL name, else those of the last `stemma up`. An
+    interrupted back-up is never listed as one; files that the previous back-up holds are linked, not copied.
     """
     from cli.output import print_json
     from core.workspace import Workspace
@@ -86,30 +87,40 @@ def create(
     if manifest.keys:
         print("  signing keys: included; keep this back-up as safe as the keys themselves")
     else:
-        print("  signing keys: not included (--keys includes them); without them nobody can sign as this home")
+        print(
+            "  signing keys: not included (--keys includes them); "
+            "a workspace restored without them cannot sign as this one"
+        )
 
 
 def restore(
-    source: Annotated[str, typer.Argument(metavar="DIR|URL", help="A back-up, or where several lie: then the newest.")],
+    source: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="A back-up, or a folder of back-ups: the newest is used.")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Replace databases and keys that are not empty.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was restored as JSON.")] = False,
 ) -> None:
-    """Verify a back-up, then bring it into the databases and stores that this workspace's configuration names.
+    """Verify a back-up, then restore it into the databases and stores that this workspace is configured for.
 
-    Stop the servers first. Bytes are only ever added; a database that is not empty is replaced with --force alone.
+    Stop the servers first. Files are added, never removed; a database that is not empty is replaced only with --force.
     """
     from datetime import datetime
 
+    from cli.output import print_json
     from core.workspace import Workspace
     from deploy import backup
 
     with _shown() as progress:
         done = backup.restore(Workspace.find(), source, force=force, progress=progress)
+    if as_json:
+        print_json({"files": len(done.manifest.files), "created": done.manifest.created, "restored": done.lines})
+        return
     taken = datetime.fromtimestamp(done.manifest.created).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    print(f"Restored the back-up of {taken}; each of its {len(done.manifest.files):,} files was verified first")
+    print(f"Restored the back-up of {taken}; all {len(done.manifest.files):,} files verified")
     for line in done.lines:
         print(f"  {line}")
     if not done.manifest.keys:
-        print("  signing keys: not in this back-up; those of this home stay as they are")
+        print("  signing keys: not in this back-up; the keys of this workspace are unchanged")
     print("Check it: stemma audit")
 
 
@@ -123,11 +134,11 @@ def _shown() -> Iterator[Callable[[str, int, int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        told: set[str] = set()
+        printed: set[str] = set()
 
         def line(what: str, done: int, total: int) -> None:
-            if what not in told:
-                told.add(what)
+            if what not in printed:
+                printed.add(what)
                 print(f"{what} ...", file=sys.stderr, flush=True)
 
         yield line

@@ -31,7 +31,10 @@ def register(app: typer.Typer) -> None:
 def chat(
     model: Annotated[str, typer.Argument(metavar="[MODEL[@ALIAS|:VERSION]]")] = "assistant@champion",
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="A gateway to ask; else the running stack's, else one of its own.")
+        str | None,
+        typer.Option(
+            metavar="URL", help="Gateway to use; by default that of `stemma up`, else one started for this session."
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 always takes the likeliest token.")] = 0.0,
     top_p: Annotated[
@@ -42,11 +45,11 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
     system: Annotated[str | None, typer.Option(help="A system message before all others.")] = None,
 ) -> None:
-    """Talk with a registered model; its answers appear as they are made.
+    """Chat with a registered model; answers are streamed.
 
-    Asks the gateway of `stemma up` where that runs and serves the model, else starts one for the session. /reset
-    forgets what was said, /quit or Ctrl-D ends, Ctrl-C stops an answer. Where the gateway wants an API key, it is taken
-    from STEMMA_API_KEY.
+    Uses the gateway of `stemma up` if it serves the model, else starts one for the session. /reset clears the
+    conversation, /quit or Ctrl-D ends the session, Ctrl-C stops an answer. STEMMA_API_KEY holds the gateway's API key,
+    if it requires one.
     """
     import contextlib
     import os
@@ -111,7 +114,7 @@ def _talk(conversation: Conversation) -> None:
             return
         if question == "/reset":
             conversation.reset()
-            print("Forgotten.", file=sys.stderr)
+            print("Conversation cleared.", file=sys.stderr)
             continue
         if not question:
             continue

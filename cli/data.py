@@ -24,7 +24,7 @@ stemma data list --json
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Take raw data in, and see which of it is new.", no_args_is_help=True)
+    group = typer.Typer(help="Add raw data, and list which of it is new.", no_args_is_help=True)
     group.command(epilog=ADD_EPILOG)(add)
     group.command("list", epilog=LIST_EPILOG)(list_files)
     app.add_typer(group, name="data")
@@ -35,10 +35,10 @@ def add(
     into: Annotated[str, typer.Option(metavar="FOLDER", help="Folder below data/raw.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Copy files into `data/raw`, version them by DVC, and tell Prefect, which may start a retraining.
+    """Copy files into `data/raw`, version them with DVC, and send Prefect the event that may start a retraining.
 
     A file of the same name is replaced; its earlier content stays in DVC's cache, and in the lineage of what was made
-    of it. The event `stemma.data.changed` is sent where a server is known: `PREFECT_API_URL`, or that of `stemma up`.
+    of it. The event `stemma.data.changed` goes to the server of `PREFECT_API_URL`, or else of `stemma up`.
     """
     import os
 
@@ -52,28 +52,28 @@ def add(
     workspace = Workspace.find()
     taken = ingest.add(workspace, files, into)
     lines = [*taken.lines, *unread(read(workspace.root / "params.yaml"), taken.names)]
-    told = None
+    sent = None
     if taken.names and (url := os.environ.get("PREFECT_API_URL") or _stack_url(workspace.home)):
         quiet_prefect(workspace.home / "prefect", url)
         try:
             triggers.emit(taken.names)
-            told = triggers.EVENT
-            lines.append(f"told Prefect: {triggers.EVENT}")
-        except Exception as error:  # the data is in; that is what was asked for
+            sent = triggers.EVENT
+            lines.append(f"event sent to Prefect: {triggers.EVENT}")
+        except Exception as error:  # the data is in, which is what the command is for
             lines.append(
-                f"Prefect at {triggers.shown(url)} could not be told ({type(error).__name__}), so no event starts a "
-                "retraining; `stemma retrain` does, or the next one by cron"
+                f"Prefect at {triggers.shown(url)} did not take the event ({type(error).__name__}), so no "
+                "retraining starts; run `stemma retrain`, or wait for the schedule"
             )
     elif taken.names:
-        lines.append("no Prefect server is known, so no event starts a retraining; `stemma retrain` does")
+        lines.append("no Prefect server is configured, so no retraining starts; run `stemma retrain`")
     if as_json:
-        print_json({"files": taken.names, "event": told, "notes": lines})
+        print_json({"files": taken.names, "event": sent, "notes": lines})
     else:
         print("\n".join(lines))
 
 
 def list_files(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show the raw data there is, here and in the polled places, and what the champion was not made of."""
+    """List the raw data, here and in the polled folders, and which of it the champion was not trained on."""
     from cli.output import print_json, print_table
     from core.numbers import figure
     from core.workspace import Workspace

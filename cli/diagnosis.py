@@ -16,7 +16,7 @@ from typing import Any
 OK, WARN, FAIL = "ok", "warn", "fail"
 DISTRIBUTION = "stemma-llm"
 LOW_BYTES, TOO_LOW_BYTES = 5_000_000_000, 500_000_000
-# Why a pin is what it is, for those that break without an error that says so.
+# Why a version is pinned, where a newer one breaks without a clear error.
 PITFALLS = {
     "fastapi": "from 0.151 on every Prefect 3.8 API server dies at import, although `pip check` passes",
     "sqlalchemy": "from 2.1 on Prefect's server looks healthy and schedules no run",
@@ -150,7 +150,9 @@ def _servers() -> Iterator[Finding]:
 
     workspace = Workspace.find()
     why = unreachable(workspace.mlflow_uri)
-    text = f"{why}; runs go on without it, and it is told when it is back" if why else redacted(workspace.mlflow_uri)
+    text = (
+        f"{why}; runs go on without it, and are logged there when it is back" if why else redacted(workspace.mlflow_uri)
+    )
     yield Finding(WARN if why else OK, "mlflow at", text)
     yield Finding(OK, "registry at", redacted(workspace.registry_url))
     if url := os.environ.get("PREFECT_API_URL"):

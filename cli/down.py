@@ -1,4 +1,4 @@
-"""``stemma down``: ends what ``stemma up`` started."""
+"""``stemma down``: stops what ``stemma up`` started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 def down(
     now: Annotated[bool, typer.Option("--now", help="Do not wait for runs to save their checkpoints.")] = False,
 ) -> None:
-    """End the stack of this workspace, and wait until nothing of it is left.
+    """Stop the stack of this workspace, and wait until all its processes have ended.
 
     Runs under way save a checkpoint first; started again, they go on from there.
     """
@@ -32,10 +32,10 @@ def down(
         return
     os.kill(stack.pid, signal.SIGTERM)
     began = time.monotonic()
-    told = now
+    signal_again = now
     while state.lives(stack):
-        if told and time.monotonic() - began > 0.5:
-            os.kill(stack.pid, signal.SIGTERM)  # asked a second time, it does not wait
-            told = False
+        if signal_again and time.monotonic() - began > 0.5:
+            os.kill(stack.pid, signal.SIGTERM)  # a second signal ends it without waiting
+            signal_again = False
         time.sleep(0.1)
-    print(f"Everything has ended ({time.monotonic() - began:.1f} s).")
+    print(f"The stack has stopped ({time.monotonic() - began:.1f} s).")

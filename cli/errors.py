@@ -1,4 +1,4 @@
-"""How the command tells what went wrong: a clear sentence on standard error, and an exit code a script can use."""
+"""How the command reports errors: a clear sentence on standard error, and an exit code a script can use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FAILED, USER_INPUT, INTERRUPTED = 1, 2, 130
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def errors_as_messages() -> Iterator[None]:
     """Turn the errors that a user can act on into messages; anything else is a defect and keeps its traceback."""
     try:
         yield

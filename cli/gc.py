@@ -1,4 +1,4 @@
-"""``stemma gc``: what nothing needs any more, and how many bytes it takes."""
+"""``stemma gc``: deletes what nothing needs any more."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import typer
 
 EPILOG = """[bold]Examples[/]
 
-stemma gc                          what would go, and how much it takes; nothing is deleted
+stemma gc                          what would be deleted, with its size; nothing is deleted
 
-stemma gc --delete                 take it away
+stemma gc --delete                 delete it
 
 stemma gc --keep-runs 3 --remote store --delete
 """
@@ -21,16 +21,16 @@ def register(app: typer.Typer) -> None:
 
 
 def gc(
-    delete: Annotated[bool, typer.Option("--delete/--dry-run", help="Take it away, or only say it.")] = False,
+    delete: Annotated[bool, typer.Option("--delete/--dry-run", help="Delete it, or only list it.")] = False,
     keep_runs: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Keep the newest N runs, whatever came of them.")
+        int, typer.Option(min=0, metavar="N", help="Keep the newest N runs, failed ones included.")
     ] = 10,
     remote: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Collect this DVC remote too; only where nobody shares it.")
+        str | None, typer.Option(metavar="NAME", help="Clean this DVC remote too; only if no other workspace uses it.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every single thing.")] = False,
 ) -> None:
-    """Collect garbage: bytes, runs and trees that nothing needs any more.
+    """Delete files, runs and worktrees that nothing needs any more.
 
     Kept is what any of these needs: a registered version (so every version still restores, whatever its age), an alias,
     a deployment, a run or version under `stemma pin`, one of the newest N runs, a branch, a tag, the files of any
@@ -55,16 +55,18 @@ def gc(
         return
     if done.categories:
         rows = [(row.name, f"{row.count:,}", _size(row.bytes), _such_as(row.items)) for row in done.categories]
-        print_table(("removed" if delete else "would go", "things", "size", "such as"), rows)
+        print_table(("deleted" if delete else "to delete", "things", "size", "such as"), rows)
         print()
     for note in done.notes:
         print(f"Note: {note}")
     if not done.categories:
-        print("Nothing to collect: everything is needed.")
+        print("Nothing to delete: everything is in use.")
     elif delete:
         print(f"{_size(done.bytes)} freed; {len(done.kept_runs)} runs are kept, and every version still restores.")
     else:
-        print(f"{_size(done.bytes)} would be freed; {len(done.kept_runs)} runs are kept. `stemma gc --delete` does it.")
+        print(
+            f"{_size(done.bytes)} would be freed; {len(done.kept_runs)} runs are kept. `stemma gc --delete` deletes it."
+        )
 
 
 def _size(size: int) -> str:

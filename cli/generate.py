@@ -1,4 +1,4 @@
-"""``stemma generate``: ask a registered model."""
+"""``stemma generate``: one answer of a registered model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     model: Annotated[str, typer.Argument(metavar="MODEL[@ALIAS|:VERSION]")],
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to ask; `-` reads standard input.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt; `-` reads it from standard input.")],
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 0.0,
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Sample from the likeliest tokens of this mass.")

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def impact(
-    asked: Annotated[
+    subject: Annotated[
         str,
         typer.Argument(metavar="PATH|DIGEST|MODEL", help="A file or folder, an md5 or its start, or a model."),
     ],
@@ -39,7 +39,7 @@ def impact(
 
     workspace = Workspace.find()
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
-        found = impact_of(session, workspace, asked)
+        found = impact_of(session, workspace, subject)
     if as_json:
         print_json(found.as_dict())
         return

@@ -1,4 +1,4 @@
-"""``stemma keys``: who may ask the gateway."""
+"""``stemma keys``: the API keys of the gateway."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ stemma keys add laptop                         shows the key, once
 
 stemma keys list
 
-stemma keys revoke laptop                      a running gateway refuses it from its next request on
+stemma keys revoke laptop                      a running gateway refuses it from the next request
 """
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key, or what for.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's owner or use.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,18 +30,23 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
-def add(name: Name) -> None:
+def add(name: Name, as_json: Json = False) -> None:
     """Make a key and show it, once: only its SHA-256 is kept, in `api_keys.json` in the workspace's home."""
     import sys
 
+    from cli.output import print_json
     from core.workspace import Workspace
     from deploy import api_keys
 
-    print(api_keys.add(Workspace.find().home, name))
-    print("Keep it now, it is not shown again. Clients send it as `Authorization: Bearer KEY`.", file=sys.stderr)
+    key = api_keys.add(Workspace.find().home, name)
+    if as_json:
+        print_json({"name": name, "key": key})
+        return
+    print(key)
+    print("Store it now; it is not shown again. Clients send it as `Authorization: Bearer KEY`.", file=sys.stderr)
 
 
-def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_keys(as_json: Json = False) -> None:
     """List the keys' names; the keys themselves are not kept."""
     import datetime
 
@@ -61,10 +67,14 @@ def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         print("No keys; `stemma keys add NAME` makes one. Until then the gateway listens on loopback only.")
 
 
-def revoke(name: Name) -> None:
-    """Take a key away."""
+def revoke(name: Name, as_json: Json = False) -> None:
+    """Revoke a key."""
+    from cli.output import print_json
     from core.workspace import Workspace
     from deploy import api_keys
 
     api_keys.revoke(Workspace.find().home, name)
-    print(f"{name} may not ask any more.")
+    if as_json:
+        print_json({"name": name, "revoked": True})
+    else:
+        print(f"The key {name} is revoked.")

@@ -1,4 +1,4 @@
-"""The command's entrance: options that hold for every verb, and how errors are told."""
+"""The command's entrance: options that hold for every verb, and the verbs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from cli import (
     pin,
     plan,
     promote,
+    recipes,
     reproduce,
     restore,
     retrain,
@@ -44,7 +45,7 @@ from cli import (
     verify,
 )
 from cli import gc as collect
-from cli.errors import told
+from cli.errors import errors_as_messages
 from core import layout
 from core.environment import quiet_mlflow
 from core.errors import WorkspaceError
@@ -57,7 +58,7 @@ parameters, data or command line has to be changed first.
 """
 
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    help=HELP, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False
 )
 
 
@@ -111,6 +112,7 @@ for module in (
     chat,
     generate,
     keys,
+    recipes,
     params,
     setup,
 ):
@@ -124,7 +126,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # signs that the terminal's encoding does not have
     try:
-        with told():
+        with errors_as_messages():
             app()
         sys.exit(0)
     finally:

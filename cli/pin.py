@@ -8,15 +8,15 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog='[bold]Example[/]: stemma pin run-20250101-120000-ab12 --reason "figures of the paper"')(pin)
+    app.command(epilog='[bold]Example[/]: stemma pin run-20250101-120000-ab12 --reason "published results"')(pin)
     app.command(epilog="[bold]Example[/]: stemma unpin run-20250101-120000-ab12")(unpin)
 
 
 def pin(
     subject: Annotated[
-        str | None, typer.Argument(metavar="RUN|MODEL:VERSION", help="What to keep; without it, what is pinned.")
+        str | None, typer.Argument(metavar="RUN|MODEL:VERSION", help="What to keep; without it, all pins are listed.")
     ] = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is to be kept.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, recorded with the pin.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what is pinned as JSON.")] = False,
 ) -> None:
     """Keep a run or a version from `stemma gc`; without an argument, list what is pinned.
@@ -54,9 +54,9 @@ def pin(
 
 
 def unpin(
-    subject: Annotated[str, typer.Argument(metavar="RUN|MODEL:VERSION", help="What need not be kept any more.")],
+    subject: Annotated[str, typer.Argument(metavar="RUN|MODEL:VERSION", help="The pinned run or version.")],
 ) -> None:
-    """Take back a pin."""
+    """Remove a pin."""
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.store import pins

@@ -1,4 +1,4 @@
-"""``stemma plan``: what a training would need and cost, before anything is spent."""
+"""``stemma plan``: what a training needs and costs, before it starts."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def plan(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; keys name their units.")] = False,
 ) -> None:
-    """Say what a training needs and costs: parameters, FLOPs, tokens, memory, hours, money, energy, disk."""
+    """Estimate what a training needs and costs: parameters, FLOPs, tokens, memory, hours, money, energy, disk."""
     from pathlib import Path
 
     from rich.console import Console
 
     from cli.output import print_json
-    from cli.plan_screen import screen
+    from cli.screens.plan import screen
     from core.workspace import Workspace
     from flows.pipeline import planning
 

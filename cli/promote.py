@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from registry.promotion.gate import Verdict
 
 EPILOG = """[bold]Examples[/]
 
@@ -23,21 +26,23 @@ def promote(
         str, typer.Argument(metavar="MODEL[:VERSION|@ALIAS]", help="What to promote; the newest version if none.")
     ],
     alias: Annotated[str, typer.Option("--to", metavar="ALIAS", help="The alias to move.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.")],
-    force: Annotated[bool, typer.Option("--force", help="Against the gate; that is kept for ever too.")] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, recorded permanently.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote although the gate refuses; recorded permanently.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Move an alias to a version, if the gate lets it through.
 
-    The gate holds the version's figures against the thresholds in `params.yaml` (section `promotion`) and against the
+    The gate compares the version's metrics with the thresholds in `params.yaml` (section `promotion`) and against the
     alias's holder on the same evaluation set; where the set has changed, the holder is measured on the new one first.
-    It asks for a lineage that reaches raw data, valid signatures, safe weights, and a model that loads and answers.
-    The verdict, the reason and who asked are kept for ever, and the version's files are signed. Exit code 1: refused.
+    It requires a lineage that reaches raw data, valid signatures, safe weights, and a model that loads and answers.
+    The verdict, the reason and the person are recorded permanently, and the version's files are signed.
+    Exit code 1: refused.
     """
     import sys
 
     from cli.output import print_json
-    from cli.verdict import print_verdict
     from core.processes import signals_as_exceptions
     from core.workspace import Workspace
     from flows.pipeline.measure import measuring
@@ -55,9 +60,17 @@ def promote(
         print_json(outcome.as_dict())
     else:
         if outcome.verdict is not None:
-            print_verdict(outcome.verdict)
+            _print_verdict(outcome.verdict)
         print(sentence(outcome))
         if outcome.mirror.error:
-            print(f"MLflow was not told everything; the next sync tries again: {outcome.mirror.error}")
+            print(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")
     if not outcome.accepted:
         raise typer.Exit(1)
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    """One line a check: whether it passed, the check, and what it found."""
+    from cli.output import print_table
+
+    rows = [("pass" if check.passed else "FAIL", check.name, check.detail) for check in verdict.checks]
+    print_table(("", "check", "what the gate saw"), rows)

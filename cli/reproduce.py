@@ -1,4 +1,4 @@
-"""``stemma reproduce``: the proof that a version can be made again."""
+"""``stemma reproduce``: makes a version again and compares it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def reproduce(
         Path | None, typer.Option(metavar="DIR", help="Run in this restored tree, as it is; its outputs are replaced.")
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Restore to this folder, and leave there what was made.")
+        Path | None, typer.Option(metavar="DIR", help="Restore to this folder, and keep the results there.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a version again, really: run its lineage from the raw data and compare what comes out with the record.
+    """Make a version again: run its lineage from the raw data and compare what comes out with the record.
 
-    Verdicts: bit-identical (the same bytes); equivalent (other bytes by the same recipe, every figure within its
+    Verdicts: bit-identical (the same bytes); equivalent (other bytes by the same recipe, every metric within its
     tolerance: the max_drop of its promotion rule, or 1.96 standard errors of the difference); diverged, with the
     first stage that differs and what differs there: input, code, parameters, environment, or none of these. Exit
     code 1 if it diverged. The verdict is recorded. Nothing is taken from a cache, so it takes as long as the first
@@ -46,8 +46,8 @@ def reproduce(
     """
     from rich.console import Console
 
-    from cli.live import Live
     from cli.output import print_json
+    from cli.screens.live import Live
     from core.errors import InputProblem
     from core.workspace import Workspace
     from flows.pipeline.reproduce import reproduce as make_again
@@ -92,8 +92,8 @@ def _print(result: Reproduction) -> None:
         if metric.recorded != metric.made:
             within = {True: "within", False: "outside", None: "has"}[metric.within]
             limit = f" (± {figure(metric.tolerance)}: {metric.basis})" if metric.tolerance is not None else ""
-            told = f"{within} its tolerance{limit}" if metric.within is not None else "has no stated tolerance"
-            print(f"{metric.name}: {figure(metric.recorded)} recorded, {figure(metric.made)} now, {told}")
+            within_text = f"{within} its tolerance{limit}" if metric.within is not None else "has no stated tolerance"
+            print(f"{metric.name}: {figure(metric.recorded)} recorded, {figure(metric.made)} now, {within_text}")
     print()
     print(f"{source.version} of run {source.run} ({source.commit[:12]}): {comparison.verdict}")
     if comparison.stage:

@@ -1,4 +1,4 @@
-"""``stemma retrain``: the flow of the deployment, here and now."""
+"""``stemma retrain``: the flow of the deployment, run here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def retrain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Look for raw data that the champion was not made of, and train a candidate on it.
+    """Look for raw data that the champion was not trained on, and train a candidate on it.
 
     What is looked at, how much is enough and where training starts is the section `retrain` of `params.yaml`. New files
     of polled places are copied into `data/raw`; all else happens in a tree of its own. Candidate and champion are held
@@ -33,8 +33,8 @@ def retrain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
     from rich.console import Console
 
-    from cli.live import Live
     from cli.output import print_json
+    from cli.screens.live import Live
     from core.processes import signals_as_exceptions
     from core.workspace import Workspace
     from flows.retraining import new_data

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def rollback(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept for ever.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, recorded permanently.")],
     to_version: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="An earlier holder; the one before the present one if none.")
     ] = None,
@@ -48,4 +48,4 @@ def rollback(
     for check in outcome.verdict.checks[1:]:
         print(f"  {check.name}: {check.detail}")
     if outcome.mirror.error:
-        print(f"MLflow was not told everything; the next sync tries again: {outcome.mirror.error}")
+        print(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")

@@ -14,9 +14,11 @@ stemma run --set pretrain.steps=200         write the parameter into params.yaml
 
 stemma run --isolated --set seed=7          the same in a tree of its own; your files stay as they are
 
+stemma run --recipe own-data                 params.yaml with the changes of recipes/own-data.yaml
+
 stemma run --until tokenize                 that stage and all it needs
 
-stemma run --from pretrain                  that stage and what descends from it; what is above is taken as it is
+stemma run --from pretrain                  that stage and what descends from it; stages before it are not checked
 """
 
 
@@ -32,24 +34,30 @@ def run(
     start: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="First stage wanted; only what changed runs.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Lay recipes/NAME.yaml over params.yaml; see `stemma recipes`.")
+    ] = None,
     isolated: Annotated[bool, typer.Option("--isolated", help="Run in a git worktree of its own.")] = False,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the run; made from the time if not given.")
     ] = None,
 ) -> None:
-    """Bring every stage up to date, record it, and promote the assistant if it passes the gate."""
+    """Run every stage that is out of date, record the results, and promote the models that pass the gate."""
     from rich.console import Console
 
-    from cli.live import Live
-    from cli.screen import last_screen
+    from cli.screens.last import last_screen
+    from cli.screens.live import Live
     from core import parameters_file
     from core.workspace import Workspace
+    from flows.pipeline import recipes
     from flows.pipeline.prepare import Request
     from flows.run import run as run_lifecycle
 
     console = Console()
     workspace = Workspace.find()
     values, problems = parameters_file.parse(assignments or [])
+    if recipe is not None:
+        values = {**recipes.overrides(workspace.root, recipe), **values}
     request = Request(values, until, start, isolated, name, tuple(problems))
     result = run_lifecycle(
         workspace,

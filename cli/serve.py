@@ -12,7 +12,7 @@ stemma serve                                   assistant@champion and classifier
 
 stemma serve base@champion --port 8080
 
-stemma keys add laptop && stemma serve --host 0.0.0.0      other machines may ask, with a key
+stemma keys add laptop && stemma serve --host 0.0.0.0      open to other machines, with a key
 
 stemma serve --engine "llama-server -m {model} --port {port}"      any engine that speaks OpenAI's API
 

@@ -1,4 +1,4 @@
-"""``stemma init`` and ``stemma doctor``: making a workspace ready, and finding out what is wrong with one."""
+"""``stemma init`` and ``stemma doctor``: making a workspace ready, and checking one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]Example[/]: stemma doctor --json")(doctor)
 
 
-def init(quiet: Annotated[bool, typer.Option("--quiet", help="Say only what is wrong.")] = False) -> None:
+def init(quiet: Annotated[bool, typer.Option("--quiet", help="Print problems only.")] = False) -> None:
     """Make a clone ready: the folders it needs, the model that pretrain.init names, a check of everything around it."""
     from cli.diagnosis import FAIL, examine
     from core.workspace import Workspace
@@ -20,13 +20,15 @@ def init(quiet: Annotated[bool, typer.Option("--quiet", help="Say only what is w
 
     workspace = Workspace.find()
     workspace.home.mkdir(parents=True, exist_ok=True)
-    told = raw_data.ensure(workspace.root, {}) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty"
+    prepared = (
+        raw_data.ensure(workspace.root, {}) or f"{raw_data.RAW}: ready; put your own files there, or leave it empty"
+    )
 
     def say(text: str) -> None:
         if not quiet:
             print(text)
 
-    say(told)
+    say(prepared)
     hashed_anew = {f"{parent_model.PARENT}.dvc": None}
     parent_model.bring(workspace, hashed_anew, parameters.load(workspace.root), say)
     problems = [finding for finding in examine(quick=True) if finding.state == FAIL]
@@ -38,7 +40,7 @@ def init(quiet: Annotated[bool, typer.Option("--quiet", help="Say only what is w
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say what is installed, on which devices, and which known pitfalls apply here."""
+    """Check versions, devices, servers, disk and parameters, with what to do about each problem."""
     from cli.diagnosis import FAIL, examine
     from cli.output import print_json, print_table
 

@@ -13,13 +13,13 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show the services that `stemma up` keeps running, and say which stages are stale and why."""
+    """Show the services that `stemma up` keeps running, and which stages are stale and why."""
     from concurrent.futures import ThreadPoolExecutor
 
     from rich.console import Console
 
-    from cli import stack_screen
     from cli.output import print_json, print_table
+    from cli.screens import stack as stack_screen
     from core import dvc
     from core.workspace import Workspace
     from deploy.stack import state
@@ -41,9 +41,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     print_table(("stage", "state", "why"), [(line.stage, line.state, "\n".join(line.reasons)) for line in lines])
     stale = sum(line.state != "up to date" for line in lines)
     print(
-        "Everything is up to date."
+        "All stages are up to date."
         if not stale
-        else f"{stale} of {len(lines)} stages would be brought up to date by `stemma run`."
+        else f"{stale} of {len(lines)} stages are stale; `stemma run` brings them up to date."
     )
 
 
@@ -53,10 +53,10 @@ def stage(
     ],
     force: Annotated[bool, typer.Option("--force", help="Run it although nothing changed.")] = False,
 ) -> None:
-    """Bring one stage up to date, and nothing above it."""
+    """Bring one stage up to date, without the stages before it."""
     from rich.console import Console
 
-    from cli.live import Live
+    from cli.screens.live import Live
     from flows.pipeline import single_stage
 
     single_stage.run_stages(name, force=force, say=print, show=lambda board: Live(board, Console()))

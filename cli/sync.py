@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sync(as_json: Json = False) -> None:
-    """Record in the registry what `dvc repro` made, and tell MLflow what it was not told yet."""
+    """Record in the registry what `dvc repro` made, and send MLflow the updates that it missed."""
     from cli.output import print_json
     from core.workspace import Workspace
     from flows.pipeline import spools
@@ -35,4 +35,4 @@ def sync(as_json: Json = False) -> None:
     for problem in report.problems:
         print(f"Note: {problem}")
     if report.mirror.error:
-        print(f"MLflow was not told everything; the next sync tries again: {report.mirror.error}")
+        print(f"MLflow update incomplete; it will be retried at the next sync: {report.mirror.error}")

@@ -40,7 +40,7 @@ def trace(
     from rich.console import Console
 
     from cli.output import print_json
-    from cli.tree import family_tree
+    from cli.screens.family_tree import family_tree
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.lineage.trace import trace as trace_model
@@ -51,7 +51,7 @@ def trace(
         from registry.lineage.family_tree import write_figure
 
         write_figure(traced, figure)
-        print(f"The family tree is drawn in {figure}", file=sys.stderr)
+        print(f"Family tree written to {figure}", file=sys.stderr)
     if as_json:
         print_json(traced.as_dict())
     elif figure is None:

@@ -1,4 +1,4 @@
-"""``stemma up``: everything that a team leaves running, on one machine."""
+"""``stemma up``: the servers of a workspace, kept running on one machine."""
 
 from __future__ import annotations
 
@@ -36,18 +36,24 @@ def up(
     gateway_port: Annotated[int, typer.Option(metavar="PORT", help="Of the gateway that serves the models.")] = 8000,
     database: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="PostgreSQL for Prefect, MLflow and the registry; `sqlite` takes it back."),
+        typer.Option(
+            metavar="URL", help="PostgreSQL for Prefect, MLflow and the registry; `sqlite` returns to SQLite."
+        ),
     ] = None,
     artifacts: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="s3://bucket/path for MLflow's new experiments; `local` takes it back."),
+        typer.Option(
+            metavar="URL", help="s3://bucket/path for MLflow's new experiments; `local` returns to the home folder."
+        ),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when all is well.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Run in the background; return when all services are healthy.")
+    ] = False,
 ) -> None:
-    """Start Prefect, MLflow, the deployments and the gateway, and keep them up until Ctrl-C.
+    """Start Prefect, MLflow, the deployments and the gateway, and keep them running until Ctrl-C.
 
-    What dies is started again. Everything listens on loopback; `--host` opens it to other machines. The databases are
-    SQLite in the workspace's home; `--database` and `--artifacts` are remembered for the next time.
+    A service that ends is restarted. Everything listens on loopback; `--host` opens it to other machines. The databases
+    are SQLite in the workspace's home; `--database` and `--artifacts` are remembered for the next time.
     """
     from rich.console import Console
 
@@ -61,8 +67,8 @@ def up(
     workspace = Workspace.find()
     home = workspace.home
     if (running := state.read(home)) is not None:
-        told = f"a stack already runs here: process {running.pid}; `stemma status` shows it, `stemma down` ends it"
-        raise InputProblem([told])
+        problem = f"a stack already runs here: process {running.pid}; `stemma status` shows it, `stemma down` ends it"
+        raise InputProblem([problem])
     before = Storage.recall(home)
     storage = Storage(
         None if database == SQLITE else database or before.database,
@@ -81,11 +87,11 @@ def up(
 
 
 def _here(settings: Settings, console) -> None:
-    from cli.stack_screen import StackScreen
+    from cli.screens.stack import StackScreen
     from deploy.stack.supervisor import Supervisor
 
     Supervisor(settings).run(lambda supervisor: StackScreen(console, lambda: supervisor.stack))
-    console.print("Everything has ended.")
+    console.print("The stack has stopped.")
 
 
 def _detached(settings: Settings, console) -> None:
@@ -94,7 +100,7 @@ def _detached(settings: Settings, console) -> None:
     import time
 
     from cli.errors import FAILED
-    from cli.stack_screen import StackScreen, table
+    from cli.screens.stack import StackScreen, table
     from deploy.stack import logs, state
 
     log = settings.home / "logs" / "stack.log"
@@ -127,7 +133,7 @@ def _detached(settings: Settings, console) -> None:
 
 
 def _arguments(settings: Settings) -> list[str]:
-    """The options that say the same again."""
+    """The command line options of these settings."""
     from deploy.stack.storage import LOCAL, SQLITE
 
     ports = {

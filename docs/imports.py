@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,17 +66,17 @@ def circles() -> list[str]:
 
 
 def table() -> str:
-    """The imports between floors as a table in markdown: rows import columns."""
-    edges = Counter((floor, other) for floor, other, _, _ in {edge[:2] + edge[2:3] + ("",) for edge in imported()})
+    """The edges between floors as a table in markdown: rows import columns, or start their programs."""
+    edges = {(floor, other) for floor, other, _, _ in imported()}
     started = {(floor, other) for floor, other, _, _ in named()}
-    lines = ["| files of ↓ that import → |" + "".join(f" {floor} |" for floor in FLOORS[:-1])]
-    lines.append("|---|" + "---|" * (len(FLOORS) - 1))
+    lines = ["| |" + "".join(f" `{floor}` |" for floor in FLOORS)]
+    lines.append("|---|" + "---|" * len(FLOORS))
     for floor in reversed(FLOORS):
-        cells = []
-        for other in FLOORS[:-1]:
-            count, starts = edges[floor, other], (floor, other) in started
-            cells.append(" " + (str(count) if count else "") + (" (starts)" if starts else "") + " |")
-        lines.append(f"| `{floor}/` |" + "".join(cells))
+        words = [
+            ", ".join([*["imports"] * ((floor, other) in edges), *["starts"] * ((floor, other) in started)])
+            for other in FLOORS
+        ]
+        lines.append(f"| `{floor}` |" + "".join(f" {word} |" for word in words))
     return "\n".join(lines) + "\n"
 
 

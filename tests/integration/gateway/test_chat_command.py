@@ -17,7 +17,7 @@ def chat(root, said: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_asks_a_gateway(lab, serving, first_champion):
     done = chat(lab.root, "hi\n/reset\n\nagain\n/quit\nnever\n", "--url", serving.url, "--max-tokens", "3")
     assert done.stdout.splitlines() == ["one-1 one-2 one-3"] * 2 and done.returncode == 0
-    assert "assistant:1" in done.stderr and "Forgotten." in done.stderr
+    assert "assistant:1" in done.stderr and "Conversation cleared." in done.stderr
     base = chat(lab.root, "one-1\n", "base@champion", "--url", serving.url, "--max-tokens", "2")
     assert base.stdout == "one-2 one-3\n"
     unknown = chat(lab.root, "hi\n", "nobody", "--url", serving.url)

@@ -66,7 +66,7 @@ def test_a_story(stemma, two_versions):
     code, text, _ = stemma("verify", "base@champion")
     assert code == 0 and "made from  data/corpus (corpus)" in text
     code, text, _ = stemma("audit")
-    assert code == 0 and "Looked at 4 promotions" in text and text.rstrip().endswith("Everything holds.")
+    assert code == 0 and "Checked 4 promotions" in text and text.rstrip().endswith("Every check passed.")
 
     for file in two_versions.workspace.home.glob("models/*/config.json"):
         file.write_text(file.read_text() + " ")

@@ -94,7 +94,7 @@ def test_no_secret_is_in_arguments_files_or_logs(workspace: Workspace):
 
 def test_down_ends_everything_and_the_databases_are_not_forgotten(workspace: Workspace, postgresql):
     pid = state.read(workspace.home).pid
-    assert "Everything has ended" in workspace.run(*STEMMA, "down").stdout
+    assert "The stack has stopped" in workspace.run(*STEMMA, "down").stdout
     assert state.born(pid) is None and not processes_of(workspace)
     shown = json.loads(workspace.run(*STEMMA, "status", "--json").stdout)
     assert shown["stack"] is None

@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.plan_screen import screen
+from cli.screens.plan import screen
 from core.numbers import count, size
 from flows.pipeline import planning
 

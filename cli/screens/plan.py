@@ -1,4 +1,4 @@
-"""A plan on the terminal: what would be trained, whether it fits, and what it takes."""
+"""A plan on the terminal: the model, whether it fits, its time and cost."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class StackScreen:
             self._live.stop()
 
     def _follow(self) -> None:
-        told: dict[str, str] = {}
+        printed: dict[str, str] = {}
         drawn = 0.0
         while True:
             ending = self._stop.wait(0.1)
@@ -88,18 +88,18 @@ class StackScreen:
                         drawn = time.monotonic()
                         self._live.update(Group(table(stack), Text(self._hint(stack), style="dim")), refresh=True)
                 else:
-                    self._print_changes(stack, told)
+                    self._print_changes(stack, printed)
                 if stack.healthy and not self._ready:
                     self._ready = True
                     self.console.print(f"Ready after {time.monotonic() - self._began:.1f} s.", highlight=False)
             if ending:
                 return
 
-    def _print_changes(self, stack: Stack, told: dict[str, str]) -> None:
+    def _print_changes(self, stack: Stack, printed: dict[str, str]) -> None:
         for service in stack.services:
             text = f"{service.state} ({service.note})" if service.note else service.state
-            if told.get(service.name) != text:
-                told[service.name] = text
+            if printed.get(service.name) != text:
+                printed[service.name] = text
                 where = f" {service.url}" if service.state == "healthy" and service.url else ""
                 self.console.print(f"{service.name}: {text}{where}", highlight=False, markup=False, soft_wrap=True)
 

@@ -70,7 +70,7 @@ class Live:
         )
 
     def _print_lines(self) -> None:
-        told: dict[str, str] = {}
+        printed: dict[str, str] = {}
         last = time.monotonic()
         while True:
             ending = self._stop.wait(0.2)
@@ -82,8 +82,8 @@ class Live:
                     self.console.print(f"{line.stage} plan: {line.plan}", highlight=False, markup=False)
                 if self.console.is_terminal:
                     continue
-                if told.get(line.stage, "waiting") != line.state:
-                    told[line.stage] = line.state
+                if printed.get(line.stage, "waiting") != line.state:
+                    printed[line.stage] = line.state
                     took = f" in {duration(line.seconds)}" if line.state in ("ran", "restored", "failed") else ""
                     took += _beside_plan(line)
                     state = MADE.get(line.state, line.state)

@@ -39,7 +39,7 @@ def last_screen(result: Result) -> RenderableType:
     parts += [Text(f"Note: {note}", style="yellow") for note in (*prepared.board.notes, *finished.notes)]
     if prepared.worktree is not None:
         kept = f"refs/stemma/runs/{prepared.run}" if prepared.run in finished.sync.snapshots else "DVC's cache"
-        parts.append(Text(f"Isolated: your files are as they were; the run's exact tree is kept as {kept}"))
+        parts.append(Text(f"Isolated: your files are unchanged; the exact tree of the run is {kept}"))
     parts.append(Panel(_next_steps(result), title="Where to look next", title_align="left", border_style="dim"))
     return Group(*parts)
 
@@ -55,12 +55,12 @@ def _next_steps(result: Result) -> Table:
     if model:
         steps.add_row(
             f'stemma generate {model} "What is the default of mode? def read ( path , mode = 1 )"',
-            Text("ask the model", style="dim"),
+            Text("try the model", style="dim"),
         )
         steps.add_row(f"stemma trace {model}", Text("the data, code and runs that made it", style="dim"))
     else:
         steps.add_row("stemma models", Text("every model version", style="dim"))
     mlflow = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-    steps.add_row(mlflow, Text("curves, figures, comparison", style="dim"))
+    steps.add_row(mlflow, Text("curves, plots, comparison of runs", style="dim"))
     steps.add_row("reports/<stage>/report.html", Text("what each stage did, in a browser", style="dim"))
     return steps

@@ -20,9 +20,9 @@ def family_tree(trace: Trace) -> Tree:
         Text.assemble((f"{trace.model}:{trace.version}", "bold"), (aliases, "bold green"), f"  registered {made}")
     )
     if trace.metrics:
-        figures = tree.add(Text("measured", style="bold"))
+        metrics = tree.add(Text("measured", style="bold"))
         for metric in trace.metrics:
-            figures.add(_metric(metric))
+            metrics.add(_metric(metric))
     _add(tree, "model", trace.root)
     return tree
 
