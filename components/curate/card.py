@@ -61,7 +61,7 @@ RULE_ORDER = (
     *QUALITY_RULES,
     "exact_duplicate",
     "near_duplicate",
-    "held_out_function",
+    "held_out_by_task",
     "held_out_relative",
 )
 

@@ -81,7 +81,7 @@ class Kept:
 
     Attributes:
         deduplicator: the index, with the links between similar kept documents.
-        held: numbers of kept documents that are, or repeat, the text of a held-out function.
+        held: numbers of kept documents that a task holds out, or that repeat the text of such a document.
         frozen: numbers of the documents of ``split.held_out``.
     """
 
@@ -95,14 +95,14 @@ def deduplicate(
     documents: Iterable[Document],
     parameters: CurateParameters,
     seed: int,
-    held_out: set[str],
+    held_out: set[tuple[str, str]],
     ledger: Ledger,
     keep: Callable[[Document], None],
 ) -> Kept:
     """Pass each new document to ``keep``, the ``frozen`` ones first; drop repeats.
 
-    A document that repeats a held-out function's docstring is held out with it, whichever came first: the text itself
-    must not be learnt.
+    A document that repeats one of ``held_out`` (kind and origin) is held out with it, whichever came first: the text
+    itself must not be learnt.
     """
     kept = Kept(Deduplicator(parameters.deduplication, seed), set(), set())
     origins: list[str] = []
@@ -116,7 +116,7 @@ def deduplicate(
             ledger.drop(verdict.rule, document, f"repeats {origins[verdict.of]}, held out like it")
     for document in documents:
         verdict = kept.deduplicator.add(document.text)
-        if document.kind == "docstring" and document.origin in held_out and verdict.of not in kept.frozen:
+        if (document.kind, document.origin) in held_out and verdict.of not in kept.frozen:
             kept.held.add(verdict.of)
         if verdict.rule is None:
             origins.append(document.origin)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from components.contract import Context, Interrupted, Metric
 from components.curate import card, held_out
-from components.curate.documents import COLUMNS, Document, identifier
+from components.curate.documents import Document, identifier
 from components.curate.instructions import write as instructions
 from components.curate.labels import write as labels
 from components.curate.ledger import Ledger
@@ -46,7 +46,7 @@ def run(context: Context) -> None:
         problems, lambda: instructions.build(parameters.instructions, context.seed, outputs["instructions"], workspace)
     )
     labels_report = None
-    if parameters.labels.source != "topics":  # needs no corpus, so its problems can be told with the others
+    if parameters.labels.source in ("files", "none"):  # needs no corpus: its problems are reported with the others
         labels_report = _unless(
             problems, lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace)
         )
@@ -83,7 +83,7 @@ def run(context: Context) -> None:
     relatives = held_out.relatives(kept.frozen, kept.deduplicator.links, groups, origins) - kept.held
     aside = kept.held | kept.frozen | relatives
     division = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
-    splits = _write_corpus(staged, division, kept, relatives, questions.pretraining_documents, ledger, context)
+    splits = _write_corpus(staged, division, kept, relatives, questions.documents, ledger, context)
     if labels_report is None:
         labels_report = labels.build(parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"])
     figures = card.build(context, ledger, division, splits, questions.report, labels_report)
@@ -159,7 +159,7 @@ def _write_corpus(
     division: Division,
     kept: Kept,
     relatives: set[int],
-    questions: list[dict],
+    additions: list[dict[str, str]],
     ledger: Ledger,
     context: Context,
 ) -> dict[str, card.SplitCounts]:
@@ -172,15 +172,16 @@ def _write_corpus(
             if number in kept.held or number in relatives:
                 document = Document(**{key: value for key, value in row.items() if key != "id"})
                 if number in kept.held:
-                    ledger.drop("held_out_function", document, "documents a function of the held-out questions")
+                    ledger.drop("held_out_by_task", document, "answers questions of a held-out split")
                 else:
                     ledger.drop("held_out_relative", document, "resembles a held-out document, or is its sibling")
                 continue
             split = "test" if number in kept.frozen else next(places)
             writers[split].write(row)
             counts[split].add(row)
-        for row in questions:
-            writers["train"].write({column: row[column] for column in COLUMNS})
+        for fields in additions:
+            row = Document(**fields).row()
+            writers["train"].write(row)
             counts["train"].add(row)
     for split, writer in writers.items():
         counts[split].close(writer)

@@ -13,8 +13,7 @@ import numpy as np
 from components.finetuning.records import conversation, read_records
 from components.generation import answers, render
 from components.statistics import Difference, clustered_stderr, paired_difference
-from components.tasks.signatures.baselines import baseline_answers
-from components.tasks.signatures.verifier import has_verifier, judge
+from components.tasks import baseline_answers, has_verifier, judge
 from core.errors import InputProblem
 
 if TYPE_CHECKING:

@@ -6,13 +6,11 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-from components.tasks.signatures.verifier import has_verifier, judge
+from components.tasks import has_verifier, judge, wrong_answers
 
 _WRONG_ANSWERS = 3
-_PUNCTUATION = frozenset({",", "=", "*", "**", "/", "(", ")"})
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,8 @@ class Choice:
 def build(records: Sequence[Mapping[str, Any]], seed: int) -> list[Choice]:
     """Items of all records that are a single checkable question; those without any wrong answer are left out.
 
-    Wrong answers come from the signature in the question: other names for a name, other defaults for a default, other
-    lists for a list. Where the answer is a number, a yes or no, or nothing of the question, they are right answers to
-    other questions of that kind.
+    Wrong answers come from the record's task: from the question itself where that can be, else they are right answers
+    to other questions of that kind.
     """
     usable = [record for record in records if has_verifier(record) and len(record.get("messages") or ()) <= 1]
     answers: dict[str, Counter[str]] = defaultdict(Counter)
@@ -42,8 +39,8 @@ def build(records: Sequence[Mapping[str, Any]], seed: int) -> list[Choice]:
     for record in usable:
         # Seeded by the question alone: an item does not change when others come or go around it.
         chance = random.Random(f"{seed}/{record['prompt']}")
-        candidates = dict.fromkeys(_candidates(record, answers[record["kind"]]))
-        wrong = sorted(candidate for candidate in candidates if candidate and not judge(record, candidate).correct)
+        candidates = wrong_answers(record, answers[record["kind"]], _WRONG_ANSWERS)
+        wrong = sorted(candidate for candidate in set(candidates) if candidate and not judge(record, candidate).correct)
         if not wrong:
             continue
         chosen = [record["reference"], *chance.sample(wrong, min(_WRONG_ANSWERS, len(wrong)))]
@@ -76,29 +73,3 @@ def as_rows(items: Sequence[Choice], *, chat: bool, end: str) -> list[dict[str, 
 def chance_level(items: Sequence[Choice]) -> float:
     """Accuracy to expect of guessing."""
     return sum(1 / len(item.choices) for item in items) / len(items)
-
-
-def _candidates(record: Mapping[str, Any], same_kind: Counter[str]) -> list[str]:
-    reference = record["reference"]
-    names, defaults = _signature(record["prompt"])
-    if record["kind"] in ("optional", "required"):
-        return [*names, "none", *(", ".join(names[:end]) for end in range(2, len(names) + 1))]
-    if reference in defaults:
-        others = [default for default in defaults if default != reference]
-        return others if len(others) >= _WRONG_ANSWERS else [*others, *_commonest(same_kind)]
-    if reference in names:
-        return names
-    return _commonest(same_kind)
-
-
-def _commonest(answers: Counter[str]) -> list[str]:
-    """The eight commonest, equally common ones in ABC order."""
-    return sorted(answers, key=lambda answer: (-answers[answer], answer))[:8]
-
-
-def _signature(prompt: str) -> tuple[list[str], list[str]]:
-    """Names and defaults in the last ``( a , b = 1 )`` of a question, which has spaces around its tokens."""
-    words = prompt.partition(" ( ")[2].rpartition(" )")[0].split()
-    defaults = [word for before, word in pairwise(words) if before == "="]
-    names = [word for before, word in pairwise(["", *words]) if before != "=" and word.isidentifier()]
-    return names, [default for default in defaults if default not in _PUNCTUATION]

@@ -15,7 +15,7 @@ from components.evaluate.section_harness import harness_section
 from components.evaluate.section_held_out import held_out_section
 from components.evaluate.subject import Subject
 from components.reporting import Page
-from components.tasks.signatures.verifier import has_verifier
+from components.tasks import has_verifier
 from core.errors import InputProblem
 
 # The base model has learnt documents, not turns: the harness shows it questions as documents.

@@ -11,7 +11,7 @@ from components.finetuning.records import Record, has_pair
 from components.finetuning.rewards import rewards
 from components.finetuning.sampling import answer_records
 from components.finetuning.templates import encode_answers, fitting
-from components.tasks.signatures.verifier import has_verifier
+from components.tasks import has_verifier
 
 _FEWEST_PROMPTS = 0.05  # share of questions whose drawn answers differ in quality
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from components.finetuning.records import Record, has_pair
-from components.tasks.signatures.verifier import has_verifier, judge
+from components.tasks import has_verifier, judge
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from components.finetuning.records import Record
 from components.statistics import clustered_stderr
-from components.tasks.signatures.verifier import has_verifier, judge
+from components.tasks import has_verifier, judge
 
 
 @dataclass(frozen=True)

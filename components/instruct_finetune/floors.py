@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from components.finetuning.records import Record
 from components.finetuning.scoring import Scores, score
-from components.tasks.signatures.baselines import baseline_answers
+from components.tasks import baseline_answers
 
 
 def baselines(training: Sequence[Record], records: Sequence[Record]) -> dict[str, Scores]:

@@ -14,7 +14,7 @@ from components.finetuning.records import Record, target
 from components.finetuning.scoring import Scores
 from components.finetuning.training import Curve
 from components.reporting import Page
-from components.tasks.signatures.verifier import has_verifier, judge
+from components.tasks import has_verifier, judge
 
 _SHOWN = 24
 

@@ -14,7 +14,7 @@ from components.finetuning.records import Record
 from components.finetuning.scoring import Score
 from components.finetuning.training import Curve
 from components.reporting import Page
-from components.tasks.signatures.verifier import has_verifier, judge
+from components.tasks import has_verifier, judge
 
 if TYPE_CHECKING:
     from components.preference_tune.stage import Measured

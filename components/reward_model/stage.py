@@ -20,7 +20,7 @@ from components.generation import render
 from components.reward_model.baselines import shorter_wins, surface_features
 from components.reward_model.report import write_report
 from components.statistics import clustered_stderr
-from components.tasks.signatures.verifier import has_verifier
+from components.tasks import has_verifier
 from core.errors import InputProblem
 
 _FILE = "data/instructions/reward.jsonl"

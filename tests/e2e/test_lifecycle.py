@@ -10,11 +10,11 @@ from tests.workspace import Workspace, alive, make_workspace
 
 TINY = {
     "curate.sources.0.max_documents": 2500,
-    "curate.instructions.questions.instruct": 600,
-    "curate.instructions.questions.reward": 60,
-    "curate.instructions.questions.preference": 60,
-    "curate.instructions.questions.development": 40,
-    "curate.instructions.questions.test": 40,
+    "curate.instructions.signatures.questions.instruct": 600,
+    "curate.instructions.signatures.questions.reward": 60,
+    "curate.instructions.signatures.questions.preference": 60,
+    "curate.instructions.signatures.questions.development": 40,
+    "curate.instructions.signatures.questions.test": 40,
     "pretrain.steps": 30,
     "pretrain.architecture.hidden_size": 64,
     "pretrain.architecture.intermediate_size": 128,

@@ -7,7 +7,7 @@ from pathlib import Path
 from components.curate.instructions.forms import EXPECTED, convert, detect
 from components.curate.instructions.parameters import InstructionsParameters
 from components.curate.instructions.rows import Table, find, parse, read
-from components.curate.instructions.split import SPLITS, choose_split
+from components.tasks.contract import SPLITS, choose_split
 from core.errors import InputProblem
 
 _HELD_OUT = ("test", "development")  # in the order in which they claim a prompt

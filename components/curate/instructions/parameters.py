@@ -1,4 +1,4 @@
-"""Parameters of the instruction and preference data: questions about signatures, or the user's own files."""
+"""Parameters of the instruction and preference data: a task's questions, or the user's own files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.tasks.curation import InstructionTask, InstructionTasks
 
 
 class InstructionShares(StageParameters):
-    """Shares of the groups (parameter lists, or prompts of user files) outside instruct; the rest is instruct."""
+    """Shares of the groups (a task's own, or prompts of user files) outside instruct; the rest is instruct."""
 
     reward: float = Field(0.09, gt=0, lt=1, description="prompts whose sampled answers train the reward model")
     preference: float = Field(0.09, gt=0, lt=1, description="fresh prompts for preference tuning")
@@ -24,16 +25,6 @@ class InstructionShares(StageParameters):
         return self
 
 
-class InstructionQuestions(StageParameters):
-    """How many questions the ``signatures`` source asks in each split (fewer where the library has no more)."""
-
-    instruct: int = Field(16_000, ge=1, description="questions to fine-tune on")
-    reward: int = Field(1_500, ge=1, description="questions for the reward model")
-    preference: int = Field(1_500, ge=1, description="questions for preference tuning")
-    development: int = Field(500, ge=1, description="questions to choose on")
-    test: int = Field(1_000, ge=1, description="questions to report on")
-
-
 class InstructionFiles(StageParameters):
     """Globs of the user's files (jsonl, json, csv, parquet), relative to the workspace; form detected per file."""
 
@@ -45,26 +36,11 @@ class InstructionFiles(StageParameters):
     max_broken_share: float = Field(0.01, ge=0, lt=1, description="share of a file's rows that may be unusable")
 
 
-class InstructionsParameters(StageParameters):
-    """Instruction data: ``signatures`` of the running interpreter's standard library, or the user's ``files``."""
+class InstructionsParameters(InstructionTasks):
+    """Instruction data: of a task that Stemma makes itself (``signatures``), or the user's ``files``."""
 
-    source: Literal["signatures", "files"] = Field("signatures", description="where the questions come from")
+    source: Literal[InstructionTask, "files"] = Field("signatures", description="where the questions come from")
     shares: InstructionShares = Field(InstructionShares(), description="shares of the splits")
-    questions: InstructionQuestions = Field(InstructionQuestions(), description="sizes of the splits (signatures)")
-    questions_per_function: int = Field(8, ge=1, le=50, description="most questions about one function")
-    functions_per_list: int = Field(
-        2, ge=1, le=20, description="most functions with one parameter list in instruct; other splits take one"
-    )
-    common_list: int = Field(
-        8, ge=1, description="lists of more functions than this are instruct's, so that few docstrings are held out"
-    )
-    largest_answer_share: float = Field(
-        0.3, gt=0, le=0.5, description="most that one answer may make up of its kind (yes/no kinds are halved)"
-    )
-    chatty_share: float = Field(0.5, ge=0, le=1, description="share of instruct answers in the chatty style")
-    renderings: int = Field(2, ge=0, le=2, description="renderings of instruct questions in the pretraining mix")
-    max_prompt_characters: int = Field(160, ge=60, le=2000, description="questions with longer prompts are left out")
-    max_answer_characters: int = Field(40, ge=5, le=500, description="questions with longer answers are left out")
     files: InstructionFiles = Field(InstructionFiles(), description="the user's files (source: files)")
 
     @model_validator(mode="after")

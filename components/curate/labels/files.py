@@ -9,8 +9,8 @@ from typing import Any
 
 from components.curate.documents import identifier
 from components.curate.instructions.rows import find, parse, text
-from components.curate.instructions.split import choose_split
 from components.curate.labels.parameters import LabelsParameters
+from components.tasks.contract import choose_split
 from core.errors import InputProblem
 
 

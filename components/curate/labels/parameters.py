@@ -1,4 +1,4 @@
-"""Parameters of the labelled data for classification: topic families of the corpus, or the user's own files."""
+"""Parameters of the labelled data for classification: a task's labels of the corpus, or the user's own files."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.contract import StageParameters
+from components.tasks.curation import LabelTask, LabelTasks
 
 
-class LabelsParameters(StageParameters):
-    """Labelled texts: ``topics`` (docstring -> topic family of its module), the user's ``files``, or ``none``."""
+class LabelsParameters(LabelTasks):
+    """Labelled texts: of a task (``topics``: docstring -> topic of its module), the user's ``files``, or ``none``."""
 
-    source: Literal["topics", "files", "none"] = Field("topics", description="where texts and labels come from")
+    source: Literal[LabelTask, "files", "none"] = Field("topics", description="where texts and labels come from")
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the texts to choose on")
     test_share: float = Field(0.2, gt=0, lt=0.5, description="share of the texts to report on")
-    min_characters: int = Field(40, ge=1, le=10_000, description="shorter docstrings get no label (topics)")
     files: list[str] = Field(
         [], description="globs of csv, jsonl, json or parquet files, relative to the workspace (source: files)"
     )

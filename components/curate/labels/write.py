@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.curate.labels.parameters import LabelsParameters
-from core.errors import InputProblem
+from components.tasks.curation import make_labels
 
 SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string()), ("group", pa.string())])
 
@@ -26,25 +26,18 @@ def build(
     """Write the labelled splits (columns text, label, group) and return the report.
 
     Source ``none`` writes empty tables, so that the stages downstream can say that there is nothing to learn.
-    ``documents`` are corpus rows after filtering and deduplication; only source ``topics`` reads them.
+    ``documents`` are corpus rows after filtering and deduplication; only a task reads them.
     ``workspace`` is where the files' globs start. Raises InputProblem with every problem of the user's files.
     """
     shares = {"validation": parameters.validation_share, "test": parameters.test_share}
     rows: dict[str, list[dict]] = {"train": [], "validation": [], "test": []}
     report: dict = {}
-    if parameters.source == "topics":
-        from components.curate.labels.topics import label
-
-        rows, report = label(documents, shares, parameters.min_characters, seed)
-        if len({row["label"] for row in rows["train"]}) < 2:
-            raise InputProblem(
-                "curate.labels: the corpus has docstrings of fewer than two topics of the standard library: add the "
-                "python_docs source, or set curate.labels.source to files (your own labels) or none"
-            )
-    elif parameters.source == "files":
+    if parameters.source == "files":
         from components.curate.labels.files import read_labels
 
         rows, report = read_labels(parameters, shares, seed, workspace)
+    elif parameters.source != "none":
+        rows, report = make_labels(parameters.source, parameters, documents, shares, seed)
 
     names = sorted({row["label"] for found in rows.values() for row in found})
     (output_dir / "labels.json").write_text(json.dumps(names, ensure_ascii=False) + "\n", encoding="utf-8")

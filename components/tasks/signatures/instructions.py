@@ -1,16 +1,18 @@
-"""The default instruction data: which functions go to which split, and which questions are asked about them."""
+"""Questions about signatures as instruction data: which functions go to which split, and what is asked of them."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.curate.instructions.parameters import InstructionsParameters
-from components.curate.instructions.split import SPLITS, choose_split, unit_hash
-from components.tasks.signatures.functions import Function
-from components.tasks.signatures.questions import KINDS, YES_NO, Question, ask, chatty
+from components.tasks.contract import SPLITS, TaskData, choose_split, unit_hash
+from components.tasks.signatures import VERIFIER
+from components.tasks.signatures.functions import Function, standard_library
+from components.tasks.signatures.parameters import SignaturesParameters
+from components.tasks.signatures.questions import KINDS, YES_NO, Question, as_text, ask, chatty
+from core.errors import InputProblem
 
 
 @dataclass
@@ -23,8 +25,50 @@ class Selection:
     functions: dict[str, int] = field(default_factory=dict)
 
 
-def select(functions: Sequence[Function], parameters: InstructionsParameters, seed: int) -> Selection:
-    """Split functions by parameter list, and ask a balanced set of questions in each split."""
+def build(parameters: SignaturesParameters, shares: Mapping[str, float], seed: int) -> TaskData:
+    """The questions of every split. Raises InputProblem if the interpreter's library is too small for them."""
+    functions, unreadable = standard_library()
+    selection = select(functions, parameters, shares, seed)
+    empty = [split for split in SPLITS if not selection.questions[split]]
+    if empty:
+        raise InputProblem(
+            f"curate.instructions: the standard library of this interpreter ({len(functions)} functions found) gives "
+            f"no questions for {', '.join(empty)}: install its full library, or raise "
+            "curate.instructions.signatures.max_prompt_characters"
+        )
+    documents = [
+        {
+            "text": as_text(question, rendering),
+            "source": "signatures",
+            "kind": "question",
+            "group": question.function.module,
+            "license": "PSF-2.0",
+            "origin": question.function.qualified_name,
+        }
+        for question in selection.questions["instruct"]
+        for rendering in range(parameters.renderings)
+    ]
+    report = {
+        "functions": len(functions),
+        "functions_by_split": selection.functions,
+        "functions_held_out": len(selection.held_out),
+        "left_out": dict(sorted(selection.left_out.items())),
+        "unreadable_files": unreadable,
+    }
+    records = {
+        split: [record(question, split, seed, parameters.chatty_share) for question in selection.questions[split]]
+        for split in SPLITS
+    }
+    return TaskData(records, documents, {("docstring", name) for name in selection.held_out}, report)
+
+
+def select(
+    functions: Sequence[Function], parameters: SignaturesParameters, shares: Mapping[str, float], seed: int
+) -> Selection:
+    """Split functions by parameter list, and ask a balanced set of questions in each split.
+
+    ``shares`` are those of the parameter lists outside instruct.
+    """
     by_list: dict[str, list[Function]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     for function in functions:
@@ -40,7 +84,7 @@ def select(functions: Sequence[Function], parameters: InstructionsParameters, se
         group = by_list[key]
         split = "instruct"
         if len(group) <= parameters.common_list:
-            split = choose_split(key, seed, parameters.shares.model_dump(), rest="instruct", purpose="list")
+            split = choose_split(key, seed, shares, rest="instruct", purpose="list")
         sizes[split] += len(group)
         if split != "instruct":
             # By name: of a function defined twice (for two platforms, say) every docstring is held out.
@@ -72,12 +116,12 @@ def record(question: Question, split: str, seed: int, chatty_share: float) -> di
         "group": question.function.qualified_name,
         "style": style,
         "reference": question.answer,
-        "verifier": "closed_answer",
+        "verifier": VERIFIER,
     }
 
 
 def _choose(
-    functions: Iterable[Function], wanted: int, parameters: InstructionsParameters, seed: int, left_out: Counter[str]
+    functions: Iterable[Function], wanted: int, parameters: SignaturesParameters, seed: int, left_out: Counter[str]
 ) -> list[Question]:
     """At most ``wanted`` questions: answers capped within each kind, then one of each kind in turn."""
     pools: dict[str, dict[str, Question]] = {kind: {} for kind in KINDS}

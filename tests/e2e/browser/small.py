@@ -22,7 +22,7 @@ def make_small(workspace: Workspace) -> None:
     yaml.dump({"stages": {name: pipeline["stages"][name] for name in STAGES}}, workspace.root / "dvc.yaml")
     values = yaml.load((workspace.root / "params.yaml").read_text())
     values["curate"]["sources"][0]["max_documents"] = 400
-    values["curate"]["instructions"]["questions"] = QUESTIONS
+    values["curate"]["instructions"]["signatures"]["questions"] = QUESTIONS
     values["curate"]["labels"]["source"] = "none"
     values["tokenize"]["vocabulary_size"] = 400
     values["pretrain"].update(PRETRAIN)

@@ -9,8 +9,8 @@ import pytest
 from components.contract import Interrupted
 from components.curate import component
 from components.curate.instructions import write
-from components.curate.instructions.write import InstructionSet
 from components.curate.stage import run
+from components.tasks.contract import TaskData
 from core.errors import InputProblem
 from tests.unit.curate.test_curate_files import all_rows, corpus, put, report
 from tests.unit.curate.workspace import curate, sentence
@@ -79,13 +79,13 @@ def test_large_corpora_are_cut_into_shards(tmp_path, monkeypatch):
     assert not list(context.scratch.rglob("*.parquet"))
 
 
-def test_held_out_functions_and_repeats_of_their_text_stay_out_and_questions_go_to_train(tmp_path, monkeypatch, source):
+def test_held_out_by_tasks_and_repeats_of_their_text_stay_out_and_questions_go_to_train(tmp_path, monkeypatch, source):
     held, near = sentence(7), sentence(7).replace("chapter", "chapters")
-    question = {"id": "q", "text": "Q?", "source": "signatures", "kind": "question", "group": "m", "license": "PSF-2.0",
+    question = {"text": "Q?", "source": "signatures", "kind": "question", "group": "m", "license": "PSF-2.0",
                 "origin": "m.f"}  # fmt: skip
 
     def build(*_):
-        return InstructionSet([question] * 3, {"m.held"}, {})
+        return TaskData({}, [question] * 3, {("docstring", "m.held")}, {})
 
     def read(source, workspace, ledger, advance):
         from components.curate.documents import Document
@@ -101,7 +101,7 @@ def test_held_out_functions_and_repeats_of_their_text_stay_out_and_questions_go_
     splits = corpus(context)
     assert not {held, near} & {row["text"] for row in all_rows(context)}
     dropped = {rule["rule"]: rule["dropped"] for rule in report(context)["rules"]}
-    assert dropped == {"exact_duplicate": 1, "near_duplicate": 1, "held_out_function": 1}
+    assert dropped == {"exact_duplicate": 1, "near_duplicate": 1, "held_out_by_task": 1}
     assert [row["kind"] for row in splits["train"]].count("question") == 3
     assert "question" not in {row["kind"] for row in splits["validation"] + splits["test"]}
 

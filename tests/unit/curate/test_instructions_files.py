@@ -17,8 +17,8 @@ from components.curate.instructions.files import read_splits
 from components.curate.instructions.forms import convert, detect
 from components.curate.instructions.parameters import InstructionsParameters
 from components.curate.instructions.rows import Row, Table, read
-from components.curate.instructions.split import SPLITS
 from components.curate.instructions.write import build
+from components.tasks.contract import SPLITS
 from core.errors import InputProblem
 
 PAIR = {"prompt": "p", "chosen": "good", "rejected": "bad"}
@@ -57,7 +57,7 @@ def test_one_file_is_split_by_prompt(workspace):
     for split, records in found.items():
         for row in records:
             assert home.setdefault(row["prompt"], split) == split
-    assert result.pretraining_documents == [] and result.held_out == set()
+    assert result.documents == [] and result.held_out == set()
     assert result.report["files"]["instruct: data/raw/all.jsonl"]["form"] == "alpaca"
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.curate.labels.parameters import LabelsParameters
-from components.curate.labels.topics import FAMILIES, deal, topic_of
 from components.curate.labels.write import build
+from components.tasks.topics import FAMILIES, deal, topic_of
 from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from components.evaluate.choices import as_rows, build, chance_level
-from components.tasks.signatures.verifier import judge
+from components.tasks import judge
 from tests.unit.evaluate.conftest import questions
 
 RECORDS = [*questions(shutil), *questions(textwrap)]

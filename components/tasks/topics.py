@@ -1,11 +1,15 @@
-"""The default labels: a docstring's topic is the family that its module belongs to."""
+"""Labels of the default corpus: a docstring's topic is the family that its module belongs to."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from components.curate.instructions.split import unit_hash
+from pydantic import Field
+
+from components.contract import StageParameters
+from components.tasks.contract import unit_hash
+from core.errors import InputProblem
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "concurrency": (
@@ -57,21 +61,29 @@ _OVERFILL = 1.25  # a held-out split may exceed its share so far, to take a whol
 _LEAST_TEXTS = {"train": 30, "validation": 5, "test": 10}
 
 
+class TopicsParameters(StageParameters):
+    """Topics of the standard library's docstrings."""
+
+    min_characters: int = Field(40, ge=1, le=10_000, description="shorter docstrings get no label")
+
+
 def topic_of(module: str) -> str | None:
     """Topic of a dotted module name, by its top-level package; None if it belongs to none."""
     return _TOPIC.get(module.partition(".")[0])
 
 
 def label(
-    documents: Iterable[Mapping], shares: Mapping[str, float], min_characters: int, seed: int
+    documents: Iterable[Mapping], shares: Mapping[str, float], parameters: TopicsParameters, seed: int
 ) -> tuple[dict[str, list[dict]], dict]:
     """Rows (text, label, group) by split, no module in two of them, and the report.
 
     Args:
         documents: corpus rows; only those of kind ``docstring`` are labelled, their ``group`` is the module.
         shares: share of each topic's texts in ``validation`` and ``test``.
-        min_characters: shorter texts say too little to have a topic.
         seed: of the order in which modules are dealt out.
+
+    Raises:
+        InputProblem: the corpus has texts of fewer than two topics.
     """
     texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     left_out: Counter[str] = Counter()
@@ -81,7 +93,7 @@ def label(
         if document["kind"] != "docstring":
             continue
         topic = topic_of(document["group"])
-        if len(document["text"]) < min_characters:
+        if len(document["text"]) < parameters.min_characters:
             left_out["shorter than min_characters"] += 1
         elif topic is None:
             left_out["module of no topic"] += 1
@@ -107,6 +119,11 @@ def label(
         modules[topic] = dict(sorted(Counter(split_of.values()).items()))
         for module in sorted(texts[topic]):
             rows[split_of[module]] += [{"text": text, "label": topic, "group": module} for text in texts[topic][module]]
+    if len({row["label"] for row in rows["train"]}) < 2:
+        raise InputProblem(
+            "curate.labels: the corpus has docstrings of fewer than two topics of the standard library: add the "
+            "python_docs source, or set curate.labels.source to files (your own labels) or none"
+        )
     for split, found in rows.items():
         found.sort(key=lambda row: (unit_hash(seed, f"order {split}", row["text"]), row["text"]))
     report = {

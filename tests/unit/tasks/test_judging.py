@@ -1,4 +1,4 @@
-"""The verifier of closed answers, and the baselines that answer the same questions."""
+"""The verifier of signature questions, and the baselines that answer the same questions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.tasks.signatures.baselines import majority_answers, rule_answers
+from components.tasks import baseline_answers, has_verifier, judge
+from components.tasks.signatures import judging
 from components.tasks.signatures.functions import parse
+from components.tasks.signatures.judging import normalise, rule_answer
 from components.tasks.signatures.questions import LIST_ANSWERS, ask, chatty
-from components.tasks.signatures.verifier import has_verifier, judge, normalise
 
 
 def record(reference: str, kind: str = "first") -> dict:
@@ -95,7 +96,7 @@ def questions(source: str) -> list[dict]:
 
 
 def test_rules_find_what_stands_at_a_fixed_place():
-    answered = {(r["kind"], r["prompt"].split("?")[0]): rule_answers(r) for r in questions("def f(a, b=1, **kw): ...")}
+    answered = {(r["kind"], r["prompt"].split("?")[0]): rule_answer(r) for r in questions("def f(a, b=1, **kw): ...")}
     assert answered["first", "Which parameter is first"] == "a"
     assert answered["last", "Which parameter is last"] == "kw"
     assert answered["next", "Which parameter comes after a"] == "b"
@@ -106,19 +107,20 @@ def test_rules_find_what_stands_at_a_fixed_place():
 
 @given(st.text(max_size=60), st.text(max_size=8))
 def test_rules_have_some_answer_to_anything(prompt, kind):
-    assert isinstance(rule_answers({"prompt": prompt, "kind": kind}), str)
+    assert isinstance(rule_answer({"prompt": prompt, "kind": kind}), str)
 
 
 def test_majority_answers_by_kind_and_breaks_ties_by_name():
     train = [{"kind": "a", "reference": x} for x in ("2", "1", "1", "2")] + [{"kind": "b", "reference": "no"}]
-    answer = majority_answers(train)
-    assert answer({"kind": "a"}) == "1"
-    assert answer({"kind": "b"}) == "no"
-    assert answer({"kind": "unseen"}) == "1"
-    assert majority_answers([])({"kind": "a"}) == ""
+    records = [{"kind": "a"}, {"kind": "b"}, {"kind": "unseen"}]
+    assert baseline_answers(train, records) == {"majority": ["1", "no", "1"]}
+
+
+def test_rules_answer_only_the_records_of_their_task():
+    (record, *_), own = questions("def f(a): ..."), {"prompt": "Who? def f ( a )", "kind": "first", "verifier": None}
+    assert baseline_answers([], [record, own]) == {"rules": ["1", ""]}
+    assert baseline_answers([], [own]) == {}
 
 
 def test_list_kinds_of_the_verifier_are_those_of_the_questions():
-    from components.tasks.signatures import verifier
-
-    assert verifier._LISTS == LIST_ANSWERS
+    assert judging._LISTS == LIST_ANSWERS

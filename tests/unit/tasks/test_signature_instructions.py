@@ -1,4 +1,4 @@
-"""The default instruction data: splits that nothing straddles, balanced kinds, bytes that repeat."""
+"""Signature questions as instruction data: splits that nothing straddles, balanced kinds, bytes that repeat."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.curate.documents import COLUMNS
+from components.curate.documents import Document
 from components.curate.instructions import write
 from components.curate.instructions.parameters import InstructionsParameters
-from components.curate.instructions.split import SPLITS, choose_split, unit_hash
+from components.tasks import judge
+from components.tasks.contract import SPLITS, choose_split, unit_hash
+from components.tasks.signatures import instructions
 from components.tasks.signatures.functions import Function, Parameter, standard_library
 from components.tasks.signatures.instructions import _capped, select
+from components.tasks.signatures.parameters import SignaturesParameters
 from components.tasks.signatures.questions import YES_NO, Question
-from components.tasks.signatures.verifier import judge
 from core.errors import InputProblem
 
+SHARES = InstructionsParameters().shares.model_dump()
 SMALL = {"instruct": 900, "reward": 120, "preference": 120, "development": 80, "test": 120}
 
 
@@ -33,8 +36,8 @@ def built(library, tmp_path_factory):
     """Made from the real library, which is read once for all tests."""
     folder = tmp_path_factory.mktemp("instructions")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "standard_library", lambda: library)
-        yield folder, write.build(InstructionsParameters(questions=SMALL), 1337, folder)
+        patch.setattr(instructions, "standard_library", lambda: library)
+        yield folder, write.build(InstructionsParameters(signatures={"questions": SMALL}), 1337, folder)
 
 
 def records(folder, split) -> list[dict]:
@@ -66,17 +69,18 @@ def test_no_parameter_list_is_in_two_splits_and_held_out_names_are_complete(buil
     for number, one in enumerate(SPLITS):
         for other in SPLITS[number + 1 :]:
             assert not prompts[one] & prompts[other]
+    held_out = {origin for _, origin in result.held_out}
     for split in SPLITS[1:]:
         for row in records(folder, split):
-            assert row["group"] in result.held_out
-            assert any(by_key[key] <= result.held_out for key in keys[row["group"]])
+            assert ("docstring", row["group"]) in result.held_out
+            assert any(by_key[key] <= held_out for key in keys[row["group"]])
 
 
 def test_pretraining_documents_are_the_instruct_questions_alone(built):
     folder, result = built
-    documents = result.pretraining_documents
+    documents = [Document(**fields).row() for fields in result.documents]
     assert len(documents) == 2 * SMALL["instruct"]
-    assert all(tuple(row) == COLUMNS and row["kind"] == "question" for row in documents)
+    assert all(row["kind"] == "question" for row in documents)
     assert len({row["id"] for row in documents}) == len(documents)
     asked = {row["prompt"] for row in records(folder, "instruct")}
     assert {row["text"].rsplit(" Answer: ")[0].rsplit(" The answer is ")[0] for row in documents} == asked
@@ -85,7 +89,7 @@ def test_pretraining_documents_are_the_instruct_questions_alone(built):
 def test_a_rerun_writes_the_same_bytes_and_another_seed_others(built, tmp_path):
     folder, result = built
     for seed, same in ((1337, True), (7, False)):
-        again = write.build(InstructionsParameters(questions=SMALL), seed, tmp_path)
+        again = write.build(InstructionsParameters(signatures={"questions": SMALL}), seed, tmp_path)
         for split in SPLITS:
             assert ((tmp_path / f"{split}.jsonl").read_bytes() == (folder / f"{split}.jsonl").read_bytes()) is same
         assert (json.dumps(again.report) == json.dumps(result.report)) is same
@@ -111,8 +115,8 @@ any_function = st.builds(
 @settings(max_examples=50)
 @given(st.lists(any_function, max_size=60), st.integers(0, 5), st.integers(1, 8), st.integers(1, 40))
 def test_selection_of_any_library(functions, seed, common_list, wanted):
-    parameters = InstructionsParameters(common_list=common_list, questions=dict.fromkeys(SPLITS, wanted))
-    selection = select(functions, parameters, seed)
+    parameters = SignaturesParameters(common_list=common_list, questions=dict.fromkeys(SPLITS, wanted))
+    selection = select(functions, parameters, SHARES, seed)
     home: dict[str, str] = {}
     for split in SPLITS:
         chosen = selection.questions[split]
@@ -120,7 +124,7 @@ def test_selection_of_any_library(functions, seed, common_list, wanted):
         for question in chosen:
             assert home.setdefault(question.function.list_key, split) == split
             assert (question.function.qualified_name in selection.held_out) or split == "instruct"
-    backwards = select(list(reversed(functions)), parameters, seed)
+    backwards = select(list(reversed(functions)), parameters, SHARES, seed)
     assert backwards.held_out == selection.held_out
 
 
@@ -146,7 +150,7 @@ def test_shares_are_met():
 
 
 def test_a_library_without_source_is_reported(monkeypatch, tmp_path):
-    monkeypatch.setattr(write, "standard_library", lambda: ([], []))
+    monkeypatch.setattr(instructions, "standard_library", lambda: ([], []))
     with pytest.raises(InputProblem, match="no questions for instruct, reward, preference, development, test"):
         write.build(InstructionsParameters(), 1, tmp_path)
 
@@ -157,8 +161,8 @@ def test_a_library_without_source_is_reported(monkeypatch, tmp_path):
         ({"source": "files"}, "give at least one glob"),
         ({"source": "web"}, "signatures"),
         ({"shares": {"reward": 0.5, "test": 0.5}}, "less than 0.9"),
-        ({"chatty_share": 1.5}, "less than or equal to 1"),
-        ({"chaty_share": 0.5}, "Extra inputs"),
+        ({"signatures": {"chatty_share": 1.5}}, "less than or equal to 1"),
+        ({"signatures": {"chaty_share": 0.5}}, "Extra inputs"),
     ],
 )
 def test_wrong_parameters_are_explained(values, message):
