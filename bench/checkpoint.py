@@ -58,7 +58,9 @@ class Bench:
         self.model: PreTrainedModel = from_scratch(ARCHITECTURE, CONTEXT, vocabulary)
         self.optimizer = optimizers.build(self.model)
         self.folder = folder
-        parameters = PretrainParameters(architecture=ARCHITECTURE, context=CONTEXT, batch_size=BATCH, devices=1)
+        parameters = PretrainParameters(
+            architecture=ARCHITECTURE, seq_length=CONTEXT, per_device_batch_size=BATCH, devices=1
+        )
         self.context = Context(parameters=parameters, seed=0, inputs={}, outputs={}, scratch=folder / "ours")
         self.state = TrainingState(self.context, Accelerator(cpu=True), self.model, self.optimizer)
         self.stager = DefaultStager(StagingOptions(False, False, False, False))

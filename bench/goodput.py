@@ -33,8 +33,8 @@ from bench import corpus, faults
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA3_SECONDS = 54 * 86_400 / 466  # between interruptions of Llama 3's snapshot period
 PARAMETERS = {
-    "context": 128,
-    "batch_size": 8,
+    "seq_length": 128,
+    "per_device_batch_size": 8,
     "devices": 1,
     "log_every": 1,
     "evaluation_tokens": 4096,

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-Algorithm = Literal["muon", "adamw"]
+from components.training import Optimizer
 
 
 def build(
     model: nn.Module,
-    algorithm: Algorithm = "muon",
+    algorithm: Optimizer = "muon",
     *,
     learning_rate: float = 3e-3,
     muon_learning_rate: float = 0.02,
@@ -53,6 +53,15 @@ def build(
     if adamw is None or muon is None:
         return adamw or muon
     return Combined(muon, adamw)
+
+
+def peaks(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Peak rates by the names of their curves: ``learning_rate``, and ``learning_rate/adamw`` where that is Muon's.
+
+    The rate that a scheduler calls initial, else the present one.
+    """
+    first, *others = dict.fromkeys(group.get("initial_lr", group["lr"]) for group in optimizer.param_groups)
+    return {"learning_rate": first, **({"learning_rate/adamw": others[0]} if others else {})}
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:

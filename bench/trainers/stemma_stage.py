@@ -51,8 +51,8 @@ def parameters(order: dict[str, Any]) -> dict[str, Any]:
     shape = {name: value for name, value in order["shape"].items() if name != "vocab_size"}
     return {
         "architecture": shape,
-        "context": order["context"],
-        "batch_size": order["batch"],
+        "seq_length": order["context"],
+        "per_device_batch_size": order["batch"],
         "steps": order["steps"],
         "devices": 1,
         "log_every": 1,

@@ -6,21 +6,24 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.contract import StageParameters
-from components.finetuning.parameters import TrainingParameters
+from components.finetuning.parameters import FineTuningParameters, one_device
+from components.training import CheckpointEvery, LearningRate, MuonLearningRate, Steps
 
 
-class ClassifyFinetuneParameters(StageParameters):
+class ClassifyFinetuneParameters(FineTuningParameters):
     """A classifier on the pretrained decoder."""
 
     train: Literal["head", "last_layer", "all"] = Field(
         "all", description="What learns: the new class head; also the last block and final norm; or every weight"
     )
-    max_tokens: int | None = Field(
-        96, ge=1, description="Texts are cut to so many tokens; null: to as many as the model takes"
+    seq_length: int | None = Field(
+        96, ge=1, le=1_048_576, description="Texts are cut to so many tokens; null: to as many as the model takes"
     )
     prediction_batch_size: int = Field(128, ge=1, le=65_536, description="Texts classified side by side")
-    training: TrainingParameters = Field(
-        TrainingParameters(steps=70, batch_size=64, muon_learning_rate=0.02, learning_rate=4e-3, checkpoint_every=35),
-        description="How long and how fast to train",
-    )
+    steps: Steps = 70
+    muon_learning_rate: MuonLearningRate = 0.02
+    learning_rate: LearningRate = 4e-3
+    checkpoint_every: CheckpointEvery = 35
+
+    def problems(self) -> list[str]:
+        return [*super().problems(), *one_device(self)]

@@ -31,7 +31,7 @@ def run(context: Context) -> None:
     tokenizer.padding_side = "right"
     model = load_classifier(context.inputs["base"], data.names, tokenizer.pad_token_id, context.seed)
     trained = choose_trained(model, parameters.train)
-    limit = min(parameters.max_tokens or context_length(model, tokenizer), context_length(model, tokenizer))
+    limit = context_length(model, tokenizer, parameters.seq_length)
     # Kept with the model, so that whoever loads it cuts texts where training did.
     tokenizer.model_max_length = limit
     encoded = {split: tokenizer(getattr(data, split).texts, truncation=True)["input_ids"] for split in SPLITS}
@@ -74,12 +74,12 @@ def _train(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, en
     return train(
         context,
         Trainer,
-        context.parameters.training,
+        context.parameters,
         description="classify_finetune",
         model=model,
         lengths=[len(ids) for ids in encoded],
         train_dataset=Dataset.from_dict({"input_ids": encoded, "labels": data.train.labels.tolist()}),
-        args=arguments(context, settings, context.parameters.training),
+        args=arguments(context, settings, context.parameters),
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
     )

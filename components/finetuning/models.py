@@ -30,9 +30,10 @@ def device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
-def context_length(model: Any, tokenizer: Any) -> int:
-    """Most tokens that the model takes."""
-    return int(getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length)
+def context_length(model: Any, tokenizer: Any, seq_length: int | None = None) -> int:
+    """Most tokens that the model takes, or ``seq_length`` if that is fewer."""
+    longest = int(getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length)
+    return min(longest, seq_length or longest)
 
 
 def save(model: Any, tokenizer: Any, folder: Path, *, max_new_tokens: int | None = None) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from components.contract import Context, Interrupted
 from components.finetuning import checkpoints
 from components.finetuning.order import batch_order
-from components.finetuning.parameters import TrainingParameters
+from components.finetuning.parameters import FineTuningParameters
+from components.training import choose_precision
 from core.errors import InputProblem
 
 Curve = list[dict[str, float]]
@@ -25,40 +26,42 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def arguments(context: Context, config: type, parameters: TrainingParameters, **settings: Any) -> Any:
+def arguments(context: Context, config: type, parameters: FineTuningParameters, **settings: Any) -> Any:
     """Arguments of a TRL trainer (``config`` is its configuration class) for this stage.
 
     Also joins the processes of the stage, so it must come before anything that they do together.
 
     Raises:
-        InputProblem: the batch cannot be cut evenly into the processes.
+        InputProblem: fewer processes run than the parameters set, and the batch cannot be cut evenly into those.
     """
     world = processes()
-    share = parameters.gradient_accumulation * world
+    share = parameters.per_device_batch_size * world
     if parameters.batch_size % share:
         raise InputProblem(
-            f"batch_size ({parameters.batch_size}) must be a multiple of gradient_accumulation x processes ({share})"
+            f"a batch of {parameters.batch_size} examples cannot be cut into parts of per_device_batch_size "
+            f"{parameters.per_device_batch_size} for the {world} processes that run: set devices to {world}"
         )
     if world == 1:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one process drives one device; TRL refuses DataParallel
     import torch
 
     on_cpu = not torch.cuda.is_available()
+    precision = choose_precision(parameters.precision)
+    context.environment["precision"] = precision.name
     built = config(
         output_dir=str(context.scratch / "checkpoints"),
         max_steps=parameters.steps,
-        per_device_train_batch_size=parameters.batch_size // share,
-        gradient_accumulation_steps=parameters.gradient_accumulation,
+        per_device_train_batch_size=parameters.per_device_batch_size,
+        gradient_accumulation_steps=parameters.batch_size // share,
         learning_rate=parameters.learning_rate,
-        lr_scheduler_type=parameters.schedule if parameters.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=round(parameters.warmup * parameters.steps),
-        max_grad_norm=parameters.clip,
+        max_grad_norm=parameters.max_grad_norm or 0.0,  # 0 does not clip
         seed=context.seed,
         data_seed=context.seed,
-        bf16=parameters.precision == "bfloat16",
+        bf16=precision.name == "bf16",
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and world > 1 else None,
-        activation_checkpointing=False,
+        activation_checkpointing=parameters.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         dataloader_pin_memory=not on_cpu,
         report_to="none",
         disable_tqdm=True,
@@ -76,7 +79,7 @@ def arguments(context: Context, config: type, parameters: TrainingParameters, **
 def train(
     context: Context,
     trainer: type,
-    parameters: TrainingParameters,
+    parameters: FineTuningParameters,
     *,
     description: str,
     model: Any,
@@ -92,9 +95,10 @@ def train(
     Raises:
         Interrupted: ``context.stopping`` was set; a checkpoint has been saved.
     """
+    from torch.optim.lr_scheduler import LambdaLR
     from transformers import PrinterCallback, Trainer
 
-    from components.optimizers import build
+    from components.optimizers import build, peaks
 
     order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed)
     context.tokens += sum(lengths[index] for index in order)
@@ -121,8 +125,23 @@ def train(
                     learning_rate=parameters.learning_rate,
                     muon_learning_rate=parameters.muon_learning_rate,
                     weight_decay=parameters.weight_decay,
+                    betas=(parameters.beta1, parameters.beta2),
                 )
             return self.optimizer
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            if self.lr_scheduler is None:
+                self.lr_scheduler = LambdaLR(
+                    optimizer or self.optimizer,
+                    lambda step: parameters.learning_rate_factor(step, num_training_steps, from_zero=True),
+                )
+            return self.lr_scheduler
+
+        def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+            if "learning_rate" in logs:  # the first group's; those of a step differ by their peaks alone
+                first, *others = peaks(self.optimizer).items()
+                logs |= {name: logs["learning_rate"] * peak / first[1] for name, peak in others}
+            super().log(logs, *args, **kwargs)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             Trainer._save_checkpoint(self, model, trial)  # TRL's own only adds a model card
@@ -141,7 +160,7 @@ def train(
     return _curve(running.state.log_history)
 
 
-def _callback(context: Context, parameters: TrainingParameters, advance: Any) -> Any:
+def _callback(context: Context, parameters: FineTuningParameters, advance: Any) -> Any:
     from transformers import TrainerCallback
 
     class Reporting(TrainerCallback):

@@ -14,6 +14,32 @@ from core.parameters_file import flatten
 
 DEFAULT_SEED = 1337
 
+_BATCH = (
+    "per_device_batch_size, the sequences of one device: a step's batch is per_device_batch_size x "
+    "gradient_accumulation_steps x devices x nodes"
+)
+#: Parameters that once had other names, by their former path: what they are called now.
+RENAMED: dict[str, str] = {
+    "pretrain.context": "pretrain.seq_length",
+    "pretrain.batch_size": _BATCH,
+    "pretrain.micro_batch_size": "pretrain.per_device_batch_size",
+    "pretrain.warmup": "pretrain.warmup_ratio",
+    "pretrain.final_share": "pretrain.min_lr_ratio",
+    "pretrain.decay": "pretrain.decay_ratio",
+    "pretrain.clip": "pretrain.max_grad_norm",
+    "classify_finetune.max_tokens": "classify_finetune.seq_length",
+    "instruct_finetune.processes": "instruct_finetune.devices",
+}
+for _stage in ("classify_finetune", "instruct_finetune", "reward_model", "preference_tune"):
+    for _name in ("steps", "optimizer", "muon_learning_rate", "learning_rate", "schedule", "weight_decay",
+                  "checkpoint_every", "log_every"):  # fmt: skip
+        RENAMED[f"{_stage}.training.{_name}"] = f"{_stage}.{_name}"
+    RENAMED[f"{_stage}.training.batch_size"] = _BATCH
+    RENAMED[f"{_stage}.training.gradient_accumulation"] = f"{_stage}.gradient_accumulation_steps"
+    RENAMED[f"{_stage}.training.warmup"] = f"{_stage}.warmup_ratio"
+    RENAMED[f"{_stage}.training.clip"] = f"{_stage}.max_grad_norm"
+    RENAMED[f"{_stage}.training.precision"] = f"{_stage}.precision, and takes auto, fp32 or bf16"
+
 
 def validate(values: Mapping[str, Any], section: str, model: type[StageParameters]) -> StageParameters:
     """The validated ``section``; a missing section means the defaults.
@@ -47,13 +73,22 @@ def explain(error: ValidationError, section: str, model: type[BaseModel]) -> lis
         path = ".".join([section, *(str(part) for part in problem["loc"])]).strip(".")
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "unknown parameter"
-            near = difflib.get_close_matches(str(problem["loc"][-1]), _names(model), n=1)
-            message += f"; did you mean {near[0]!r}?" if near else ""
-        elif problem["type"] != "missing" and not isinstance(problem["input"], Mapping | list | BaseModel):
+            lines += _unknown(path, problem["input"], model)
+            continue
+        if problem["type"] != "missing" and not isinstance(problem["input"], Mapping | list | BaseModel):
             message += f" (it is {problem['input']!r})"
         lines.append(f"params.yaml: {path}: {message}")
     return lines
+
+
+def _unknown(path: str, value: Any, model: type[BaseModel]) -> list[str]:
+    """The problems of a parameter that the model does not have."""
+    if isinstance(value, Mapping) and (inside := [f"{path}.{key}" for key in value if f"{path}.{key}" in RENAMED]):
+        return [f"params.yaml: {each}: unknown parameter; it is now called {RENAMED[each]}" for each in inside]
+    if path in RENAMED:
+        return [f"params.yaml: {path}: unknown parameter; it is now called {RENAMED[path]}"]
+    near = difflib.get_close_matches(path.rpartition(".")[2], _names(model), n=1)
+    return [f"params.yaml: {path}: unknown parameter" + (f"; did you mean {near[0]!r}?" if near else "")]
 
 
 def non_default(parameters: BaseModel) -> dict[str, Any]:

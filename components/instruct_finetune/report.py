@@ -40,7 +40,7 @@ def write_report(
     parameters = context.parameters
     page = Page(
         "Instruction fine-tuning",
-        f"{len(training):,} demonstrations, {parameters.training.steps:,} steps of {parameters.training.batch_size}; "
+        f"{len(training):,} demonstrations, {parameters.steps:,} steps of {parameters.batch_size}; "
         f"measured on {len(development):,} development questions that training never saw. "
         "The test questions are kept for the evaluate stage.",
     )

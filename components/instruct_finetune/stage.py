@@ -52,11 +52,11 @@ def finetune(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> 
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    settings = arguments(context, SFTConfig, context.parameters.training)
+    settings = arguments(context, SFTConfig, context.parameters)
     return train(
         context,
         SFTTrainer,
-        context.parameters.training,
+        context.parameters,
         description="instruct_finetune",
         model=model,
         lengths=[len(ids) for ids in encoded.input_ids],
@@ -83,7 +83,7 @@ def _fit(
     context: Context, model: Any, tokenizer: Any, training: list[Record], development: list[Record]
 ) -> tuple[list[Record], Encoded, list[Record]]:
     """The records that fit into the model's context, and the training ones as tokens."""
-    limit = context_length(model, tokenizer)
+    limit = context_length(model, tokenizer, context.parameters.seq_length)
     encoded = encode(tokenizer, [demonstration(record) for record in training])
     whole = encode(tokenizer, [demonstration(record) for record in development])
     prompts = render(tokenizer, [conversation(record) for record in development])

@@ -199,7 +199,7 @@ def _suiting(on_processor: bool) -> Precision:
     """The precision that training picks where nothing else is asked for."""
     if not on_processor:
         return "bfloat16"
-    from components.pretrain.precision import bf16_units
+    from components.training import bf16_units
 
     return "bfloat16" if bf16_units() else "float32"
 

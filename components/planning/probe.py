@@ -98,7 +98,7 @@ def measure(
         tokens = torch.randint(config.vocab_size, (rows, context + 1))
         started = time.perf_counter(), time.process_time()
         accumulate(accelerator, module, tokens[:, :-1], tokens[:, 1:])
-        update(accelerator, module, stepper, clip=1.0)
+        update(accelerator, module, stepper, max_grad_norm=1.0)
         wall.append(time.perf_counter() - started[0])
         processor.append(time.process_time() - started[1])
     # The first step allocates and warms up.

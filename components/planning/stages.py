@@ -103,7 +103,7 @@ def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
     index = _index(root)
     batches = Batches(
         parameters.batch_size,
-        parameters.context,
+        parameters.seq_length,
         start=parameters.batch_ramp_start,
         ramp_tokens=parameters.batch_ramp_tokens,
         multiple=parameters.processes,
@@ -111,11 +111,11 @@ def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
     if parameters.steps is not None:
         steps = parameters.steps
     elif parameters.tokens is not None:
-        steps = batches.steps(parameters.tokens / parameters.context)
+        steps = batches.steps(parameters.tokens / parameters.seq_length)
     elif index is None:
         raise Unknown("data/tokens is not there yet, so an epoch has no size: run the tokenize stage first")
     else:
-        steps = batches.steps(parameters.epochs * index["splits"]["train"]["tokens"] / parameters.context)
+        steps = batches.steps(parameters.epochs * index["splits"]["train"]["tokens"] / parameters.seq_length)
     notes = ["start-up, validation and samples are not counted"]
     if index is None:
         notes.append("data/tokens is not there yet: the vocabulary is tokenize.vocabulary_size")
@@ -123,11 +123,11 @@ def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
         notes.append(f"{parameters.sharding} divides activations among devices; they are shown undivided")
     return Work(
         config=_pretrain_config(parameters, values, root),
-        context=parameters.context,
+        context=parameters.seq_length,
         tokens=batches.tokens(steps),
         steps=steps,
         sequences=parameters.batch_size,
-        micro_batch=parameters.micro_batch_size,
+        micro_batch=parameters.per_device_batch_size,
         optimizer=parameters.optimizer,
         precision=_PRECISIONS[parameters.precision],
         processes=parameters.processes,
@@ -148,7 +148,7 @@ def _pretrain_config(parameters: Any, values: Mapping[str, Any], root: Path) -> 
     vocabulary = _Vocabulary(root, values)
     if parameters.init == SCRATCH:
         with torch.device("meta"):
-            return from_scratch(parameters.architecture, parameters.context, vocabulary).config
+            return from_scratch(parameters.architecture, parameters.seq_length, vocabulary).config
     pointer = read_pointer(root)
     if pointer is None or pointer.init != parameters.init:
         raise Unknown(f"pretrain.init: {parameters.init} is not in {FOLDER} yet; {WAY_ON}")
@@ -163,7 +163,6 @@ def _pretrain_config(parameters: Any, values: Mapping[str, Any], root: Path) -> 
 def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[str, Any], root: Path) -> Work:
     base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
     config = _base_config(base, values, root)
-    training = parameters.training
     lengths = _lengths(stage, parameters, base, root, config)
     mean, longest = sum(lengths) / len(lengths), max(lengths)
     sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
@@ -177,13 +176,14 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
     return Work(
         config=config,
         context=longest,
-        tokens=round(training.steps * training.batch_size * sides * mean),
-        steps=training.steps,
-        sequences=training.batch_size * sides,
-        micro_batch=max(1, training.batch_size * sides // (processes * training.gradient_accumulation)),
-        optimizer=training.optimizer,
-        precision=training.precision,
+        tokens=round(parameters.steps * parameters.batch_size * sides * mean),
+        steps=parameters.steps,
+        sequences=parameters.batch_size * sides,
+        micro_batch=parameters.per_device_batch_size * sides,
+        optimizer=parameters.optimizer,
+        precision=_PRECISIONS[parameters.precision],
         processes=processes,
+        checkpointed=parameters.gradient_checkpointing,
         passes=passes,
         frozen_copy=stage == "preference_tune",
         loss="whole" if stage in ("instruct_finetune", "preference_tune") else "none",
@@ -209,8 +209,9 @@ def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTra
     from transformers import AutoTokenizer
 
     limit = getattr(config, "max_position_embeddings", None) or 1 << 30
+    limit = min(limit, parameters.seq_length or limit)
     if stage == "classify_finetune":
-        texts, limit = _labelled(root / "data/labels/train.parquet"), min(limit, parameters.max_tokens or limit)
+        texts = _labelled(root / "data/labels/train.parquet")
     else:
         name = {"instruct_finetune": "instruct", "reward_model": "reward"}.get(stage, "preference")
         texts = _conversations(root / f"data/instructions/{name}.jsonl")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from components.contract import StageParameters
-from components.finetuning.parameters import TOO_LONG, SamplingParameters, TooLong, TrainingParameters
+from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
+from components.training import CheckpointEvery, LearningRate, Optimizer, PerDeviceBatchSize, Steps
 
 Loss = Literal["sigmoid", "hinge", "ipo", "robust", "sppo_hard", "apo_zero", "apo_down", "sft"]
 
 
-class PreferenceTuneParameters(StageParameters):
+class PreferenceTuneParameters(FineTuningParameters):
     """Direct preference optimization (Rafailov et al., arXiv:2305.18290)."""
 
     too_long: TooLong = Field("fail", description=TOO_LONG)
@@ -26,13 +26,14 @@ class PreferenceTuneParameters(StageParameters):
     pairs_per_prompt: int = Field(3, ge=1, le=2016, description="Most pairs made of one prompt's answers")
     held_out_share: float = Field(0.1, gt=0, lt=0.9, description="Share of groups whose pairs only measure")
     sampling: SamplingParameters = Field(SamplingParameters(), description="Answers drawn to be ranked")
-    training: TrainingParameters = Field(
-        TrainingParameters(steps=60, batch_size=32, optimizer="adamw", learning_rate=2e-4, checkpoint_every=20),
-        description="How long and how fast to train",
-    )
+    steps: Steps = 60
+    per_device_batch_size: PerDeviceBatchSize = 32
+    optimizer: Optimizer = "adamw"
+    learning_rate: LearningRate = 2e-4
+    checkpoint_every: CheckpointEvery = 20
 
-    @model_validator(mode="after")
-    def _weights_match(self) -> PreferenceTuneParameters:
+    def problems(self) -> list[str]:
+        found = [*super().problems(), *one_device(self)]
         if len(self.loss_weights) != len(self.losses):
-            raise ValueError(f"loss_weights needs one weight for each of the {len(self.losses)} losses")
-        return self
+            found.append(f"loss_weights needs one weight for each of the {len(self.losses)} losses")
+        return found

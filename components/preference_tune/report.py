@@ -46,7 +46,7 @@ def write_report(
     page = Page(
         "Preference tuning (DPO)",
         f"{len(training):,} pairs of answers to {len({p.record['prompt'] for p in training}):,} fresh questions, "
-        f"{context.parameters.training.steps:,} steps of {context.parameters.training.batch_size}; "
+        f"{context.parameters.steps:,} steps of {context.parameters.batch_size}; "
         f"losses {' + '.join(context.parameters.losses)}, beta {context.parameters.beta:g}.",
     )
     if rows:

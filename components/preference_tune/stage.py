@@ -48,7 +48,7 @@ def run(context: Context) -> None:
     records, development, test = _records(context)
     tokenizer = load_tokenizer(context.inputs["instruct"])
     reference = load_causal(context.inputs["instruct"])
-    limit = context_length(reference, tokenizer)
+    limit = context_length(reference, tokenizer, context.parameters.seq_length)
     records, development, test = _with_room(context, tokenizer, limit, records, development, test)
     reward_model = load_reward_model(context.inputs["reward"], context.seed)
 
@@ -91,13 +91,13 @@ def tune(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: S
         for side in ("chosen", "rejected")
     )
     settings = arguments(
-        context, DPOConfig, parameters.training, beta=parameters.beta, loss_type=list(parameters.losses),
+        context, DPOConfig, parameters, beta=parameters.beta, loss_type=list(parameters.losses),
         loss_weights=list(parameters.loss_weights), disable_dropout=True,
     )  # fmt: skip
     return train(
         context,
         DPOTrainer,
-        parameters.training,
+        parameters,
         description="preference_tune",
         model=policy,
         lengths=[

@@ -27,7 +27,7 @@ def make(context: Context, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMode
     """The model that the training starts from, in float32. Random weights depend on torch's seed alone."""
     parameters: PretrainParameters = context.parameters
     if parameters.init == SCRATCH:
-        model = from_scratch(parameters.architecture, parameters.context, tokenizer)
+        model = from_scratch(parameters.architecture, parameters.seq_length, tokenizer)
     else:
         model = _load(context, parameters, tokenizer)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -112,8 +112,10 @@ def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTraine
     except (OSError, ValueError, ImportError) as error:
         raise InputProblem(f"pretrain.init: cannot load a causal decoder from {init} ({folder}): {error}") from error
     longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and parameters.context > longest:
-        raise InputProblem(f"pretrain.context: {parameters.context} is more than the {longest} positions of {init}")
+    if longest is not None and parameters.seq_length > longest:
+        raise InputProblem(
+            f"pretrain.seq_length: {parameters.seq_length} is more than the {longest} positions of {init}"
+        )
     if told := fit_vocabulary(model, _tokenizer_of(folder), tokenizer):
         context.warn(f"{init}: {told}")
     return model

@@ -85,15 +85,15 @@ def prepare(
     module: CausalLoss,
     build: Callable[[PreTrainedModel], Optimizer],
     *,
-    context: int,
-    clip: float | None,
+    seq_length: int,
+    max_grad_norm: float | None,
 ) -> tuple[nn.Module, Optimizer, Optimizer]:
     """Divide the model as accelerate was asked to, with gradients summed in float32 in any case.
 
     Args:
         build: makes the optimizer of a model.
-        context: tokens of a sequence.
-        clip: largest norm of the gradient; only an engine that clips by itself has to know it.
+        seq_length: tokens of a sequence.
+        max_grad_norm: largest norm of the gradient; only an engine that clips by itself has to know it.
 
     Returns:
         The module to train, the optimizer as ``build`` made it, and as accelerate wrapped it.
@@ -102,10 +102,10 @@ def prepare(
         InputProblem: the model cannot be divided so.
     """
     division, model = Division.of(accelerator), module.model
-    if problems := unsuited(model, division, context):
+    if problems := unsuited(model, division, seq_length):
         raise InputProblem(problems)
     if zero3.active(accelerator):
-        return zero3.prepare(accelerator, module, build, clip=clip)
+        return zero3.prepare(accelerator, module, build, max_grad_norm=max_grad_norm)
     if division.sharded:
         # Weights are gathered in the precision of the products: under autocast alone, the backward pass would keep a
         # bfloat16 copy of the whole model. accelerate's own policy would also sum gradients and return the loss in it.
@@ -145,7 +145,7 @@ def products(model: PreTrainedModel) -> dict[str, str]:
     return found
 
 
-def unsuited(model: PreTrainedModel, division: Division, context: int) -> list[str]:
+def unsuited(model: PreTrainedModel, division: Division, seq_length: int) -> list[str]:
     """Why the model cannot be divided so."""
     config, kind, found = model.config, model.config.model_type, []
     if division.tensor > 1:
@@ -171,8 +171,8 @@ def unsuited(model: PreTrainedModel, division: Division, context: int) -> list[s
             found.append(f"{where}: a {kind} looks at part of the sequence alone, which ring attention cannot")
         elif not any(name.endswith("self_attn") for name, _ in model.named_modules()):
             found.append(f"{where}: accelerate does not know the attention of a {kind}; use fsdp2")
-        if context % (2 * division.sequence):
-            found.append(f"{where}: needs a context that is a multiple of {2 * division.sequence}, and it is {context}")
+        if seq_length % (2 * division.sequence):
+            found.append(f"{where}: seq_length must be a multiple of {2 * division.sequence}, and it is {seq_length}")
     return found
 
 

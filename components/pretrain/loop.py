@@ -23,7 +23,6 @@ from components.pretrain.parameters import PretrainParameters
 from components.pretrain.prefetch import Prefetch
 from components.pretrain.progress import Progress
 from components.pretrain.samples import sample
-from components.pretrain.schedule import factor
 from components.pretrain.step import accumulate, update
 from components.pretrain.training_state import TrainingState
 from core.errors import InputProblem
@@ -69,10 +68,14 @@ def train(
     # below touches these generators.
     torch.manual_seed(context.seed + accelerator.process_index // division.tensor)
     module, bare, optimizer = prepare(
-        accelerator, _with_loss(context, model), build, context=parameters.context, clip=parameters.clip
+        accelerator,
+        _with_loss(context, model),
+        build,
+        seq_length=parameters.seq_length,
+        max_grad_norm=parameters.max_grad_norm,
     )
     state = TrainingState(context, accelerator, model, bare)
-    peaks = [group["lr"] for group in bare.param_groups]
+    peaks, curves = [group["lr"] for group in bare.param_groups], optimizers.peaks(bare)
     progress = state.resume()
     module.train()
 
@@ -95,14 +98,7 @@ def train(
                     raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
             if progress.step == steps:
                 break
-            share = factor(
-                progress.step,
-                steps,
-                schedule=parameters.schedule,
-                warmup=parameters.warmup,
-                final_share=parameters.final_share,
-                decay=parameters.decay,
-            )
+            share = parameters.learning_rate_factor(progress.step, steps)
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * share
             batch = data.get(progress.step)
@@ -110,11 +106,11 @@ def train(
             state.check()
             progress.step += 1
             progress.loss_sum += loss
-            context.tokens += len(batch.windows) * parameters.context
+            context.tokens += len(batch.windows) * parameters.seq_length
             speed = clock.tokens_per_second()
-            advance(len(batch.windows) * parameters.context, step=progress.step, loss=loss, tokens_per_second=speed)
+            advance(len(batch.windows) * parameters.seq_length, step=progress.step, loss=loss, tokens_per_second=speed)
             if progress.step % parameters.log_every == 0 or progress.step == steps:
-                _point(context, progress, parameters, share, norm, speed)
+                _point(context, progress, {name: peak * share for name, peak in curves.items()}, norm, speed)
             if stopping or any(
                 _due(progress.step, every, steps) for every in (parameters.checkpoint_every, parameters.evaluate_every)
             ):
@@ -208,16 +204,17 @@ def _step(context, accelerator, module, optimizer, order, batch: Batch, step: in
         inputs,
         labels,
         positions,
-        micro_batch=parameters.micro_batch_size,
+        micro_batch=parameters.per_device_batch_size,
         flag=context.stopping,
     )
     if not math.isfinite(loss):
         raise NonFinite(_blame(accelerator, module, order, batch, step))
-    norm = update(accelerator, module, optimizer, clip=parameters.clip)
+    norm = update(accelerator, module, optimizer, max_grad_norm=parameters.max_grad_norm)
     if not math.isfinite(norm):
         raise NonFinite(
             f"the gradient of step {step + 1} is not finite (loss {loss:.4g}); its batch: "
-            f"{'; '.join(order.describe(window) for window in batch.windows)}. Lower the learning rate or clip."
+            f"{'; '.join(order.describe(window) for window in batch.windows)}. "
+            f"Lower the learning rate or max_grad_norm."
         )
     return loss, norm, stopping
 
@@ -241,18 +238,18 @@ def _blame(accelerator, module, order: TrainingOrder, batch: Batch, step: int) -
     )
 
 
-def _point(context: Context, progress: Progress, parameters, share: float, norm: float, speed: float) -> None:
+def _point(context: Context, progress: Progress, rates: dict[str, float], norm: float, speed: float) -> None:
     since = progress.step - (int(progress.curve[-1]["step"]) if progress.curve else 0)
     point = {
         "step": progress.step,
         "tokens": context.tokens,
         "loss": progress.loss_sum / since,
-        "learning_rate": parameters.learning_rate * share,
+        **rates,
         "gradient_norm": norm,
     }
     progress.loss_sum = 0.0
     progress.curve.append(point)
-    live = {name: point[name] for name in ("loss", "learning_rate", "gradient_norm")}
+    live = {name: point[name] for name in ("loss", *rates, "gradient_norm")}
     context.log({**live, "tokens_per_second": speed}, progress.step)
 
 
@@ -263,7 +260,7 @@ def _look(context, accelerator, module, tokenizer, held: TokenSplit, progress: P
         accelerator,
         module,
         held,
-        parameters.context,
+        parameters.seq_length,
         tokens=parameters.evaluation_tokens,
         documents=parameters.mask_documents,
     )

@@ -10,6 +10,19 @@ from pydantic import Field, field_validator, model_validator
 
 from components.contract import StageParameters
 from components.pretrain.presets import PRESETS
+from components.training import (
+    CheckpointEvery,
+    Devices,
+    LearningRate,
+    LogEvery,
+    MinLrRatio,
+    MuonLearningRate,
+    PerDeviceBatchSize,
+    Precision,
+    TrainingParameters,
+    WarmupRatio,
+    WeightDecay,
+)
 
 REGISTRY = "registry:"  # begins the init that names a version of the registry
 _REFERENCE = re.compile(r"[A-Za-z0-9_.\-]+(?::v?\d+|@[A-Za-z0-9_.\-]+)")
@@ -98,7 +111,7 @@ class Architecture(StageParameters):
         return self
 
 
-class PretrainParameters(StageParameters):
+class PretrainParameters(TrainingParameters):
     """What is trained, on how much, and how."""
 
     init: str = Field(
@@ -108,64 +121,37 @@ class PretrainParameters(StageParameters):
         "registry:MODEL:VERSION, a local Hugging Face folder, or a hub id (owner/name, or owner/name@REVISION).",
     )
     architecture: Architecture = Field(default=Architecture(), description="The decoder made by init: scratch.")
-    context: int = Field(default=128, ge=8, le=1_048_576, description="Tokens of a training sequence.")
-    batch_size: int = Field(
-        default=32, ge=1, le=1_048_576, description="Sequences of a step, over all processes together."
-    )
-    micro_batch_size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Sequences that go through the model of a process at once; null: all of its share of the batch.",
-    )
+    seq_length: int = Field(default=128, ge=8, le=1_048_576, description="Tokens of a training sequence.")
+    per_device_batch_size: PerDeviceBatchSize = 16
     batch_ramp_start: int | None = Field(
         default=None, ge=1, description="Sequences of the first step; the batch rises from there. Null: no ramp."
     )
     batch_ramp_tokens: int | None = Field(
-        default=None, ge=1, description="Tokens over which the batch rises linearly to batch_size."
+        default=None, ge=1, description="Tokens over which the batch rises linearly to the whole one."
     )
-    steps: int | None = Field(default=600, ge=1, description="Budget in optimizer steps. Set exactly one budget.")
+    steps: int | None = Field(
+        default=600, ge=1, le=100_000_000, description="Budget in optimizer steps. Set exactly one budget."
+    )
     epochs: float | None = Field(default=None, gt=0, description="Budget in passes over the training tokens.")
     tokens: int | None = Field(default=None, ge=1, description="Budget in training tokens, rounded up to whole steps.")
-    optimizer: Literal["muon", "adamw"] = Field(
-        default="muon", description="muon: Muon on hidden matrices and AdamW on the rest; adamw: AdamW on all."
-    )
-    learning_rate: float = Field(default=3e-3, gt=0, le=1, description="AdamW's peak learning rate.")
-    muon_learning_rate: float = Field(default=0.02, gt=0, le=1, description="Muon's peak learning rate.")
-    weight_decay: float = Field(
-        default=0.1, ge=0, le=1, description="Decoupled weight decay of matrices, times the learning rate."
-    )
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay rate of the first moment.")
-    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay rate of the second moment.")
-    schedule: Literal["cosine", "wsd", "constant"] = Field(
-        default="cosine",
-        description="After the warm-up: cosine to final_share; wsd: stay, then fall linearly to it; constant: stay.",
-    )
-    warmup: float = Field(default=0.05, ge=0, le=1, description="Share of the steps in which the rate rises linearly.")
-    final_share: float = Field(
-        default=0.1, ge=0, le=1, description="Share of the peak rate to which it falls at the last step."
-    )
-    decay: float = Field(default=0.2, gt=0, le=1, description="Share of the steps in which the rate of wsd falls.")
-    clip: float | None = Field(default=1.0, gt=0, description="Largest gradient norm; null does not clip.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto",
-        description="bf16: matrix products in bfloat16 by autocast; auto: bf16 where the device has units for it.",
-    )
+    learning_rate: LearningRate = 3e-3
+    muon_learning_rate: MuonLearningRate = 0.02
+    weight_decay: WeightDecay = 0.1
+    warmup_ratio: WarmupRatio = 0.05
+    min_lr_ratio: MinLrRatio = 0.1
+    precision: Precision = "auto"
+    devices: Devices = 2
+    log_every: LogEvery = 10
+    checkpoint_every: CheckpointEvery = 100
     z_loss: float = Field(
         default=0.0, ge=0, le=1, description="Coefficient of the softmax's squared log-denominator; PaLM's is 1e-4."
     )
     mask_documents: bool = Field(
         default=False, description="Attention stays within a document, and positions begin anew at each."
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Compute activations again on the way back: less memory for a third more work."
-    )
     compile: bool = Field(
         default=False, description="torch.compile the model: minutes of warm-up, told apart from the speed."
     )
-    devices: int = Field(
-        default=2, ge=1, le=1024, description="Processes of a machine that share a batch, one a GPU if there are any."
-    )
-    nodes: int = Field(default=1, ge=1, le=65536, description="Machines with as many devices each.")
     sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
         default="ddp",
         description="How devices share a training, by a file of "
@@ -173,8 +159,6 @@ class PretrainParameters(StageParameters):
         "fsdp2, zero3 (DeepSpeed's): each has a part; tensor_parallel, context_parallel: also matrix products, or "
         "sequences, are divided.",
     )
-    log_every: int = Field(default=10, ge=1, description="Steps between points of the training curve.")
-    checkpoint_every: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     keep_last: int = Field(default=2, ge=1, le=1000, description="Newest checkpoints that are kept.")
     keep_best: int = Field(
         default=1, ge=0, le=1000, description="Checkpoints with the lowest validation loss that are kept beside them."
@@ -195,14 +179,8 @@ class PretrainParameters(StageParameters):
             raise ValueError(f"write {REGISTRY}MODEL@ALIAS or {REGISTRY}MODEL:VERSION, such as {REGISTRY}base@champion")
         return init
 
-    @property
-    def processes(self) -> int:
-        """All processes that share each batch."""
-        return self.devices * self.nodes
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> PretrainParameters:
-        problems = []
+    def problems(self) -> list[str]:
+        problems = super().problems()
         budgets = {name: getattr(self, name) for name in ("steps", "epochs", "tokens")}
         given = [name for name, value in budgets.items() if value is not None]
         if len(given) != 1:
@@ -211,8 +189,6 @@ class PretrainParameters(StageParameters):
                 f"the others null"
             )
         processes, name = self.processes, "devices x nodes" if self.nodes > 1 else "devices"
-        if self.batch_size % processes:
-            problems.append(f"batch_size {self.batch_size} is not divisible by {name} {processes}; choose a multiple")
         if self.sharding != "ddp" and processes == 1:
             problems.append(f"sharding {self.sharding} divides the model, and {name} is 1; raise it or make it ddp")
         if self.sharding == "context_parallel" and self.mask_documents:
@@ -227,11 +203,7 @@ class PretrainParameters(StageParameters):
             problems.append("batch_ramp_start and batch_ramp_tokens go together; set both or make both null")
         elif self.batch_ramp_start is not None and not processes <= self.batch_ramp_start <= self.batch_size:
             problems.append(
-                f"batch_ramp_start {self.batch_ramp_start} is not between {name} {processes} and batch_size "
-                f"{self.batch_size}"
+                f"batch_ramp_start {self.batch_ramp_start} is not between {name} {processes} and the whole batch of "
+                f"{self.batch_size} sequences"
             )
-        if self.warmup + self.decay > 1 and self.schedule == "wsd":
-            problems.append(f"warmup {self.warmup:g} and decay {self.decay:g} are more than the whole training")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+        return problems

@@ -27,7 +27,7 @@ from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
 from components.pretrain.loop import train
 from components.pretrain.memory import keep_freed_memory
 from components.pretrain.parameters import PretrainParameters
-from components.pretrain.precision import Choice, choose
+from components.training import ChosenPrecision, choose_precision
 from core.errors import InputProblem
 
 
@@ -35,11 +35,11 @@ def run(context: Context) -> None:
     """Train, evaluate on the whole validation split, save the model with its tokenizer."""
     parameters: PretrainParameters = context.parameters
     tokenizer, training, held = _inputs(context)
-    order = TrainingOrder(training, parameters.context, context.seed)
+    order = TrainingOrder(training, parameters.seq_length, context.seed)
     accelerator, precision = _accelerator(context)
     batches = Batches(
         parameters.batch_size,
-        parameters.context,
+        parameters.seq_length,
         start=parameters.batch_ramp_start,
         ramp_tokens=parameters.batch_ramp_tokens,
         multiple=accelerator.num_processes,
@@ -51,7 +51,9 @@ def run(context: Context) -> None:
     _check_disk(context, parameter_count)
 
     module, progress = train(context, accelerator, model, tokenizer, order, held, batches, steps)
-    result = evaluate(accelerator, module, held, parameters.context, tokens=None, documents=parameters.mask_documents)
+    result = evaluate(
+        accelerator, module, held, parameters.seq_length, tokens=None, documents=parameters.mask_documents
+    )
     weights = gathered(accelerator, module.model)
     if accelerator.is_main_process:
         from components.pretrain.report import write_report  # it takes a while, and not every process comes here
@@ -101,10 +103,10 @@ def _inputs(context: Context) -> tuple[PreTrainedTokenizerBase, TokenSplit, Toke
         raise InputProblem(problems)
     training, held = splits
     longest = max((len(shard) for shard in training.shards), default=0)
-    if longest <= parameters.context:
+    if longest <= parameters.seq_length:
         problems.append(
-            f"pretrain.context: the largest training shard has {longest} tokens, and a sequence needs "
-            f"{parameters.context} and one more: add text or shorten the context"
+            f"pretrain.seq_length: the largest training shard has {longest} tokens, and a sequence needs "
+            f"{parameters.seq_length} and one more: add text or lower seq_length"
         )
     if not held.tokens:
         problems.append("the validation split has no tokens: add text to it")
@@ -119,11 +121,11 @@ def _steps(parameters: PretrainParameters, windows: int, batches: Batches) -> in
         return parameters.steps
     if parameters.epochs is not None:
         return batches.steps(parameters.epochs * windows)
-    return batches.steps(parameters.tokens / parameters.context)
+    return batches.steps(parameters.tokens / parameters.seq_length)
 
 
-def _accelerator(context: Context) -> tuple[Accelerator, Choice]:
-    precision = choose(context.parameters.precision)
+def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:
+    precision = choose_precision(context.parameters.precision)
     context.environment["precision"] = precision.name
     on_cpu = not torch.cuda.is_available()
     accelerator = Accelerator(
@@ -154,7 +156,9 @@ def _accelerator(context: Context) -> tuple[Accelerator, Choice]:
         context.warn(f"pretrain asks for {asked} processes and {running} run: the result differs by rounding")
     if context.parameters.batch_size % running:
         raise InputProblem(
-            f"pretrain.batch_size {context.parameters.batch_size} is not divisible by the {running} processes that run"
+            f"pretrain: the whole batch of {context.parameters.batch_size} sequences (per_device_batch_size x "
+            f"gradient_accumulation_steps x devices x nodes) is not divisible by the {running} processes that run; "
+            f"set devices to {running}"
         )
     return accelerator, precision
 

@@ -65,12 +65,12 @@ def accumulate(
 
 
 def update(
-    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, clip: float | None = None
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, max_grad_norm: float | None = None
 ) -> float:
     """Clip the gradient, step unless it is not finite, and clear it; the norm it had."""
     if zero3.active(accelerator):  # it was told what to clip to when it was made
         return zero3.step(model)
-    norm = whole(accelerator.clip_grad_norm_(model.parameters(), clip or math.inf)).item()
+    norm = whole(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or math.inf)).item()
     if math.isfinite(norm):
         optimizer.step()
     optimizer.zero_grad()

@@ -80,13 +80,13 @@ def prepare(
     module: CausalLoss,
     build: Callable[[PreTrainedModel], Optimizer],
     *,
-    clip: float | None,
+    max_grad_norm: float | None,
 ) -> tuple[nn.Module, Optimizer, Optimizer]:
     """Divide the model and hand it to DeepSpeed's engine.
 
     Args:
         build: makes the optimizer of a model that is still whole.
-        clip: largest norm of the gradient; ``None`` does not clip.
+        max_grad_norm: largest norm of the gradient; ``None`` does not clip.
 
     Returns:
         The engine, the optimizer as ``build`` made it, and as accelerate wrapped it.
@@ -95,7 +95,7 @@ def prepare(
 
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
     config = accelerator.deepspeed_plugin.deepspeed_config
-    config.update(_settings(accelerator, module, clip))
+    config.update(_settings(accelerator, module, max_grad_norm))
     deepspeed.init_distributed(torch.distributed.get_backend(), auto_mpi_discovery=False, verbose=False)
     optimizer = build(module.model)
     _compute_as_called(module, accelerator.device, dtype)
@@ -145,13 +145,13 @@ class _Accumulating:
         self.engine.backward(loss)
 
 
-def _settings(accelerator: Accelerator, module: CausalLoss, clip: float | None) -> dict[str, Any]:
+def _settings(accelerator: Accelerator, module: CausalLoss, max_grad_norm: float | None) -> dict[str, Any]:
     """DeepSpeed's configuration: the launch file's, with what the parameters say instead of it."""
     config = accelerator.deepspeed_plugin.deepspeed_config
     width = module.config.get_text_config().hidden_size
     return {
         "bf16": {"enabled": False},  # it would step weights in bfloat16; see _compute_as_called
-        "gradient_clipping": clip or 0.0,
+        "gradient_clipping": max_grad_norm or 0.0,
         # Gradients are summed until a step is asked for. The objective is weighed already, so that these count nothing.
         "managed_gradient_accumulation": False,
         "gradient_accumulation_steps": 1,

@@ -31,7 +31,7 @@ def run(context: Context) -> None:
     records = _records(context)
     tokenizer = load_tokenizer(context.inputs["instruct"])
     policy = load_causal(context.inputs["instruct"])
-    limit = context_length(policy, tokenizer)
+    limit = context_length(policy, tokenizer, context.parameters.seq_length)
     records = _with_room(context, tokenizer, records, limit)
 
     pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", where=_FILE)
@@ -63,11 +63,11 @@ def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> 
     from trl import RewardConfig, RewardTrainer
 
     chosen, rejected = (encoded_side(tokenizer, pairs, side) for side in ("chosen", "rejected"))
-    settings = arguments(context, RewardConfig, context.parameters.training, disable_dropout=True)
+    settings = arguments(context, RewardConfig, context.parameters, disable_dropout=True)
     return train(
         context,
         RewardTrainer,
-        context.parameters.training,
+        context.parameters,
         description="reward_model",
         model=model,
         lengths=[max(len(a), len(b)) for a, b in zip(chosen, rejected, strict=True)],

@@ -69,7 +69,11 @@ def main() -> None:
     workspace, parameters = Path(sys.argv[1]), json.loads(sys.argv[2])
     # What libraries load at their first use is no part of a training's memory.
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    train(workspace, "warm-up", {**parameters, "architecture": small, "context": 16, "batch_size": 2, "steps": 2})
+    train(
+        workspace,
+        "warm-up",
+        {**parameters, "architecture": small, "seq_length": 16, "per_device_batch_size": 2, "steps": 2},
+    )
     before = resident()
     context = train(workspace, "real", parameters)
     steps = [after - earlier for earlier, after in zip(context.times, context.times[1:], strict=False)]

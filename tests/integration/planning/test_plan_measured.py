@@ -18,8 +18,8 @@ PARAMETERS = {
     "architecture": {
         "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
     },
-    "context": 128,
-    "batch_size": 16,
+    "seq_length": 128,
+    "per_device_batch_size": 16,
     "steps": 8,
     "devices": 1,
     "precision": "fp32",
@@ -77,6 +77,6 @@ def test_memory_and_time_of_a_real_pretraining(workspace):
         if all(abs(error) <= ERROR for error in errors.values()):
             break
     assert all(abs(error) <= ERROR for error in errors.values()), errors
-    assert not plan["calibration"]["scaled"] and plan["calibration"]["sequences"] == PARAMETERS["batch_size"]
+    assert not plan["calibration"]["scaled"] and plan["calibration"]["sequences"] == PARAMETERS["per_device_batch_size"]
     assert plan["time"]["seconds"] == pytest.approx(PARAMETERS["steps"] * plan["time"]["step_seconds"])
     assert plan["time"]["step_seconds"] == pytest.approx(plan["calibration"]["step_seconds"])

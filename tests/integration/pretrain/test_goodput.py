@@ -15,7 +15,7 @@ PARAMETERS = {
         "num_attention_heads": 2,
         "extra": {"attention_dropout": 0.1},
     },
-    "context": 32,
+    "seq_length": 32,
     "steps": 600,
     "checkpoint_every": 10,
     "evaluate_every": 100,

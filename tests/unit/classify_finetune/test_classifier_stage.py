@@ -15,7 +15,7 @@ from tests.stage import run_component
 from tests.unit.classify_finetune.test_labels import write
 from tests.unit.evaluate.conftest import save_model
 
-QUICK = {"training": {"steps": 12, "batch_size": 8, "checkpoint_every": 6, "log_every": 2, "learning_rate": 0.02}}
+QUICK = {"steps": 12, "per_device_batch_size": 8, "checkpoint_every": 6, "log_every": 2, "learning_rate": 0.02}
 SPORTS = ["the ball went over the goal", "a team won the match", "players run on the field", "the keeper held the ball"]
 FOOD = ["the soup needs more salt", "bake the bread in the oven", "slice the onion thinly", "boil rice in the pot"]
 

@@ -40,7 +40,7 @@ def test_the_form_has_every_parameter_with_its_bounds_help_and_choices(schema):
     assert set(schema["properties"]) == {"seed", *parameters.sections()}
     pretrain = schema["properties"]["pretrain"]["properties"]
     assert pretrain["learning_rate"]["exclusiveMinimum"] == 0 and pretrain["learning_rate"]["maximum"] == 1
-    assert pretrain["schedule"]["enum"] == ["cosine", "wsd", "constant"]
+    assert pretrain["schedule"]["enum"] == ["cosine", "linear", "wsd", "constant"]
     for explained in parameters.explain():
         if "<" in explained.path or "[" in explained.path or explained.path == "promotion.approval":
             continue
@@ -109,10 +109,10 @@ def test_what_was_changed_is_an_override_of_the_smallest_part(values):
 
 def test_a_whole_number_is_the_same_as_its_decimal_and_true_is_not_one(values):
     filled = copy.deepcopy(values)
-    filled["pretrain"]["clip"] = 1
+    filled["pretrain"]["max_grad_norm"] = 1
     assert form.changes(filled, values) == {}
-    filled["pretrain"]["clip"] = True
-    assert form.changes(filled, values) == {"pretrain.clip": True}
+    filled["pretrain"]["max_grad_norm"] = True
+    assert form.changes(filled, values) == {"pretrain.max_grad_norm": True}
 
 
 def test_a_part_that_was_off_is_switched_on_as_a_whole(values):

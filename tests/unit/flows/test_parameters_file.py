@@ -25,7 +25,7 @@ def test_every_mistake_of_every_section_is_told_at_once():
     values = {
         "sead": 1,
         "seed": -1,
-        "pretrain": {"stepz": 5, "batch_size": "many"},
+        "pretrain": {"stepz": 5, "per_device_batch_size": "many"},
         "tokenize": {"vocabulary_size": -4},
         "promotion": {"assistant": {"accuracy": {"minimum": 0.5}}},
     }
@@ -34,7 +34,7 @@ def test_every_mistake_of_every_section_is_told_at_once():
     assert "params.yaml: sead: unknown section; did you mean 'seed'?" in text
     assert "params.yaml: seed: must be a whole number" in text
     assert "params.yaml: pretrain.stepz: unknown parameter; did you mean 'steps'?" in text
-    assert "params.yaml: pretrain.batch_size: " in text and "'many'" in text
+    assert "params.yaml: pretrain.per_device_batch_size: " in text and "'many'" in text
     assert "params.yaml: tokenize.vocabulary_size: " in text
     assert "params.yaml: promotion.assistant.accuracy.minimum: unknown parameter" in text
     assert len(problems) == 6

@@ -30,7 +30,7 @@ def digests(workspace):
 def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    context = run_component(component, workspace, {"training": quick(60, learning_rate=0.01, checkpoint_every=30)})
+    context = run_component(component, workspace, quick(60, learning_rate=0.01, checkpoint_every=30))
     metrics = {metric.name: metric for metric in context.metrics}
     assert context.headline == "accuracy"
     assert metrics["accuracy"].n == 24 and {"majority", "rules"} == set(metrics["accuracy"].baselines)
@@ -51,19 +51,19 @@ def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
 def test_records_without_a_verifier_are_measured_by_their_loss(workspace):
     plain = [{"prompt": r["prompt"], "completion": r["completion"]} for r in signature_records(40)]
     write_records(workspace, instruct=plain, development=plain[:10])
-    context = run_component(component, workspace, {"training": quick(2), "template": "alpaca"})
+    context = run_component(component, workspace, {**quick(2), "template": "alpaca"})
     assert context.headline == "answer_loss" and [m.name for m in context.metrics] == ["answer_loss"]
 
 
 def test_rows_that_may_be_skipped_are_counted(workspace):
     long = {**signature_records(1)[0], "prompt": "word " * 200}
     write_records(workspace, instruct=[*signature_records(20), long])
-    context = run_component(component, workspace, {"training": quick(2), "too_long": "skip"})
+    context = run_component(component, workspace, {**quick(2), "too_long": "skip"})
     assert any("1 of 21 rows" in warning for warning in context.warnings)
 
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
-    parameters = {"training": quick(6)}
+    parameters = quick(6)
     run_component(component, make_workspace(tmp_path / "whole"), parameters)
     broken = make_workspace(tmp_path / "broken")
     log = Context.log
@@ -84,7 +84,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch)
 
 def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
     steps = 30
-    run_component(component, make_workspace(tmp_path / "whole"), {"training": quick(steps)})
+    run_component(component, make_workspace(tmp_path / "whole"), quick(steps))
     workspace = make_workspace(tmp_path / "killed")
     script = textwrap.dedent(
         f"""
@@ -93,7 +93,7 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
         from components.instruct_finetune import component
         from tests.stage import run_component
         from tests.unit.instruct_finetune.workspace import quick
-        run_component(component, Path({str(workspace)!r}), {{"training": quick({steps})}})
+        run_component(component, Path({str(workspace)!r}), quick({steps}))
         """
     )
     checkpoints = workspace / "scratch" / "instruct_finetune" / "checkpoints"
@@ -108,7 +108,7 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
         deaths.append(process.wait())
     assert deaths == [-signal.SIGKILL, -signal.SIGKILL]
     assert not (workspace / "models" / "instruct" / "model.safetensors").exists()
-    context = run_component(component, workspace, {"training": quick(steps)})
+    context = run_component(component, workspace, quick(steps))
     assert digests(workspace) == digests(tmp_path / "whole")
     # It went on from a checkpoint: not all steps are logged three times.
     points = [json.loads(line) for line in context.events.read_text().splitlines() if '"point"' in line]
@@ -118,7 +118,7 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
 def test_stopping_after_training_keeps_the_trained_weights(workspace, monkeypatch):
     from components.instruct_finetune import stage
 
-    parameters = {"training": quick(4)}
+    parameters = quick(4)
     with monkeypatch.context() as patch:
 
         def fail(*args, **kwargs):

@@ -86,4 +86,4 @@ def make_workspace(workspace: Path) -> Path:
 
 def quick(steps: int = 6, **training: object) -> dict:
     """Training parameters for a handful of steps."""
-    return {"steps": steps, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, **training}
+    return {"steps": steps, "per_device_batch_size": 8, "checkpoint_every": 2, "log_every": 1, **training}

@@ -16,7 +16,7 @@ from flows.pipeline.planning import TRAINING_DATA
 from tests.unit.pretrain import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
-PARAMETERS = {"pretrain": tiny.PARAMETERS, "instruct_finetune": {"training": {"steps": 20, "batch_size": 8}}}
+PARAMETERS = {"pretrain": tiny.PARAMETERS, "instruct_finetune": {"steps": 20, "per_device_batch_size": 8}}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,13 @@ def test_pretraining_by_steps_tokens_and_epochs(workspace):
 
 
 def test_a_batch_ramp_and_devices_are_taken_over(workspace):
-    changed = {**tiny.PARAMETERS, "batch_ramp_start": 2, "batch_ramp_tokens": 3000, "devices": 2}
+    changed = {
+        **tiny.PARAMETERS,
+        "batch_ramp_start": 2,
+        "batch_ramp_tokens": 3000,
+        "per_device_batch_size": 3,
+        "devices": 2,
+    }
     work = stages.work("pretrain", {"pretrain": changed}, workspace)
     assert work.tokens < 80 * 6 * 32
     assert work.sharding == "ddp" and work.processes == 2

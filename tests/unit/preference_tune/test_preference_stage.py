@@ -20,7 +20,7 @@ SAMPLING = {"max_new_tokens": 6}
 @pytest.fixture
 def ready(workspace):
     """The workspace with a reward model."""
-    run_component(reward_component, workspace, {"training": quick(2), "sampling": SAMPLING})
+    run_component(reward_component, workspace, {**quick(2), "sampling": SAMPLING})
     return workspace
 
 
@@ -31,7 +31,7 @@ def digest(workspace):
 def test_it_learns_the_preferred_answers_and_says_what_it_cost(ready):
     from transformers import AutoModelForCausalLM
 
-    parameters = {"training": quick(30, learning_rate=5e-3, checkpoint_every=30), "sampling": SAMPLING}
+    parameters = {**quick(30, learning_rate=5e-3, checkpoint_every=30), "sampling": SAMPLING}
     context = run_component(component, ready, parameters)
     metrics = {metric.name: metric for metric in context.metrics}
     assert context.headline == "correct_and_terse"
@@ -50,7 +50,7 @@ def test_it_learns_the_preferred_answers_and_says_what_it_cost(ready):
 def test_without_a_verifier_the_reward_model_ranks(ready):
     plain = [{"prompt": record["prompt"]} for record in signature_records(40)]
     write_records(ready, preference=plain, development=plain[:6], test=plain[:6])
-    context = run_component(component, ready, {"training": quick(2), "sampling": SAMPLING})
+    context = run_component(component, ready, {**quick(2), "sampling": SAMPLING})
     assert context.headline == "reward_win_rate"
     assert {metric.name for metric in context.metrics} == {"preference_accuracy", "reward", "reward_win_rate"}
 
@@ -58,7 +58,7 @@ def test_without_a_verifier_the_reward_model_ranks(ready):
 def test_the_users_pairs_are_used_as_they_are(ready):
     own = [{"prompt": f"q{i}", "chosen": "alpha", "rejected": "beta"} for i in range(30)]
     write_records(ready, preference=own)
-    run_component(component, ready, {"training": quick(2), "sampling": SAMPLING})
+    run_component(component, ready, {**quick(2), "sampling": SAMPLING})
     report = json.loads((ready / "reports" / "preference_tune" / "report.json").read_text())
     assert report["training_pairs"] + report["held_out_pairs"] == 30
 
@@ -66,7 +66,7 @@ def test_the_users_pairs_are_used_as_they_are(ready):
 def test_a_stopped_run_ends_with_the_same_weights(ready, monkeypatch):
     import shutil
 
-    parameters = {"training": quick(6), "sampling": SAMPLING}
+    parameters = {**quick(6), "sampling": SAMPLING}
     run_component(component, ready, parameters)
     whole = digest(ready)
     shutil.rmtree(ready / "scratch" / "preference_tune")
@@ -88,7 +88,7 @@ def test_problems_of_all_files_come_together(ready):
     long = [{**signature_records(1)[0], "prompt": "word " * 200}]
     write_records(ready, preference=long, test=long)
     with pytest.raises(InputProblem) as caught:
-        run_component(component, ready, {"training": quick(2)})
+        run_component(component, ready, quick(2))
     text = str(caught.value)
     assert "preference.jsonl, row 1" in text and "test.jsonl, row 1" in text
 
@@ -99,8 +99,14 @@ def test_losses_need_as_many_weights():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"checkpoint_every": 7, "log_every": 5}, {"batch_size": 10, "gradient_accumulation": 4}]
+    ("wrong", "why"),
+    [
+        ({"checkpoint_every": 7, "log_every": 5}, "multiple of log_every"),
+        ({"devices": 2}, "devices is 2; this stage trains on one device of one machine"),
+        ({"nodes": 3}, "nodes is 3; this stage trains on one device of one machine"),
+        ({"schedule": "wsd", "warmup_ratio": 0.9}, "more than the whole training"),
+    ],
 )
-def test_training_parameters_that_do_not_fit_together(wrong):
-    with pytest.raises(ValidationError, match="multiple"):
-        PreferenceTuneParameters(training=wrong)
+def test_training_parameters_that_do_not_fit_together(wrong, why):
+    with pytest.raises(ValidationError, match=why):
+        PreferenceTuneParameters(**wrong)

@@ -54,7 +54,7 @@ TOKENIZER = Tokenizer(entries=VOCABULARY, bos_token_id=0, eos_token_id=0, pad_to
 
 
 def loaded(folder, context=32):
-    parameters = PretrainParameters(init=str(folder), context=context)
+    parameters = PretrainParameters(init=str(folder), seq_length=context)
     told = []
     context = SimpleNamespace(parameters=parameters, inputs={"parent": folder}, warn=told.append)
     return make(context, TOKENIZER), told

@@ -58,7 +58,9 @@ def test_another_number_of_processes_is_refused(pair, workspace):
 def test_two_machines_meet_and_train_together(workspace):
     """Two launchers with one device each, as on two machines, over the loopback device."""
     component = components.load("pretrain")
-    parameters = PretrainParameters(**(tiny.PARAMETERS | {"nodes": 2, "devices": 1, "steps": 10}))
+    parameters = PretrainParameters(
+        **(tiny.PARAMETERS | {"nodes": 2, "devices": 1, "per_device_batch_size": 3, "steps": 10})
+    )
     outputs = {artifact.name: str(workspace / artifact.path) for artifact in component.outputs}
     for folder in (*outputs.values(), workspace / "scratch"):
         os.makedirs(folder, exist_ok=True)

@@ -44,7 +44,7 @@ def test_the_model_folder_is_a_transformers_model_that_predicts_as_reported(fini
     assert model.generation_config.pad_token_id == tokenizer.pad_token_id
 
     held = TokenSplit(finished / "data/tokens", "validation")
-    context = tiny.PARAMETERS["context"]
+    context = tiny.PARAMETERS["seq_length"]
     total = 0.0
     for shard in held.shards:
         ids = torch.from_numpy(np.concatenate([[held.end], shard.astype(np.int64)]))
@@ -120,8 +120,8 @@ def test_other_architectures(model_type, workspace):
 
 
 def test_one_context_too_few_tokens_is_a_problem(workspace):
-    with pytest.raises(InputProblem, match=r"pretrain\.context: the largest training shard has \d+ tokens"):
-        tiny.pretrain(workspace, context=100_000)
+    with pytest.raises(InputProblem, match=r"pretrain\.seq_length: the largest training shard has \d+ tokens"):
+        tiny.pretrain(workspace, seq_length=100_000)
 
 
 def test_tokens_of_another_tokenizer_are_a_problem(workspace, made, tmp_path):
@@ -144,8 +144,8 @@ def test_missing_tokens_and_unknown_models_are_problems(workspace, tmp_path):
         tiny.pretrain(workspace)
 
 
-@pytest.mark.parametrize("micro_batch", [None, 2])
-def test_a_loss_that_is_not_finite_stops_with_the_sequences_that_made_it(finished, workspace, tmp_path, micro_batch):
+@pytest.mark.parametrize(("at_once", "times"), [(6, 1), (2, 3)])
+def test_a_loss_that_is_not_finite_stops_with_the_sequences_that_made_it(finished, workspace, tmp_path, at_once, times):
     model = AutoModelForCausalLM.from_pretrained(finished / "models/base")
     order = TrainingOrder(TokenSplit(workspace / "data/tokens", "train"), 32, 1337)
     windows = order.batch(0, 6)
@@ -159,7 +159,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_sequences_that_made_it(finishe
     model.save_pretrained(tmp_path / "poisoned")
     bad = [order.describe(w) for w, row in zip(windows, inputs, strict=True) if (row == token).any()]
     with pytest.raises(NonFinite, match=rf"loss of step 1 is not finite in {len(bad)} of its .*") as caught:
-        tiny.pretrain(workspace, parent=tmp_path / "poisoned", micro_batch_size=micro_batch)
+        changes = {"per_device_batch_size": at_once, "gradient_accumulation_steps": times}
+        tiny.pretrain(workspace, parent=tmp_path / "poisoned", **changes)
     for window in windows:
         assert (order.describe(window) in str(caught.value)) == (order.describe(window) in bad)
 
@@ -192,12 +193,11 @@ def test_a_setting_that_transformers_refuses_is_a_problem(workspace):
         ({"architecture": {"hidden_size": 100, "num_attention_heads": 3}}, "not divisible by num_attention_heads 3"),
         ({"architecture": {"hidden_size": 12, "num_attention_heads": 4}}, "even number"),
         ({"architecture": {"num_key_value_heads": 3}}, "not divisible by num_key_value_heads 3"),
-        ({"batch_size": 31}, "batch_size 31 is not divisible by devices 2"),
-        ({"nodes": 5}, "batch_size 32 is not divisible by devices x nodes 10"),
+        ({"sharding": "fsdp2", "devices": 1}, "divides the model, and devices is 1"),
         ({"sharding": "zero3"}, "make optimizer adamw, or sharding fsdp2"),
         ({"batch_ramp_start": 4}, "go together"),
         ({"batch_ramp_start": 1, "batch_ramp_tokens": 100}, "batch_ramp_start 1 is not between devices 2 and"),
-        ({"schedule": "wsd", "warmup": 0.9}, "more than the whole training"),
+        ({"schedule": "wsd", "warmup_ratio": 0.9}, "more than the whole training"),
         ({"epochs": 2.0}, "steps and epochs set; set exactly one"),
         ({"steps": None}, "none of steps, epochs and tokens set"),
         ({"learning_rate": 0.0}, "greater than 0"),
@@ -212,13 +212,13 @@ def test_mistakes_are_told(changes, message):
 
 def test_several_mistakes_are_told_together():
     with pytest.raises(ValidationError) as caught:
-        PretrainParameters(batch_size=31, epochs=1.0)
-    assert "set exactly one" in str(caught.value) and "not divisible by devices" in str(caught.value)
+        PretrainParameters(schedule="wsd", warmup_ratio=0.9, epochs=1.0)
+    assert "set exactly one" in str(caught.value) and "more than the whole training" in str(caught.value)
 
 
 def test_budgets():
     def steps(**budget):
-        parameters = PretrainParameters(**({"steps": None, "context": 10} | budget))
+        parameters = PretrainParameters(**({"steps": None, "seq_length": 10} | budget))
         return _steps(parameters, windows=100, batches=Batches(4, 10))
 
     assert steps(steps=7) == 7

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.pretrain.batches import Batches
-from components.pretrain.schedule import factor
+from components.training import factor
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "wsd", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd", "constant"])
 @given(steps=st.integers(1, 500), warmup=st.floats(0, 0.8), share=st.floats(0, 1))
 def test_schedule_rises_then_never_rises_again(schedule, steps, warmup, share):
-    values = [factor(step, steps, schedule=schedule, warmup=warmup, final_share=share) for step in range(steps)]
+    values = [factor(step, steps, schedule=schedule, warmup_ratio=warmup, min_lr_ratio=share) for step in range(steps)]
     rise = round(warmup * steps)
     assert all(0 <= value <= 1 for value in values)
     assert values[:rise] == sorted(values[:rise])
     assert values[rise:] == sorted(values[rise:], reverse=True)
     if steps - rise > 1:
-        assert values[rise] == 1
+        assert values[rise] == pytest.approx(1)
         assert values[-1] == pytest.approx(1 if schedule == "constant" else share)
 
 
 def test_wsd_stays_and_falls_in_the_last_part():
-    values = [factor(s, 100, schedule="wsd", warmup=0.1, final_share=0.1, decay=0.2) for s in range(100)]
+    values = [factor(s, 100, schedule="wsd", warmup_ratio=0.1, min_lr_ratio=0.1, decay_ratio=0.2) for s in range(100)]
     assert set(values[10:80]) == {1.0}
     assert values[79:] == pytest.approx([1 - 0.9 * k / 20 for k in range(21)])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("cosine", "cosine"), ("linear", "linear"), ("constant", "constant_with_warmup")]
+)
+@pytest.mark.parametrize(("steps", "warmup"), [(60, 0.04), (7, 0.0), (10, 0.5)])
+def test_counted_from_zero_the_factors_are_those_of_transformers_to_the_last_bit(ours, theirs, steps, warmup):
+    from transformers import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=round(warmup * steps), num_training_steps=steps)
+    for step in range(steps):
+        own = factor(step, steps, schedule=ours, warmup_ratio=warmup, min_lr_ratio=0.0, from_zero=True)
+        assert own == scheduler.get_last_lr()[0]
+        optimizer.step()
+        scheduler.step()
 
 
 @given(

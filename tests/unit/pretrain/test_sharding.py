@@ -24,8 +24,8 @@ from tests.unit.pretrain.launch_environment import launch_environment
 # draws its own.
 CHANGES = {
     "architecture": tiny.PARAMETERS["architecture"] | {"extra": {}},
-    "batch_size": 8,
-    "micro_batch_size": 1,
+    "per_device_batch_size": 1,
+    "gradient_accumulation_steps": 8,
     "steps": 6,
     "log_every": 1,
     "checkpoint_every": 2,
@@ -56,7 +56,8 @@ def forked(workspace, sharding: str, processes: int, **changes) -> str:
 
 
 def arguments(workspace, sharding: str, processes: int, **changes) -> list[str]:
-    parameters = tiny.PARAMETERS | CHANGES | {"sharding": sharding, "devices": processes} | changes
+    divided = {"sharding": sharding, "devices": processes, "gradient_accumulation_steps": 8 // processes}
+    parameters = tiny.PARAMETERS | CHANGES | divided | changes
     return [str(workspace), json.dumps(parameters)]
 
 

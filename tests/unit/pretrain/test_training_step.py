@@ -56,7 +56,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(accelerator):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, math.inf)
-    assert not math.isfinite(update(accelerator, model, optimizer, clip=1.0))
+    assert not math.isfinite(update(accelerator, model, optimizer, max_grad_norm=1.0))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(parameter.grad is None for parameter in model.parameters())

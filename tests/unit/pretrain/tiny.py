@@ -23,8 +23,8 @@ PARAMETERS = {
         # Dropout draws from the random state: a return that forgot it would show.
         "extra": {"attention_dropout": 0.1},
     },
-    "context": 32,
-    "batch_size": 6,
+    "seq_length": 32,
+    "per_device_batch_size": 6,
     "steps": 80,
     "devices": 1,
     "precision": "fp32",
@@ -64,7 +64,8 @@ def pretrain(workspace: Path, parent: Path | None = None, **changes) -> Context:
 def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **changes) -> Forked:
     """Start the stage in ``processes`` processes of their own; on ``one_core`` it computes with one thread."""
     cores = {min(os.sched_getaffinity(0))} if one_core else None
-    arguments = [str(workspace), json.dumps(PARAMETERS | changes)]
+    devices = {"devices": processes, "per_device_batch_size": PARAMETERS["per_device_batch_size"] // processes}
+    arguments = [str(workspace), json.dumps(PARAMETERS | devices | changes)]
     return Forked("tests.unit.pretrain.child", arguments, processes=processes, cores=cores)
 
 
@@ -79,7 +80,7 @@ def kill_amid(workspace: Path, process: Forked, step: int, steps: int = PARAMETE
 
 def wait_for_step(workspace: Path, process: Forked, step: int) -> None:
     """Until the started stage has told of ``step`` steps."""
-    tokens = step * PARAMETERS["batch_size"] * PARAMETERS["context"]
+    tokens = step * PARAMETERS["per_device_batch_size"] * PARAMETERS["seq_length"]
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         if any(event["done"] >= tokens for event in events(workspace, "progress")):

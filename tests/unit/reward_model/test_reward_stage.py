@@ -21,7 +21,7 @@ def test_users_pairs_are_learnt_and_measured_on_other_groups(workspace):
         for i in range(120)
     ]
     write_records(workspace, reward=pairs)
-    context = run_component(component, workspace, {"training": TRAINING, "sampling": SAMPLING})
+    context = run_component(component, workspace, {**TRAINING, "sampling": SAMPLING})
     [metric] = context.metrics
     assert context.headline == metric.name == "accuracy"
     assert metric.value > 0.9 and metric.baselines["shorter_wins"] == 0.5
@@ -32,14 +32,14 @@ def test_users_pairs_are_learnt_and_measured_on_other_groups(workspace):
 
 
 def test_a_model_that_gets_nothing_right_is_helped_by_the_rows_own_answers(workspace):
-    context = run_component(component, workspace, {"training": quick(2), "sampling": SAMPLING})
+    context = run_component(component, workspace, {**quick(2), "sampling": SAMPLING})
     assert any("completions" in warning for warning in context.warnings)
     assert {"accuracy"} <= {metric.name for metric in context.metrics}
 
 
 def test_the_same_inputs_give_the_same_bytes(workspace):
     def run():
-        run_component(component, workspace, {"training": quick(2), "sampling": SAMPLING})
+        run_component(component, workspace, {**quick(2), "sampling": SAMPLING})
         outputs = [workspace / "models" / "reward", workspace / "reports" / "reward_model"]
         return {path: path.read_bytes() for folder in outputs for path in folder.iterdir()}
 
@@ -55,7 +55,7 @@ def test_prompts_that_nothing_ranks_are_all_named(workspace):
     bare = [{"prompt": "why?"}, *signature_records(3), {"prompt": "how?"}]
     write_records(workspace, reward=bare)
     with pytest.raises(InputProblem) as caught:
-        run_component(component, workspace, {"training": quick(2)})
+        run_component(component, workspace, quick(2))
     assert [p.split("row ")[1].split(":")[0] for p in caught.value.problems] == ["1", "5"]
 
 
@@ -63,11 +63,11 @@ def test_pairs_of_one_group_cannot_be_split(workspace):
     rows = [{"prompt": "q", "group": "one", "chosen": f"a{i}", "rejected": f"b{i}"} for i in range(5)]
     write_records(workspace, reward=rows)
     with pytest.raises(InputProblem, match="more than one group"):
-        run_component(component, workspace, {"training": quick(2)})
+        run_component(component, workspace, quick(2))
 
 
 def test_a_users_pair_that_does_not_fit_stops_the_stage(workspace):
     rows = [{"prompt": f"q{i}", "chosen": "word " * (200 if i == 3 else 1), "rejected": "no"} for i in range(20)]
     write_records(workspace, reward=rows)
     with pytest.raises(InputProblem, match="row 4"):
-        run_component(component, workspace, {"training": quick(2)})
+        run_component(component, workspace, quick(2))

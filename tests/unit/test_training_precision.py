@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.pretrain import precision
-from components.pretrain.precision import bf16_units, choose
+from components import training
+from components.training import bf16_units, choose_precision
 
 
 def test_detection_agrees_with_the_processors_flags():
@@ -18,17 +18,17 @@ def test_detection_agrees_with_the_processors_flags():
 
 
 @pytest.mark.parametrize(
-    ("asked", "units", "name", "told"),
+    ("wanted", "units", "name", "reason"),
     [
         ("auto", None, "fp32", "detected: no bfloat16 units"),
         ("auto", "AMX", "bf16", "detected: AMX"),
-        ("fp32", "AMX", "fp32", "asked for"),
-        ("bf16", "AMX", "bf16", "asked for"),
+        ("fp32", "AMX", "fp32", "(set)"),
+        ("bf16", "AMX", "bf16", "(set)"),
         ("bf16", None, "bf16", "emulates them slowly"),
     ],
 )
-def test_what_was_asked_for_wins_over_what_was_detected(asked, units, name, told, monkeypatch):
-    monkeypatch.setattr(precision, "bf16_units", lambda: units)
-    choice = choose(asked)
-    assert choice.name == name and told in str(choice)
+def test_what_is_set_wins_over_what_is_detected(wanted, units, name, reason, monkeypatch):
+    monkeypatch.setattr(training, "bf16_units", lambda: units)
+    choice = choose_precision(wanted)
+    assert choice.name == name and reason in str(choice)
     assert choice.mixed == ("bf16" if name == "bf16" else "no")
