@@ -191,7 +191,7 @@ def measure(registry: Registry, workspace: Workspace, questions: int, seed: int)
         for name in ("sync of a run with 50 artifacts", "sync again, nothing new"):
             # MLflow is a server of its own with its own speed; the run's flow tells it after the sync.
             with Stopwatch(found[name]):
-                report = sync(workspace, run=f"run-{number}", tell=False)
+                report = sync(workspace, run=f"run-{number}", update_mlflow=False)
             assert not report.problems, report.problems
     return found
 

@@ -19,8 +19,8 @@ def history(
     from cli.output import print_json, print_table
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
-    from registry.promotion.promote import history as history_of
-    from registry.promotion.promote import verdict_of
+    from registry.promotion.history import history as history_of
+    from registry.promotion.history import verdict_of
 
     workspace = Workspace.find()
     with open_registry(workspace.registry_url) as registry, registry.read() as session:

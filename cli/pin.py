@@ -39,7 +39,7 @@ def pin(
         with registry.read() as session:
             rows = [
                 {"pinned": pins.name_of(row), "reason": row.reason, "actor": row.actor, "created": row.created}
-                for row in pins.standing(session)
+                for row in pins.active(session)
             ]
     if as_json:
         print_json(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -39,6 +40,14 @@ def _settle(environment: MutableMapping[str, str]) -> None:
         environment["no_proxy"] = environment["NO_PROXY"] = ",".join(
             [*hosts, *(host for host in _LOOPBACK if host not in hosts)]
         )
+
+
+def account() -> str:
+    """The name of the account that runs this process; its number where it has no name, as in a bare container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # which one depends on Python's version
+        return str(os.getuid())
 
 
 def quiet_mlflow() -> None:

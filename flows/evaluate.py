@@ -14,7 +14,7 @@ from flows.pipeline.measure import gap_of, measure_on
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.errors import UnknownReference
-from registry.promotion.evidence import Measurement, measurements, names_of, short
+from registry.promotion.measurements import Measurement, measurements, names_of, short
 from registry.store.snapshot import NAMESPACE
 
 

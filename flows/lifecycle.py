@@ -22,7 +22,7 @@ from flows.deployments.notifications import tell_failure
 from flows.pipeline import finalize, report
 from flows.pipeline.prepare import Prepared, Request, prepare
 from flows.pipeline.stage_process import GRACE_SECONDS, StageProcess, StageStopped
-from registry.store.in_use import alone_in, running
+from registry.store.run_locks import alone_in, running
 
 # Independent stages side by side; each brings its own threads, so more does not help on few cores.
 PARALLEL_STAGES = max(1, int(os.environ.get("STEMMA_PARALLEL_STAGES", "2")))

@@ -16,7 +16,7 @@ from flows.pipeline.finalize import Finished, finish
 from flows.pipeline.prepare import Prepared, Request, prepare
 from flows.prefect_server import ServerFailed, local_server
 from registry.promotion.mirror import unreachable
-from registry.store.in_use import alone_in
+from registry.store.run_locks import alone_in
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,19 @@
 """The memory of a workspace: what was made, from what, by which execution, and what was promoted and why.
 
-Modules, in reading order:
+Streets, in reading order:
 
-- ``workspace``: where the workspace, its home and its databases lie
-- ``schema``, ``database``: the tables, and sessions on them
-- ``sync``: ``dvc.lock`` and receipts into the tables; ``mirror`` tells MLflow
-- ``snapshot``: the exact tree of a run as a git commit
-- ``references``, ``catalog``: naming a model version, and which there are
-- ``trace``, ``impact``, ``diff``, ``cost``: where it came from, what descends from it, what differs, what it took;
-  ``walk`` follows the lineage for them, ``listings`` knows the files of folders, ``family_tree`` draws
-- ``openlineage``: the same history for other tools
-- ``gate``, ``promotion``, ``rollback``, ``chain``: deciding, and the chain of decisions; ``evidence`` has the
-  figures that compare, ``loading`` tries the model, ``releases`` tells MLflow
-- ``signing``, ``statement``, ``keys``, ``verification``, ``audit``: whether the bytes are still what was signed
-- ``materialize``, ``restore``, ``reproduction``: having a version's bytes, its tree, and a verdict on making it again
-- ``reachable``, ``collection``: what is still needed, and taking away the rest
+- ``db``: ``schema`` (the tables), ``database`` (sessions and migrations), ``references`` (names of versions, aliases)
+- ``lineage``: ``receipts``, ``recording`` and ``sync`` bring ``dvc.lock`` and receipts into the tables. ``trace``,
+  ``impact``, ``diff`` and ``cost`` answer from where a version came, what descends from it, what differs and what it
+  took; ``traversal`` has their queries, ``catalog`` lists versions and metrics, ``family_tree`` draws. ``deployments``
+  are what serves a version, ``reproduction`` compares a second run, ``openlineage`` exports all of it
+- ``promotion``: ``parameters`` and ``measurements`` are what the ``gate`` judges by; ``trial`` and ``sanity`` load the
+  model. ``promote`` and ``rollback`` decide, ``history`` shows, ``mirror`` and ``releases`` bring it to MLflow
+- ``integrity``: ``keys`` and ``signing``, ``chain`` (the hashes of promotions), ``verification`` of a version,
+  ``contents`` and ``audit`` of everything
+- ``store``: ``snapshot`` keeps the tree of a run as a git commit and ``restore`` brings it back in a tree of
+  ``worktrees``; ``manifests`` and ``materialize`` have files by digest; ``pins``, ``reachable``, ``garbage`` and
+  ``collection`` delete what nothing needs, kept apart from runs by ``run_locks``
 
-It knows nothing of components, flows or deployments: it reads the files that they leave.
+It imports ``core`` alone: of components, flows and deployments it knows the files that they leave.
 """

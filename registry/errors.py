@@ -1,4 +1,4 @@
-"""What can go wrong, each as one sentence that says what to do next."""
+"""What the registry refuses or cannot do; each message says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from core.errors import StemmaError
 
 
 class RegistryError(StemmaError):
-    """Base of everything the registry refuses; the message is meant for the user."""
+    """Base of the registry's errors; the message is for the user."""
 
 
 class DatabaseError(RegistryError):
-    """The registry's database cannot be opened or is not one."""
+    """The registry's database cannot be opened, or the file is not a database."""
 
 
 class UnknownReference(RegistryError):
@@ -18,15 +18,15 @@ class UnknownReference(RegistryError):
 
 
 class PromotionRefused(RegistryError):
-    """The promotion cannot even be judged: no reason, no such alias name, no parameters."""
+    """The promotion cannot be judged: no reason, an invalid alias, or mistakes in the parameters."""
 
 
 class PromotionConflict(RegistryError):
-    """Somebody else moved the alias while this promotion was being judged."""
+    """Another promotion moved the alias while this one was being judged."""
 
 
 class ExportFailed(RegistryError):
-    """The lineage could not be written or sent to where it was asked for."""
+    """The lineage could not be written to the file or sent to the server."""
 
 
 class MissingBytes(RegistryError):
@@ -34,7 +34,7 @@ class MissingBytes(RegistryError):
 
 
 class InvalidBytes(RegistryError):
-    """The files of a version are there, but are not what was recorded."""
+    """The files of a version were found, but are not what was recorded."""
 
 
 class KeyProblem(RegistryError):

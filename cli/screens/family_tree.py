@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from core.numbers import duration, figure
-from registry.lineage.metrics import MetricView
+from registry.lineage.catalog import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace
 
 

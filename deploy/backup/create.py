@@ -20,7 +20,7 @@ from deploy.backup.errors import BackupFailed, BackupRefused
 from deploy.backup.manifest import Entry, Manifest, digest
 from deploy.backup.places import complete, is_url, upload
 from deploy.backup.stores import Store
-from registry.store.in_use import running
+from registry.store.run_locks import running
 
 PARTIAL = ".partial-"
 OBJECTS, ARTIFACTS, KEYS, REPOSITORY = "objects", "mlartifacts", "keys", "repository.bundle"

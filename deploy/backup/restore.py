@@ -18,7 +18,7 @@ from deploy.backup.manifest import Manifest, digest
 from deploy.backup.places import opened
 from deploy.backup.stores import Store
 from deploy.stack import state
-from registry.store.in_use import at_work
+from registry.store.run_locks import at_work
 
 Progress = Callable[[str, int, int], None]
 

@@ -89,4 +89,4 @@ def keep(prepared: Prepared) -> None:
     done = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
     if any(prepared.board.lines[stage].state == "ran" for stage in done):
         with contextlib.suppress(Exception):  # the run's own error is the one to tell
-            sync(Workspace(prepared.root, prepared.home), run=prepared.run, stages=done, tell=False)
+            sync(Workspace(prepared.root, prepared.home), run=prepared.run, stages=done, update_mlflow=False)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from core import dvc
+from core import dvc, layout
 from core.dvc import cache_folder
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
@@ -24,7 +24,7 @@ from flows.pipeline.stage_process import StageFailed, StageProcess
 from registry.errors import NotMeasured
 from registry.lineage import receipts
 from registry.lineage.sync import sync
-from registry.promotion.evidence import Gap
+from registry.promotion.measurements import Gap
 from registry.promotion.promote import Measure
 from registry.store import worktrees
 from registry.store.materialize import materialize
@@ -61,7 +61,7 @@ def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None 
     """
     files = materialize(workspace, version)
     run = f"measure-{re.sub(r'[^A-Za-z0-9._-]', '-', version)}-{secrets.token_hex(3)}"
-    folder = workspace.home / worktrees.FOLDER / run
+    folder = layout.worktrees(workspace.home) / run
     holding = worktrees.hold(folder)
     try:
         commit = commit or snapshot(workspace, run)
@@ -73,7 +73,7 @@ def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None 
         shutil.copytree(files, model, copy_function=shutil.copyfile)
         # Forced: a figure that DVC remembers was not good enough, or nobody would have asked for another.
         StageProcess(root, workspace.home, run, gap.stage, force=True).reproduce()
-        sync(Workspace(root, workspace.home), run=run, stages=[gap.stage], tell=False)
+        sync(Workspace(root, workspace.home), run=run, stages=[gap.stage], update_mlflow=False)
         return run
     finally:
         worktrees.remove(workspace.root, folder)

@@ -125,7 +125,7 @@ def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) ->
     kept = is_placed(root, parent) and f"{PARENT}.dvc" not in changed
     if kept or not _has_files(root / PARENT):
         return
-    from registry.store.materialize import digest_of
+    from registry.store.manifests import digest_of
 
     if digest_of(root / PARENT) not in {parent.digest, pointer.digest if pointer else None}:
         raise InputProblem(
@@ -205,7 +205,7 @@ def _registered(workspace: Workspace, init: str) -> Parent:
 
 
 def _taken_from(folder: Path, init: str, source: str) -> Parent:
-    from registry.store.materialize import digest_of
+    from registry.store.manifests import digest_of
 
     names = _names(folder, FILES)
     return Parent(init, source, digest_of(folder, names), folder, names)
@@ -256,7 +256,7 @@ def _gone(before: Pointer | None) -> str:
 def _fill(folder: Path, parent: Parent) -> None:
     """Copy the files beside ``folder`` and give them its name, once they are whole."""
     from registry.errors import InvalidBytes
-    from registry.store.materialize import digest_of
+    from registry.store.manifests import digest_of
 
     if folder.is_dir() and digest_of(folder) == parent.digest:
         return

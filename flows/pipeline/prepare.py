@@ -113,7 +113,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         from registry.lineage.sync import sync
 
         # What a bare `dvc repro` or a killed run left is filed with this tree, not with the one that follows.
-        sync(workspace, tell=False)
+        sync(workspace, update_mlflow=False)
     if request.isolated:
         return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
     root = workspace.root
@@ -139,9 +139,9 @@ def _prepare_isolated(
     parent: Parent | None,
     say: Callable[[str], None],
 ) -> Prepared:
-    from registry.store.snapshot import large_untracked, snapshot
+    from registry.store.snapshot import not_kept, snapshot
 
-    if large := large_untracked(workspace.root):
+    if large := not_kept(workspace.root):
         say(f"isolated: {', '.join(large)}: large and not in git, so the run's tree has them not; use `dvc add`")
     versioned = raw_data.is_versioned(workspace.root, changed)
     worktree = Worktree.create(workspace.root, workspace.home, run, snapshot(workspace, run), versioned)

@@ -11,10 +11,10 @@ from core.workspace import Workspace
 from flows.pipeline.graph import Graph
 from flows.pipeline.measure import measuring
 from registry.db.database import Registry
+from registry.db.references import current_aliases
 from registry.db.schema import Artifact, ModelVersion, Promotion, RegisteredModel
 from registry.errors import PromotionConflict
 from registry.lineage import receipts
-from registry.promotion.aliases import current_aliases
 from registry.promotion.parameters import PromotionParameters
 from registry.promotion.promote import Measure, PromotionOutcome, assess, default_actor, promote
 

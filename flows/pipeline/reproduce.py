@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import dvc
+from core import dvc, layout
 from core.dvc_lock import read_at
 from core.errors import InputProblem, WorkspaceError
 from core.git import git
@@ -25,20 +25,20 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.lineage.reproduction import (
     Comparison,
-    Difference,
     LineageStage,
+    RecipeDifference,
     StageComparison,
     compare_stage,
     judge,
     lineage,
     record,
     stage_in,
-    tell_mlflow,
+    tag_mlflow_runs,
 )
 from registry.promotion.parameters import PromotionParameters
 from registry.store import worktrees
-from registry.store.in_use import running
 from registry.store.restore import Source, restore, source_of
+from registry.store.run_locks import running
 
 _LAST_LINES = 3
 # What a line of DVC's status begins with, and what it is about; "its" is the command in dvc.yaml.
@@ -100,7 +100,7 @@ def reproduce(
     name = f"reproduction-{re.sub(r'[^A-Za-z0-9._-]', '-', source.version)}-{secrets.token_hex(3)}"
     apart = workspace.home / "reproductions" / name  # the stages' home: scratch, logs
     recorded = lineage(source, lambda path: read_at(workspace.root, source.commit, path))
-    folder = (tree or keep or workspace.home / worktrees.FOLDER / name).absolute()
+    folder = (tree or keep or layout.worktrees(workspace.home) / name).absolute()
     holding, tree_holding = worktrees.hold(apart), worktrees.hold(folder)
     try:
         if tree is not None:
@@ -116,7 +116,7 @@ def reproduce(
         _keep_logs(workspace, apart, name)
         with open_registry(workspace.registry_url) as registry:
             record(registry, workspace, source, name, comparison, made)
-        if note := tell_mlflow(workspace, source, name, comparison, made):
+        if note := tag_mlflow_runs(workspace, source, name, comparison, made):
             result.notes.append(note)
         return result
     finally:
@@ -165,14 +165,14 @@ def _run_again(
         again = stage_in(root, stage.name)
         if again is not None:
             made[stage.name] = again
-        stages.append(compare_stage(stage, again, [Difference(None, "the stage left no receipt")]))
+        stages.append(compare_stage(stage, again, [RecipeDifference(None, "the stage left no receipt")]))
     for name, line in board.lines.items():
         if line.state == "waiting":
             board.finish(name, "not reached")
     return judge(source, recorded, made, stages, rules), made
 
 
-def _causes_of_failure(root: Path, stage: LineageStage, failure: StageFailed | InputProblem) -> list[Difference]:
+def _causes_of_failure(root: Path, stage: LineageStage, failure: StageFailed | InputProblem) -> list[RecipeDifference]:
     """What was not as recorded for a stage that failed, by DVC's word, and the failure's own last words."""
     causes, inputs = [], {item.path for item in stage.receipt.inputs}
     with contextlib.suppress(dvc.DvcError):
@@ -181,9 +181,9 @@ def _causes_of_failure(root: Path, stage: LineageStage, failure: StageFailed | I
             if first in _KINDS:
                 path = rest.split(" ")[0]
                 kind = "code" if first == "input" and path not in inputs else _KINDS[first]
-                causes.append(Difference(kind, rest, path if first in ("input", "code") else None))
+                causes.append(RecipeDifference(kind, rest, path if first in ("input", "code") else None))
     words = [line for line in str(failure).splitlines() if line.strip()][-_LAST_LINES:]
-    return [*causes, Difference(None, "; ".join(words))]
+    return [*causes, RecipeDifference(None, "; ".join(words))]
 
 
 def _has_mlflow(workspace: Workspace) -> bool:

@@ -15,7 +15,7 @@ from flows.pipeline.progress import EventTail
 from flows.pipeline.run_state import Board
 from flows.pipeline.stage_process import StageProcess
 from registry.lineage.sync import sync
-from registry.store.in_use import running
+from registry.store.run_locks import running
 
 
 def run_stages(

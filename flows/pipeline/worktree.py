@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import dvc
+from core import dvc, layout
 from core.dvc import cache_folder
 from flows.pipeline.raw_data import RAW
 from registry.store import worktrees
@@ -70,4 +70,4 @@ class Worktree:
 
 def folder_of(home: Path, run: str) -> Path:
     """Where the worktree of the run ``run`` lies, or would."""
-    return home / worktrees.FOLDER / run
+    return layout.worktrees(home) / run

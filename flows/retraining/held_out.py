@@ -24,7 +24,7 @@ from registry.db.references import resolve
 from registry.db.schema import Artifact, Event, Execution
 from registry.errors import MissingBytes
 from registry.lineage.traversal import upstream
-from registry.store.manifests import Listings
+from registry.store.manifests import FolderManifests
 
 CORPUS = "data/corpus"
 TEST_FILES = "test-*.parquet"
@@ -80,7 +80,7 @@ def _test_split(workspace: Workspace, champion: str) -> list[RawFile]:
             )
             .order_by(Execution.started.desc())
         ).first()
-    files = Listings(workspace).of(corpus, CORPUS) if corpus is not None else {}
+    files = FolderManifests(workspace).files(corpus, CORPUS) if corpus is not None else {}
     if files is None:
         raise MissingBytes(f"the corpus of {champion} is not in DVC's cache; bring it back with `dvc pull`")
     cache = dvc.cache_folder(workspace.root)

@@ -23,14 +23,13 @@ from flows.retraining.parameters import FROZEN, RetrainParameters
 from flows.retraining.sources import RawFile, Seen, look, matches
 from flows.retraining.start import decoder
 from registry.db.database import open as open_registry
-from registry.db.references import find_model
+from registry.db.references import current, find_model
 from registry.db.schema import Artifact, Event, Execution, ModelVersion, Promotion
 from registry.errors import UnknownReference
 from registry.lineage.trace import RAW_TYPES
 from registry.lineage.traversal import chunks, upstream
-from registry.promotion.aliases import current
 from registry.promotion.parameters import PromotionParameters
-from registry.store.manifests import Listings
+from registry.store.manifests import FolderManifests
 
 SHOWN = 5  # files that a sentence names
 
@@ -163,7 +162,7 @@ def known_to(workspace: Workspace, model: str) -> Known:
                 f"`stemma run`, or `stemma promote {model} --to {ALIAS}`"
             )
         known = Known(str(standing.to_version))
-        listings = Listings(workspace)
+        listings = FolderManifests(workspace)
         judged = select(Promotion.to_version_id).filter_by(model_id=registered.id, alias=ALIAS)
         waiting = [int(name.partition(":")[2]) for name in pending.read(workspace.home) if name.startswith(f"{model}:")]
         versions = select(ModelVersion).filter_by(model_id=registered.id).order_by(ModelVersion.version)
@@ -279,7 +278,7 @@ def _contents(workspace: Workspace, known: Known, seen: Seen) -> Iterator[Conten
             yield Content(name, path)
 
 
-def _add_lineage(session: Session, version: ModelVersion, listings: Listings, known: Known) -> None:
+def _add_lineage(session: Session, version: ModelVersion, listings: FolderManifests, known: Known) -> None:
     executions = upstream(session, version.execution_id)
     for chunk in chunks(executions):
         rows = session.execute(
@@ -288,7 +287,7 @@ def _add_lineage(session: Session, version: ModelVersion, listings: Listings, kn
             .where(Event.execution_id.in_(chunk), Event.direction == "INPUT", Artifact.type.in_(RAW_TYPES))
         )
         for digest, path in rows.all():
-            files = {} if digest == EMPTY_FOLDER else listings.of(digest, path)
+            files = {} if digest == EMPTY_FOLDER else listings.files(digest, path)
             if files is None:
                 note = (
                     f"the list of files of {path} {digest[:12]}, which {version} was made of, is not in DVC's cache, "

@@ -75,7 +75,7 @@ def open(url: str) -> Registry:
         location = make_url(url)
     except ArgumentError:
         raise DatabaseError(
-            f"{redacted(url)!r} is no database URL; set STEMMA_REGISTRY_URL to sqlite:////path/registry.db or postgresql://..."
+            f"{redacted(url)!r} is not a database URL; set STEMMA_REGISTRY_URL to sqlite:////path/registry.db or postgresql://..."
         ) from None
     if location.drivername in ("postgresql", "postgres"):
         location = location.set(drivername="postgresql+psycopg")
@@ -155,7 +155,7 @@ def _upgrade(connection: Connection) -> None:
     if found is not None and found not in known:
         raise DatabaseError(
             f"the registry {connection.engine.url.render_as_string()} is at revision {found}, which this version of "
-            f"Stemma does not know (it knows {REVISION}); update Stemma"
+            f"Stemma does not know (its newest is {REVISION}); update Stemma"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

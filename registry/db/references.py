@@ -1,20 +1,20 @@
-"""Names of model versions: ``MODEL`` (newest version), ``MODEL:VERSION``, ``MODEL@ALIAS``; and starts of digests."""
+"""Names of model versions: ``MODEL`` (newest version), ``MODEL:VERSION``, ``MODEL@ALIAS``; and starts of digests.
+
+An alias is held by the version that its latest promotion or rollback gave it to.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.db.schema import Artifact, ModelVersion, RegisteredModel
+from registry.db.schema import Artifact, ModelVersion, Promotion, RegisteredModel
 from registry.errors import UnknownReference
-from registry.promotion.aliases import current_aliases
 
 _FORM = re.compile(r"(?P<model>[A-Za-z0-9_.\-]+)(?::v?(?P<version>\d+)|@(?P<alias>[A-Za-z0-9_.\-]+))?")
-
-
 _DIGEST = re.compile(r"[0-9a-f]{6,64}(\.dir)?")
 
 
@@ -83,7 +83,7 @@ def find_model(session: Session, name: str) -> RegisteredModel:
     if model is None:
         names = sorted(session.scalars(select(RegisteredModel.name)))
         hint = f"known: {', '.join(names)}" if names else "the registry is empty, run `stemma run` first"
-        raise UnknownReference(f"no model is called {name!r}; {hint}")
+        raise UnknownReference(f"there is no model {name!r}; {hint}")
     return model
 
 
@@ -96,10 +96,10 @@ def _version_of(session: Session, prefix: str) -> ModelVersion:
     artifacts = [row.id for row in find_artifacts(session, prefix)]
     versions = list(session.scalars(select(ModelVersion).where(ModelVersion.artifact_id.in_(artifacts))))
     if not versions:
-        what = "is the digest of no model version" if artifacts else "starts no recorded digest"
+        what = "is not the digest of a model version" if artifacts else "is not the start of a recorded digest"
         raise UnknownReference(f"{prefix} {what}; `stemma models` lists the versions with their digests")
     if len(versions) > 1:
-        raise UnknownReference(f"{prefix} is several versions: {', '.join(map(str, versions))}; name one of them")
+        raise UnknownReference(f"{prefix} matches several versions: {', '.join(map(str, versions))}; name one of them")
     return versions[0]
 
 
@@ -115,7 +115,32 @@ def find_artifacts(session: Session, prefix: str) -> list[Artifact]:
     digests = sorted({row.digest for row in found})
     if len(digests) > 1:
         raise UnknownReference(
-            f"{prefix} starts the digests of {len(digests) if len(found) < 100 else 'many'} artifacts; write more of "
-            f"it: {', '.join(digests[:4])}{' ...' if len(digests) > 4 else ''}"
+            f"{prefix} is the start of {len(digests) if len(found) < 100 else 'many'} digests; write more of it: "
+            f"{', '.join(digests[:4])}{' ...' if len(digests) > 4 else ''}"
         )
     return found
+
+
+def current_aliases(session: Session, model_id: int | None = None) -> list[Promotion]:
+    """The standing promotion of every alias (of one model, where given), by model and alias."""
+    latest = (
+        select(func.max(Promotion.id)).where(Promotion.action != "reject").group_by(Promotion.model_id, Promotion.alias)
+    )
+    if model_id is not None:
+        latest = latest.where(Promotion.model_id == model_id)
+    return list(
+        session.scalars(select(Promotion).where(Promotion.id.in_(latest)).order_by(Promotion.model_id, Promotion.alias))
+    )
+
+
+def current(session: Session, model_id: int, alias: str) -> Promotion | None:
+    """The standing promotion of one alias."""
+    return next((row for row in current_aliases(session, model_id) if row.alias == alias), None)
+
+
+def aliases_by_version(session: Session) -> dict[int, list[str]]:
+    """The aliases that each version holds, by the version's id."""
+    aliases: dict[int, list[str]] = {}
+    for row in current_aliases(session):
+        aliases.setdefault(row.to_version_id, []).append(row.alias)
+    return aliases

@@ -1,7 +1,7 @@
 """The tables: ML Metadata's nouns, content-addressed by DVC's hashes.
 
 Times are unix seconds, except in ``promotions``, where they are ISO text because they are hashed. Rows are only ever
-added, except for what mirrors or resumes something outside (MLflow ids, the mirror's state).
+added, except for what refers to MLflow (run ids, what was sent).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, str: Text}  # noqa: RUF012
 
 
-IMPORTED = "import:"  # begins the address of weights that were brought from outside
+IMPORTED = "import:"  # begins the address of imported weights
 
 
 class Artifact(Base):
@@ -73,7 +73,7 @@ class Execution(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(String(80), unique=True)  # what makes recording it twice impossible
+    key: Mapped[str] = mapped_column(String(80), unique=True)  # so that it is recorded once
     component_id: Mapped[int] = mapped_column(ForeignKey("components.id"))
     stage: Mapped[str] = mapped_column(String(100))
     state: Mapped[str] = mapped_column(String(20))
@@ -135,9 +135,9 @@ class Context(Base):
     name: Mapped[str] = mapped_column(String(200))
     mlflow_run_id: Mapped[str | None] = mapped_column(String(64))
     created: Mapped[float]
-    # what the parent run in MLflow is told: {"parameters": {...}, "metrics": {...}}
+    # what the parent run in MLflow gets: {"parameters": {...}, "metrics": {...}}
     summary: Mapped[dict[str, Any] | None]
-    mirrored: Mapped[bool]  # whether it has been told
+    mirrored: Mapped[bool]  # whether MLflow has it
 
 
 class Association(Base):
@@ -173,7 +173,7 @@ class RegisteredModel(Base):
 
 
 class ModelVersion(Base):
-    """One digest of a registered model; the same digest is the same version for ever."""
+    """One digest of a registered model; the same digest is always the same version."""
 
     __tablename__ = "model_versions"
     __table_args__ = (
@@ -189,7 +189,7 @@ class ModelVersion(Base):
     artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
     execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"))
     created: Mapped[float]
-    mlflow_version: Mapped[str | None] = mapped_column(String(20))  # None until MLflow has been told
+    mlflow_version: Mapped[str | None] = mapped_column(String(20))  # None until MLflow has it
 
     model: Mapped[RegisteredModel] = relationship(lazy="joined")
     artifact: Mapped[Artifact] = relationship(lazy="joined")
@@ -200,7 +200,7 @@ class ModelVersion(Base):
 
 
 class MetricValue(Base):
-    """A figure about an artifact, measured by an execution, on an evaluation set where there is one."""
+    """A metric of an artifact, measured by an execution, on an evaluation set where there is one."""
 
     __tablename__ = "metrics"
     __table_args__ = (UniqueConstraint("execution_id", "name"), Index(None, "artifact_id", "name"))
@@ -253,7 +253,7 @@ class Promotion(Base):
 
 
 class AliasMirror(Base):
-    """Which promotion MLflow's alias was last made to show; behind ``promotions`` while MLflow could not be told."""
+    """Which promotion MLflow's alias shows; behind ``promotions`` while MLflow could not be reached."""
 
     __tablename__ = "alias_mirrors"
 

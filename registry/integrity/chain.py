@@ -1,4 +1,4 @@
-"""The chain of promotions: each row's hash covers everything it says, and the hash of the row before it."""
+"""The chain of promotions: each row's hash covers its whole content and the hash of the row before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BrokenLink:
     Attributes:
         id: of the row in ``promotions``.
         alias: as ``model@alias``.
-        why: ``content`` (it does not say what was hashed) or ``predecessor`` (a row before it is gone or another).
+        why: ``content`` (it is not what was hashed) or ``predecessor`` (the row before it is missing or another one).
     """
 
     id: int
@@ -29,14 +29,14 @@ class BrokenLink:
 
 
 def row_hash(session: Session, row: Promotion) -> str:
-    """sha256 of everything the row says, by names and digests rather than by ids, and of the row before."""
+    """sha256 of the row's content, by names and digests rather than by ids, and of the hash of the row before."""
 
     def version(version_id: int | None) -> list[Any] | None:
         found = session.get(ModelVersion, version_id) if version_id is not None else None
         return [found.model.name, found.version, found.artifact.digest] if found is not None else None
 
     gate = session.get(Artifact, row.gate_artifact_id)
-    said = {
+    content = {
         "alias": row.alias,
         "from": version(row.from_version_id),
         "to": version(row.to_version_id),
@@ -49,7 +49,7 @@ def row_hash(session: Session, row: Promotion) -> str:
         "time": row.time,
         "previous": row.previous_hash,
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def broken_link(session: Session) -> BrokenLink | None:

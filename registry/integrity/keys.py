@@ -1,8 +1,8 @@
-"""Keys: this home's own, made at first use and readable by its owner alone, and those whose signatures are believed.
+"""Keys: this home's own, made at first use and readable by its owner alone, and those whose signatures are trusted.
 
-Believed are the home's own key, ``<home>/keys/trusted/*.pem``, and what ``STEMMA_TRUSTED_KEYS`` names (files or folders
-of PEM files, separated as in ``PATH``). A public key that only the registry's database holds is never believed: whoever
-can write the database could have put it there.
+Trusted are the home's own key, ``<home>/keys/trusted/*.pem``, and what ``STEMMA_TRUSTED_KEYS`` names (files or folders
+of PEM files, separated as in ``PATH``). A public key that only the registry's database holds is never trusted: anyone
+who can write the database could have put it there.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
+from core import files, layout
+from core.locks import FileLock
 from core.workspace import Workspace
 from registry.errors import KeyProblem
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 
 def key_path(workspace: Workspace) -> Path:
@@ -26,28 +30,28 @@ def key_path(workspace: Workspace) -> Path:
     """
     configured = os.environ.get("STEMMA_SIGNING_KEY")
     if not configured:
-        return workspace.home / "keys" / "signing.pem"
+        return layout.keys(workspace.home) / "signing.pem"
     path = Path(configured).expanduser()
     if not path.is_file():
-        raise KeyProblem(f"STEMMA_SIGNING_KEY names {path}, which is not there; set it to a PEM file or unset it")
+        raise KeyProblem(f"STEMMA_SIGNING_KEY names {path}, which does not exist; set it to a PEM file or unset it")
     return path
 
 
 def signing_key(workspace: Workspace) -> tuple[Path, str]:
     """(path of the private key, public key as PEM); the key is made if there is none.
 
-    The public key is left beside a key of this home as ``signing.pub``, for others to believe.
+    The public key is left beside a key of this home as ``signing.pub``, for others to trust.
 
     Raises:
-        KeyProblem: the configured key is not there, or is no elliptic-curve key without a password.
+        KeyProblem: the configured key does not exist, or is not an elliptic-curve key without a password.
     """
     path = key_path(workspace)
     if not path.exists():
         _make(path)
     public = public_key_of(path)
-    beside = workspace.home / "keys" / "signing.pub"
+    beside = layout.keys(workspace.home) / "signing.pub"
     if path.parent == beside.parent and not beside.exists():
-        _write(beside, public.encode(), 0o644)
+        files.write_text(beside, public)
     return path, public
 
 
@@ -55,7 +59,7 @@ def public_key_of(private: Path) -> str:
     """The public key of a private key's PEM file, as PEM.
 
     Raises:
-        KeyProblem: it is no elliptic-curve key without a password.
+        KeyProblem: it is not an elliptic-curve key without a password.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -68,16 +72,16 @@ def public_key_of(private: Path) -> str:
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise KeyProblem(
-            f"{private} is no elliptic-curve key; make one: openssl ecparam -name prime256v1 -genkey -noout"
+            f"{private} is not an elliptic-curve key; make one: openssl ecparam -name prime256v1 -genkey -noout"
         )
     return _pem(key.public_key())
 
 
 def trusted_keys(workspace: Workspace) -> dict[str, str]:
-    """Public keys whose signatures are believed here: id (sha256 of the PEM text) to PEM text.
+    """Public keys whose signatures are trusted here: id (sha256 of the PEM text) to PEM text.
 
     Raises:
-        KeyProblem: a file among them is no public key, or a configured path is not there.
+        KeyProblem: a file among them is not a public key, or a configured path does not exist.
     """
     from cryptography.hazmat.primitives import serialization
 
@@ -90,7 +94,7 @@ def trusted_keys(workspace: Workspace) -> dict[str, str]:
         try:
             public = _pem(serialization.load_pem_public_key(path.read_bytes()))
         except (ValueError, TypeError, OSError) as error:
-            raise KeyProblem(f"{path} is no public key ({error}); replace it by a PEM file or remove it") from None
+            raise KeyProblem(f"{path} is not a public key ({error}); replace it by a PEM file or remove it") from None
         keys[key_id(public)] = public
     return keys
 
@@ -101,11 +105,13 @@ def key_id(public: str) -> str:
 
 
 def _trusted_files(workspace: Workspace) -> Iterator[Path]:
-    yield from sorted((workspace.home / "keys" / "trusted").glob("*.pem"))
+    yield from sorted(layout.trusted_keys(workspace.home).glob("*.pem"))
     for name in filter(None, os.environ.get("STEMMA_TRUSTED_KEYS", "").split(os.pathsep)):
         path = Path(name).expanduser()
         if not path.exists():
-            raise KeyProblem(f"STEMMA_TRUSTED_KEYS names {path}, which is not there; name PEM files or folders of them")
+            raise KeyProblem(
+                f"STEMMA_TRUSTED_KEYS names {path}, which does not exist; name PEM files or folders of them"
+            )
         yield from sorted(path.glob("*.pem")) if path.is_dir() else [path]
 
 
@@ -119,21 +125,11 @@ def _make(path: Path) -> None:
             pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            _write(path, pem, 0o600)
+            files.write_bytes(path, pem, private=True)
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all, and never readable by others before its mode is set."""
-    staging = path.with_suffix(f"{path.suffix}.partial-{os.getpid()}")
-    staging.unlink(missing_ok=True)
-    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staging, path)
-
-
-def _pem(public) -> str:
+def _pem(public: PublicKeyTypes) -> str:
     from cryptography.hazmat.primitives import serialization
 
-    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    encoded = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return str(encoded, "ascii")

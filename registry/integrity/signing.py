@@ -1,18 +1,29 @@
-"""OpenSSF model signatures over a version's files and its parents: by a key of this home's own, or by Sigstore."""
+"""OpenSSF model signatures over a version's files and its parents: by a key of this home's own, or by Sigstore.
+
+An OpenSSF model signature is an in-toto statement over a list of files. Its predicate may be extended: verifiers of
+version 1.0 read ``resources`` and ``serialization`` and ignore the rest. Stemma adds ``lineage``: which version it is,
+and the digests of what it was made from. One signature thus covers the bytes and the parents, and ``model_signing
+verify key`` checks it without knowing Stemma.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import layout
 from core.workspace import Workspace
-from registry.db.schema import Signature
+from registry.db.schema import Artifact, Event, ModelVersion, Signature
 from registry.errors import InvalidBytes, KeyProblem
 from registry.integrity.keys import key_id, signing_key, trusted_keys
-from registry.integrity.statement import Statement, lineage_in
 from registry.promotion.parameters import SigningParameters
 
 if TYPE_CHECKING:
@@ -22,12 +33,79 @@ KEY, SIGSTORE = "model-signing/elliptic-key", "model-signing/sigstore"
 
 
 @dataclass(frozen=True)
+class SignedParent:
+    """An artifact that a version was made from. ``name`` is its path in the workspace."""
+
+    name: str
+    role: str
+    hash_algo: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is signed about a version besides its files.
+
+    Attributes:
+        version: ``model:version``.
+        hash_algo, digest: DVC's address of the version's files.
+        stage, fingerprint: the execution that made them.
+        parents: everything that execution read, by input name.
+    """
+
+    version: str
+    hash_algo: str
+    digest: str
+    stage: str
+    fingerprint: str
+    parents: tuple[SignedParent, ...]
+
+    @classmethod
+    def of(cls, session: Session, version: ModelVersion) -> Statement:
+        """What the registry knows of a version."""
+        rows = session.execute(
+            select(Event, Artifact)
+            .join(Artifact, Artifact.id == Event.artifact_id)
+            .where(Event.execution_id == version.execution_id, Event.direction == "INPUT")
+            .order_by(Event.name)
+        )
+        return cls(
+            str(version),
+            version.artifact.hash_algo,
+            version.artifact.digest,
+            version.execution.stage,
+            version.execution.fingerprint,
+            tuple(
+                SignedParent(event.path, event.role, artifact.hash_algo, artifact.digest) for event, artifact in rows
+            ),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists, as they come back from a bundle
+        return body
+
+    def differences(self, signed: dict[str, Any]) -> list[str]:
+        """What a signed statement says otherwise, one line each."""
+        mine, found = self.as_dict(), []
+        for name in ("version", "hash_algo", "digest", "stage", "fingerprint"):
+            if mine[name] != signed.get(name):
+                found.append(f"{name}: registry {mine[name]}, signed {signed.get(name)}")
+        theirs = {(parent["name"], parent["role"]): parent["digest"] for parent in signed.get("parents", [])}
+        ours = {(parent.name, parent.role): parent.digest for parent in self.parents}
+        for name, role in sorted(ours.keys() | theirs.keys()):
+            registered, stated = ours.get((name, role)), theirs.get((name, role))
+            if registered != stated:
+                found.append(f"parent {name} ({role}): registry {registered or 'none'}, signed {stated or 'none'}")
+        return found
+
+
+@dataclass(frozen=True)
 class SignedFiles:
     """A signature before it is recorded.
 
     Attributes:
         key_id: sha256 of ``public_key``.
-        public_key: PEM; for Sigstore, whose keys live minutes, the identity and who vouches for it.
+        public_key: PEM; for Sigstore, whose keys live minutes, the identity and its issuer.
         bundle: the signature's JSON.
     """
 
@@ -51,7 +129,7 @@ def sign(workspace: Workspace, files: Path, statement: Statement) -> SignedFiles
     """Sign every file under ``files``, and ``statement`` with them, as ``params.yaml``'s ``signing`` section says.
 
     Raises:
-        KeyProblem: the key cannot be used, or Sigstore cannot be reached or knows no identity.
+        KeyProblem: the key cannot be used, or Sigstore cannot be reached or has no identity for this process.
     """
     from model_signing import signing
 
@@ -86,7 +164,7 @@ def check_signature(workspace: Workspace, files: Path, signature: Signature, sta
 
     Raises:
         InvalidBytes: it does not hold.
-        KeyProblem: nobody here trusts its key.
+        KeyProblem: its key is not trusted here.
     """
     from model_signing import verifying
 
@@ -111,7 +189,7 @@ def check_signature(workspace: Workspace, files: Path, signature: Signature, sta
             lineage = lineage_in(signature.bundle)
         except Exception as error:  # a damaged bundle fails in many ways, all of which mean that it does not hold
             raise InvalidBytes(
-                f"{version}: the signature by key {name} does not hold ({_words(error)}); do not use this model"
+                f"{version}: the signature by key {name} does not hold ({_first_line(error)}); do not use this model"
             ) from error
     # Signatures of the first release name no parents; over the files they hold all the same.
     if lineage is not None and (differences := statement.differences(lineage)):
@@ -121,13 +199,27 @@ def check_signature(workspace: Workspace, files: Path, signature: Signature, sta
         )
 
 
+def lineage_in(bundle: str) -> dict[str, Any] | None:
+    """The lineage that a bundle states; ``None`` where it was signed without. Only for a bundle that was verified.
+
+    Raises:
+        InvalidBytes: it is no bundle.
+    """
+    try:
+        payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+        lineage: dict[str, Any] | None = payload["predicate"].get("lineage")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidBytes(f"the signature is not a signature bundle ({error})") from error
+    return lineage
+
+
 def _trusted(workspace: Workspace, wanted: str, version: str) -> str:
     keys = trusted_keys(workspace)
     if wanted not in keys:
         known = ", ".join(sorted(each[:12] for each in keys)) or "none"
         raise KeyProblem(
             f"{version} is signed by key {wanted[:12]}, which is not trusted here (trusted: {known}); if you know "
-            f"whose it is, put that home's keys/signing.pub as NAME.pem into {workspace.home / 'keys' / 'trusted'}"
+            f"who owns it, copy their keys/signing.pub as NAME.pem into {layout.trusted_keys(workspace.home)}"
         )
     return keys[wanted]
 
@@ -148,6 +240,6 @@ def _add_lineage(config: Config, statement: Statement) -> None:
     config._signer = WithLineage()
 
 
-def _words(error: Exception) -> str:
-    words = str(error).strip().splitlines()
-    return words[0][:300] if words else type(error).__name__
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,8 +1,7 @@
-"""Whether a version's files are what was registered, what was signed, and by somebody who is trusted here."""
+"""Whether a version's files are what was registered and signed, and whether the signing keys are trusted here."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core import files
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.db.schema import Artifact, ModelVersion, Signature
 from registry.errors import InvalidBytes, UnknownReference
-from registry.integrity.signing import check_signature
-from registry.integrity.statement import Statement, lineage_in
-from registry.store.materialize import digest_of, materialize_artifact
+from registry.integrity.signing import Statement, check_signature, lineage_in
+from registry.store.manifests import digest_of
+from registry.store.materialize import materialize_artifact
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def verify(workspace: Workspace, reference: str) -> Verified:
 
     Raises:
         UnknownReference, MissingBytes: there is nothing to verify.
-        InvalidBytes: the files are not what was recorded or signed, or nobody signed them.
+        InvalidBytes: the files are not what was recorded or signed, or are not signed.
         KeyProblem: they were signed by a key that is not trusted here.
     """
     with open_registry(workspace.registry_url) as registry:
@@ -76,7 +76,7 @@ def verify_folder(workspace: Workspace, folder: Path) -> list[Verified]:
         InvalidBytes, KeyProblem: as :func:`verify`.
     """
     if not folder.is_dir():
-        raise UnknownReference(f"{folder} is no folder; name one with a model's files")
+        raise UnknownReference(f"{folder} is not a folder; name one with a model's files")
     digest = digest_of(folder)
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         rows = session.scalars(
@@ -88,8 +88,8 @@ def verify_folder(workspace: Workspace, folder: Path) -> list[Verified]:
         session.expunge_all()
     if not found:
         raise InvalidBytes(
-            f"{folder} (digest {digest}) is no registered version: it was altered, or never registered; compare with "
-            "`stemma models`, and do not use it for a registered model"
+            f"{folder} (digest {digest}) is not a registered version: it was altered, or never registered; compare it "
+            "with `stemma models`, and do not use it as a registered model"
         )
     signed = [each for each in found if each[0]] or found
     return [_verified(workspace, folder, signatures, statement) for signatures, statement in signed]
@@ -99,15 +99,15 @@ def signatures_of(session: Session, version: ModelVersion) -> list[Signature]:
     return list(session.scalars(select(Signature).filter_by(version_id=version.id).order_by(Signature.id)))
 
 
-def _verified(workspace: Workspace, files: Path, signatures: list[Signature], statement: Statement) -> Verified:
+def _verified(workspace: Workspace, folder: Path, signatures: list[Signature], statement: Statement) -> Verified:
     name = statement.version
     if not signatures:
         raise InvalidBytes(f"{name} is not signed; promoting it signs it: stemma promote {name}")
     for signature in signatures:
-        check_signature(workspace, files, signature, statement)
+        check_signature(workspace, folder, signature, statement)
     lineage = lineage_in(signatures[-1].bundle)
     return Verified(
-        name, statement.digest, [each.key_id for each in signatures], lineage["parents"] if lineage else None, files
+        name, statement.digest, [each.key_id for each in signatures], lineage["parents"] if lineage else None, folder
     )
 
 
@@ -123,6 +123,4 @@ def write_bundle(workspace: Workspace, reference: str, path: Path) -> None:
         signatures = signatures_of(session, version)
         if not signatures:
             raise InvalidBytes(f"{version} is not signed; promoting it signs it: stemma promote {version}")
-        staging = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        staging.write_text(signatures[-1].bundle)
-        os.replace(staging, path)
+        files.write_text(path, signatures[-1].bundle)

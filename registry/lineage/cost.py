@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from sqlalchemy.orm import Session
 
 from core.errors import WorkspaceError
@@ -89,7 +90,7 @@ class Cost:
 
 
 def cost(session: Session, reference: str, parameters: CostParameters) -> Cost:
-    """The cost of a version's ancestry: each execution that really made something once, none for what was reused.
+    """The cost of a version's ancestry: each execution that made something counts once, what was reused does not.
 
     Raises:
         UnknownReference: no such model, version or alias.

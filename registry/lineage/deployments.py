@@ -1,4 +1,4 @@
-"""What serves a version, from when to when: written by whoever serves, read by impact, collection and audits.
+"""What serves a version, from when to when: written by the gateway, read by impact, collection and audits.
 
 A deployment ends as STOPPED where it was stopped, as FAILED where it never answered or died.
 """
@@ -33,14 +33,14 @@ def start(registry: Registry, name: str, version_id: int, url: str | None = None
 
 
 def move(registry: Registry, deployment_id: int, state: State) -> None:
-    """Record what became of it; STOPPED and FAILED end it."""
+    """Record its new state; STOPPED and FAILED end it."""
     with registry.write() as session:
         row = session.get_one(Deployment, deployment_id)
         row.state, row.ended = state, time.time() if state in ENDED else None
 
 
 def close_left(registry: Registry, name: str) -> int:
-    """End what ``name`` left open when it was killed; only for the one process that goes by the name now.
+    """End what ``name`` left open when it was killed; to be called by the one process that has the name now.
 
     Returns:
         how many rows.

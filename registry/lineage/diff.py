@@ -9,18 +9,19 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core import parameters_file
 from core.git import git
 from core.workspace import Workspace
-from registry.lineage.metrics import MetricView
+from registry.lineage.catalog import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace, trace
-from registry.store.manifests import FOLDER, Listings
+from registry.store.manifests import FOLDER, FolderManifests
 
 Z = 1.96  # standard errors of a difference within which it is noise (two-sided, 5 %)
 NOT_CODE = ("dvc.lock", "params.yaml", "receipts", "metrics", "data", "models", "reports", "docs")
 
 
 @dataclass
-class Difference:
+class ValueDifference:
     """One value that differs; ``None`` on the side that has none. ``where`` names it, such as ``pretrain.steps``."""
 
     where: str
@@ -33,7 +34,7 @@ class DataDifference:
     """An input that differs.
 
     Attributes:
-        added, removed, changed: files by path, for folders whose lists of files are at hand (else ``None``).
+        added, removed, changed: files by path, for folders whose lists of files are available (else ``None``).
     """
 
     where: str
@@ -46,13 +47,13 @@ class DataDifference:
 
 @dataclass
 class MetricDifference:
-    """A figure of both versions.
+    """A metric of both versions.
 
     Attributes:
-        beyond_noise: the difference is larger than 1.96 standard errors of a difference of independent figures;
+        beyond_noise: the difference is larger than 1.96 standard errors of a difference of independent values;
             ``None`` where no standard errors were measured.
-        same_eval_set: measured on the same bytes; where not, the difference says nothing about the models.
-        better: B is better, as far as the figure has a direction and differs.
+        same_eval_set: measured on the same bytes; where not, the two values cannot be compared.
+        better: B is better, where the metric has a direction and differs.
     """
 
     name: str
@@ -77,10 +78,10 @@ class VersionDiff:
     a: str
     b: str
     data: list[DataDifference] = field(default_factory=list)
-    code: list[Difference] = field(default_factory=list)
+    code: list[ValueDifference] = field(default_factory=list)
     code_stat: str | None = None
-    parameters: list[Difference] = field(default_factory=list)
-    environment: list[Difference] = field(default_factory=list)
+    parameters: list[ValueDifference] = field(default_factory=list)
+    environment: list[ValueDifference] = field(default_factory=list)
     metrics: list[MetricDifference] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,13 +97,13 @@ def diff(session: Session, workspace: Workspace, a: str, b: str) -> VersionDiff:
     first, second = trace(session, a), trace(session, b)
     found = VersionDiff(f"{first.model}:{first.version}", f"{second.model}:{second.version}")
     stages_a, stages_b = _by_stage(first), _by_stage(second)
-    listings = Listings(workspace)
+    manifests = FolderManifests(workspace)
     for stage in dict.fromkeys((*stages_a, *stages_b)):
         one, other = stages_a.get(stage), stages_b.get(stage)
         if one is None or other is None:
-            found.code.append(Difference(stage, _version(one), _version(other)))
+            found.code.append(ValueDifference(stage, _version(one), _version(other)))
             continue
-        found.data += _data(listings, stage, one, other)
+        found.data += _data(manifests, stage, one, other)
         found.code += _code(stage, one, other)
         found.parameters += _values(stage, _settings(one), _settings(other))
         found.environment += _values(stage, _surroundings(one), _surroundings(other))
@@ -128,7 +129,7 @@ def _version(node: ExecutionNode | None) -> str | None:
     return f"{node.component} {node.component_version}" if node else None
 
 
-def _data(listings: Listings, stage: str, one: ExecutionNode, other: ExecutionNode) -> Iterator[DataDifference]:
+def _data(manifests: FolderManifests, stage: str, one: ExecutionNode, other: ExecutionNode) -> Iterator[DataDifference]:
     inputs_a, inputs_b = dict(_roles(one)), dict(_roles(other))
     for role in dict.fromkeys((*inputs_a, *inputs_b)):
         a, b = inputs_a.get(role), inputs_b.get(role)
@@ -136,7 +137,7 @@ def _data(listings: Listings, stage: str, one: ExecutionNode, other: ExecutionNo
             continue
         difference = DataDifference(f"{stage}.{role}", a.digest if a else None, b.digest if b else None)
         if a is not None and b is not None and FOLDER in a.digest and FOLDER in b.digest:
-            files_a, files_b = listings.of(a.digest, a.name), listings.of(b.digest, b.name)
+            files_a, files_b = manifests.files(a.digest, a.name), manifests.files(b.digest, b.name)
             if files_a is not None and files_b is not None:
                 difference.added = sorted(files_b.keys() - files_a.keys())
                 difference.removed = sorted(files_a.keys() - files_b.keys())
@@ -151,12 +152,12 @@ def _roles(node: ExecutionNode) -> Iterator[tuple[str, ArtifactNode]]:
         yield (role if counts[role] == 1 else f"{role} ({counts[role]})"), artifact
 
 
-def _code(stage: str, one: ExecutionNode, other: ExecutionNode) -> Iterator[Difference]:
+def _code(stage: str, one: ExecutionNode, other: ExecutionNode) -> Iterator[ValueDifference]:
     if one.code_digest != other.code_digest:
         a, b = (f"{node.component_version} (code {node.code_digest[:12]})" for node in (one, other))
-        yield Difference(stage, a, b)
+        yield ValueDifference(stage, a, b)
     if one.git_commit != other.git_commit or one.git_dirty != other.git_dirty:
-        yield Difference(f"{stage} git commit", _commit(one), _commit(other))
+        yield ValueDifference(f"{stage} git commit", _commit(one), _commit(other))
 
 
 def _commit(node: ExecutionNode) -> str | None:
@@ -164,38 +165,28 @@ def _commit(node: ExecutionNode) -> str | None:
 
 
 def _settings(node: ExecutionNode) -> dict[str, Any]:
-    return {**_flat(node.parameters), "seed": node.seed}
+    return {**parameters_file.flatten(node.parameters), "seed": node.seed}
 
 
 def _surroundings(node: ExecutionNode) -> dict[str, Any]:
-    return {**_flat(node.environment), "device": node.device, "processes": node.processes}
+    return {**parameters_file.flatten(node.environment), "device": node.device, "processes": node.processes}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def _values(stage: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
+def _values(stage: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[ValueDifference]:
     for name in dict.fromkeys((*one, *other)):
         if one.get(name) != other.get(name):
-            yield Difference(f"{stage}.{name}", one.get(name), other.get(name))
+            yield ValueDifference(f"{stage}.{name}", one.get(name), other.get(name))
 
 
-def _merged(differences: list[Difference]) -> list[Difference]:
-    """What differs in the same way in several stages is told once."""
+def _merged(differences: list[ValueDifference]) -> list[ValueDifference]:
+    """What differs in the same way in several stages is listed once."""
     stages: dict[tuple[str, str, str], list[str]] = {}
-    kept: dict[tuple[str, str, str], Difference] = {}
+    kept: dict[tuple[str, str, str], ValueDifference] = {}
     for difference in differences:
         stage, _, name = difference.where.partition(".")
         key = (name, repr(difference.a), repr(difference.b))
         stages.setdefault(key, []).append(stage)
-        kept.setdefault(key, Difference(name, difference.a, difference.b))
+        kept.setdefault(key, ValueDifference(name, difference.a, difference.b))
     for key, difference in kept.items():
         difference.where += f" ({', '.join(stages[key])})"
     return list(kept.values())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core import files
 from core.errors import WorkspaceError
 from registry.lineage.trace import ArtifactNode, Trace
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.path import Path as MplPath
 
@@ -23,7 +24,7 @@ Key = tuple[str, str]
 
 
 def figure_of(trace: Trace) -> Figure:
-    """One box an artifact: what it is, who made it, its digest and key figure. One column a generation.
+    """One box an artifact: what it is, the stage that made it, its digest and key metric. One column a generation.
 
     Every artifact stands left of all that was made from it, at the longest way from the model.
     """
@@ -51,11 +52,11 @@ def figure_of(trace: Trace) -> Figure:
             middle[key] = (x, y + BOX[1] / 2)
             if key not in nodes:
                 continue
-            asked = key == _key(trace.root)
+            is_root = key == _key(trace.root)
             axes.add_patch(
                 FancyBboxPatch(
                     (x, y), *BOX, boxstyle="round,pad=0,rounding_size=0.08", edgecolor="#333333",
-                    facecolor=COLOURS.get(nodes[key].type, "#ffffff"), linewidth=2.2 if asked else 0.9,
+                    facecolor=COLOURS.get(nodes[key].type, "#ffffff"), linewidth=2.2 if is_root else 0.9,
                 )
             )  # fmt: skip
             _write(axes, nodes[key], x, y)
@@ -85,15 +86,8 @@ def write_figure(trace: Trace, path: Path) -> None:
     if not path.parent.is_dir():
         raise WorkspaceError(f"{path.parent}: no such folder; make it first, or name another file")
     metadata = {"Date": None} if kind == ".svg" else {"Software": None}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with rc_context({"svg.hashsalt": "stemma", "svg.fonttype": "none"}), open(partial, "wb") as file:
-            figure_of(trace).savefig(file, format=kind[1:], dpi=110, metadata=metadata)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with rc_context({"svg.hashsalt": "stemma", "svg.fonttype": "none"}), files.replacing(path) as file:
+        figure_of(trace).savefig(file, format=kind[1:], dpi=110, metadata=metadata)
 
 
 def _key(node: ArtifactNode) -> Key:
@@ -168,12 +162,12 @@ def _ordered(columns: list[list[Key]], edges: set[tuple[Key, Key]]) -> list[list
     return columns
 
 
-def _write(axes, node: ArtifactNode, x: float, y: float) -> None:
+def _write(axes: Axes, node: ArtifactNode, x: float, y: float) -> None:
     made_by = node.made_by
     made = (
         f"{made_by.stage} {made_by.component_version}"
         if made_by
-        else (node.origin or node.type if node.complete else "maker unknown")
+        else (node.origin or node.type if node.complete else "origin unknown")
     )
     metric = f"{node.metric.name} {node.metric.value:.4g}" if node.metric else ""
     if node.metric and node.metric.stderr:

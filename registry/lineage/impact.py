@@ -1,6 +1,6 @@
 """What descends from some bytes: artifacts, model versions, aliases and deployments.
 
-This answers a deletion request: which models, served or not, contain this file?
+This answers a deletion request: which models, deployed or not, were made from this file?
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.workspace import Workspace
-from registry.db.references import find_artifacts, resolve
+from registry.db.references import aliases_by_version, find_artifacts, resolve
 from registry.db.schema import Artifact, Deployment, ModelVersion
 from registry.errors import MissingBytes, UnknownReference
 from registry.lineage import receipts
 from registry.lineage.traversal import Reached, chunks, downstream
-from registry.promotion.aliases import aliases_by_version
-from registry.store.manifests import Listings, md5_of
+from registry.store.manifests import FolderManifests, md5_of
 
 _DIGEST = re.compile(r"(?:md5:)?([0-9a-f]{6,64}(?:\.dir)?)")
 NOW = ("STARTING", "SERVING")  # states of a deployment that answers, or is about to
@@ -29,10 +28,10 @@ NOW = ("STARTING", "SERVING")  # states of a deployment that answers, or is abou
 
 @dataclass
 class Origin:
-    """Bytes that the question is about: a version of a folder that holds the file, an artifact, a model version.
+    """Bytes that the search starts from: a version of a folder that holds the file, an artifact, a model version.
 
     Attributes:
-        file: path of the file in the folder; ``None`` where the question is about the whole artifact.
+        file: path of the file in the folder; ``None`` for the whole artifact.
         file_digest: md5 of the file there.
     """
 
@@ -55,8 +54,8 @@ class Descendant:
 
 
 @dataclass
-class Service:
-    """A deployment of a version that descends; ``serving`` as far as the registry was told."""
+class AffectedDeployment:
+    """A deployment of a version that descends; ``serving`` as last recorded."""
 
     name: str
     version: str
@@ -81,38 +80,38 @@ class AffectedVersion:
 
 @dataclass
 class Impact:
-    """Everything downstream of what was asked about."""
+    """Everything downstream of ``subject``."""
 
-    asked: str
+    subject: str
     origins: list[Origin] = field(default_factory=list)
     artifacts: list[Descendant] = field(default_factory=list)
     versions: list[AffectedVersion] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
-    deployments: list[Service] = field(default_factory=list)
+    deployments: list[AffectedDeployment] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def impact(session: Session, workspace: Workspace, asked: str) -> Impact:
+def impact(session: Session, workspace: Workspace, subject: str) -> Impact:
     """What descends from a path, a digest (or the start of one), or a model version.
 
     A path or md5 of a file inside a folder stands for the recorded versions of the folder that hold it. A path stands
     for every content that was ever recorded under it, and for copies of these contents under other names.
 
     Raises:
-        UnknownReference: nothing recorded is called so, or the digest's start is ambiguous.
-        MissingBytes: models descend from a folder whose list of files is not at hand, so the answer may be incomplete.
+        UnknownReference: nothing of that name is recorded, or the digest's start is ambiguous.
+        MissingBytes: models descend from a folder whose list of files is not available: the answer is incomplete.
     """
-    found = Impact(asked)
-    path = _path(workspace, asked)
-    digest = _DIGEST.fullmatch(asked)
+    found = Impact(subject)
+    path = _path(workspace, subject)
+    digest = _DIGEST.fullmatch(subject)
     if path is not None:
         starts = _of_path(session, workspace, path, found)
     elif digest is not None:
         starts = _of_digest(session, workspace, digest[1], found)
     else:
-        version = resolve(session, asked)
+        version = resolve(session, subject)
         found.origins.append(_origin(version.artifact))
         _collect(session, found, downstream(session, [version.artifact_id], version.execution_id))
         return found
@@ -120,18 +119,18 @@ def impact(session: Session, workspace: Workspace, asked: str) -> Impact:
     return found
 
 
-def _path(workspace: Workspace, asked: str) -> str | None:
-    """``asked`` as a path from the workspace's root, if it is one."""
-    absolute = Path(asked).absolute()
-    if "/" not in asked and not absolute.exists():
+def _path(workspace: Workspace, text: str) -> str | None:
+    """``text`` as a path from the workspace's root, if it is one."""
+    absolute = Path(text).absolute()
+    if "/" not in text and not absolute.exists():
         return None
-    for candidate in (absolute, workspace.root / asked):
+    for candidate in (absolute, workspace.root / text):
         normal = Path(*_normal(candidate.parts))
-        if normal.is_relative_to(workspace.root) and (candidate.exists() or candidate == workspace.root / asked):
+        if normal.is_relative_to(workspace.root) and (candidate.exists() or candidate == workspace.root / text):
             return normal.relative_to(workspace.root).as_posix()
-    if "/" not in asked:
+    if "/" not in text:
         return None
-    raise UnknownReference(f"{asked} is outside the workspace {workspace.root}; name a file inside it, or an md5")
+    raise UnknownReference(f"{text} is outside the workspace {workspace.root}; name a file inside it, or an md5")
 
 
 def _normal(parts: Iterable[str]) -> list[str]:
@@ -156,8 +155,7 @@ def _of_path(session: Session, workspace: Workspace, path: str, found: Impact) -
     folders = list(session.scalars(select(Artifact).where(Artifact.name.in_(above))))
     if not folders:
         raise UnknownReference(
-            f"{path} is in no folder that the registry knows; name a file of data/raw or what a stage made, or run "
-            "`stemma sync` first"
+            f"{path} is in no recorded folder; name a file of data/raw or what a stage made, or run `stemma sync` first"
         )
     name = {row.id: Path(path).relative_to(row.name).as_posix() for row in folders}
     listed = _listed(session, workspace, folders)
@@ -204,12 +202,12 @@ def _listed(session: Session, workspace: Workspace, folders: list[Artifact]) -> 
     """The folders with their files.
 
     Raises:
-        MissingBytes: models descend from a folder whose files are not known.
+        MissingBytes: models descend from a folder whose files are not listed anywhere.
     """
-    listings = Listings(workspace)
+    manifests = FolderManifests(workspace)
     listed, unknown = [], []
     for row in folders:
-        files = listings.of(row.digest, row.name)
+        files = manifests.files(row.digest, row.name)
         if files is not None:
             listed.append((row, files))
         elif _versions_made(session, downstream(session, [row.id])):
@@ -218,7 +216,7 @@ def _listed(session: Session, workspace: Workspace, folders: list[Artifact]) -> 
         names = ", ".join(f"{row.name} {row.digest[:12]}" for row in unknown)
         raise MissingBytes(
             f"models descend from {names}, whose list of files is not in DVC's cache, so the answer would be "
-            "incomplete; get it with `dvc fetch --all-commits`, or ask by the folder's digest"
+            "incomplete; get it with `dvc fetch --all-commits`, or give the folder's digest instead"
         )
     return listed
 
@@ -261,7 +259,7 @@ def _collect(session: Session, found: Impact, reached: Reached) -> None:
     for chunk in chunks([version.id for version in versions]):
         for row in session.scalars(select(Deployment).where(Deployment.version_id.in_(chunk)).order_by(Deployment.id)):
             serving = row.state in NOW and row.ended is None
-            found.deployments.append(Service(row.name, str(row.version), row.url, row.state, serving))
+            found.deployments.append(AffectedDeployment(row.name, str(row.version), row.url, row.state, serving))
     found.deployments.sort(key=lambda service: (not service.serving, service.name))
 
 

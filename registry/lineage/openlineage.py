@@ -1,11 +1,12 @@
 """The registry as OpenLineage events: Run = execution, Job = component, Dataset = artifact with its digest as version.
 
 Each pipeline run is the parent run of its executions. Run ids are derived from the registry's own keys, so exporting
-again tells a server nothing twice.
+again adds nothing to a server.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -35,6 +36,7 @@ from openlineage.client.transport.http import HttpConfig, HttpTransport
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core import files
 from core.errors import redacted
 from registry.db.schema import Artifact, Association, Context, Event, Execution, MetricValue, ModelVersion
 from registry.errors import ExportFailed
@@ -49,7 +51,7 @@ TIMEOUT_SECONDS = 10.0
 
 @attr.define
 class ExecutionRunFacet(RunFacet):
-    """What Stemma knows of a run beyond the standard facets."""
+    """What Stemma records of a run beyond the standard facets."""
 
     fingerprint: str
     componentVersion: str
@@ -86,7 +88,7 @@ class ModelDatasetFacet(DatasetFacet):
 
 @attr.define
 class MetricsDatasetFacet(DatasetFacet):
-    """Figures that a run measured about a dataset (a model is one); ``evalSet`` is the digest they were measured on."""
+    """Metrics of a dataset (a model is one) that a run measured; ``evalSet`` is the digest they were measured on."""
 
     metrics: list[dict[str, Any]]
 
@@ -96,15 +98,15 @@ class MetricsDatasetFacet(DatasetFacet):
 
 
 def events(session: Session) -> Iterator[RunEvent]:
-    """A START and a COMPLETE or FAIL event of every pipeline run and every execution that really ran, oldest first."""
+    """A START and a COMPLETE or FAIL event of every pipeline run and every execution that ran, oldest first."""
     ids = list(
         session.scalars(
             select(Execution.id).where(Execution.state != "CACHED").order_by(Execution.started, Execution.id)
         )
     )
-    told: set[str] = set()
+    seen: set[str] = set()
     for start in range(0, len(ids), BATCH):
-        yield from _Batch(session, ids[start : start + BATCH]).events(told)
+        yield from _Batch(session, ids[start : start + BATCH]).events(seen)
 
 
 def write(session: Session, file: Path) -> int:
@@ -113,22 +115,18 @@ def write(session: Session, file: Path) -> int:
     Raises:
         ExportFailed: the file cannot be written.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     count = 0
     try:
-        with open(partial, "w", encoding="utf-8") as opened:
+        if not file.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with files.replacing(file, "w") as opened:
             for event in events(session):
                 opened.write(Serde.to_json(event) + "\n")
                 count += 1
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(partial, file)
     except OSError as error:
         raise ExportFailed(
             f"{file} cannot be written: {error.strerror}; name a file in a folder you may write"
         ) from None
-    finally:
-        partial.unlink(missing_ok=True)
     return count
 
 
@@ -136,7 +134,7 @@ def send(session: Session, url: str) -> int:
     """Send the events to a server (its base URL; ``OPENLINEAGE_API_KEY`` is its key); returns their number.
 
     Raises:
-        ExportFailed: the server cannot be reached or refuses; what it took before, it may be sent again.
+        ExportFailed: the server cannot be reached or refuses; events that it took before may be sent again.
     """
     options: dict[str, Any] = {"type": "http", "url": url, "timeout": TIMEOUT_SECONDS}
     if key := os.environ.get("OPENLINEAGE_API_KEY"):
@@ -148,10 +146,10 @@ def send(session: Session, url: str) -> int:
             client.emit(event)
             count += 1
     except Exception as error:  # the client passes on whatever its HTTP library raises
-        words = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportFailed(
-            f"{redacted(url)} took {count} events, then: {redacted(words[0])[:300]}; see that the server runs and send "
-            "them again (none is taken twice)"
+            f"{redacted(url)} took {count} events, then: {redacted(lines[0])[:300]}; check that the server runs and "
+            "send them again (none is taken twice)"
         ) from None
     return count
 
@@ -191,11 +189,11 @@ class _Batch:
             for context_id, end in session.execute(ended.where(Association.context_id.in_(chunk))):
                 self.ends[context_id] = max(self.ends[context_id], end or 0.0)
 
-    def events(self, told: set[str]) -> Iterator[RunEvent]:
+    def events(self, seen: set[str]) -> Iterator[RunEvent]:
         for execution_id in self.order:
             row, context = self.executions[execution_id], self.parents.get(execution_id)
-            if context is not None and context.name not in told:
-                told.add(context.name)
+            if context is not None and context.name not in seen:
+                seen.add(context.name)
                 yield from self._pipeline_run(context, row)
             began, ended = row.started or 0.0, row.ended or row.started or 0.0
             yield self._event(RunState.START, began, row, context, {})

@@ -1,4 +1,4 @@
-"""Reading what the stages left: ``dvc.lock`` says which bytes, the receipts say how they came to be."""
+"""Reading what the stages left: ``dvc.lock`` has the digests, the receipts how the bytes were made."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from core import layout
 
 SCHEMA = 1  # newest format of receipts this code reads
 
@@ -107,7 +111,7 @@ class Bytes:
         algo: hash algorithm, as DVC names it.
         size: bytes.
         files: number of files, for a folder.
-        origin: where it was brought from; ``None`` for what a stage made, and for raw data.
+        origin: where it was imported from; ``None`` for what a stage made, and for raw data.
     """
 
     name: str
@@ -139,7 +143,7 @@ class WorkspaceRecord:
     Attributes:
         raw: raw data under DVC's control (``data/*.dvc``), used by a stage or not.
         lock_digest: md5 of ``dvc.lock``; empty where there is none.
-        problems: what could not be used, and why; nothing is left out silently.
+        problems: everything that could not be used, and why.
     """
 
     stages: tuple[StageRecord, ...]
@@ -149,7 +153,7 @@ class WorkspaceRecord:
 
 
 def read(root: Path) -> WorkspaceRecord:
-    """Read ``dvc.lock``, every receipt it vouches for, and ``data/*.dvc``."""
+    """Read ``dvc.lock``, every receipt whose digest is in it, and ``data/*.dvc``."""
     problems: list[str] = []
     raw = tuple(_read_raw(root, problems))
     lock, digest = _read_lock(root / "dvc.lock", problems)
@@ -164,7 +168,7 @@ def read(root: Path) -> WorkspaceRecord:
 def read_failures(home: Path) -> dict[Path, Receipt]:
     """Receipts of failed executions that stages left in the home, by file; what is unreadable stays where it is."""
     failures: dict[Path, Receipt] = {}
-    for path in sorted((home / "failures").glob("*.json")):
+    for path in sorted(layout.failures(home).glob("*.json")):
         with contextlib.suppress(OSError, ValueError):  # another sync may have taken it; it may be no receipt
             receipt = Receipt.model_validate(json.loads(path.read_bytes()))
             if receipt.schema_version <= SCHEMA:
@@ -188,7 +192,7 @@ def _read_lock(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:
 
 
 def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[str]) -> StageRecord | None:
-    """``None``, with the reason among the problems, where the stage has no receipt that its lock entry vouches for."""
+    """``None``, with the reason among the problems, where no receipt has the digest of the stage's lock entry."""
     outs = {out["path"]: out for out in entry.get("outs", [])}
     deps = {dep["path"]: dep for dep in entry.get("deps", [])}
     path = next((path for path in outs if path.startswith("receipts/") and path.endswith(".json")), None)
@@ -225,7 +229,7 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
             continue
         if item.digest is not None and item.digest != found.digest:
             problems.append(
-                f"{path}: says that {item.path} was {item.digest}, dvc.lock says {found.digest}: it changed while "
+                f"{path}: records {item.path} as {item.digest}, dvc.lock as {found.digest}: it changed while "
                 f"{stage} ran; run `dvc repro`"
             )
             return None
@@ -241,13 +245,11 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
 
 
 def _finite(receipt: Receipt, path: str, problems: list[str]) -> Receipt:
-    """Without figures that are no numbers, which databases and JSON refuse; each is told."""
+    """Without metrics that are not finite, which databases and JSON refuse; each becomes a problem."""
     usable = []
     for metric in receipt.metrics:
         if not math.isfinite(metric.value):
-            problems.append(
-                f"{path}: {metric.name} is {metric.value}, so it is not recorded; look at the stage's report"
-            )
+            problems.append(f"{path}: {metric.name} is {metric.value}, so it is not recorded; see the stage's report")
             continue
         stderr = metric.stderr if metric.stderr is None or math.isfinite(metric.stderr) else None
         baselines = {name: value for name, value in metric.baselines.items() if math.isfinite(value)}
@@ -269,8 +271,7 @@ def _hashed(item: InputRecord | OutputRecord, entry: dict[str, Any] | None) -> B
 def _origins(root: Path) -> dict[tuple[str, str], str]:
     """Where models came from that no stage of any workspace made, by path and digest.
 
-    A folder under DVC's control says so itself, under ``meta`` of its ``models/*.dvc``; one that was brought from the
-    registry has its maker there.
+    ``meta`` of a folder's ``models/*.dvc`` names the origin; a folder from the registry has its maker there.
     """
     found: dict[tuple[str, str], str] = {}
     for path in sorted((root / "models").glob("*.dvc")):
@@ -282,7 +283,7 @@ def _origins(root: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def _read_raw(root: Path, problems: list[str]):
+def _read_raw(root: Path, problems: list[str]) -> Iterator[Bytes]:
     for path in sorted((root / "data").glob("*.dvc")):
         try:
             outs = (YAML(typ="safe").load(path.read_bytes()) or {}).get("outs", [])

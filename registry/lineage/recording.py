@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from registry.db.schema import (
     IMPORTED,
     Artifact,
     Association,
+    Base,
     Component,
     Context,
     Event,
@@ -24,8 +25,10 @@ from registry.db.schema import (
 )
 from registry.lineage.receipts import Bytes, Receipt, StageRecord
 
+Row = TypeVar("Row", bound=Base)
 
-def find_or_add(session: Session, kind: type, key: Mapping[str, Any], **values: Any) -> tuple[Any, bool]:
+
+def find_or_add(session: Session, kind: type[Row], key: Mapping[str, Any], **values: Any) -> tuple[Row, bool]:
     """(row, whether it is new). Safe because writing sessions queue; the unique constraints stand behind it."""
     row = session.scalars(select(kind).filter_by(**key)).first()
     if row is not None:
@@ -220,7 +223,7 @@ def _record_metrics(
 
 
 def _subject(record: StageRecord) -> tuple[str, str] | None:
-    """What a stage's figures are about: the model it made, else the model it read, else the first thing it made."""
+    """What a stage's metrics are about: the model it made, else the model it read, else its first output."""
     made = [("OUTPUT", item.name) for item in record.outputs if item.type == "model"]
     read = [("INPUT", item.name) for item in record.inputs if item.type == "model"]
     other = [("OUTPUT", item.name) for item in record.outputs if item.type != "report"]

@@ -3,9 +3,9 @@
 The verdict is about the model's bytes:
 
 - *bit-identical*: the model's digest is the recorded one.
-- *equivalent*: other bytes by the same recipe (code, parameters, raw data), and every figure with a stated tolerance
+- *equivalent*: other bytes by the same recipe (code, parameters, raw data), and every metric with a stated tolerance
   within it: the larger of the promotion rule's ``max_drop`` and 1.96 standard errors of the difference.
-- *diverged*: anything else. An altered recipe that gives other bytes makes another model, however close its figures.
+- *diverged*: anything else. A changed recipe that gives other bytes makes another model, however close its metrics.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from registry.promotion.parameters import PromotionParameters
 from registry.promotion.promote import default_actor
 from registry.store.restore import Source
 
-Verdict = Literal["bit-identical", "equivalent", "diverged"]
+ReproductionVerdict = Literal["bit-identical", "equivalent", "diverged"]
 Kind = Literal["input", "code", "parameters", "environment"]
 RECIPE: tuple[Kind, ...] = ("input", "code", "parameters")
 
@@ -58,8 +58,8 @@ class LineageStage:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One thing that was not as recorded: of no ``kind`` for a stage's own failure, of no ``path`` if it is no file."""
+class RecipeDifference:
+    """One thing that was not as recorded; no ``kind`` for a stage's own failure, no ``path`` if it is not a file."""
 
     kind: Kind | None
     what: str
@@ -82,7 +82,7 @@ class StageComparison:
     stage: str
     outputs: dict[str, tuple[str, str | None]]
     reports_differ: list[str] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[RecipeDifference] = field(default_factory=list)
 
     @property
     def same(self) -> bool:
@@ -91,7 +91,7 @@ class StageComparison:
 
 @dataclass
 class MetricComparison:
-    """A figure, recorded and measured again; ``tolerance`` is ``None`` where none is stated."""
+    """A metric, recorded and measured again; ``tolerance`` is ``None`` where none is stated."""
 
     name: str
     recorded: float
@@ -106,18 +106,18 @@ class MetricComparison:
 
 @dataclass
 class Comparison:
-    """What came of running a lineage again.
+    """The result of running a lineage again.
 
     Attributes:
         stage: first stage whose bytes differ, or that failed; ``None`` where all are the same.
         causes: what differed at that stage; empty where nothing did.
     """
 
-    verdict: Verdict
+    verdict: ReproductionVerdict
     recorded_digest: str
     made_digest: str | None
     stage: str | None
-    causes: list[Difference]
+    causes: list[RecipeDifference]
     stages: list[StageComparison]
     metrics: list[MetricComparison]
 
@@ -183,33 +183,35 @@ def stage_in(root: Path, name: str) -> LineageStage | None:
     return LineageStage(stage, receipt) if stage is not None and receipt is not None else None
 
 
-def compare_stage(recorded: LineageStage, made: LineageStage | None, failure: list[Difference]) -> StageComparison:
-    """What a stage's second run has that its first had not; ``failure`` where it has none to show."""
+def compare_stage(
+    recorded: LineageStage, made: LineageStage | None, failure: list[RecipeDifference]
+) -> StageComparison:
+    """How a stage's second run differs from its first; ``failure`` where the second left nothing."""
     outputs = recorded.outputs(reports=False)
     if made is None:
         return StageComparison(recorded.name, {path: (digest, None) for path, digest in outputs.items()}, [], failure)
-    again, reports = made.outputs(reports=False), made.outputs(reports=True)
-    comparison = StageComparison(recorded.name, {path: (outputs[path], again.get(path)) for path in outputs})
+    new_outputs, reports = made.outputs(reports=False), made.outputs(reports=True)
+    comparison = StageComparison(recorded.name, {path: (outputs[path], new_outputs.get(path)) for path in outputs})
     old_reports = recorded.outputs(reports=True)
     comparison.reports_differ = [path for path, digest in old_reports.items() if reports.get(path) != digest]
     inputs = {item.path for item in (*recorded.receipt.inputs, *made.receipt.inputs)}
     old, new = recorded.locked, made.locked
     differences = [
-        Difference("input", f"{path} {_changed(old.deps.get(path), new.deps.get(path))}", path)
+        RecipeDifference("input", f"{path} {_changed(old.deps.get(path), new.deps.get(path))}", path)
         for path in sorted(inputs)
         if old.deps.get(path) != new.deps.get(path)
     ]
     differences += [
-        Difference("code", f"{path} {_changed(old.deps.get(path), new.deps.get(path))}", path)
+        RecipeDifference("code", f"{path} {_changed(old.deps.get(path), new.deps.get(path))}", path)
         for path in sorted((old.deps.keys() | new.deps.keys()) - inputs)
         if old.deps.get(path) != new.deps.get(path)
     ]
     if old.command != new.command:
-        differences.append(Difference("code", f"command in dvc.yaml was {old.command!r}, is {new.command!r}"))
+        differences.append(RecipeDifference("code", f"command in dvc.yaml was {old.command!r}, is {new.command!r}"))
     component, component_now = recorded.receipt.component, made.receipt.component
     if component.code_digest != component_now.code_digest and not any(d.kind == "code" for d in differences):
         differences.append(
-            Difference("code", f"component {_changed(component.code_digest, component_now.code_digest)}")
+            RecipeDifference("code", f"component {_changed(component.code_digest, component_now.code_digest)}")
         )
     differences += _values("parameters", _parameters(recorded.receipt), _parameters(made.receipt))
     differences += _values("environment", _environment(recorded.receipt), _environment(made.receipt))
@@ -224,14 +226,14 @@ def judge(
     stages: list[StageComparison],
     rules: PromotionParameters,
 ) -> Comparison:
-    """The verdict on a lineage that was run again, as far as it came."""
+    """The verdict on a lineage that was run again, also where a stage failed."""
     maker = next(stage for stage in recorded if source.path in stage.locked.outs)
     digest = made[maker.name].locked.outs.get(source.path) if maker.name in made else None
     metrics = _metrics(source, recorded, made, rules)
     first = next((stage for stage in stages if not stage.same), None)
     failed = len(made) < len(recorded)
     if digest == source.digest:
-        verdict: Verdict = "bit-identical"
+        verdict: ReproductionVerdict = "bit-identical"
     else:
         between = {path for stage in recorded for path in stage.locked.outs}  # what differs there began above
         altered = any(
@@ -262,7 +264,7 @@ def record(
     comparison: Comparison,
     made: dict[str, LineageStage],
 ) -> None:
-    """Write the verdict down."""
+    """Record the verdict."""
     environment = next((_environment(stage.receipt) for stage in reversed(list(made.values()))), {})
     with registry.write() as session:
         session.add(
@@ -280,16 +282,16 @@ def record(
         )
 
 
-def tell_mlflow(
+def tag_mlflow_runs(
     workspace: Workspace, source: Source, name: str, comparison: Comparison, made: dict[str, LineageStage]
 ) -> str | None:
-    """Mark the second run's MLflow runs as what they are; why that failed, if it did."""
-    told = [stage.receipt.mlflow for stage in made.values() if stage.receipt.mlflow.run_id]
-    runs = dict.fromkeys(run for one in told for run in (one.parent_run_id, one.run_id) if run)
+    """Tag the second run's MLflow runs as a reproduction; returns why that failed, if it did."""
+    tracked = [stage.receipt.mlflow for stage in made.values() if stage.receipt.mlflow.run_id]
+    runs = dict.fromkeys(run for one in tracked for run in (one.parent_run_id, one.run_id) if run)
     if not runs:
         return None
     if why := unreachable(workspace.mlflow_uri):
-        return f"MLflow was not told that {name} is a reproduction: {why}"
+        return f"the MLflow runs of {name} are not tagged as a reproduction: {why}"
     try:
         from mlflow import MlflowClient
 
@@ -298,7 +300,9 @@ def tell_mlflow(
             client.set_tag(run, "stemma.reproduction_of", source.version)
             client.set_tag(run, "stemma.verdict", comparison.verdict)
     except Exception as error:  # whatever a server or a damaged database makes of it
-        return redacted(f"MLflow was not told that {name} is a reproduction: {type(error).__name__}: {error}"[:300])
+        return redacted(
+            f"the MLflow runs of {name} are not tagged as a reproduction: {type(error).__name__}: {error}"[:300]
+        )
     return None
 
 
@@ -331,9 +335,9 @@ def _environment(receipt: Receipt) -> dict[str, str]:
     return flatten({**receipt.environment, "device": receipt.device, "processes": receipt.processes})
 
 
-def _values(kind: Kind, old: dict[str, str], new: dict[str, str]) -> list[Difference]:
+def _values(kind: Kind, old: dict[str, str], new: dict[str, str]) -> list[RecipeDifference]:
     return [
-        Difference(kind, f"{name} was {old.get(name, 'not set')}, is {new.get(name, 'not set')}")
+        RecipeDifference(kind, f"{name} was {old.get(name, 'not set')}, is {new.get(name, 'not set')}")
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
@@ -342,20 +346,20 @@ def _values(kind: Kind, old: dict[str, str], new: dict[str, str]) -> list[Differ
 def _metrics(
     source: Source, recorded: list[LineageStage], made: dict[str, LineageStage], rules: PromotionParameters
 ) -> list[MetricComparison]:
-    """Figures about the model: of the stage that made it and of those that measured it."""
+    """Metrics of the model: of the stage that made it and of those that measured it."""
     limits = rules.rules.get(source.version.partition(":")[0], {})
     found = []
     for stage in recorded:
         about = source.path in stage.locked.outs or source.path in stage.locked.deps
-        again = {metric.name: metric for metric in made[stage.name].receipt.metrics} if stage.name in made else {}
+        new = {metric.name: metric for metric in made[stage.name].receipt.metrics} if stage.name in made else {}
         for metric in stage.receipt.metrics if about else []:
-            if metric.name not in again:
+            if metric.name not in new:
                 continue
             name = f"{stage.name}.{metric.name}"
             rule = limits.get(name) or limits.get(metric.name)
             limit = getattr(rule, "max_drop", None)
-            tolerance, basis = _tolerance(metric, again[metric.name], limit)
-            found.append(MetricComparison(name, metric.value, again[metric.name].value, tolerance, basis))
+            tolerance, basis = _tolerance(metric, new[metric.name], limit)
+            found.append(MetricComparison(name, metric.value, new[metric.name].value, tolerance, basis))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import WorkspaceError
+from core import layout
+from core.errors import GitError, WorkspaceError
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.schema import Association, Context, Snapshot
@@ -26,7 +28,7 @@ from registry.lineage.recording import (
     record_failure,
 )
 from registry.promotion.mirror import MirrorReport, mirror
-from registry.store.snapshot import large_untracked, snapshot
+from registry.store.snapshot import not_kept, snapshot
 
 _UNUSABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow refuses in a metric's name
 
@@ -43,7 +45,7 @@ class SyncReport:
         versions: new model versions, ``model:version``.
         snapshots: git commit of the tree, for each of ``runs``.
         problems: what could not be recorded, and what to do about it.
-        mirror: what MLflow was told, or why it could not be.
+        mirror: what was updated in MLflow, or why that is incomplete.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -65,19 +67,20 @@ def sync(
     run: str | None = None,
     stages: Collection[str] | None = None,
     parent_run_id: str | None = None,
-    tell: bool = True,
+    update_mlflow: bool = True,
 ) -> SyncReport:
-    """Record the workspace's finished stages, then tell MLflow.
+    """Record the workspace's finished stages, then update MLflow.
 
     Args:
         run: name of the pipeline run that just ended. Stages that it did not have to execute are recorded as CACHED.
-            Without it, executions that no run has claimed (a bare ``dvc repro``) get a run named by ``dvc.lock``.
+            Without it, executions of no run (a bare ``dvc repro``) get a run named after ``dvc.lock``.
         stages: the stages the run walked; all of ``dvc.lock`` where not given.
         parent_run_id: the pipeline run's MLflow run, where the caller knows it.
-        tell: tell MLflow too; a later sync does it otherwise.
+        update_mlflow: false leaves that to a later sync.
 
     Raises:
-        RegistryError: the registry's database cannot be used. MLflow being away is no error: see ``SyncReport.mirror``.
+        RegistryError: the registry's database cannot be used. That MLflow cannot be reached is no error: see
+            ``SyncReport.mirror``.
     """
     record = receipts.read(workspace.root)
     failures = receipts.read_failures(workspace.home)
@@ -96,14 +99,14 @@ def sync(
         for name in report.runs:
             try:
                 report.snapshots[name] = snapshot(workspace, name, registry)
-            except WorkspaceError as error:
+            except (GitError, WorkspaceError) as error:
                 report.problems.append(f"run {name} has no snapshot, so it cannot be restored: {error}")
-        if report.snapshots and (large := large_untracked(workspace.root)):
+        if report.snapshots and (large := not_kept(workspace.root)):
             report.problems.append(
-                f"left out of the snapshot, for git would keep them for ever: {', '.join(large)}; use `dvc add`, or "
+                f"left out of the snapshot, because they are too large for git: {', '.join(large)}; use `dvc add`, or "
                 "name them in .gitignore"
             )
-        if tell:
+        if update_mlflow:
             report.mirror = mirror(workspace, registry)
     return report
 
@@ -119,13 +122,15 @@ def _record(
     for item in record.raw:
         record_artifact(session, item)
     contexts: dict[str, Context] = {}
+    members: defaultdict[str, set[str]] = defaultdict(set)  # stages that each run executed or found cached
     for stage in record.stages:
         execution, new, versions = record_execution(session, stage)
         report.versions += [str(version) for version in versions]
         # A stage started by hand, without any pipeline run, is filed under the state of the workspace it led to.
-        name = stage.receipt.run or _claimed_by(session, execution.id) or f"repro-{record.lock_digest[:12]}"
+        name = stage.receipt.run or _run_of(session, execution.id) or f"repro-{record.lock_digest[:12]}"
         context = record_context(session, name, mlflow_run_id=stage.receipt.mlflow.parent_run_id)
         associate(session, context, execution)
+        members[name].add(stage.stage)
         if new:
             report.executed.append(stage.stage)
         if new or not _has_snapshot(session, context):  # an earlier sync may have died before it took one
@@ -135,13 +140,14 @@ def _record(
             cached, new = record_cached(session, context, execution)
             associate(session, context, cached)
             report.cached.append(stage.stage)
+            members[run].add(stage.stage)
             if new:
                 contexts[run] = context
     if run is not None and record.stages:
         contexts[run] = record_context(session, run, mlflow_run_id=parent_run_id)
     for name, context in contexts.items():
         if name == run or context.summary is None:
-            _summarize(context, record)
+            _summarize(context, _with_inputs(record.stages, members[name]))
     report.runs = sorted(contexts)
 
 
@@ -149,32 +155,43 @@ def _has_snapshot(session: Session, context: Context) -> bool:
     return session.scalars(select(Snapshot.id).filter_by(context_id=context.id)).first() is not None
 
 
-def _claimed_by(session: Session, execution_id: int) -> str | None:
-    """The pipeline run an execution was filed under before."""
+def _run_of(session: Session, execution_id: int) -> str | None:
+    """The pipeline run an execution belongs to already."""
     return session.scalars(
         select(Context.name).join(Association).where(Association.execution_id == execution_id).order_by(Context.id)
     ).first()
 
 
-def _summarize(context: Context, record: WorkspaceRecord) -> None:
-    """Note what MLflow's run of the pipeline run has to show: every stage's parameters and final figures.
+def _with_inputs(stages: Collection[StageRecord], names: set[str]) -> list[StageRecord]:
+    """The stages called ``names``, and all whose outputs these read, directly or not."""
+    makers = {(made.path, made.digest): stage for stage in stages for made in stage.outputs}
+    wanted, waiting = set(names), [stage for stage in stages if stage.stage in names]
+    for stage in waiting:  # grows meanwhile
+        for read in stage.inputs:
+            maker = makers.get((read.path, read.digest))
+            if maker is not None and maker.stage not in wanted:
+                wanted.add(maker.stage)
+                waiting.append(maker)
+    return [stage for stage in stages if stage.stage in wanted]
 
-    All stages, cached ones too: two pipeline runs side by side would otherwise differ in which rows they have.
+
+def _summarize(context: Context, stages: Collection[StageRecord]) -> None:
+    """Note what MLflow's run of the pipeline run has to show: parameters and final metrics of its stages.
+
+    Of the cached ones too: two pipeline runs side by side would otherwise differ in which rows they have.
     """
     summary: dict[str, dict[str, Any]] = {"parameters": {}, "metrics": {}}
-    for stage in record.stages:
-        slug = stage.stage.replace("@", "-")
+    for stage in stages:
         summary["parameters"] |= flatten(stage.receipt.parameters, f"{stage.receipt.component.name}.")
         if stage.receipt.seed is not None:
             summary["parameters"]["seed"] = str(stage.receipt.seed)
-        summary["metrics"] |= _figures(stage, slug)
+        slug = layout.slug(stage.stage)
+        summary["metrics"] |= {
+            _UNUSABLE.sub("_", f"{slug}.{metric.name}"): metric.value for metric in stage.receipt.metrics
+        }
     if context.summary != summary:
         context.summary = summary
         context.mirrored = False
-
-
-def _figures(stage: StageRecord, slug: str) -> dict[str, float]:
-    return {_UNUSABLE.sub("_", f"{slug}.{metric.name}"): metric.value for metric in stage.receipt.metrics}
 
 
 def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from registry.db.references import resolve
+from registry.db.references import aliases_by_version, resolve
 from registry.db.schema import (
     IMPORTED,
     Artifact,
@@ -22,9 +22,8 @@ from registry.db.schema import (
     ModelVersion,
     Snapshot,
 )
-from registry.lineage.metrics import MetricView, metrics_of
+from registry.lineage.catalog import MetricView, metrics_of
 from registry.lineage.traversal import chunks, maker, upstream
-from registry.promotion.aliases import aliases_by_version
 
 RAW_TYPES = frozenset({"raw"})  # what no stage makes
 
@@ -36,7 +35,7 @@ class ExecutionNode:
     Attributes:
         id: the registry's; an execution that made two artifacts of the tree appears under both.
         run: the pipeline run it was executed in; ``snapshot`` is the git commit of that run's exact tree.
-        reused_by: later pipeline runs that had the same work to do and took these bytes.
+        reused_by: later pipeline runs that found this work cached.
         tokens: processed; ``seconds`` of wall time over all attempts.
         gpu_seconds: of all its accelerators together; 0 on CPU.
     """
@@ -76,13 +75,13 @@ class ArtifactNode:
     """Bytes in a family tree.
 
     Attributes:
-        made_by: what made them; ``None`` for raw data, and where nothing is known (``complete`` is false then).
+        made_by: what made them; ``None`` for raw data, and where that was not recorded (``complete`` is false then).
         repeated: this artifact was expanded earlier in the tree, so ``made_by`` is left out here.
-        complete: it is raw data or imported weights, or the execution that made it is known.
+        complete: it is raw data or imported weights, or the execution that made it is recorded.
         size: bytes.
-        metric: its key figure, as last measured.
+        metric: its key metric, as last measured.
         model: the registered version that it is, if it is one.
-        origin: where weights were brought from that nothing here made: a folder, or ``owner/name@commit`` of the hub.
+        origin: where weights were imported from: a folder, or ``owner/name@commit`` of the hub.
     """
 
     type: str
@@ -115,15 +114,15 @@ class Trace:
 
     def artifacts(self) -> list[ArtifactNode]:
         """Every artifact of the tree once, the model first."""
-        return list(self._walk())
+        return list(self._nodes())
 
     def executions(self) -> list[ExecutionNode]:
         """Every execution of the tree once, the one that made the model first."""
-        return list({node.made_by.id: node.made_by for node in self._walk() if node.made_by is not None}.values())
+        return list({node.made_by.id: node.made_by for node in self._nodes() if node.made_by is not None}.values())
 
-    def _walk(self) -> Iterator[ArtifactNode]:
+    def _nodes(self) -> Iterator[ArtifactNode]:
         waiting, seen = [self.root], set()
-        for node in waiting:  # grows while it is walked
+        for node in waiting:  # grows meanwhile
             if not node.repeated and (node.type, node.hash_algo, node.digest) not in seen:
                 seen.add((node.type, node.hash_algo, node.digest))
                 yield node

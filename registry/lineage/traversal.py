@@ -1,7 +1,7 @@
-"""Walking the lineage: one recursive query upstream or downstream, and which of several makers was meant.
+"""Traversing the lineage: one recursive query upstream or downstream, and which of several makers an execution read.
 
-Equal bytes may have been made more than once. The queries follow all makings; :func:`maker` says which of them an
-execution really read, so that what an artifact descends from and what descends from it agree.
+Equal bytes may have been made more than once. The queries follow every making; :func:`maker` decides which of them an
+execution read, so that ancestors and descendants of an artifact agree.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def chunks(ids: Collection[int]) -> Iterator[list[int]]:
 def upstream(session: Session, execution_id: int) -> set[int]:
     """Ids of an execution and of all executions that made what it read, and so on."""
     start = select(Execution.id.label("execution_id")).where(Execution.id == execution_id)
-    walked = start.cte("upstream", recursive=True)
+    visited = start.cte("upstream", recursive=True)
     read, made = aliased(Event), aliased(Event)
     step = (
         select(made.execution_id)
-        .select_from(walked)
-        .join(read, (read.execution_id == walked.c.execution_id) & (read.direction == "INPUT"))
+        .select_from(visited)
+        .join(read, (read.execution_id == visited.c.execution_id) & (read.direction == "INPUT"))
         .join(made, (made.artifact_id == read.artifact_id) & (made.direction == "OUTPUT"))
     )
-    return set(session.scalars(select(walked.union(step).c.execution_id)))
+    return set(session.scalars(select(visited.union(step).c.execution_id)))
 
 
 @dataclass
@@ -69,12 +69,12 @@ def downstream(session: Session, artifact_ids: Collection[int], maker_id: int | 
                 made[artifact_id].append(making)
                 by_execution[execution_id].append(artifact_id)
     reached = Reached({artifact_id: 0 for artifact_id in artifact_ids})
-    # (artifact, its making that descends from the start; None: whichever)
+    # (artifact, its making that descends from the start; None: any)
     waiting: list[tuple[int, int | None]] = [(artifact_id, maker_id) for artifact_id in artifact_ids]
     if maker_id is not None:
         reached.executions[maker_id] = 0
     seen = set(waiting)
-    for artifact_id, descended in waiting:  # grows while it is walked
+    for artifact_id, descended in waiting:  # grows meanwhile
         distance = reached.artifacts[artifact_id]
         for reader in read.get(artifact_id, ()):
             if descended is not None and maker(made[artifact_id], reader) != descended:
@@ -106,19 +106,19 @@ def _links(session: Session, artifact_ids: list[int]) -> Iterator[tuple[int, str
     """
     read, made = aliased(Event), aliased(Event)
     start = select(Artifact.id.label("artifact_id")).where(Artifact.id.in_(artifact_ids))
-    walked = start.cte("downstream", recursive=True)
+    visited = start.cte("downstream", recursive=True)
     step = (
         select(made.artifact_id)
-        .select_from(walked)
-        .join(read, (read.artifact_id == walked.c.artifact_id) & (read.direction == "INPUT"))
+        .select_from(visited)
+        .join(read, (read.artifact_id == visited.c.artifact_id) & (read.direction == "INPUT"))
         .join(made, (made.execution_id == read.execution_id) & (made.direction == "OUTPUT"))
     )
-    walked = walked.union(step)
+    visited = visited.union(step)
     links = (
         select(Event.artifact_id, Event.direction, Event.execution_id, Execution.started)
-        .select_from(walked)
-        # Outer joins only to fix their order: SQLite would read all events instead, looking each up in the walk.
-        .outerjoin(Event, Event.artifact_id == walked.c.artifact_id)
+        .select_from(visited)
+        # Outer joins only to fix their order: SQLite would read all events instead and look each up.
+        .outerjoin(Event, Event.artifact_id == visited.c.artifact_id)
         .outerjoin(Execution, Execution.id == Event.execution_id)
     )
     return (tuple(row) for row in session.execute(links).all() if row[2] is not None)

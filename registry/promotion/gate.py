@@ -1,6 +1,6 @@
 """The gate: whether a version may take an alias. Every check is kept, passed or not.
 
-A candidate is judged against the thresholds of ``params.yaml`` and, where somebody holds the alias, against that
+A candidate is judged against the thresholds of ``params.yaml`` and, where a version holds the alias, against that
 version on the same evaluation sets. A worsening within 1.96 standard errors of the difference is noise and passes.
 """
 
@@ -9,27 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.db.schema import ModelVersion
+from core import files
+from core.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.schema import Artifact, ModelVersion
+from registry.errors import InvalidBytes, KeyProblem, MissingBytes
+from registry.integrity.verification import signatures_of, verify_version
 from registry.lineage.trace import trace
-from registry.promotion.evidence import Gap, Measurement, counterpart, measurements, names_of, short
+from registry.promotion.measurements import Gap, Measurement, counterpart, measurements, names_of, short
 from registry.promotion.parameters import MetricRule, PromotionParameters
 from registry.promotion.trial import try_model
 
 NOISE = 1.96  # standard errors; two-sided 95 % of a normal distribution
+SIGNATURES = "signatures valid"  # name of that check
 UNSAFE_SUFFIXES = frozenset({".bin", ".ckpt", ".h5", ".joblib", ".msgpack", ".npz", ".pickle", ".pkl", ".pt", ".pth"})
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing the gate looked at; ``detail`` says what it saw."""
+    """One condition that the gate checked; ``detail`` says what it found."""
 
     name: str
     passed: bool
@@ -42,7 +48,7 @@ class Verdict:
 
     Attributes:
         champion: version that held the alias; ``None`` at a first promotion.
-        request: who asked for what and why: a second record of what the promotion's row will say.
+        request: action, actor and reason, a second record of the promotion's row.
     """
 
     model: str
@@ -64,14 +70,31 @@ class Verdict:
         """Write it as ``<folder>/<sha256>.json``; (path, digest). Equal verdicts are one file."""
         content = json.dumps(self.as_dict(), sort_keys=True, indent=1).encode()
         digest = hashlib.sha256(content).hexdigest()
-        path, staging = folder / f"{digest}.json", folder / f".{digest}.partial-{os.getpid()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(staging, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
+        path = folder / f"{digest}.json"
+        files.write_bytes(path, content)
         return path, digest
+
+
+def check_signatures(workspace: Workspace, registry: Registry, candidate: str) -> Check:
+    """Verify the candidate's signatures, if it has been signed, and those of its signed ancestors, bytes included.
+
+    An ancestor whose bytes are no longer here cannot be verified; the check says so and still passes.
+    """
+    with registry.read() as session:
+        signed = _signed(session, candidate)
+    valid, absent = [], []
+    for name in signed:
+        try:
+            verify_version(workspace, registry, name)
+            valid.append(name)
+        except MissingBytes:
+            absent.append(name)
+        except (InvalidBytes, KeyProblem) as error:
+            return Check(SIGNATURES, False, str(error))
+    lines = [f"{', '.join(valid)} verified" if valid else "neither it nor a model it descends from was signed before"]
+    if absent:
+        lines.append(f"not verified, because their files are not here: {', '.join(absent)}")
+    return Check(SIGNATURES, True, "; ".join(lines))
 
 
 def judge(
@@ -80,15 +103,15 @@ def judge(
     champion: ModelVersion | None,
     alias: str,
     parameters: PromotionParameters,
-    files: Path,
+    folder: Path,
     unmeasured: Mapping[Gap, str],
     signatures: Check,
 ) -> Verdict:
-    """Judge ``candidate``, whose verified files lie in ``files``.
+    """Judge ``candidate``, whose verified files lie in ``folder``.
 
     Args:
         unmeasured: what could not be measured for the comparison, and why.
-        signatures: what became of checking the signatures of the candidate and of the models it descends from.
+        signatures: outcome of checking the signatures of the candidate and of the models it descends from.
     """
     name = candidate.model.name
     verdict = Verdict(
@@ -105,10 +128,10 @@ def judge(
         )
     for metric, rule in rules.items():
         verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured)
-    weights = _weights_check(files)
+    weights = _weights_check(folder)
     verdict.checks += [_lineage_check(session, candidate), signatures, weights]
     if weights.passed:
-        verdict.checks += _loading_checks(files)
+        verdict.checks += _loading_checks(folder)
     else:
         verdict.checks.append(Check("model loads and answers", False, "not tried: its weights are not safe to load"))
     return verdict
@@ -153,7 +176,7 @@ def _comparison(
     if other is None:
         return Check(title, False, _not_comparable(session, name, metric, champion, unmeasured))
     if metric.higher_is_better is None:
-        return Check(title, False, "the stage does not say which direction is better; set max_drop to null")
+        return Check(title, False, "the stage does not state which direction is better; set max_drop to null")
     gain = (metric.value - other.value) * (1 if metric.higher_is_better else -1)
     noise = NOISE * math.hypot(metric.stderr or 0.0, other.stderr or 0.0)
     detail = f"{metric.value:.4g} against {other.value:.4g} on {short(metric.eval_set)}: "
@@ -170,7 +193,7 @@ def _not_comparable(
     earlier = measurements(session, champion, name)
     if metric.eval_set is None:
         return f"not comparable: measured on {short(None)}; {way_on}"
-    difference = metric.unlike(earlier[-1]) if earlier else f"{champion} has no such figure"
+    difference = metric.difference(earlier[-1]) if earlier else f"{champion} has no such metric"
     if metric.read_from is None:
         return (
             f"not comparable: {difference}, and {metric.stage} measures only the model it makes, so {champion} cannot "
@@ -179,7 +202,7 @@ def _not_comparable(
     failure = unmeasured.get(Gap(metric.stage, metric.read_from))
     if failure:
         return (
-            f"not comparable: {difference}, and {metric.stage} could not measure {champion} anew: {failure}; {way_on}"
+            f"not comparable: {difference}, and {metric.stage} could not measure {champion} again: {failure}; {way_on}"
         )
     return (
         f"not comparable: {difference}; bring {metric.stage} up to date (`stemma run`) and promote again, or {way_on}"
@@ -190,17 +213,27 @@ def _lineage_check(session: Session, candidate: ModelVersion) -> Check:
     artifacts = trace(session, str(candidate)).artifacts()
     orphans = [f"{node.name} ({node.digest[:12]})" for node in artifacts if not node.complete]
     if orphans:
-        return Check("lineage complete", False, f"nothing is known of how these were made: {', '.join(orphans)}")
+        return Check("lineage complete", False, f"no record of how these were made: {', '.join(orphans)}")
     imported = [node.origin for node in artifacts if node.origin]
-    ends = f"raw data or to weights from outside ({', '.join(imported)})" if imported else "raw data"
+    ends = f"raw data or to imported weights ({', '.join(imported)})" if imported else "raw data"
     return Check("lineage complete", True, f"{len(artifacts)} artifacts, every one traced to {ends}")
 
 
-def _weights_check(files: Path) -> Check:
+def _signed(session: Session, reference: str) -> list[str]:
+    """Signed versions among the candidate and its ancestors, the candidate first."""
+    digests = [node.digest for node in trace(session, reference).artifacts() if node.type == "model"]
+    rows = session.scalars(
+        select(ModelVersion).join(Artifact, Artifact.id == ModelVersion.artifact_id).where(Artifact.digest.in_(digests))
+    ).all()
+    rows = sorted(rows, key=lambda row: digests.index(row.artifact.digest))
+    return [str(row) for row in rows if signatures_of(session, row)]
+
+
+def _weights_check(folder: Path) -> Check:
     """Weights in safetensors only: other formats can run code when they are loaded."""
     from safetensors import SafetensorError, safe_open
 
-    title, names = "weights in safetensors only", sorted(path for path in files.rglob("*") if path.is_file())
+    title, names = "weights in safetensors only", sorted(path for path in folder.rglob("*") if path.is_file())
     unsafe = [path.name for path in names if path.suffix.lower() in UNSAFE_SUFFIXES]
     if unsafe:
         return Check(title, False, f"can run code when loaded: {', '.join(unsafe)}; save with safe_serialization")
@@ -217,7 +250,7 @@ def _weights_check(files: Path) -> Check:
     return Check(title, True, f"{tensors} tensors in {len(weights)} file{'s' if len(weights) > 1 else ''}")
 
 
-def _loading_checks(files: Path) -> list[Check]:
-    trial = try_model(files)
-    held = [Check(name, True, detail) for name, detail in trial.held]
-    return held if trial.fault is None else [Check("model loads and answers", False, trial.fault)]
+def _loading_checks(folder: Path) -> list[Check]:
+    trial = try_model(folder)
+    passed = [Check(name, True, detail) for name, detail in trial.passed]
+    return passed if trial.fault is None else [Check("model loads and answers", False, trial.fault)]

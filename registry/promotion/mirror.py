@@ -1,7 +1,7 @@
-"""Telling MLflow what the registry knows: versions, aliases, promotions, and a pipeline run's parameters and figures.
+"""MLflow as a mirror of the registry: versions, aliases, promotions, and a pipeline run's parameters and metrics.
 
-The registry is the truth and MLflow its mirror. Whatever cannot be told now stays marked as untold and is told at the
-next sync. When nothing is untold, MLflow is not even imported (it takes seconds).
+The registry is the source of truth. What cannot be sent now stays pending and is sent at the next sync. When nothing is
+pending, MLflow is not even imported (it takes seconds).
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
 from sqlalchemy import select
 
+from core import layout
 from core.errors import redacted
+from core.locks import FileLock
 from core.workspace import Workspace
 from registry.db.database import Registry
+from registry.db.references import current_aliases
 from registry.db.schema import AliasMirror, Association, Context, Execution, ModelVersion, Promotion
-from registry.promotion.aliases import current_aliases
 from registry.promotion.releases import EXPERIMENT as RELEASES
-from registry.promotion.releases import tell_release, title, untold_releases
+from registry.promotion.releases import mirror_release, pending_releases, title
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,21 +39,21 @@ EXPERIMENT = "stemma"
 
 @dataclass
 class MirrorReport:
-    """What MLflow was told.
+    """What was updated in MLflow.
 
     Attributes:
-        told: one line for each version, alias and run it was told of.
-        pending: one line for each thing that it still has to be told of.
-        error: why it could not be told everything; ``None`` where it could.
+        updated: one line for each version, alias and run that was sent.
+        pending: one line for each that MLflow still lacks.
+        error: why the update is incomplete; ``None`` where it is complete.
     """
 
-    told: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     error: str | None = None
 
 
 @dataclass
-class _Untold:
+class _Pending:
     executions: list[Execution]
     versions: list[ModelVersion]
     contexts: list[Context]
@@ -70,9 +71,9 @@ class _Untold:
 
 
 def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
-    """Tell MLflow everything it has not been told. Never raises because of MLflow, and never waits long for it."""
-    untold = _untold(registry)
-    report = MirrorReport(pending=untold.lines())
+    """Send MLflow everything it lacks. Never raises because of MLflow, and never waits long for it."""
+    pending = _pending(registry)
+    report = MirrorReport(pending=pending.lines())
     if not report.pending:
         return report
     if why := unreachable(workspace.mlflow_uri):
@@ -81,34 +82,34 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
     workspace.home.mkdir(parents=True, exist_ok=True)
     try:
         # One at a time: MLflow has no get-or-create, and its first migration of a fresh SQLite file races.
-        with FileLock(workspace.home / "mlflow.lock", timeout=60):
+        with FileLock(layout.mlflow_lock(workspace.home), timeout=60):
             client = connect(workspace)
             experiment = _experiment(client, workspace)
-            for execution in untold.executions:
+            for execution in pending.executions:
                 _find_run(client, registry, execution, experiment)
-            for version in _untold(registry).versions:  # read again: another process may have told them meanwhile
-                _tell_version(client, registry, version, experiment)
-                report.told.append(f"model version {version}")
-            for context in untold.contexts:
-                if _tell_context(client, registry, context, experiment):
-                    report.told.append(f"parameters and metrics of run {context.name}")
-            for promotion in _untold(registry).aliases:
-                _tell_alias(client, registry, promotion)
-                report.told.append(f"alias {promotion.model.name}@{promotion.alias}")
-            releases = _untold(registry).releases
+            for version in _pending(registry).versions:  # read again: another process may have sent them meanwhile
+                _send_version(client, registry, version, experiment)
+                report.updated.append(f"model version {version}")
+            for context in pending.contexts:
+                if _send_context(client, registry, context, experiment):
+                    report.updated.append(f"parameters and metrics of run {context.name}")
+            for promotion in _pending(registry).aliases:
+                _send_alias(client, registry, promotion)
+                report.updated.append(f"alias {promotion.model.name}@{promotion.alias}")
+            releases = _pending(registry).releases
             of_releases = _experiment(client, workspace, RELEASES) if releases else ""
             for context_id, promotion in releases:
-                tell_release(client, workspace, registry, of_releases, context_id, promotion)
-                report.told.append(f"record of {title(promotion)}")
-    except Exception as error:  # whatever a server, a network or a damaged database makes of it
-        words = str(error).strip().splitlines() or [""]
-        report.error = redacted(f"{type(error).__name__}: {words[0][:300]}")
-    report.pending = _untold(registry).lines()
+                mirror_release(client, workspace, registry, of_releases, context_id, promotion)
+                report.updated.append(f"record of {title(promotion)}")
+    except Exception as error:  # a server, a network or a damaged database can raise anything
+        lines = str(error).strip().splitlines() or [""]
+        report.error = redacted(f"{type(error).__name__}: {lines[0][:300]}")
+    report.pending = _pending(registry).lines()
     return report
 
 
 def connect(workspace: Workspace) -> MlflowClient:
-    """MLflow's client, which gives up soon; importing it takes seconds."""
+    """MLflow's client, with short timeouts; importing it takes seconds."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     import mlflow
@@ -121,7 +122,7 @@ def connect(workspace: Workspace) -> MlflowClient:
 def unreachable(uri: str) -> str | None:
     """Why MLflow's server does not answer; ``None`` where it does, or where only its client can tell (TLS, databases).
 
-    Asked before the client is imported, which takes seconds and waits far longer for a server that is down or hung.
+    To be called before the client is imported, which takes seconds and waits far longer for a server that is down.
     """
     address = urlsplit(uri)
     if address.scheme != "http":
@@ -131,18 +132,18 @@ def unreachable(uri: str) -> str | None:
         with urllib.request.urlopen(f"{server}{address.path.rstrip('/')}/health", timeout=PROBE_SECONDS):
             return None
     except urllib.error.HTTPError:
-        return None  # it answers, whatever it says
+        return None  # an answer all the same
     except (OSError, http.client.HTTPException) as error:
         return f"{server} does not answer ({getattr(error, 'reason', error)})"
 
 
-def _untold(registry: Registry) -> _Untold:
+def _pending(registry: Registry) -> _Pending:
     with registry.read() as session:
-        told = {
+        sent = {
             (mirrored.model_id, mirrored.alias): mirrored.promotion_id
             for mirrored in session.scalars(select(AliasMirror))
         }
-        aliases = [row for row in current_aliases(session) if told.get((row.model_id, row.alias)) != row.id]
+        aliases = [row for row in current_aliases(session) if sent.get((row.model_id, row.alias)) != row.id]
         for promotion in aliases:
             _ = promotion.to_version
         executions = session.scalars(
@@ -161,22 +162,22 @@ def _untold(registry: Registry) -> _Untold:
         contexts = session.scalars(
             select(Context).where(Context.mirrored.is_(False), Context.type == "pipeline_run")
         ).all()
-        releases = untold_releases(session)
+        releases = pending_releases(session)
         session.expunge_all()
-        return _Untold(list(executions), list(versions), list(contexts), aliases, releases)
+        return _Pending(list(executions), list(versions), list(contexts), aliases, releases)
 
 
 def _experiment(client: MlflowClient, workspace: Workspace, name: str = EXPERIMENT) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
-        return found.experiment_id
+        return str(found.experiment_id)
     # A server knows where its artifacts go; a bare database would put them into the current folder.
-    location = None if workspace.mlflow_uri.startswith("http") else (workspace.home / "mlartifacts").as_uri()
-    return client.create_experiment(name, artifact_location=location)
+    location = None if workspace.mlflow_uri.startswith("http") else layout.mlflow_artifacts(workspace.home).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _find_run(client: MlflowClient, registry: Registry, execution: Execution, experiment: str) -> None:
-    """The stage's own MLflow run, which was told late because the server was away when the stage ran."""
+    """The stage's own MLflow run, which came late because the server did not answer when the stage ran."""
     found = client.search_runs([experiment], f"tags.`stemma.fingerprint` = '{execution.fingerprint}'", max_results=10)
     found = [run for run in found if run.data.tags.get("stemma.stage", execution.stage) == execution.stage]
     # A reproduction does the same work, under the same fingerprint, but is not what made the bytes.
@@ -187,7 +188,7 @@ def _find_run(client: MlflowClient, registry: Registry, execution: Execution, ex
             row.mlflow_run_id, row.mlflow_experiment_id = found[0].info.run_id, found[0].info.experiment_id
 
 
-def _tell_version(client: MlflowClient, registry: Registry, version: ModelVersion, experiment: str) -> None:
+def _send_version(client: MlflowClient, registry: Registry, version: ModelVersion, experiment: str) -> None:
     """Register the version as an external model: MLflow shows it, DVC keeps its bytes."""
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -228,14 +229,14 @@ def _existing_run(client: MlflowClient, run_id: str | None) -> str | None:
     if run_id is None:
         return None
     try:
-        return client.get_run(run_id).info.run_id
+        return str(client.get_run(run_id).info.run_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
 
 
-def _tell_context(client: MlflowClient, registry: Registry, context: Context, experiment: str) -> bool:
+def _send_context(client: MlflowClient, registry: Registry, context: Context, experiment: str) -> bool:
     from mlflow.entities import Metric, Param
 
     run_id = _existing_run(client, context.mlflow_run_id)
@@ -282,7 +283,7 @@ def _awaits_a_run(registry: Registry, context: Context) -> bool:
         )
 
 
-def _tell_alias(client: MlflowClient, registry: Registry, promotion: Promotion) -> None:
+def _send_alias(client: MlflowClient, registry: Registry, promotion: Promotion) -> None:
     with registry.read() as session:
         number: Any = session.get_one(ModelVersion, promotion.to_version_id).mlflow_version
     if number is None:

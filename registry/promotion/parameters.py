@@ -1,14 +1,17 @@
-"""The ``promotion`` and ``signing`` sections of ``params.yaml``: what the gate asks, and whose signature it gives."""
+"""The ``promotion`` and ``signing`` sections of ``params.yaml``: what the gate requires, and how models are signed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from registry.errors import PromotionRefused
+
+Section = TypeVar("Section", bound=BaseModel)
 
 
 class MetricRule(BaseModel):
@@ -67,15 +70,17 @@ class SigningParameters(BaseModel):
     method: Literal["key", "sigstore"] = Field(
         "key", description="key: this home's own (or STEMMA_SIGNING_KEY); sigstore: an identity, by short-lived keys"
     )
-    identity: str | None = Field(None, description="sigstore: whose signature is believed, such as ci@example.org")
+    identity: str | None = Field(
+        None, description="sigstore: identity whose signature is trusted, such as ci@example.org"
+    )
     issuer: str | None = Field(
-        None, description="sigstore: the OpenID Connect issuer that vouches for it, such as https://accounts.google.com"
+        None, description="sigstore: the OpenID Connect issuer of that identity, such as https://accounts.google.com"
     )
 
     @model_validator(mode="after")
     def _named(self) -> SigningParameters:
         if self.method == "sigstore" and not (self.identity and self.issuer):
-            raise ValueError("method sigstore needs identity and issuer, or nobody could check the signature; set both")
+            raise ValueError("method sigstore needs identity and issuer to check the signature; set both")
         return self
 
     @classmethod
@@ -88,7 +93,7 @@ class SigningParameters(BaseModel):
         return _load(root, "signing", cls)
 
 
-def _load(root: Path, section: str, model: Any) -> Any:
+def _load(root: Path, section: str, model: type[Section]) -> Section:
     path = root / "params.yaml"
     try:
         return model.model_validate((YAML(typ="safe").load(path.read_bytes()) or {}).get(section) or {})

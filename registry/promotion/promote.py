@@ -1,10 +1,7 @@
-"""Promotions: who holds an alias, decided by the gate, recorded for ever, each row hashed over the one before."""
+"""Promotions: which version holds an alias, decided by the gate and recorded in a chain of hashes."""
 
 from __future__ import annotations
 
-import getpass
-import hashlib
-import json
 import re
 import time
 from collections.abc import Callable
@@ -14,29 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from core import layout
+from core.environment import account
 from core.git import git
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
-from registry.db.references import find_model, resolve
+from registry.db.references import current, resolve
 from registry.db.schema import GENESIS, Artifact, ModelVersion, Promotion, Signature
 from registry.errors import NotMeasured, PromotionConflict, PromotionRefused
-from registry.integrity.ancestry import check_signatures
 from registry.integrity.chain import row_hash
-from registry.integrity.signing import SignedFiles, sign
-from registry.integrity.statement import Statement
+from registry.integrity.signing import SignedFiles, Statement, sign
 from registry.lineage.recording import find_or_add
-from registry.promotion.aliases import current
-from registry.promotion.evidence import Gap, gaps
-from registry.promotion.gate import Check, Verdict, judge
+from registry.promotion.gate import Check, Verdict, check_signatures, judge
+from registry.promotion.measurements import Gap, gaps
 from registry.promotion.mirror import MirrorReport, mirror
 from registry.promotion.parameters import PromotionParameters
 from registry.promotion.releases import record_release
 from registry.store.materialize import materialize_artifact
 
-#: Has the version that is named measured by a stage; raises ``NotMeasured`` where that fails.
+#: Measures the version that is named by running a stage; raises ``NotMeasured`` where that fails.
 Measure = Callable[[str, Gap], None]
 
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
@@ -44,17 +39,17 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
 
 @dataclass
 class PromotionOutcome:
-    """What became of a request to promote.
+    """The outcome of a request to promote.
 
     Attributes:
         action: ``promote`` or ``rollback``; ``reject`` where the gate refused; ``unchanged`` where the version holds
-            the alias already; ``await`` where it passed and a person has yet to approve, so nothing was recorded.
+            the alias already; ``await`` where it passed and waits for a person's approval, so nothing was recorded.
         previous: version that held the alias before.
-        verdict: the gate's checks; ``None`` where it was not asked.
+        verdict: the gate's checks; ``None`` where there were none.
         gate: file that keeps the verdict.
         hash: of the row that was written.
         key_id: key that signed the version's files.
-        mirror: what MLflow was told.
+        mirror: what was updated in MLflow.
     """
 
     action: str
@@ -83,27 +78,6 @@ class PromotionOutcome:
         }
 
 
-@dataclass
-class PromotionRecord:
-    """One row of a model's history."""
-
-    time: str
-    action: str
-    model: str
-    version: int
-    previous: int | None
-    alias: str
-    passed: bool
-    forced: bool
-    actor: str
-    reason: str
-    gate: str
-    hash: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 def promote(
     workspace: Workspace,
     reference: str,
@@ -117,17 +91,17 @@ def promote(
 ) -> PromotionOutcome:
     """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
 
-    The candidate that is refused is recorded too. MLflow being away changes nothing: its alias follows at a later sync.
+    A refused candidate is recorded too. The decision does not need MLflow: its alias is set at a later sync.
 
     Args:
-        measure: has a version measured by a stage on the workspace's present evaluation set. Asked where candidate and
+        measure: measures a version by a stage on the workspace's present evaluation set. Called where candidate and
             champion were not measured alike: for the champion first, and where that is not enough for the candidate.
         approval: what a person decided; it is kept with the gate's own checks, and counts as one of them.
 
     Raises:
         PromotionRefused: it cannot be judged: no reason, an alias of the wrong form, mistakes in ``params.yaml``.
-        PromotionConflict: somebody else moved the alias meanwhile.
-        UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files cannot be had or trusted.
+        PromotionConflict: another promotion moved the alias meanwhile.
+        UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files are missing or damaged.
         KeyProblem: there is no key to sign with.
     """
     check_request(alias, reason, actor)
@@ -239,15 +213,15 @@ def check_request(alias: str, reason: str, actor: str) -> None:
         PromotionRefused: no reason, no actor, or an alias of the wrong form.
     """
     if not reason.strip():
-        raise PromotionRefused("a promotion needs a reason, which is kept for ever; give one with --reason")
+        raise PromotionRefused("a promotion needs a reason, which is recorded; give one with --reason")
     if not actor.strip():
         raise PromotionRefused("a promotion needs an actor; set git's user.name")
     if not _ALIAS.fullmatch(alias):
-        raise PromotionRefused(f"{alias!r} is no alias: use letters, digits, '-' and '_', a letter first")
+        raise PromotionRefused(f"{alias!r} cannot be an alias: use letters, digits, '-' and '_', a letter first")
 
 
 def _fill_gaps(registry: Registry, measure: Measure, candidate: str, champion: str, names: list[str]) -> dict[Gap, str]:
-    """Have measured what the comparison lacks; what could not be measured, and why."""
+    """Measure what the comparison lacks; returns what could not be measured, and why."""
     failures: dict[Gap, str] = {}
     for version in (champion, candidate):
         with registry.read() as session:
@@ -262,40 +236,11 @@ def _fill_gaps(registry: Registry, measure: Measure, candidate: str, champion: s
     return failures
 
 
-def history(session: Session, model: str) -> list[PromotionRecord]:
-    """Every promotion, rollback and rejected candidate of a model, oldest first."""
-    rows = session.scalars(select(Promotion).filter_by(model_id=find_model(session, model).id).order_by(Promotion.id))
-    return [
-        PromotionRecord(
-            row.time,
-            row.action,
-            row.model.name,
-            row.to_version.version,
-            row.from_version.version if row.from_version else None,
-            row.alias,
-            row.passed,
-            row.forced,
-            row.actor,
-            row.reason,
-            row.gate.digest,
-            row.hash,
-        )
-        for row in rows
-    ]
-
-
-def verdict_of(workspace: Workspace, record: PromotionRecord) -> dict[str, Any] | None:
-    """The gate's verdict on a candidate, as it was kept; ``None`` where its file is missing or was altered."""
-    path = workspace.home / "gates" / f"{record.gate}.json"
-    content = path.read_bytes() if path.is_file() else b""
-    return json.loads(content) if hashlib.sha256(content).hexdigest() == record.gate else None
-
-
 def default_actor(workspace: Workspace) -> str:
     """``Name <email>`` from git, else the name of the account."""
     name = git(workspace.root, "config", "user.name", check=False)
     email = git(workspace.root, "config", "user.email", check=False)
-    return f"{name} <{email}>" if name and email else name or getpass.getuser()
+    return f"{name} <{email}>" if name and email else name or account()
 
 
 def append(
@@ -315,7 +260,7 @@ def append(
         PromotionConflict: the alias has moved since.
     """
     verdict.request = {name: getattr(row, name) for name in ("action", "forced", "actor", "reason")}
-    path, digest = verdict.save(workspace.home / "gates")
+    path, digest = verdict.save(layout.verdicts(workspace.home))
     with registry.write() as session:
         standing = current(session, row.model_id, row.alias)
         if standing is not None and standing.id != judged_against and row.action != "reject":
@@ -328,7 +273,7 @@ def append(
             session,
             Artifact,
             {"type": "gate", "hash_algo": "sha256", "digest": digest},
-            name=f"gates/{path.name}",
+            name=path.relative_to(workspace.home).as_posix(),
             size=path.stat().st_size,
             files=None,
             uri=path.as_uri(),

@@ -1,7 +1,7 @@
-"""Promotions as MLflow shows them: a run of its own for each, with the gate's verdict and the model's family tree.
+"""Promotions in MLflow: a run of its own for each, with the gate's verdict and the model's family tree.
 
-The release is a context of the registry, written with the promotion's row, so that MLflow can be told of it whenever it
-can be reached.
+The release is a context of the registry, written with the promotion's row, so that MLflow gets it as soon as it can be
+reached.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ TAG = "stemma.promotion"  # the row's hash
 
 
 def record_release(session: Session, row: Promotion) -> None:
-    """Note that MLflow has to be told of a promotion."""
+    """Note that MLflow has to get a promotion."""
     find_or_add(
         session, Context, {"type": RELEASE, "name": row.hash}, created=time.time(), summary=None, mirrored=False
     )
 
 
-def untold_releases(session: Session) -> list[tuple[int, Promotion]]:
-    """(context's id, promotion) of which MLflow has not been told, oldest first."""
+def pending_releases(session: Session) -> list[tuple[int, Promotion]]:
+    """(context's id, promotion) that MLflow does not have yet, oldest first."""
     rows = session.execute(
         select(Context.id, Promotion)
         .join(Promotion, Promotion.hash == Context.name)
@@ -55,7 +55,7 @@ def title(promotion: Promotion) -> str:
     return f"{promotion.action} {promotion.to_version} to @{promotion.alias}"
 
 
-def tell_release(
+def mirror_release(
     client: MlflowClient, workspace: Workspace, registry: Registry, experiment: str, context_id: int, row: Promotion
 ) -> None:
     """Make the promotion's run, with ``gate.json`` and ``lineage.svg``; one that is there already is completed."""

@@ -7,11 +7,10 @@ from sqlalchemy.orm import Session
 
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
-from registry.db.references import find_model
+from registry.db.references import current, find_model
 from registry.db.schema import ModelVersion, Promotion
 from registry.errors import InvalidBytes, KeyProblem, MissingBytes, PromotionRefused
 from registry.integrity.verification import verify_version
-from registry.promotion.aliases import current
 from registry.promotion.gate import Check, Verdict
 from registry.promotion.mirror import mirror
 from registry.promotion.promote import PromotionOutcome, append, check_request
@@ -20,14 +19,14 @@ from registry.promotion.promote import PromotionOutcome, append, check_request
 def rollback(
     workspace: Workspace, model: str, reason: str, actor: str, *, alias: str = "champion", to_version: int | None = None
 ) -> PromotionOutcome:
-    """Give ``alias`` back to its previous holder, or to the one named, and record it. MLflow's alias follows.
+    """Give ``alias`` back to its previous holder, or to the one named, and record it. MLflow's alias is set too.
 
-    A second rollback goes back one further: what was rolled back from is no previous holder any more.
+    A second rollback goes back one further: a version that was rolled back from is not a previous holder any more.
 
     Raises:
         PromotionRefused: there is nothing to go back to, or its files are damaged, missing or not signed by a trusted
             key; nothing was changed.
-        PromotionConflict: somebody else moved the alias meanwhile.
+        PromotionConflict: another promotion moved the alias meanwhile.
         UnknownReference: no such model.
     """
     check_request(alias, reason, actor)
@@ -43,7 +42,7 @@ def rollback(
             verified = verify_version(workspace, registry, name)
         except (InvalidBytes, MissingBytes, KeyProblem) as error:
             raise PromotionRefused(
-                f"{name} cannot be brought back, so {held} stays {row.name}@{alias}: {error}. Another version: "
+                f"{name} cannot be restored, so {held} stays {row.name}@{alias}: {error}. Another version: "
                 f"stemma rollback {row.name} --to-version N (see `stemma history {row.name}`)"
             ) from error
         verdict = Verdict(row.name, target.version, target.artifact.digest, alias, standing.to_version.version)
@@ -81,7 +80,7 @@ def rollback(
 
 
 def holders(session: Session, model_id: int, alias: str) -> list[ModelVersion]:
-    """The alias's holders as a stack, the present one last: a rollback takes away what it goes back from."""
+    """The alias's holders as a stack, the present one last: a rollback removes what it goes back from."""
     stack: list[ModelVersion] = []
     rows = session.scalars(select(Promotion).filter_by(model_id=model_id, alias=alias).order_by(Promotion.id))
     for row in rows:
@@ -100,7 +99,7 @@ def _target(
     if standing is None:
         alias = name.partition("@")[2]
         raise PromotionRefused(
-            f"nobody holds {name} yet, so there is nothing to go back from; promote a version: stemma promote {model} "
+            f"no version holds {name} yet, so there is none to go back to; promote one: stemma promote {model} "
             f"--to {alias} --reason TEXT"
         )
     if to_version is None:
@@ -120,7 +119,7 @@ def _target(
     if to_version not in held:
         known = ", ".join(str(version) for version in sorted(held) if version != standing.to_version.version) or "none"
         raise PromotionRefused(
-            f"{model}:{to_version} never was {name}, so going to it is no rollback (earlier ones: {known}); promote "
+            f"{model}:{to_version} never was {name}, so a rollback cannot go to it (earlier ones: {known}); promote "
             f"it: stemma promote {model}:{to_version} --to {standing.alias} --reason TEXT"
         )
     return held[to_version]

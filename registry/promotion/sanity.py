@@ -1,7 +1,7 @@
-"""Whether a model loads as serving loads it, and whether what it says makes any sense at all.
+"""Whether a model loads as serving loads it, and whether its output is usable at all.
 
 Not how good it is: evaluation measures that. This finds weights that are broken (no finite numbers), a tokenizer that
-is missing or does not fit, and a model that says nothing or one token for ever.
+is missing or does not fit, and a model that generates nothing or one token over and over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 QUESTION = "How many parameters does this function take? def f ( a , b )"
 NEW_TOKENS = 24
-SAID_MUCH = 8  # that many tokens, all of them the same, are no answer
+REPEATED = 8  # that many tokens, all of them the same, are no answer
 
 
 class NotSane(Exception):
@@ -37,18 +37,18 @@ def examine(folder: Path) -> list[tuple[str, str]]:
     """Load the model in ``folder``, from safetensors only and without running code of its own, and try it.
 
     Returns:
-        (name, detail) of each check that held: ``model loads``, then ``generation`` or ``scores``.
+        (name, detail) of each check that passed: ``model loads``, then ``generation`` or ``scores``.
 
     Raises:
-        NotSane: one did not hold.
-        Exception: whatever transformers makes of a folder that it cannot load.
+        NotSane: one failed.
+        Exception: any error of transformers on a folder that it cannot load.
     """
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     architectures = AutoConfig.from_pretrained(folder).architectures or []
     if not architectures:
-        raise NotSane("config.json names no architecture, so nobody knows what the weights are for")
+        raise NotSane("config.json names no architecture, so the weights cannot be loaded")
     generates = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
     kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
     model, report = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
@@ -71,7 +71,7 @@ def examine(folder: Path) -> list[tuple[str, str]]:
 def _generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Greedy answers to a chat question and from the start of a text: one of them has to be an answer.
 
-    A base model has learnt texts and knows no turns; a tuned one may have nothing to say without a question.
+    A base model was trained on texts without turns; a tuned one may end at once without a question.
     """
     faults = []
     for prompt, inputs in _prompts(model, tokenizer):
@@ -80,12 +80,12 @@ def _generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
         made = model.generate(
             **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id or 0
         )[0, length:].tolist()  # fmt: skip
-        said = [token for token in made if token not in tokenizer.all_special_ids]
-        text = tokenizer.decode(said).strip()
+        answer = [token for token in made if token not in tokenizer.all_special_ids]
+        text = tokenizer.decode(answer).strip()
         if not text:
-            faults.append(f"{prompt}: says nothing")
-        elif len(said) >= SAID_MUCH and len(set(said)) == 1:
-            faults.append(f"{prompt}: says {text[:12]!r} for ever")
+            faults.append(f"{prompt}: generates nothing")
+        elif len(answer) >= REPEATED and len(set(answer)) == 1:
+            faults.append(f"{prompt}: repeats {text[:12]!r} only")
         else:
             return f"{prompt}: {text[:60]!r}"
     raise NotSane("; ".join(faults))
@@ -97,10 +97,10 @@ def _prompts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
     found = []
     if tokenizer.chat_template is not None:
         question = [{"role": "user", "content": QUESTION}]
-        asked = tokenizer.apply_chat_template(
+        chat = tokenizer.apply_chat_template(
             question, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-        found.append(("asked a question", {name: asked[name] for name in ("input_ids", "attention_mask")}))
+        found.append(("chat question", {name: chat[name] for name in ("input_ids", "attention_mask")}))
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is not None:
         ids = torch.tensor([[start]])
@@ -122,4 +122,4 @@ def _scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _require_finite(logits: torch.Tensor) -> None:
     if not torch.isfinite(logits).all():
-        raise NotSane("the outputs are no finite numbers")
+        raise NotSane("the outputs are not finite numbers")

@@ -1,7 +1,7 @@
-"""Trying a model as serving would, in a process of its own: it may crash, hang or eat all memory, the gate may not.
+"""Trying a model as serving would, in a process of its own: it may crash, hang or use up the memory, the gate may not.
 
-Only those processes load a model library (``sanity``). They are forked from one that has loaded it already, since that
-takes longer than everything else and a run asks four times.
+Only those processes load a model library (``sanity``). They are forked from one that has loaded it already, since
+loading takes longer than everything else and a run tries four models.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ TIMEOUT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it: the checks that held as (name, detail), and what did not."""
+    """The checks that passed as (name, detail), and what failed, if anything did."""
 
-    held: list[tuple[str, str]]
+    passed: list[tuple[str, str]]
     fault: str | None = None
 
 
 def try_model(files: Path, timeout: float = TIMEOUT_SECONDS) -> Trial:
-    """Load the model in ``files`` and have it say something."""
+    """Load the model in ``files`` and let it generate or score."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([LIBRARY])
     receiver, sender = context.Pipe(duplex=False)
@@ -34,7 +34,8 @@ def try_model(files: Path, timeout: float = TIMEOUT_SECONDS) -> Trial:
     try:
         if not receiver.poll(timeout):
             return Trial([], f"it did not load and answer within {timeout:g} s")
-        return receiver.recv()
+        trial: Trial = receiver.recv()
+        return trial
     except EOFError:
         process.join()
         return Trial([], f"the process that loaded it died (exit code {process.exitcode})")
@@ -50,7 +51,7 @@ def _try(files: str, sender: Connection) -> None:
 
         trial = Trial(examine(Path(files)))
     except Exception as error:
-        words = str(error).strip().splitlines() or [""]
-        told = words[0] if type(error).__name__ == "NotSane" else f"{type(error).__name__}: {words[0]}"
-        trial = Trial([], told[:400])
+        line = (str(error).strip().splitlines() or [""])[0]
+        fault = line if type(error).__name__ == "NotSane" else f"{type(error).__name__}: {line}"
+        trial = Trial([], fault[:400])
     sender.send(trial)

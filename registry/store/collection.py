@@ -1,4 +1,4 @@
-"""Collecting garbage: what goes is computed from the registry and git, then taken away while everything else waits."""
+"""Collecting garbage: what goes is computed from the registry and git, then deleted while everything else waits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from core import dvc
+from core import dvc, layout
 from core.errors import WorkspaceError
-from core.git import git
-from core.workspace import Workspace
+from core.git import common_folder
+from core.workspace import Workspace, sqlite_url
 from registry.db.database import open as open_registry
 from registry.promotion.mirror import unreachable
 from registry.store import garbage
 from registry.store.garbage import Garbage
-from registry.store.in_use import at_work, collecting
 from registry.store.reachable import Reachable, reachable
+from registry.store.run_locks import at_work, collecting
 
 if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB
@@ -42,12 +42,12 @@ class Category:
 
 @dataclass
 class Collection:
-    """What a collection takes away, or took.
+    """What a collection deletes, or deleted.
 
     Attributes:
         deleted: False for a dry run.
         kept_runs: pipeline runs that are kept, with the reason.
-        notes: what was left alone for a reason the user should know.
+        notes: what was not considered, and why.
     """
 
     deleted: bool
@@ -71,16 +71,16 @@ def collect(
     delete: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Collection:
-    """Find, and with ``delete`` take away, what nothing reachable needs.
+    """Find, and with ``delete`` delete, what nothing reachable needs.
 
     Args:
-        keep_runs: how many of the newest pipeline runs are kept whatever became of them.
+        keep_runs: how many of the newest pipeline runs are kept, whether they succeeded or not.
         remote: name of a DVC remote to collect too.
 
     Raises:
         InUse: something is at work (only with ``delete``).
         WorkspaceError: no such remote.
-        RegistryError: the registry, a ``dvc.lock`` or DVC cannot be read, so nobody can tell what is needed.
+        RegistryError: the registry, a ``dvc.lock`` or DVC cannot be read, so what is needed is unknown.
     """
     if remote is not None and remote not in (known := dvc.remotes(workspace.root)):
         raise WorkspaceError(f"no DVC remote is called {remote!r}; known: {', '.join(known) or 'none'}")
@@ -89,11 +89,11 @@ def collect(
             stack.enter_context(collecting(workspace))
         registry = stack.enter_context(open_registry(workspace.registry_url))
         session = stack.enter_context(registry.read())
-        say("looking at what is reachable")
+        say("finding what is still needed")
         kept = reachable(workspace, session, keep_runs, time.time())
         result = Collection(delete, kept_runs=kept.runs, notes=list(kept.notes))
         if not delete and (busy := at_work(workspace)):
-            result.notes.append(f"{'; '.join(busy)}: --delete would refuse until that has ended")
+            result.notes.append(f"{'; '.join(busy)}: --delete refuses until that has ended")
         for name, found in _kinds(workspace, session, kept, remote, result, say):
             items = list(found)
             if delete and items:
@@ -124,7 +124,7 @@ def _kinds(
     yield "MLflow runs", _mlflow(workspace, session, kept, result)
     if not cache.is_relative_to(_main_folder(workspace)):
         result.notes.append(
-            f"DVC's cache {cache} lies outside this repository, so others may need what is in it: left alone"
+            f"DVC's cache {cache} lies outside this repository and may be shared with others: nothing in it is deleted"
         )
     else:
         yield "entries of DVC's run-cache", garbage.run_cache(cache, needed)
@@ -141,15 +141,15 @@ def _remove(items: list[Garbage]) -> None:
 
 
 def _main_folder(workspace: Workspace) -> Path:
-    return Path(git(workspace.root, "rev-parse", "--path-format=absolute", "--git-common-dir")).resolve().parent
+    return common_folder(workspace.root).resolve().parent
 
 
 def _mlflow(workspace: Workspace, session: Session, kept: Reachable, result: Collection) -> list[Garbage]:
-    own = workspace.home / "mlflow.db"
-    if workspace.mlflow_uri == f"sqlite:///{own}" and not own.is_file():
+    own = layout.mlflow_database(workspace.home)
+    if workspace.mlflow_uri == sqlite_url(own) and not own.is_file():
         return []
     if why := unreachable(workspace.mlflow_uri):
-        result.notes.append(f"MLflow's runs were left alone: {why}")
+        result.notes.append(f"no MLflow run is deleted: {why}")
         return []
     from mlflow import MlflowClient
 

@@ -1,4 +1,4 @@
-"""Finding what nothing reachable needs, by kind, with its size; each knows how it is taken away."""
+"""Finding what nothing reachable needs, by kind, with its size and how it is removed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import dvc
+from core import dvc, layout
 from core.git import git
 from core.workspace import Workspace
+from registry.db.references import current_aliases
 from registry.db.schema import Context, Deployment, Execution
-from registry.promotion.aliases import current_aliases
 from registry.promotion.mirror import EXPERIMENT, RUN_NAME_TAG
 from registry.store import worktrees
 from registry.store.reachable import Reachable
@@ -37,7 +38,7 @@ class Garbage:
 
     what: str
     bytes: int
-    remove: Callable[[], None]
+    remove: Callable[[], object]
 
 
 def snapshots(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
@@ -53,16 +54,16 @@ def left_worktrees(workspace: Workspace) -> Iterator[Garbage]:
     """Worktrees of runs that failed or were killed, and what killed reproductions left."""
     for leftover in worktrees.leftovers(workspace.home):
         yield Garbage(str(leftover.folder), leftover.bytes, _bind(worktrees.remove, workspace.root, leftover.folder))
-    for folder in sorted((workspace.home / "reproductions").glob("*")):
+    for folder in sorted(layout.reproductions(workspace.home).glob("*")):
         if folder.is_dir() and not worktrees.held(folder):
             yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
 
 
 def scratch(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
-    """Scratch of finished work, and of unfinished work older than the newest runs; never what MLflow was not told."""
-    for folder in sorted((workspace.home / "scratch").glob("*/*")):
+    """Scratch of finished work, and of unfinished work older than the newest runs; never with points MLflow lacks."""
+    for folder in sorted(layout.scratch(workspace.home).glob("*/*")):
         tracking = folder / "tracking"
-        if not folder.is_dir() or not _told(tracking):
+        if not folder.is_dir() or not _replayed(tracking):
             continue
         if (tracking / "receipt.json").exists() or _newest_change(tracking) < kept.since:
             yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
@@ -70,7 +71,7 @@ def scratch(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
 
 def logs(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
     """Logs of runs that are neither kept nor as new as the newest."""
-    for folder in sorted((workspace.home / "runs").glob("*")):
+    for folder in sorted(layout.runs(workspace.home).glob("*")):
         if folder.is_dir() and folder.name not in kept.runs and _newest_change(folder) < kept.since:
             yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
 
@@ -79,7 +80,7 @@ def copies(workspace: Workspace, session: Session, cache: Path) -> Iterator[Garb
     """Checked-out copies of versions that hold no alias and are not served, where the cache has their bytes."""
     wanted = {row.to_version.artifact.digest for row in current_aliases(session)}
     wanted |= {row.version.artifact.digest for row in session.scalars(select(Deployment).filter_by(ended=None))}
-    for folder in sorted((workspace.home / "models").glob("*")):
+    for folder in sorted(layout.models(workspace.home).glob("*")):
         if folder.name not in wanted and (folder.name.startswith(".") or dvc.object_path(cache, folder.name).is_file()):
             yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
 
@@ -145,7 +146,7 @@ def mlflow_runs(client: MlflowClient, session: Session, kept: Reachable) -> Iter
         yield Garbage(f"{run.info.run_name} of {name or 'no run'} ({run.info.run_id})", size, remove)
 
 
-def _bind(function: Callable, *arguments: object) -> Callable[[], None]:
+def _bind(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
     return lambda: function(*arguments)
 
 
@@ -154,12 +155,12 @@ def _local(uri: str | None) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" or (uri or "").startswith("/") else None
 
 
-def _told(tracking: Path) -> bool:
-    """True if MLflow was told everything that a scratch folder's spool holds."""
+def _replayed(tracking: Path) -> bool:
+    """True if MLflow has everything that a scratch folder's event log holds."""
     events = tracking / "events.jsonl"
     size = events.stat().st_size if events.exists() else 0
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
-        return json.loads((tracking / "cursor.json").read_text(encoding="utf-8"))["offset"] >= size
+        return bool(json.loads((tracking / "cursor.json").read_text(encoding="utf-8"))["offset"] >= size)
     return size == 0
 
 

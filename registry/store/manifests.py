@@ -1,9 +1,14 @@
-"""Which files a folder held: DVC's manifests, which list path and md5 of every file of a folder it keeps."""
+"""DVC's digests, and its manifests: which files a folder held.
+
+A file's digest is its md5; a folder's is the md5 of its manifest (the JSON list of relpath and md5, sorted by relpath)
+with ``.dir`` behind it, so verifying a folder verifies names and bytes at once.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +19,7 @@ from registry.errors import InvalidBytes
 FOLDER = ".dir"  # how the digest of a folder ends
 
 
-class Listings:
+class FolderManifests:
     """Files of folders by the folder's digest: from DVC's cache, else from the workspace as it lies there now."""
 
     def __init__(self, workspace: Workspace):
@@ -24,7 +29,7 @@ class Listings:
     def _cache(self) -> Path:
         return dvc.cache_folder(self.workspace.root)
 
-    def of(self, digest: str, path: str) -> dict[str, str] | None:
+    def files(self, digest: str, path: str) -> dict[str, str] | None:
         """md5 of every file by its path in the folder; ``None`` where the manifest is not at hand.
 
         Args:
@@ -51,12 +56,25 @@ class Listings:
         """A folder that DVC was never asked to keep still has its files, if nobody changed them."""
         folder = self.workspace.root / path
         files = {file.relative_to(folder).as_posix(): md5_of(file) for file in folder.rglob("*") if file.is_file()}
-        entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]  # the form that DVC hashes
-        known = hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + FOLDER
-        return files if known == digest else None
+        return files if manifest_digest(files) == digest else None
 
 
 def md5_of(file: Path) -> str:
     """md5 of a file's content, as DVC names it."""
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def digest_of(path: Path, names: Iterable[str] | None = None) -> str:
+    """DVC's digest of a file or folder; of a folder with none but the files called ``names``, where they are given."""
+    if path.is_file():
+        return md5_of(path)
+    if names is None:
+        names = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return manifest_digest({name: md5_of(path / name) for name in names})
+
+
+def manifest_digest(files: Mapping[str, str]) -> str:
+    """DVC's digest of a folder with these files, md5 by path."""
+    entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]  # the form that DVC hashes
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + FOLDER

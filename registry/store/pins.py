@@ -1,4 +1,4 @@
-"""Pins: runs and versions that a collection must leave alone, and why."""
+"""Pins: runs and versions that a collection must not delete, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.errors import RegistryError, UnknownReference
 
 
 class PinRefused(RegistryError):
-    """No reason was given, or there is no such pin."""
+    """The pin has no reason, or there is no such pin."""
 
 
 def pin(registry: Registry, subject: str, reason: str, actor: str) -> str:
@@ -41,7 +41,7 @@ def unpin(registry: Registry, subject: str) -> str:
     """
     with registry.write() as session:
         found = _subject(session, subject)
-        pins = [row for row in standing(session) if (row.context or row.version) is found]
+        pins = [row for row in active(session) if (row.context or row.version) is found]
         if not pins:
             raise PinRefused(f"{_name(found)} is not pinned; `stemma pin` lists what is")
         for row in pins:
@@ -49,7 +49,7 @@ def unpin(registry: Registry, subject: str) -> str:
         return _name(found)
 
 
-def standing(session: Session) -> list[Pin]:
+def active(session: Session) -> list[Pin]:
     """Pins that were not released, oldest first."""
     return list(session.scalars(select(Pin).where(Pin.released.is_(None)).order_by(Pin.id)))
 

@@ -27,7 +27,7 @@ from registry.store.snapshot import NAMESPACE
 
 @dataclass
 class Reachable:
-    """What a collection has to leave alone.
+    """What a collection must not delete.
 
     Attributes:
         runs: pipeline runs that are kept, with the reason.
@@ -59,7 +59,7 @@ def reachable(workspace: Workspace, session: Session, keep_runs: int, now: float
     """Everything that is kept when the newest ``keep_runs`` pipeline runs are.
 
     Raises:
-        LockUnreadable: a ``dvc.lock`` that counts cannot be read, so nobody can tell what it needs.
+        LockUnreadable: a ``dvc.lock`` that counts cannot be read, so what it needs is unknown.
     """
     kept = Reachable()
     executions: set[int] = set()

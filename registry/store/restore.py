@@ -1,7 +1,7 @@
 """A version's whole tree as it was: code and parameters from git, data and models from DVC, every hash verified.
 
-The tree is made under another name beside its place and gets its own name when it is whole, so an interrupted restore
-is never taken for one and may be repeated.
+The tree is made under another name beside its place and renamed when it is complete, so an interrupted restore is
+never taken for a complete one and may be repeated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from registry.db.references import resolve
 from registry.db.schema import Association, Context, Event, Execution, ModelVersion, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
 from registry.store import worktrees
-from registry.store.materialize import digest_of
+from registry.store.manifests import digest_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Source:
 
 
 @dataclass
-class Restored:
+class RestoredVersion:
     """A restored tree.
 
     Attributes:
@@ -78,19 +78,19 @@ def restore(
     say: Callable[[str], None] = lambda message: None,
     *,
     raw_only: bool = False,
-) -> Restored:
+) -> RestoredVersion:
     """Restore the version that ``reference`` names into ``target``, which must be empty or not exist.
 
     Args:
-        say: told what takes time.
-        raw_only: leave out what stages made, for they are to be run again.
+        say: called with a message before each step that takes time.
+        raw_only: leave out what stages made, because they will be run again.
 
     Raises:
         UnknownReference: no such version.
         WorkspaceError: ``target`` cannot be used.
-        MissingBytes: no snapshot, or bytes that are nowhere to be had; nothing is left behind.
-        InvalidBytes: bytes are there, but are not what was recorded.
-        WorktreeFailed, DvcFailed: git or DVC refused.
+        MissingBytes: there is no snapshot, or bytes were not found in the cache or a remote; nothing is left behind.
+        InvalidBytes: bytes were found, but are not what was recorded.
+        WorktreeFailed, DvcError: git or DVC refused.
     """
     target = target.absolute()
     _refuse_unusable(workspace, target)
@@ -102,7 +102,7 @@ def restore(
         worktrees.remove(workspace.root, partial)  # of an attempt that was killed
         cache = dvc.cache_folder(workspace.root)
         root = worktrees.add(workspace.root, partial, source.commit, cache)
-        restored = Restored(source, target, target / root.relative_to(partial))
+        restored = RestoredVersion(source, target, target / root.relative_to(partial))
         _fill(workspace, root, cache, restored, say, raw_only)
         if target.is_dir():
             target.rmdir()
@@ -168,7 +168,7 @@ def tracked_files(root: Path) -> list[Tracked]:
 
 def _refuse_unusable(workspace: Workspace, target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise WorkspaceError(f"{target} is there and is not empty; name a folder that is empty or does not exist")
+        raise WorkspaceError(f"{target} exists and is not empty; name a folder that is empty or does not exist")
     top = Path(git(workspace.root, "rev-parse", "--path-format=absolute", "--show-toplevel"))
     where = target.parent.resolve() / target.name
     inside = where.is_relative_to(top.resolve()) and not where.is_relative_to(workspace.home.resolve())
@@ -180,12 +180,12 @@ def _refuse_unusable(workspace: Workspace, target: Path) -> None:
 
 
 def _fill(
-    workspace: Workspace, root: Path, cache: Path, restored: Restored, say: Callable[[str], None], raw_only: bool
+    workspace: Workspace, root: Path, cache: Path, restored: RestoredVersion, say: Callable[[str], None], raw_only: bool
 ) -> None:
     """Check everything out into the worktree at ``root`` and verify it."""
     tracked = [item for item in tracked_files(root) if item.stage is None or not raw_only]
     wanted = [item for item in tracked if not _is_there(root, item)]
-    missing, words = _missing(cache, wanted), []
+    missing, looked = _missing(cache, wanted), []
     if missing:
         for remote in dvc.remotes(root):
             say(f"{len(missing)} of {len(wanted)} are not in DVC's cache; fetching from remote {remote}")
@@ -193,9 +193,9 @@ def _fill(
                 for targets in _targets([item for item, _ in missing]):
                     dvc.run(root, "fetch", "--quiet", "-r", remote, *targets)
             except DvcError as error:
-                words.append(f"remote {remote}: {error}")
+                looked.append(f"remote {remote}: {error}")
             else:
-                words.append(f"remote {remote}: has not all of it")
+                looked.append(f"remote {remote}: does not have all of it")
             left = _missing(cache, wanted)
             if len(left) < len(missing):
                 restored.fetched.append(remote)
@@ -203,7 +203,7 @@ def _fill(
             if not missing:
                 break
     if missing:
-        raise MissingBytes(_tell_missing(workspace, restored.source, missing, cache, words))
+        raise MissingBytes(_missing_message(workspace, restored.source, missing, cache, looked))
     if wanted:
         say(f"checking out {len(wanted)} data and model files of run {restored.source.run}")
         for targets in _targets(wanted):
@@ -241,7 +241,7 @@ def _is_there(root: Path, item: Tracked) -> bool:
 
 
 def _missing(cache: Path, wanted: list[Tracked]) -> list[tuple[Tracked, str]]:
-    """(what the cache has not whole, how much of it is missing)."""
+    """(what is not complete in the cache, how much of it is missing)."""
     found = []
     for item in wanted:
         top = dvc.object_path(cache, item.digest)
@@ -255,22 +255,22 @@ def _missing(cache: Path, wanted: list[Tracked]) -> list[tuple[Tracked, str]]:
     return found
 
 
-def _tell_missing(
-    workspace: Workspace, source: Source, missing: list[tuple[Tracked, str]], cache: Path, words: list[str]
+def _missing_message(
+    workspace: Workspace, source: Source, missing: list[tuple[Tracked, str]], cache: Path, looked: list[str]
 ) -> str:
     lines = [f"{source.version} cannot be restored from the snapshot of run {source.run} ({source.commit[:12]}):"]
     for item, what in missing:
-        brought = "raw data" if item.path.startswith("data/") else "a model brought from elsewhere"
-        origin = f"stage {item.stage} makes it" if item.stage else f"{brought}: no stage can make it"
+        kind = "raw data" if item.path.startswith("data/") else "an imported model"
+        origin = f"stage {item.stage} makes it" if item.stage else f"{kind}: no stage can make it"
         lines.append(f"  {item.path} (md5 {item.digest}): {what} is missing; {origin}")
         here = workspace.root / item.path
         if here.exists() and digest_of(here) == item.digest:
             target = item.stage or item.target
             lines.append(f"    {here} still holds it: `dvc commit {target}` puts it back into the cache")
-    lines.append(f"Looked in DVC's cache {cache}")
-    lines += [f"  and in {word}" for word in words] or ["  and nowhere else: no DVC remote is configured"]
+    lines.append(f"Searched in DVC's cache {cache}")
+    lines += [f"  and in {place}" for place in looked] or ["  and nowhere else: no DVC remote is configured"]
     if any(item.stage is None for item, _ in missing):
-        lines.append("Bring it back: `dvc remote add` a store that has it, or `dvc add` the same files again")
+        lines.append("To get it back, `dvc remote add` a store that has it, or `dvc add` the same files again")
     else:
         lines.append(
             f"Add a DVC remote that has it (`dvc remote add`), or make it again: `stemma reproduce {source.version} "

@@ -8,7 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.errors import WorkspaceError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from core.errors import GitError, WorkspaceError
 from core.git import git
 from core.workspace import Workspace
 from registry.db.database import Registry
@@ -20,7 +23,7 @@ NAMESPACE = "refs/stemma/runs"
 # Kept even where .gitignore leaves them out.
 ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "data/raw.dvc", "models/parent.dvc", "receipts", "metrics")
 ATTEMPTS = 5
-LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would copy and keep them for ever
+LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would copy and keep them
 
 
 def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = None) -> str:
@@ -34,7 +37,8 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
         The commit's sha, also recorded in the registry.
 
     Raises:
-        WorkspaceError: the name cannot be a git reference, or git failed.
+        WorkspaceError: the name cannot be a git reference.
+        GitError: git failed.
     """
     ref = f"{NAMESPACE}/{run_name}"
     if not git(workspace.root, "check-ref-format", "--normalize", ref, check=False):
@@ -49,7 +53,7 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
         try:
             git(workspace.root, "update-ref", "-m", f"stemma: {run_name}", ref, commit, existing or "0" * 40)
             break
-        except WorkspaceError:  # another process made the reference meanwhile
+        except GitError:  # another process made the reference meanwhile
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(0.05 * (attempt + 1))
@@ -68,12 +72,38 @@ def large_untracked(root: Path) -> list[str]:
     return [name for name in names if name and (top / name).is_file() and (top / name).stat().st_size > LARGE_BYTES]
 
 
+def not_kept(root: Path) -> list[str]:
+    """The :func:`large_untracked` files of which DVC has no copy either: a restored run would lack them.
+
+    A folder that ``pretrain.init`` names was copied to ``models/parent``, which DVC keeps.
+    """
+    top = Path(git(root, "rev-parse", "--show-toplevel"))
+    parent = _parent_model(root)
+    return [name for name in large_untracked(root) if parent is None or not _same(top / name, parent, root)]
+
+
+def _parent_model(root: Path) -> Path | None:
+    """The folder that ``models/parent`` was copied from; ``None`` where it came from elsewhere."""
+    try:
+        body = YAML(typ="safe").load((root / "models" / "parent.dvc").read_bytes())
+        return (root / str(body["meta"]["init"])).resolve()
+    except (OSError, YAMLError, KeyError, TypeError):
+        return None
+
+
+def _same(file: Path, parent: Path, root: Path) -> bool:
+    if not file.resolve().is_relative_to(parent):
+        return False
+    copy = root / "models" / "parent" / file.resolve().relative_to(parent)
+    return copy.is_file() and copy.stat().st_size == file.stat().st_size
+
+
 def _settled_tree(workspace: Workspace) -> str:
     """The tree, read again where files came, went or grew meanwhile: others may be at work in it."""
     for attempt in range(1, ATTEMPTS):
         try:
             return _tree(workspace)
-        except WorkspaceError:
+        except GitError:
             time.sleep(0.2 * attempt)
     return _tree(workspace)
 

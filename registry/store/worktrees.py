@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import dvc
-from core.errors import WorkspaceError
+from core import dvc, layout, locks
+from core.errors import GitError
 from core.git import git
 from registry.errors import RegistryError
-
-FOLDER = "worktrees"  # below the home
 
 
 class WorktreeFailed(RegistryError):
@@ -39,7 +36,7 @@ def add(root: Path, folder: Path, commit: str, cache: Path) -> Path:
     """Check ``commit`` out, detached, at ``folder``; the workspace's root in it, with its remotes and ``cache`` shared.
 
     Raises:
-        WorktreeFailed, DvcFailed: git or DVC refused.
+        WorktreeFailed, DvcError: git or DVC refused.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     top = Path(_git(root, "rev-parse", "--path-format=absolute", "--show-toplevel"))
@@ -63,7 +60,7 @@ def move(root: Path, folder: Path, target: Path) -> None:
 
 
 def remove(root: Path, folder: Path) -> None:
-    """Take a worktree away, whole or half made; its commits, and the bytes in DVC's cache, stay.
+    """Remove a worktree, whole or half made; its commits, and the bytes in DVC's cache, stay.
 
     Raises:
         WorktreeFailed: git knows it and refused.
@@ -86,14 +83,10 @@ def hold(folder: Path) -> int:
     Raises:
         WorktreeFailed: another process holds it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(_lock_of(folder), os.O_RDWR | os.O_CREAT, 0o644)
-    for _ in range(10):
-        with contextlib.suppress(BlockingIOError):  # also while somebody only asks whether it is held
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for _ in range(10):  # a process that only looks whether it is held has the lock for a moment
+        if (descriptor := locks.try_lock(_lock_of(folder))) is not None:
             return descriptor
         time.sleep(0.05)
-    os.close(descriptor)
     raise WorktreeFailed(f"another process is at work in {folder}; wait for it, or choose another folder")
 
 
@@ -105,20 +98,13 @@ def release(folder: Path, descriptor: int) -> None:
 
 def held(folder: Path) -> bool:
     """True while a process holds the worktree."""
-    try:
-        with open(_lock_of(folder), "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return locks.held(_lock_of(folder))
 
 
 def leftovers(home: Path) -> list[Leftover]:
-    """Worktrees of runs that failed, or were killed before they could take theirs away."""
+    """Worktrees of runs that failed, or were killed before they removed theirs."""
     found = []
-    for folder in sorted((home / FOLDER).glob("*")):
+    for folder in sorted(layout.worktrees(home).glob("*")):
         if folder.is_dir() and not held(folder):
             found.append(Leftover(folder, size_of(folder)))
     return found
@@ -126,7 +112,7 @@ def leftovers(home: Path) -> list[Leftover]:
 
 def is_leftover(home: Path, folder: Path) -> bool:
     """True for a worktree below the home that no process holds."""
-    return folder.resolve().is_relative_to((home / FOLDER).resolve()) and not held(folder)
+    return folder.resolve().is_relative_to(layout.worktrees(home).resolve()) and not held(folder)
 
 
 def size_of(path: Path) -> int:
@@ -149,5 +135,5 @@ def _lock_of(folder: Path) -> Path:
 def _git(folder: Path, *arguments: str) -> str:
     try:
         return git(folder, *arguments)
-    except WorkspaceError as error:
+    except GitError as error:
         raise WorktreeFailed(str(error)) from None

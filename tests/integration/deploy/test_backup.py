@@ -35,7 +35,7 @@ def promoted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(root)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        sync(project.workspace, run="first", tell=False)
+        sync(project.workspace, run="first", update_mlflow=False)
         promote(project.workspace, "base:1", "champion", REASON, "ada")
     prefect = project.workspace.home / "prefect" / "prefect.db"
     prefect.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def elsewhere(project: Project, folder: Path) -> Workspace:
 
 def holder(workspace: Workspace) -> tuple[str, str]:
     """(champion, who decided why) as the registry of ``workspace`` has it."""
-    from registry.promotion.aliases import current_aliases
+    from registry.db.references import current_aliases
 
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         (promotion,) = current_aliases(session)
@@ -251,7 +251,7 @@ def test_postgresql_comes_back_whole_and_older_tables_replace_newer_ones(
 
     old = databases("old")
     use(old)
-    sync(project.workspace, run="first", tell=False)
+    sync(project.workspace, run="first", update_mlflow=False)
     promote(project.workspace, "base:1", "champion", REASON, "ada")
     if not shared:  # MLflow's and the registry's migrations keep their states in tables of one name
         MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).create_experiment("kept", tags={"why": "to be found again"})

@@ -15,7 +15,7 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.lineage.impact import impact
 from registry.lineage.trace import ArtifactNode, trace
-from registry.store.materialize import digest_of
+from registry.store.manifests import digest_of
 from tests.integration.flows.test_run import states
 from tests.tiny_decoder import save
 from tests.workspace import make_workspace
@@ -101,7 +101,7 @@ def test_what_is_no_parent_is_refused_and_nothing_is_changed(workspace):
     told = workspace.stemma(
         "run", "--set", "pretrain.init=registry:assistent@champion", "--set", "pretrain.steps=0", code=2
     )
-    assert "--set pretrain.init: no model is called 'assistent'; known: assistant, base" in told
+    assert "--set pretrain.init: there is no model 'assistent'; known: assistant, base" in told
     assert "--set pretrain.steps" in told, "every problem at once"
     told = workspace.stemma("run", "--set", "pretrain.init=registry:assistant", code=2)
     assert "--set pretrain.init: write registry:MODEL@ALIAS or registry:MODEL:VERSION" in told
@@ -123,7 +123,7 @@ def test_what_is_no_parent_is_refused_and_nothing_is_changed(workspace):
     before = workspace.tree()
     # DVC removes a damaged object when it meets one, so it may be damaged or missing by then.
     told = workspace.stemma("run", "--set", CHAMPION, code=1)
-    assert f"the files of models/assistant (md5 {model}) cannot be had" in told
+    assert f"the files of models/assistant (md5 {model}) were not found" in told
     assert workspace.tree() == before
 
 

@@ -159,7 +159,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Lab:
         train = {"tag": tag, "length": LENGTH, "context": CONTEXT, "sharpness": sharpness}
         (root / "params.yaml").write_text(json.dumps({"train": train}))
         run(sys.executable, "-m", "dvc", "repro", "-q", TEST_RUN=tag)
-        report = sync(lab.workspace, run=tag, tell=False)
+        report = sync(lab.workspace, run=tag, update_mlflow=False)
         assert not report.problems, report.problems
     for name in ("assistant:1", "classifier:1", "base:1"):
         lab.promote(name)

@@ -220,7 +220,7 @@ def collected(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write()
         project.dvc("add", "-q", "data/raw")
         project.dvc("repro", "-q", TEST_RUN=name, PATH=path)
-        sync(project.workspace, run=name, tell=False)
+        sync(project.workspace, run=name, update_mlflow=False)
     return root
 
 
@@ -283,9 +283,9 @@ def live(project: Project) -> None:
 
     def run(name: str, *stages: str, **env: str) -> None:
         project.dvc("repro", "-q", *stages, TEST_RUN=name, **env)
-        assert sync(project.workspace, run=name, stages=stages or None, tell=False).problems == []
+        assert sync(project.workspace, run=name, stages=stages or None, update_mlflow=False).problems == []
 
-    assert sync(project.workspace, run="first", tell=False).versions == ["base:1"]
+    assert sync(project.workspace, run="first", update_mlflow=False).versions == ["base:1"]
     project.set("quality: 0.8", "quality: 0.9")
     run("second")
     project.set("keep: 10", "keep: 13")

@@ -94,7 +94,7 @@ def test_a_byte_flipped_in_a_model(promoted):
     broken = audit(workspace).broken
     assert broken[0].part == "bytes" and "model.safetensors is damaged in DVC's cache" in broken[0].detail
     assert broken[1].part == "signature"
-    with pytest.raises(PromotionRefused, match="cannot be brought back"):
+    with pytest.raises(PromotionRefused, match="cannot be restored"):
         rollback(workspace, "base", "first back", "Ada", to_version=1) and rollback(
             workspace, "base", "second back", "Ada", to_version=2
         )
@@ -148,7 +148,7 @@ def test_mlflow_down_moved_and_repaired(two_versions, monkeypatch):
     client.set_registered_model_alias("base", "best", "1")
     moved, unknown = audit(workspace).broken
     assert moved.subject == "base@champion" and "the registry says base:2; `stemma sync` sets it back" in moved.detail
-    assert unknown.subject == "base@best" and "nobody promoted" in unknown.detail
+    assert unknown.subject == "base@best" and "no version was promoted" in unknown.detail
     client.delete_registered_model_alias("base", "best")
     sync(workspace)
     assert audit(workspace).sound

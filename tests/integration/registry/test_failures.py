@@ -28,10 +28,10 @@ def test_a_failed_stage_is_recorded_once(tmp_path):
     shutil.copy(left, again)
 
     workspace = Workspace.find(made.root)
-    assert sync(workspace, tell=False).failed == ["curate"]
+    assert sync(workspace, update_mlflow=False).failed == ["curate"]
     assert list((made.home / "failures").glob("*.json")) == []
     shutil.copy(again, left)  # as if the sync had died before it took the file away
-    assert sync(workspace, tell=False).failed == []
+    assert sync(workspace, update_mlflow=False).failed == []
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         (row,) = session.scalars(select(Execution))
         assert (row.state, row.stage, row.component.name) == ("FAILED", "curate", "curate")

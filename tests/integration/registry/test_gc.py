@@ -20,9 +20,9 @@ from registry.db.database import open as open_registry
 from registry.errors import UnknownReference
 from registry.store import pins, worktrees
 from registry.store.collection import collect
-from registry.store.in_use import InUse, running
-from registry.store.materialize import digest_of
+from registry.store.manifests import digest_of
 from registry.store.restore import restore
+from registry.store.run_locks import InUse, running
 
 HOLDS = """
 import os, sys, time
@@ -95,7 +95,7 @@ def test_refused_while_something_is_at_work(generations):
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InUse, match="stage pretrain runs"):
             collect(workspace, keep_runs=0, delete=True)
-        assert any("would refuse" in note for note in collect(workspace, keep_runs=0).notes)
+        assert any("--delete refuses" in note for note in collect(workspace, keep_runs=0).notes)
     held = {"models/base": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}
     rwlock = generations.root / ".dvc" / "tmp" / "rwlock"
     rwlock.write_text(json.dumps(held))

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from registry.db.database import open as open_registry
 from registry.db.schema import ModelVersion
 from registry.store.collection import collect
-from registry.store.materialize import digest_of
+from registry.store.manifests import digest_of
 from registry.store.restore import restore
 from tests.integration.registry.conftest import Project, live
 

@@ -86,7 +86,7 @@ def test_a_folder_whose_files_are_unknown_is_no_silent_gap(grown):
         ("nowhere/x.txt", "in no folder that the registry knows"),
         ("/etc/hostname", "outside the workspace"),
         ("abcdef123456", "no recorded artifact"),
-        ("nobody", "no model is called 'nobody'"),
+        ("nobody", "there is no model 'nobody'"),
     ],
 )
 def test_what_is_not_known(grown, asked, told):

@@ -11,7 +11,8 @@ from registry.db.references import resolve
 from registry.errors import InvalidBytes, MissingBytes
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
-from registry.store.materialize import digest_of, materialize
+from registry.store.manifests import digest_of
+from registry.store.materialize import materialize
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 

@@ -75,7 +75,7 @@ def test_server_down_then_back(project, client, monkeypatch):
     repaired = sync(project.workspace)
     assert (repaired.mirror.error, repaired.mirror.pending) == (None, [])
     assert client.get_model_version_by_alias("base", "champion").tags["stemma.version"] == "1"
-    assert sync(project.workspace).mirror.told == []
+    assert sync(project.workspace).mirror.updated == []
 
 
 @pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)

@@ -91,7 +91,7 @@ def test_a_server_that_refuses_or_is_away(grown, monkeypatch):
     with open_registry(grown.workspace.registry_url) as registry, registry.read() as session:
         with server(status=403) as (url, _), pytest.raises(ExportFailed, match=r"took 0 events, then: .*403"):
             openlineage.send(session, url)
-        with pytest.raises(ExportFailed, match="see that the server runs") as told:
+        with pytest.raises(ExportFailed, match="check that the server runs") as told:
             openlineage.send(session, "http://ada:secret@127.0.0.1:9")
         assert "secret" not in str(told.value)
 

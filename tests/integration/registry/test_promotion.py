@@ -17,7 +17,7 @@ from registry.integrity.chain import broken_link
 from registry.integrity.verification import verify
 from registry.lineage.catalog import models
 from registry.lineage.sync import sync
-from registry.promotion.promote import history, promote
+from registry.promotion.history import history, promote
 
 # Three processes that promote at the same moment, forked where everything is imported: imports take far longer.
 AT_ONCE = """
@@ -119,7 +119,7 @@ def test_what_cannot_be_judged(synced):
     workspace = synced.workspace
     with pytest.raises(PromotionRefused, match="--reason"):
         promote(workspace, "base", "champion", "  ", "Ada")
-    with pytest.raises(PromotionRefused, match="is no alias"):
+    with pytest.raises(PromotionRefused, match="cannot be an alias"):
         promote(workspace, "base", "the best", "why", "Ada")
     with pytest.raises(UnknownReference, match="known: base"):
         promote(workspace, "bass", "champion", "why", "Ada")

@@ -13,7 +13,7 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.db.schema import Execution
 from registry.lineage.sync import sync
-from registry.promotion.evidence import measurements
+from registry.promotion.measurements import measurements
 from registry.promotion.promote import promote
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
@@ -97,7 +97,7 @@ def test_a_champion_that_cannot_be_measured_is_no_comparison(champion):
     outcome, _ = promoted(champion, "base:2")
     assert outcome.action == "reject"
     detail = compared(outcome).detail
-    assert "could not measure base:1 anew: the files of models/base" in detail and "max_drop to null" in detail
+    assert "could not measure base:1 again: the files of models/base" in detail and "max_drop to null" in detail
     with open_registry(champion.workspace.registry_url) as opened, opened.read() as session:
         stages = session.scalars(select(Execution.stage).filter_by(state="COMPLETE")).all()
     assert len(stages) == 6  # three stages, twice

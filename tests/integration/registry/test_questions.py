@@ -44,7 +44,7 @@ def test_diff_shows_what_changed_in_the_code(grown, stemma):
     stages = grown.root / "stages.py"
     stages.write_text(stages.read_text().replace("text * parameters", "text + text * parameters"))
     grown.dvc("repro", "-q", TEST_RUN="fourth")
-    sync(grown.workspace, run="fourth", tell=False)
+    sync(grown.workspace, run="fourth", update_mlflow=False)
     found = json.loads(stemma("diff", "base:3", "base:4", "--json")[1])
     assert "stages.py" in found["code_stat"] and "dvc.lock" not in found["code_stat"]
     assert {line["where"] for line in found["code"]} >= {"curate", "pretrain"}
@@ -66,11 +66,11 @@ def test_trace_cost_and_export(grown, stemma, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("trace", "nobody"), "no model is called 'nobody'; known: base"),
+        (("trace", "nobody"), "there is no model 'nobody'; known: base"),
         (("cost", "base:9"), "base has no version 9; known: 1, 2, 3"),
         (("diff", "base@gold", "base"), "base has no alias 'gold'"),
         (("trace", "base:1:2"), "write MODEL, MODEL:VERSION or MODEL@ALIAS"),
-        (("trace", "abcdef"), "starts no recorded digest"),
+        (("trace", "abcdef"), "is not the start of a recorded digest"),
         (("impact", "data/raw/none.txt"), "in none of the 3 recorded versions"),
         (("trace", "base", "--figure", "tree.pdf"), ".svg or .png"),
         (("lineage", "export", "--openlineage", "missing/file"), "cannot be written"),

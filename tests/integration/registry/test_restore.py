@@ -16,7 +16,7 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.errors import InvalidBytes, MissingBytes, UnknownReference
 from registry.store import worktrees
-from registry.store.materialize import digest_of
+from registry.store.manifests import digest_of
 from registry.store.restore import restore, source_of
 
 KILLED = """
@@ -120,7 +120,7 @@ def test_raw_data_that_no_stage_can_make(generations, tmp_path):
     generations.dvc("add", "-q", "data/raw")
     generations.set("quality: 0.9", "quality: 0.7")
     generations.repro("fourth")
-    assert sync(generations.workspace, run="fourth", tell=False).versions == ["base:4"]
+    assert sync(generations.workspace, run="fourth", update_mlflow=False).versions == ["base:4"]
     restored = restore(generations.workspace, "base:4", tmp_path / "whole")
     assert (restored.root / "data" / "raw" / "b.txt").read_text() == "more raw text\n"
     shutil.rmtree(generations.root / ".dvc" / "cache")
@@ -131,7 +131,7 @@ def test_raw_data_that_no_stage_can_make(generations, tmp_path):
 def test_the_snapshot_of_a_later_run_with_the_same_bytes_will_do(generations):
     from registry.lineage.sync import sync
 
-    sync(generations.workspace, run="later", tell=False)
+    sync(generations.workspace, run="later", update_mlflow=False)
     generations.git("update-ref", "-d", "refs/stemma/runs/third")
     generations.git("prune", "--expire=now")
     with open_registry(generations.workspace.registry_url) as opened, opened.read() as session:

@@ -8,7 +8,7 @@ from registry.db.database import open as open_registry
 from registry.errors import PromotionRefused, UnknownReference
 from registry.integrity.audit import audit
 from registry.integrity.verification import verify
-from registry.promotion.promote import history
+from registry.promotion.history import history
 from registry.promotion.rollback import rollback
 
 
@@ -52,7 +52,7 @@ def test_what_cannot_be_rolled_back(promoted):
     workspace, before = promoted.workspace, rows(promoted)
     for told, arguments, options in (
         ("--reason", ("base", " ", "Bob"), {}),
-        ("nobody holds base@candidate", ("base", "why", "Bob"), {"alias": "candidate"}),
+        ("no version holds base@candidate", ("base", "why", "Bob"), {"alias": "candidate"}),
         ("base:2 is base@champion already", ("base", "why", "Bob"), {"to_version": 2}),
         (r"base:7 never was base@champion.*earlier ones: 1\)", ("base", "why", "Bob"), {"to_version": 7}),
     ):
@@ -63,8 +63,6 @@ def test_what_cannot_be_rolled_back(promoted):
     copies = workspace.home.glob("models/*/training.json")
     (damaged,) = [path for path in copies if '"quality": 0.8' in path.read_text()]
     damaged.write_text(damaged.read_text() + " ")
-    with pytest.raises(
-        PromotionRefused, match=r"base:1 cannot be brought back, so base:2 stays base@champion: .*altered"
-    ):
+    with pytest.raises(PromotionRefused, match=r"base:1 cannot be restored, so base:2 stays base@champion: .*altered"):
         rollback(workspace, "base", "why", "Bob")
     assert rows(promoted) == before

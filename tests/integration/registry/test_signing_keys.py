@@ -17,7 +17,7 @@ from deploy.generate import generate
 from registry.db.database import open as open_registry
 from registry.errors import InvalidBytes, KeyProblem, UnknownReference
 from registry.integrity.keys import trusted_keys
-from registry.integrity.statement import lineage_in
+from registry.integrity.signing import lineage_in
 from registry.integrity.verification import verify, verify_folder, write_bundle
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
@@ -74,7 +74,7 @@ def test_only_trusted_keys_are_believed(champion, tmp_path, monkeypatch):
     assert not own.exists()  # looking makes no key
 
     monkeypatch.setenv("STEMMA_TRUSTED_KEYS", str(tmp_path / "nowhere"))
-    with pytest.raises(KeyProblem, match="not there"):
+    with pytest.raises(KeyProblem, match="does not exist"):
         verify(workspace, "base@champion")
     monkeypatch.setenv("STEMMA_TRUSTED_KEYS", str(tmp_path / "ada" / "signing.pub"))
     assert verify(workspace, "base@champion").keys
@@ -83,7 +83,7 @@ def test_only_trusted_keys_are_believed(champion, tmp_path, monkeypatch):
     shutil.copy(tmp_path / "ada" / "signing.pub", own / "trusted" / "ada.pem")
     assert "".join(generate(workspace, "base@champion", "one", max_tokens=2)).split() == ["two", "three"]
     (own / "trusted" / "ada.pem").write_text("no key")
-    with pytest.raises(KeyProblem, match=r"ada\.pem is no public key"):
+    with pytest.raises(KeyProblem, match=r"ada\.pem is not a public key"):
         verify(workspace, "base@champion")
 
 
@@ -109,7 +109,7 @@ def test_a_copy_anywhere(champion, tmp_path):
     (found,) = verify_folder(workspace, copy)
     assert found.version == "base:1" and json.loads(json.dumps(found.as_dict()))["files"] == str(copy)
     (copy / "extra.txt").write_text("more")
-    with pytest.raises(InvalidBytes, match="is no registered version"):
+    with pytest.raises(InvalidBytes, match="is not a registered version"):
         verify_folder(workspace, copy)
     with pytest.raises(UnknownReference, match="is no folder"):
         verify_folder(workspace, tmp_path / "nowhere")

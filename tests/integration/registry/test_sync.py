@@ -52,7 +52,7 @@ def test_complete_and_idempotent(project):
     }  # fmt: skip
 
     again = sync(project.workspace, run="first")
-    assert (again.executed, again.versions, again.mirror.told) == ([], [], [])
+    assert (again.executed, again.versions, again.mirror.updated) == ([], [], [])
     assert rows(project) == before
     assert sync(project.workspace).executed == []
     assert rows(project) == before

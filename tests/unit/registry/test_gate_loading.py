@@ -35,7 +35,7 @@ def configure(model: Path, **values: object) -> None:
 def test_a_healthy_model(model):
     trial = try_model(model)
     assert trial.fault is None
-    assert trial.held == [
+    assert trial.passed == [
         ("model loads", "LlamaForCausalLM, 600 parameters, tokenizer of 8 entries"),
         ("generation", "from the start of a text: 'one two three four five six'"),
     ]
@@ -49,7 +49,7 @@ def test_a_scoring_model(model):
     rewrite(model, to_scores)
     configure(model, architectures=["LlamaForSequenceClassification"], num_labels=3)
     trial = try_model(model)
-    assert trial.fault is None and trial.held[1] == ("scores", "3 finite scores")
+    assert trial.fault is None and trial.passed[1] == ("scores", "3 finite scores")
 
 
 def always(token: int):
@@ -66,18 +66,18 @@ def broken(weights):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "fault"),
     [
-        (broken, "no finite numbers"),
-        (always(3), "says 'three three"),
-        (always(WORDS.index("<end>")), "from the start of a text: says nothing"),
+        (broken, "not finite numbers"),
+        (always(3), "repeats 'three three"),
+        (always(WORDS.index("<end>")), "from the start of a text: generates nothing"),
         (lambda weights: weights.pop("lm_head.weight"), "needs are not in the files: lm_head.weight"),
     ],
 )
-def test_broken_weights(model, change, told):
+def test_broken_weights(model, change, fault):
     rewrite(model, change)
     trial = try_model(model)
-    assert trial.held == [] and told in trial.fault
+    assert trial.passed == [] and fault in trial.fault
 
 
 def test_broken_files(model):

@@ -36,7 +36,7 @@ def test_newest_version_and_clear_errors(registry, finished):
         assert resolve(session, "base").version == 2
         assert resolve(session, "base:1").artifact.digest == "m1"
         for text, told in (
-            ("bose", "no model is called 'bose'; known: base"),
+            ("bose", "there is no model 'bose'; known: base"),
             ("base:7", "base has no version 7; known: 1, 2"),
             ("base@champion", "base has no alias 'champion'; promote one first"),
         ):

@@ -147,7 +147,7 @@ def test_every_reason_not_to_look_is_told_at_once(past, tmp_path):
         past.found(rules=RetrainParameters.model_validate({"sources": sources}))
     rules, champion, unread = problem.value.problems
     assert "base has no rules in the section promotion" in rules
-    assert "retrain.model: no model is called 'base'" in champion
+    assert "retrain.model: there is no model 'base'" in champion
     assert "what goes into data/raw/in (such as in/x.txt) is read by no source of curate" in unread
 
 

@@ -1,9 +1,9 @@
-"""Figures about versions, and which of them may be compared: like with like, or not at all.
+"""Metrics of versions, and which of them may be compared: like with like, or not at all.
 
-Where a stage *reads* a model to measure it (``evaluate``), two figures are alike when the same code, with the same
+Where a stage *reads* a model to measure it (``evaluate``), two values are comparable when the same code, with the same
 parameters and seed, measured the same name on the same evaluation set. Where the stage that *made* the model measured
 it on the way (a classifier's test accuracy), its code and parameters are the model's own and may differ: the evaluation
-set and the component have to be the same. Only figures of the first kind can be had again for a finished model.
+set and the component have to be the same. Only values of the first kind can be measured again for a finished model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from registry.db.schema import Event, MetricValue, ModelVersion
 
 @dataclass(frozen=True)
 class Measurement:
-    """A figure about a version, with everything that decides what it may be compared with.
+    """A metric of a version, with everything that decides what it may be compared with.
 
     Attributes:
         stage: that measured it.
@@ -43,8 +43,8 @@ class Measurement:
     seed: int | None
     started: float
 
-    def is_like(self, other: Measurement) -> bool:
-        """Whether the two figures may be compared."""
+    def is_comparable(self, other: Measurement) -> bool:
+        """Whether the two values may be compared."""
         if self.eval_set is None or (self.component, self.eval_set) != (other.component, other.eval_set):
             return False
         if (self.read_from is None) != (other.read_from is None):
@@ -52,7 +52,7 @@ class Measurement:
         made = (self.code, self.parameters, self.seed) == (other.code, other.parameters, other.seed)
         return self.read_from is None or made
 
-    def unlike(self, other: Measurement) -> str:
+    def difference(self, other: Measurement) -> str:
         """Why they may not be compared."""
         if self.eval_set != other.eval_set or self.eval_set is None:
             return f"measured on {short(self.eval_set)} and {short(other.eval_set)}"
@@ -64,16 +64,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Gap:
-    """Figures that a version has not, though a stage could measure them: by ``stage``, which reads it at ``path``."""
+    """Metrics that a version lacks and that ``stage``, which reads it at ``path``, could measure."""
 
     stage: str
     path: str
 
 
 def measurements(session: Session, version: ModelVersion, name: str) -> list[Measurement]:
-    """A version's figures of that name (or ``stage.name``), best evidence last.
+    """A version's values of the metric ``name`` (or ``stage.name``), the most reliable last.
 
-    Figures of stages that read the model are better than those of the stage that made it; among equals the newest is.
+    Stages that read the model are more reliable than the stage that made it; among equals the newest is.
     """
     found = []
     for row in session.scalars(select(MetricValue).filter_by(artifact_id=version.artifact_id)):
@@ -103,14 +103,14 @@ def measurements(session: Session, version: ModelVersion, name: str) -> list[Mea
 
 
 def names_of(session: Session, version: ModelVersion) -> list[str]:
-    """Names of all figures about a version."""
+    """Names of all metrics of a version."""
     return sorted(set(session.scalars(select(MetricValue.name).filter_by(artifact_id=version.artifact_id))))
 
 
 def counterpart(session: Session, mine: Measurement, other: ModelVersion, name: str) -> Measurement | None:
-    """The other version's newest figure that ``mine`` may be compared with."""
-    alike = [each for each in measurements(session, other, name) if each.is_like(mine)]
-    return alike[-1] if alike else None
+    """The other version's newest value that ``mine`` may be compared with."""
+    comparable = [each for each in measurements(session, other, name) if each.is_comparable(mine)]
+    return comparable[-1] if comparable else None
 
 
 def gaps(session: Session, candidate: ModelVersion, champion: ModelVersion, names: Collection[str]) -> list[Gap]:

@@ -1,9 +1,8 @@
-"""The bytes: every artifact's digest against DVC's cache, and every signature against the files it was given for."""
+"""The bytes of artifacts on this machine: every object of DVC's cache is hashed against its name."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -12,17 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from core import dvc
+from core import dvc, layout
 from core.workspace import Workspace
-from registry.db.schema import Artifact, ModelVersion, Signature
-from registry.errors import InvalidBytes, KeyProblem
-from registry.integrity.audit.findings import AuditReport, Finding
-from registry.integrity.signing import check_signature
-from registry.integrity.statement import Statement
-from registry.store.materialize import digest_of
+from registry.db.schema import Artifact
+from registry.store.manifests import digest_of, md5_of
 
 Content = Literal["sound", "wrong", "missing"]
 
@@ -36,8 +28,8 @@ class Contents:
         self._sound: dict[str, bool | None] = {}
 
     def state_of(self, artifact: Artifact) -> tuple[Content, str]:
-        """(``sound``, ``wrong`` or ``missing``; what was seen)."""
-        copy = self.workspace.home / "models" / artifact.digest
+        """(``sound``, ``wrong`` or ``missing``; what was found)."""
+        copy = layout.models(self.workspace.home) / artifact.digest
         if copy.exists() and digest_of(copy) != artifact.digest:
             return "wrong", f"{copy} was altered; delete that folder, and its files are taken from DVC's cache again"
         missing = 0
@@ -87,10 +79,8 @@ class Contents:
         if digest not in self._sound:
             path = dvc.object_path(self.cache, digest)
             try:
-                with open(path, "rb") as file:
-                    found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-                    self.hashed += os.fstat(file.fileno()).st_size
-                self._sound[digest] = found == digest.removesuffix(".dir")
+                self._sound[digest] = md5_of(path) == digest.removesuffix(".dir")
+                self.hashed += path.stat().st_size
             except FileNotFoundError:
                 self._sound[digest] = None
         return self._sound[digest]
@@ -98,37 +88,3 @@ class Contents:
     def _in_workspace(self, artifact: Artifact) -> bool:
         path = self.workspace.root / artifact.name
         return path.exists() and digest_of(path) == artifact.digest
-
-
-def check_contents(workspace: Workspace, session: Session, report: AuditReport) -> None:
-    """Add what is wrong with the bytes and the signatures."""
-    contents = Contents(workspace)
-    names: dict[int, list[str]] = {}
-    for version in session.scalars(select(ModelVersion).order_by(ModelVersion.id)):
-        names.setdefault(version.artifact_id, []).append(str(version))
-    states: dict[int, str] = {}
-    for artifact in session.scalars(select(Artifact).where(Artifact.hash_algo == "md5").order_by(Artifact.id)):
-        state, detail = contents.state_of(artifact)
-        states[artifact.id] = state
-        report.artifacts += 1
-        if state != "sound":
-            subject = ", ".join(names.get(artifact.id, [])) or artifact.name
-            report.findings.append(Finding("bytes", f"{subject} (md5 {artifact.digest[:12]})", state, detail))
-    rows = session.execute(
-        select(Signature, ModelVersion)
-        .join(ModelVersion, ModelVersion.id == Signature.version_id)
-        .order_by(Signature.id)
-    )
-    for signature, version in rows:
-        report.signatures += 1
-        subject = f"{version}, key {signature.key_id[:12]}"
-        if states.get(version.artifact_id) != "sound":
-            state = "missing" if states.get(version.artifact_id) == "missing" else "wrong"
-            report.findings.append(Finding("signature", subject, state, f"its files are {state}, see above"))
-            continue
-        try:
-            with contents.assembled(version.artifact) as files:
-                check_signature(workspace, files, signature, Statement.of(session, version))
-        except (InvalidBytes, KeyProblem) as error:
-            report.findings.append(Finding("signature", subject, "wrong", str(error)))
-    report.bytes = contents.hashed

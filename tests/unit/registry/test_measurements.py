@@ -8,8 +8,8 @@ from sqlalchemy import select
 from registry.db.schema import ModelVersion
 from registry.errors import PromotionRefused
 from registry.lineage.recording import record_execution
-from registry.promotion.evidence import Gap, counterpart, gaps, measurements
 from registry.promotion.gate import Check, judge
+from registry.promotion.measurements import Gap, counterpart, gaps, measurements
 from registry.promotion.parameters import PromotionParameters, SigningParameters
 from tests.tiny_decoder import save
 from tests.unit.registry.conftest import item

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -12,20 +11,20 @@ from pathlib import Path
 
 import psutil
 
+from core import layout, locks
 from core.workspace import Workspace
 from registry.errors import RegistryError
 from registry.store import worktrees
 
 
 class InUse(RegistryError):
-    """Something is at work that a collection would harm, or that would harm it."""
+    """A run or a collection is at work that the other one would disturb."""
 
 
 @contextlib.contextmanager
 def running(home: Path) -> Iterator[None]:
     """Held while a pipeline run is at work; waits for a collection to end."""
-    with _open(home) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with locks.holding(layout.collection_lock(home), shared=True):
         yield
 
 
@@ -34,27 +33,21 @@ def alone_in(root: Path, who: str) -> Iterator[None]:
     """Held by the one run that works in a tree; runs in trees of their own do not meet here.
 
     Args:
-        who: what the next one is told is at work.
+        who: the name by which this run is shown to the next one.
 
     Raises:
         InUse: another run works in it; says which.
     """
-    folder = root / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another run"
+    lock = root / ".dvc" / "tmp" / "run.lock"
+    with locks.holding(lock, wait=False) as descriptor:
+        if descriptor is None:
+            holder = lock.read_text(encoding="utf-8", errors="replace").strip() or "another run"
             raise InUse(
                 f"{holder} is at work in {root}; wait for its end, or run in a tree of its own: stemma run --isolated"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{who} (process {os.getpid()}, since {time.strftime('%H:%M:%S')})".encode(), 0)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -65,11 +58,8 @@ def collecting(workspace: Workspace) -> Iterator[None]:
         InUse: something is at work; says what.
     """
     with contextlib.ExitStack() as stack:
-        descriptor = stack.enter_context(_open(workspace.home))
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InUse("a run or another collection is at work; wait until it has ended") from None
+        if stack.enter_context(locks.holding(layout.collection_lock(workspace.home), wait=False)) is None:
+            raise InUse("a run or another collection is at work; wait until it has ended")
         if busy := at_work(workspace):
             raise InUse(f"{'; '.join(busy)}: wait until that has ended")
         for root in roots(workspace):
@@ -82,12 +72,12 @@ def collecting(workspace: Workspace) -> Iterator[None]:
 def at_work(workspace: Workspace) -> list[str]:
     """Stages, restored trees and DVC commands at work now, one line each."""
     found = []
-    for lock in sorted((workspace.home / "scratch").glob("*/*/tracking/lock")):
-        if _locked(lock):
+    for lock in sorted(layout.scratch(workspace.home).glob("*/*/tracking/lock")):
+        if locks.held(lock):
             found.append(f"stage {lock.parents[2].name} runs")
-    for name in (worktrees.FOLDER, "reproductions"):
-        for lock in sorted((workspace.home / name).glob("*.lock")):
-            if _locked(lock):
+    for folder in (layout.worktrees(workspace.home), layout.reproductions(workspace.home)):
+        for lock in sorted(folder.glob("*.lock")):
+            if locks.held(lock):
                 found.append(f"{lock.with_suffix('')} is in use")
     for root in roots(workspace):
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
@@ -125,24 +115,3 @@ def _dvc_lock(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlock()
-
-
-@contextlib.contextmanager
-def _open(home: Path) -> Iterator[int]:
-    home.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(home / "collection.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

@@ -165,7 +165,11 @@ def test_a_version_by_its_digest(registry, finished):
         record_execution(session, finished("other", [RAW], [item("model", "eeee01aa", "model", "other")], started=2))
     with registry.read() as session:
         assert str(resolve(session, "eeee01f")) == "base:1"
-        for text, why in (("eeee01", "write more of it"), ("aaaa01", "digest of no model"), ("abcdef", "no recorded")):
+        for text, why in (
+            ("eeee01", "write more of it"),
+            ("aaaa01", "not the digest of a model"),
+            ("abcdef", "start of a recorded"),
+        ):
             with pytest.raises(UnknownReference, match=why):
                 resolve(session, text)
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from registry.store.in_use import InUse, alone_in
+from registry.store.run_locks import InUse, alone_in
 
 
 def test_the_second_run_in_a_tree_is_refused_and_told_who_is_at_work(tmp_path):
