@@ -130,14 +130,14 @@ def test_what_cannot_be_judged(synced):
 
 
 def test_the_slower_of_two_is_told_who_won(two_versions, monkeypatch):
-    judge = registry.promotion.judge
+    judge = registry.promotion.promote.judge
 
     def overtaken(*arguments):
-        monkeypatch.setattr(registry.promotion, "judge", judge)
+        monkeypatch.setattr(registry.promotion.promote, "judge", judge)
         promote(two_versions.workspace, "base:1", "champion", "mine first", "Eve")
         return judge(*arguments)
 
-    monkeypatch.setattr(registry.promotion, "judge", overtaken)
+    monkeypatch.setattr(registry.promotion.promote, "judge", overtaken)
     with pytest.raises(PromotionConflict, match=r"given to version 1 by Eve at .*mine first"):
         promote(two_versions.workspace, "base:2", "champion", "mine", "Ada")
     records, broken, _ = told(two_versions)

@@ -135,8 +135,8 @@ def test_a_crash_in_the_middle_leaves_nothing_or_everything(project, monkeypatch
             raise KeyboardInterrupt
         return record_execution(*arguments)
 
-    record_execution = registry.sync.record_execution
-    monkeypatch.setattr(registry.sync, "record_execution", dies)
+    record_execution = registry.lineage.sync.record_execution
+    monkeypatch.setattr(registry.lineage.sync, "record_execution", dies)
     with pytest.raises(KeyboardInterrupt):
         sync(project.workspace, run="first")
     assert [count(project, kind) for kind in (Artifact, Execution, Event, Context, Association)] == [0] * 5
@@ -149,7 +149,7 @@ def test_a_crash_before_the_snapshot_is_made_good(project, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(registry.sync, "snapshot", dies)
+        patched.setattr(registry.lineage.sync, "snapshot", dies)
         sync(project.workspace, run="first")
     assert (count(project, Execution), count(project, Snapshot)) == (3, 0)
     assert list(sync(project.workspace).snapshots) == ["first"]
