@@ -23,3 +23,10 @@ def load(name: str) -> Component:
     if name not in STAGES:
         raise KeyError(f"no component called {name!r}; there are: {', '.join(STAGES)}")
     return importlib.import_module(f"components.{name}").component
+
+
+def stages() -> list[str]:
+    """Names of all stages as ``dvc.yaml`` has them: ``evaluate@base`` for an instance."""
+    return [
+        f"{name}@{instance}" if instance else name for name in STAGES for instance in load(name).instances or (None,)
+    ]

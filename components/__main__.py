@@ -18,6 +18,8 @@ def main() -> int:
         return plan(sys.argv[2:])
     if sys.argv[1:2] == ["code"]:
         return _code(sys.argv[2:])
+    if sys.argv[1:] == ["pages"]:
+        return _pages()
     parser = argparse.ArgumentParser(
         prog="python -m components",
         description="Run one stage of the lifecycle in the workspace of the current folder.",
@@ -26,8 +28,9 @@ def main() -> int:
     )
     parser.add_argument(
         "stage",
-        help=f"{', '.join(components.STAGES)}; evaluate@MODEL; or `replay`, which tells MLflow what it could not be "
-        "told while it was down; or `plan`, which prints what trainings would need and cost (`plan --help`)",
+        help=f"{', '.join(components.STAGES)}; evaluate@MODEL; or `replay`, which sends MLflow what it could not be "
+        "sent while it was down; `plan`, which prints what trainings would need and cost (`plan --help`); `pages`, "
+        "which renders the pages of all reports anew; or `code`, which writes the code of the stages into dvc.yaml",
     )
     stage = parser.parse_args().stage
     if stage == "replay":
@@ -50,6 +53,23 @@ def _code(arguments: list[str]) -> int:
     for stage in code.write(path, components.STAGES):
         print(f"dvc.yaml: {stage}: deps updated")
     return 0
+
+
+def _pages() -> int:
+    from components import pages
+    from core.workspace import find_root
+
+    root, status = find_root(), 0
+    for stage in components.stages():
+        try:
+            page = pages.render(root, stage)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            status = 1
+            continue
+        if page is not None:
+            print(page.relative_to(root))
+    return status
 
 
 def _replay() -> int:

@@ -10,6 +10,7 @@ A component knows nothing of MLflow, DVC or Prefect. Everything it needs of the 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -200,6 +201,12 @@ class Context:
         if headline:
             self.headline = metric.name
         self._emit("metric", **asdict(metric))
+
+    def report(self, body: Mapping[str, Any]) -> None:
+        """Write ``report.json``: everything that the stage's page shows besides the pictures (``components/pages``)."""
+        if self.is_main:
+            text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+            (self.outputs["report"] / "report.json").write_text(text, encoding="utf-8")
 
     def figure(self, name: str, figure: Figure) -> Path:
         """Save a matplotlib figure as ``<report>/<name>.png`` (metadata-free, so equal figures are equal bytes)."""

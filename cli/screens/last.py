@@ -62,5 +62,5 @@ def _next_steps(result: Result) -> Table:
         steps.add_row("stemma models", Text("every model version", style="dim"))
     mlflow = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     steps.add_row(mlflow, Text("curves, plots, comparison of runs", style="dim"))
-    steps.add_row("reports/<stage>/report.html", Text("what each stage did, in a browser", style="dim"))
+    steps.add_row("reports/<stage>.html", Text("what each stage did, in a browser", style="dim"))
     return steps

@@ -1,11 +1,10 @@
-"""The report: figures beside the baselines, the confusion matrix, examples of mistakes."""
+"""The report: metrics beside the baselines, the confusion matrix, examples of mistakes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from components.classify_finetune.scores import Scores, confusion, f1_by_label
 from components.contract import Context
 from components.finetuning.curves import curve_figure, write_curve
 from components.finetuning.training import Curve
-from components.reporting import Page
 from components.statistics import paired_difference
 
 if TYPE_CHECKING:
@@ -48,8 +46,8 @@ class Result:
 
 
 def write_report(context: Context, result: Result) -> None:
-    """Write report.html, report.json, the curve and the figures."""
-    folder, data = context.outputs["report"], result.data
+    """Write ``report.json``, the curve and the pictures."""
+    data = result.data
     model, *others = result.predicted
     truth, own = data.test.labels, result.predicted[model]
     matrix = confusion(truth, own, len(data.names))
@@ -58,55 +56,11 @@ def write_report(context: Context, result: Result) -> None:
         name: paired_difference(own == truth, result.predicted[name] == truth, data.test.groups) for name in others
     }
 
-    write_curve(result.curve, folder / "training.csv")
-    loss = context.figure("loss", curve_figure(result.curve, {"loss": "training loss", "learning_rate": "rate"}))
-    heatmap = context.figure("confusion", _confusion_figure(matrix, data.names))
-
-    page = Page(
-        "Classifier",
-        "The base model with a class head. ± is one standard error, with texts of one group (module) as one cluster.",
-    )
-    page.text(
-        f"{len(data.train.texts):,} training, {len(data.validation.texts):,} validation and {len(data.test.texts):,} "
-        f"test texts of {len(data.names)} classes; no group has texts in two splits. Trained: "
-        f"{context.parameters.train} ({result.trained:,} weights). Texts are cut to {result.limit} tokens "
-        f"({result.at_limit:,} training texts reach that). The linear model is sublinear TF-IDF of words and pairs of "
-        f"words with logistic regression, C = {result.strength:g} chosen on validation; it sees whole texts."
-    )
-    page.heading("Test")
-    page.table(("", "accuracy", "±", "macro-F1", "±", "n"), [_row(n, s) for n, s in result.scores["test"].items()])
-    page.text(
-        "Paired difference in accuracy on the same texts: " + "; ".join(_gain(*pair) for pair in gains.items()) + "."
-    )
-    page.figure(heatmap, "confusion of the classes on the test split")
-    page.table(
-        ("class", "test texts", "F1", "mostly taken for"),
-        [
-            (
-                name,
-                int(matrix[place].sum()),
-                None if np.isnan(f1[place]) else float(f1[place]),
-                _rival(matrix, place, data),
-            )
-            for place, name in enumerate(data.names)
-        ],
-    )
-    page.heading("Validation")
-    page.text("What choices were made on.")
-    page.table(
-        ("", "accuracy", "±", "macro-F1", "±", "n"), [_row(n, s) for n, s in result.scores["validation"].items()]
-    )
-    page.heading("Training")
-    page.figure(loss, "training loss")
+    write_curve(result.curve, context.outputs["report"] / "training.csv")
+    context.figure("loss", curve_figure(result.curve, {"loss": "training loss", "learning_rate": "rate"}))
+    context.figure("confusion", _confusion_figure(matrix, data.names))
     wrong = np.flatnonzero(own != truth)[:_MISTAKES]
-    if len(wrong):
-        page.heading("Mistakes")
-        page.table(
-            ("text", "class", "predicted"),
-            [(data.test.texts[i][:300], data.names[truth[i]], data.names[own[i]]) for i in wrong],
-        )
-    page.write(folder / "report.html")
-    report = {
+    context.report({
         "labels": data.names,
         "texts": {split: len(getattr(data, split).texts) for split in ("train", "validation", "test")},
         "train": context.parameters.train,
@@ -118,23 +72,11 @@ def write_report(context: Context, result: Result) -> None:
         "gain_over": {name: gain._asdict() for name, gain in gains.items()},
         "f1": {name: None if np.isnan(value) else float(value) for name, value in zip(data.names, f1, strict=True)},
         "confusion": matrix.tolist(),
-    }
-    (folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _row(name: str, scores: Scores) -> tuple[Any, ...]:
-    return name, scores.accuracy, scores.accuracy_stderr, scores.macro_f1, scores.macro_f1_stderr, scores.n
-
-
-def _gain(name: str, gain: Any) -> str:
-    error = "" if gain.stderr is None else f" ± {gain.stderr:.3f}"
-    return f"{gain.value:+.3f}{error} to {name}"
-
-
-def _rival(matrix: NDArray[np.int64], place: int, data: LabelledTexts) -> str | None:
-    others = matrix[place].copy()
-    others[place] = 0
-    return f"{data.names[int(others.argmax())]} ({int(others.max())})" if others.any() else None
+        "mistakes": [
+            {"text": data.test.texts[i][:300], "label": data.names[truth[i]], "predicted": data.names[own[i]]}
+            for i in wrong
+        ],
+    })  # fmt: skip
 
 
 def _confusion_figure(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:

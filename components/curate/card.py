@@ -1,20 +1,22 @@
-"""The data card: everything that happened to the text, as ``report.json`` and as a page."""
+"""The data card: everything that happened to the text, as ``report.json`` and pictures."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from components.contract import Context
 from components.curate.ledger import Ledger
-from components.curate.page import write_page
 from components.curate.quality import RULES as QUALITY_RULES
 from components.curate.shards import ShardWriter
 from components.curate.splitting import Division
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LENGTH_EDGES = (0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # characters
 
@@ -91,7 +93,7 @@ def build(
     instructions_report: dict,
     labels_report: dict,
 ) -> dict[str, float]:
-    """Write ``report.json`` and ``report.html``; return the figures that become metrics."""
+    """Write ``report.json`` and its pictures; return the numbers that become metrics."""
     read = sum(ledger.read.values())
     kept = sum(counts.documents for counts in splits.values())
     duplicates = ledger.dropped["exact_duplicate"] + ledger.dropped["near_duplicate"]
@@ -143,7 +145,32 @@ def build(
         "labels": labels_report,
         "parameters": context.parameters.model_dump(mode="json"),
     }  # fmt: skip
-    path = context.outputs["report"] / "report.json"
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False, sort_keys=False) + "\n", encoding="utf-8")
-    write_page(context, report)
+    context.report(report)
+    _pictures(context, splits, report["rules"])
     return figures
+
+
+def _pictures(context: Context, splits: dict[str, SplitCounts], rules: list[dict]) -> None:
+    lengths = [sum(counts.lengths[edge] for counts in splits.values()) for edge in LENGTH_EDGES]
+    edges = [str(edge) for edge in LENGTH_EDGES]
+    context.figure("lengths", _bars("characters in a document (from)", "documents", edges, lengths))
+    if rules:
+        names = [rule["rule"].replace("_", " ") for rule in rules]
+        context.figure("dropped", _bars("", "documents dropped", names, [rule["dropped"] for rule in rules]))
+
+
+def _bars(x_label: str, y_label: str, labels: list[str], values: list[int]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.9 + 0.28 * len(labels)))
+    axes = figure.subplots()
+    positions = range(len(labels))
+    axes.barh(positions, values, color="#3b6ea5")
+    axes.set_yticks(positions, labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(y_label)
+    axes.set_ylabel(x_label)
+    axes.bar_label(axes.containers[0], labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

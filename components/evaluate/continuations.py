@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.evaluate.subject import Subject
 
@@ -11,12 +11,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def continuations_section(subject: Subject) -> list[dict[str, str]]:
-    """Show continuations of the fixed prompts."""
-    context, page = subject.context, subject.page
+def continuations_section(subject: Subject) -> dict[str, Any]:
+    """Continuations of the fixed prompts, and how they were drawn."""
+    context = subject.context
     parameters = context.parameters.samples
-    if not parameters.prompts:
-        return []
     texts = continue_documents(
         subject.model,
         subject.tokenizer,
@@ -26,11 +24,11 @@ def continuations_section(subject: Subject) -> list[dict[str, str]]:
         context=subject.window,
         seed=context.seed,
     )
-    page.heading("Continuations")
-    page.text(f"Plain text, temperature {parameters.temperature}, seed {context.seed}; the prompt is in brackets.")
-    pairs = list(zip(parameters.prompts, texts, strict=True))
-    page.code("\n\n".join(f"[{prompt}]{text}" for prompt, text in pairs))
-    return [{"prompt": prompt, "continuation": text} for prompt, text in pairs]
+    pairs = zip(parameters.prompts, texts, strict=True)
+    return {
+        "temperature": parameters.temperature,
+        "samples": [{"prompt": prompt, "continuation": text} for prompt, text in pairs],
+    }
 
 
 def continue_documents(

@@ -13,12 +13,10 @@ from components.evaluate.subject import Subject
 
 def answers_section(subject: Subject, records: Sequence[answers.Record], available: int) -> dict[str, Any] | None:
     """Record accuracy on the test instructions; ``None`` if there are none."""
-    context, page = subject.context, subject.page
+    context = subject.context
     parameters = context.parameters.answers
-    page.heading("Held-out instructions")
     if not records:
         context.warn("there are no test instructions: answers were not measured")
-        page.text("There are no test instructions, so no answers were measured.")
         return None
     with context.progress("answers", len(records), unit="prompts") as advance:
 
@@ -38,22 +36,17 @@ def answers_section(subject: Subject, records: Sequence[answers.Record], availab
         )
     judged = answers.judge_all(records, replies)
     unjudged = len(records) - len(judged)
-    page.text(
-        f"Greedy answers to {len(records):,} of {available:,} test instructions, at most {parameters.max_new_tokens} "
-        f"tokens each; {len(judged):,} of them have a reference to judge by. "
-        + ("Asked in the chat template." if subject.chat else "Asked as documents: `question Answer:`.")
-    )
-    report: dict[str, Any] = {"prompts": len(records), "available": available, "judged": len(judged)}
+    report: dict[str, Any] = {
+        "prompts": len(records),
+        "available": available,
+        "judged": len(judged),
+        "max_new_tokens": parameters.max_new_tokens,
+    }
     if unjudged:
         context.warn(f"{unjudged} of {len(records)} test instructions have no checkable reference and were not judged")
     if judged:
         report |= _accuracy(subject, judged)
     examples = list(zip(records, replies, strict=True))[: parameters.examples]
-    if examples:
-        page.table(
-            ("question", "reference", "answer"),
-            [(record["prompt"], record.get("reference"), reply) for record, reply in examples],
-        )
     report["examples"] = [
         {"prompt": record["prompt"], "reference": record.get("reference"), "answer": reply}
         for record, reply in examples
@@ -62,7 +55,7 @@ def answers_section(subject: Subject, records: Sequence[answers.Record], availab
 
 
 def _accuracy(subject: Subject, judged: Sequence[answers.Judged]) -> dict[str, Any]:
-    context, page = subject.context, subject.page
+    context = subject.context
     others = answers.baselines(context.inputs["instructions"], [one.record for one in judged])
     overall = {name: answers.score(rows) for name, rows in others.items()}
     correct, terse = answers.score(judged), answers.score(judged, "terse")
@@ -78,7 +71,7 @@ def _accuracy(subject: Subject, judged: Sequence[answers.Judged]) -> dict[str, A
         ),
         headline=subject.headline == "accuracy",
     )
-    # The baselines answer tersely, so their two figures are one.
+    # The baselines answer tersely, so their two metrics are one.
     context.record(
         Metric(
             "correct_and_terse",
@@ -92,31 +85,8 @@ def _accuracy(subject: Subject, judged: Sequence[answers.Judged]) -> dict[str, A
     )
     kinds, terse_kinds = answers.by_kind(judged), answers.by_kind(judged, "terse")
     baseline_kinds = {name: answers.by_kind(rows) for name, rows in others.items()}
-    figure = context.figure("accuracy_by_kind", figures.accuracy_by_kind(context.instance, kinds, baseline_kinds))
+    context.figure("accuracy_by_kind", figures.accuracy_by_kind(context.instance, kinds, baseline_kinds))
     gains = {name: answers.gain(judged, rows) for name, rows in others.items()}
-    page.table(
-        ("", "correct", "±", "correct and terse", "±", "n"),
-        [
-            (context.instance, correct.value, correct.stderr, terse.value, terse.stderr, correct.n),
-            *((name, score.value, score.stderr, score.value, score.stderr, score.n) for name, score in overall.items()),
-        ],
-    )
-    page.text(
-        "Paired difference to the baselines on the same questions: "
-        + "; ".join(
-            f"{gain.value:+.3f}" + (f" ± {gain.stderr:.3f}" if gain.stderr is not None else "") + f" to {name}"
-            for name, gain in gains.items()
-        )
-        + "."
-    )
-    page.figure(figure, "accuracy by kind of question, beside the baselines")
-    page.table(
-        ("kind", "n", "correct", "±", "correct and terse", *others),
-        [
-            (kind, s.n, s.value, s.stderr, terse_kinds[kind].value, *(baseline_kinds[b][kind].value for b in others))
-            for kind, s in kinds.items()
-        ],
-    )
     return {
         "accuracy": asdict(correct),
         "correct_and_terse": asdict(terse),

@@ -1,4 +1,4 @@
-"""Figures of the lm-evaluation-harness: two tasks made of the held-out data, and the user's own."""
+"""Metrics of the lm-evaluation-harness: two tasks made of the held-out data, and the user's own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from components.evaluate.subject import Subject
 
 def harness_section(
     subject: Subject, test: documents.Sample, records: Sequence[answers.Record], include_path: Path | None
-) -> list[dict[str, Any]]:
-    """Record the figures of the harness's tasks."""
-    context, page = subject.context, subject.page
+) -> dict[str, Any]:
+    """Record the metrics of the harness's tasks."""
+    context = subject.context
     parameters = context.parameters.lm_eval
     items = choices.build(records, context.seed)[: parameters.limit]
     # The inputs that our own tasks are made of.
@@ -54,16 +54,8 @@ def harness_section(
                 guessing,
             )
         )
-    page.heading("lm-evaluation-harness")
-    page.text(
-        f"At most {parameters.limit} items of a task, no examples in the prompt, "
-        + ("questions in the chat template." if subject.chat else "questions as plain documents.")
-        + " instruction_choice asks which of up to four answers is the most probable; chance is "
-        + (f"{choices.chance_level(items):.3f}." if items else "not defined without items.")
-        + " heldout_documents uses disjoint windows and no end token, so it differs a little from the figures above."
-    )
-    page.table(
-        ("task", "metric", "value", "±", "n"),
-        [(figure.task, figure.metric, figure.value, figure.stderr, figure.n) for figure in found],
-    )
-    return [asdict(figure) for figure in found]
+    return {
+        "limit": parameters.limit,
+        "chance": choices.chance_level(items) if items else None,
+        "tasks": [asdict(figure) for figure in found],
+    }

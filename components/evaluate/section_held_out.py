@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def held_out_section(subject: Subject, test: documents.Sample, training: documents.Sample) -> dict[str, Any]:
     """Record bits per byte, loss and perplexity on ``test``, beside n-gram models of ``training``."""
-    context, page = subject.context, subject.page
+    context = subject.context
     parameters = context.parameters.held_out
     window = min(parameters.context or subject.window, subject.window)
     end = subject.tokenizer.eos_token_id
@@ -66,26 +66,8 @@ def held_out_section(subject: Subject, test: documents.Sample, training: documen
     context.record(metric("perplexity", perplexity, loss_stderr and perplexity[own] * loss_stderr, n))
 
     baselines = {name: bits[name] for name in others}
-    figure = context.figure("bits_per_byte", figures.bits_per_byte(own, bits[own], bits_stderr[own], baselines))
+    context.figure("bits_per_byte", figures.bits_per_byte(own, bits[own], bits_stderr[own], baselines))
     kinds = _bits_by_kind(test.documents, nats, sizes)
-    page.heading("Held-out documents")
-    page.text(
-        f"{n:,} of {test.available:,} documents of the corpus's test split, {total:,} tokens, {int(sizes.sum()):,} "
-        f"bytes. Each document is scored alone, after the document separator, its end token included, in sliding "
-        f"windows of {window} tokens that move on by half. Bits per byte divide by the text's UTF-8 bytes, so they "
-        f"compare across tokenizers; loss and perplexity are per token. The baselines count n-grams of these tokens in "
-        f"{len(training.documents):,} of {training.available:,} training documents and are normalised: interpolated "
-        f"modified Kneser-Ney."
-    )
-    page.figure(figure, "bits per byte of the model and of the n-gram baselines")
-    page.table(
-        ("", "bits per byte", "±", "loss", "perplexity"),
-        [(name, bits[name], bits_stderr[name], loss[name], perplexity[name]) for name in by_system],
-    )
-    page.table(
-        ("kind of document", "documents", *by_system),
-        [(kind, row["documents"], *(row["bits_per_byte"][name] for name in by_system)) for kind, row in kinds.items()],
-    )
     return {
         "documents": n,
         "documents_available": test.available,
@@ -95,6 +77,7 @@ def held_out_section(subject: Subject, test: documents.Sample, training: documen
         "stride": max(window // 2, 1),
         "end_token_scored": True,
         "baseline_documents": len(training.documents),
+        "baseline_documents_available": training.available,
         "baseline_smoothing": "interpolated modified Kneser-Ney",
         "bits_per_byte": bits,
         "bits_per_byte_stderr": bits_stderr,

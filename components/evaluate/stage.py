@@ -1,8 +1,7 @@
-"""The evaluate stage: measure one model, record the figures beside their baselines, write the report."""
+"""The evaluate stage: measure one model, record the metrics beside their baselines, write the report."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from components.evaluate.section_answers import answers_section
 from components.evaluate.section_harness import harness_section
 from components.evaluate.section_held_out import held_out_section
 from components.evaluate.subject import Subject
-from components.reporting import Page
 from components.tasks import has_verifier
 from core.errors import InputProblem
 
@@ -41,20 +39,15 @@ def run(context: Context) -> None:
     chat = context.instance in _CHAT_INSTANCES
     subject = Subject(
         context=context,
-        page=Page(
-            f"Evaluation of models/{context.instance}",
-            "Every figure is from data the model was not trained on. ± is one standard error; documents of one module, "
-            "and questions about one function, count as one cluster.",
-        ),
         model=AutoModelForCausalLM.from_pretrained(context.inputs["model"]).to(context.device).eval(),
         tokenizer=AutoTokenizer.from_pretrained(context.inputs["model"]),
-        # The one figure for the run's last screen: a base model predicts, the others answer (if they can be judged).
+        # The one metric for the run's last screen: a base model predicts, the others answer (if they can be judged).
         headline="accuracy" if chat and any(map(has_verifier, records)) else "bits_per_byte",
         chat=chat,
     )
     answers.require_room(subject.tokenizer, records, subject.window)
 
-    report: dict[str, Any] = {"instance": context.instance, "seed": context.seed}
+    report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": subject.chat}
     report["held_out"] = held_out_section(subject, test, training)
     subject.stop_if_asked()
     report["answers"] = answers_section(subject, records, available)
@@ -62,9 +55,7 @@ def run(context: Context) -> None:
     report["lm_eval"] = harness_section(subject, test, records, include_path)
     report["continuations"] = continuations_section(subject)
 
-    output = context.outputs["report"]
-    subject.page.write(output / "report.html")
-    (output / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    context.report(report)
 
 
 def _include_path(configured: str | None) -> Path | None:

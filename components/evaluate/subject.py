@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.contract import Context, Interrupted
-from components.reporting import Page
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,18 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under measurement, and where its figures go.
+    """A model under measurement, and where its metrics go.
 
     Attributes:
-        context: of the stage: figures are recorded there.
-        page: the report, written section by section.
+        context: of the stage: metrics are recorded there.
         model: in eval mode, on its device.
         headline: name of the metric for the run's last screen.
         chat: it has learnt turns, so questions go to it in its chat template.
     """
 
     context: Context
-    page: Page
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     headline: str

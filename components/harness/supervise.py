@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from components import pages
 from components.harness import parameters as params
 from components.harness.job import Job, make_job
 from components.harness.receipt import SCHEMA, environment, git_state
@@ -93,6 +94,8 @@ class _Execution:
             except (OSError, RuntimeError) as error:
                 print(f"{job.stage}: the outputs cannot be published: {error}", file=sys.stderr)
                 outcome = {"state": FAILED, "problems": [str(error)]}
+        if outcome["state"] == COMPLETE:
+            self._render_page()
         if outcome["state"] in (FAILED, PROBLEMS):
             self._keep_failure(outcome, thread.replay.cursor)
         self._close_spool(outcome)
@@ -238,6 +241,16 @@ class _Execution:
         write_json(job.root / "receipts" / f"{job.slug}.json", body)
         write_json(self.scratch.receipt, body)
 
+    def _render_page(self) -> None:
+        """Lay out the report to be read; the page is no output, so a problem of the layout fails no stage."""
+        try:
+            page = pages.render(self.job.root, self.job.stage)
+        except (OSError, ValueError) as error:
+            print(f"{self.job.stage}: {error}", file=sys.stderr)
+            return
+        if page is not None:
+            self._append("artifact", path=str(page))
+
     def _keep_failure(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
         """Leave a receipt of the failure where the next sync of any worktree finds it; the registry keeps failures."""
         last = self.attempts[-1]
@@ -285,10 +298,13 @@ class _Execution:
         }
 
     def _keep_artifacts(self) -> None:
-        """Copy the report's pictures beside the spool: a later run may overwrite the report before they are told."""
+        """Copy the report and its page beside the spool: a later run may overwrite the report before they are told."""
         for artifact, path in zip(self.job.outputs, self.job.output_paths, strict=True):
             if artifact.type == "report" and path.exists():
                 shutil.copytree(path, self.scratch.tracking / "kept", dirs_exist_ok=True)
+        page = pages.path_of(self.job.root, self.job.stage)
+        if page.exists():
+            shutil.copy2(page, self.scratch.tracking / "kept")
 
 
 def _end_leftovers() -> None:

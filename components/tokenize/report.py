@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -10,7 +9,6 @@ from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerBase
 
 from components.contract import Context
-from components.reporting import Page
 from components.tokenize.compression import Compression
 
 EXAMPLE = "def read(path, *, encoding=None): return the text of the file, or raise OSError."
@@ -25,8 +23,7 @@ def write_report(
     *,
     trained: bool,
 ) -> None:
-    """Write ``report.html``, ``report.json`` and the figures."""
-    folder = context.outputs["report"]
+    """Write ``report.json`` and the pictures."""
     specials = {token: tokenizer.convert_tokens_to_ids(token) for token in sorted(tokenizer.all_special_tokens)}
     kinds = sorted(
         (
@@ -51,32 +48,11 @@ def write_report(
         "splits": splits,
         "kinds": kinds,
         "longest_tokens": sorted(_spellings(tokenizer), key=lambda token: (-len(token), token))[:40],
+        "example": [tokenizer.decode([id_]) for id_ in tokenizer.encode(EXAMPLE, add_special_tokens=False)],
     }
-    (folder / "report.json").write_text(json.dumps(body, indent=1) + "\n")
-    document_lengths = context.figure("document_lengths", _lengths_figure(lengths["train"]))
-    token_sizes = context.figure("token_sizes", _sizes_figure(sizes))
-    pieces = [tokenizer.decode([id_]) for id_ in tokenizer.encode(EXAMPLE, add_special_tokens=False)]
-    page = Page(
-        "Tokenizer and token shards",
-        f"{len(tokenizer):,} vocabulary entries, {'trained on this corpus' if trained else 'loaded as it was'}.",
-    )
-    page.heading("Splits").table(
-        ["split", "documents", "bytes", "tokens with separators", "shards"],
-        [[name, s["documents"], s["bytes"], s["tokens"], len(s["shards"])] for name, s in splits.items()],
-    )
-    page.heading("Bytes per token by kind of document").text(
-        "Separators are not counted. One byte a token is what a vocabulary without merges would give."
-    )
-    page.table(
-        ["split", "kind", "documents", "bytes per token"],
-        [[row["split"], row["kind"], row["documents"], row["bytes_per_token"]] for row in kinds],
-    )
-    page.heading("Lengths").figure(document_lengths, "tokens of a training document")
-    page.figure(token_sizes, "bytes of a vocabulary entry")
-    page.heading("A sentence, cut").code(" | ".join(pieces))
-    page.heading("Longest entries").code(" | ".join(body["longest_tokens"]))
-    page.heading("Special tokens").table(["token", "id"], specials.items())
-    page.write(folder / "report.html")
+    context.report(body)
+    context.figure("document_lengths", _lengths_figure(lengths["train"]))
+    context.figure("token_sizes", _sizes_figure(sizes))
 
 
 def _spellings(tokenizer: PreTrainedTokenizerBase) -> list[str]:

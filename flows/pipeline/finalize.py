@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
+from components import pages
 from core.workspace import Workspace
 from flows.deployments import approval, notifications
 from flows.pipeline import promotion, report, spools
@@ -53,6 +54,7 @@ def finish(prepared: Prepared) -> Finished:
     waiting = spools.tell_pending(workspace)  # before the sync, which looks up the MLflow runs that receipts miss
     rows = report.rows(prepared.root, prepared.board, workspace.mlflow_uri)
     finished = Finished(sync(workspace, run=run, stages=walked), rows=rows)
+    finished.notes += pages.refresh(prepared.root, walked)  # a restored report has none, or one of other bytes
     finished.notes += [*finished.sync.problems, *([waiting] if waiting else [])]
     if finished.sync.mirror.error:
         finished.notes.append(

@@ -209,7 +209,7 @@ def test_changed_code_concerns_its_stage(lived):
 def test_every_stage_leaves_a_page_to_look_at(lived):
     workspace, _ = lived
     for stage in STAGES:
-        page = (workspace.root / "reports" / stage.replace("@", "-") / "report.html").read_text()
+        page = (workspace.root / "reports" / f"{stage.replace('@', '-')}.html").read_text()
         assert "<table" in page and str(workspace.root) not in page
 
 

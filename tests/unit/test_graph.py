@@ -9,8 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 import components
-from components import code
+from components import code, pages
 from components.code import of as code_of
+from components.harness.fingerprint import code_digest
 from docs import imports as house
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,22 @@ def test_a_stage_whose_code_is_not_what_it_imports_is_found_and_mended(tmp_path)
 @pytest.mark.parametrize("name", components.STAGES)
 def test_the_frame_of_the_stages_is_none_of_their_code(name):
     assert not [path for path in code_of(name) if path.startswith(code.FRAME)]
+
+
+def test_how_a_page_looks_is_no_part_of_what_a_stage_is(tmp_path):
+    """A change in components/pages makes no stage stale: no dependency holds it, and no fingerprint covers it."""
+    for stage, body in STAGES.items():
+        assert not [path for path in body["deps"] if f"{path}/".startswith("components/pages/") or path == "components"]
+        assert [path for path in body["outs"] if path == f"reports/{stage.replace('@', '-')}"], stage
+    shutil.copytree(ROOT / "components", tmp_path / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    before = {name: code_digest(tmp_path, code_of(name, tmp_path)) for name in components.STAGES}
+    for page in (tmp_path / "components" / "pages").glob("*.py"):
+        page.write_text(page.read_text().replace("Page(", "Page (") + "\nCOLOUR = 'red'\n")
+    assert {name: code_digest(tmp_path, code_of(name, tmp_path)) for name in components.STAGES} == before
+
+
+def test_every_stage_has_a_page():
+    assert set(pages._PAGES) == set(components.STAGES)
 
 
 def test_every_import_goes_down():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from components import pages
 from components.classify_finetune import component
 from components.classify_finetune.classifier import choose_trained, load_classifier
 from components.contract import Interrupted
@@ -77,8 +78,10 @@ def test_report_and_figures(trained):
     folder = context.outputs["report"]
     report = json.loads((folder / "report.json").read_text())
     assert sum(map(sum, report["confusion"])) == 8
+    page = pages.classify_finetune.render(folder).html()
+    assert "mostly taken for" in page and all(name in page for name in report["labels"])
     assert {path.name for path in folder.iterdir()} == {
-        "report.html", "report.json", "confusion.png", "loss.png", "training.csv"
+        "report.json", "confusion.png", "loss.png", "training.csv"
     }  # fmt: skip
 
 

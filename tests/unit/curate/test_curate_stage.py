@@ -6,6 +6,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from components import pages
 from components.contract import Interrupted
 from components.curate import component
 from components.curate.instructions import write
@@ -61,7 +62,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch, source):
 
     first, second = digests(tmp_path / "one"), digests(tmp_path / "two")
     assert first == second
-    assert {"report/report.html", "report/report.json", "corpus/train-00000-of-00001.parquet"} <= set(first)
+    assert {"report/report.json", "report/lengths.png", "corpus/train-00000-of-00001.parquet"} <= set(first)
 
 
 def test_large_corpora_are_cut_into_shards(tmp_path, monkeypatch):
@@ -132,5 +133,5 @@ def test_the_corpus_has_the_columns_that_the_next_stages_read(tmp_path, monkeypa
     context = curate(tmp_path, [source], monkeypatch)
     for path in context.outputs["corpus"].glob("*.parquet"):
         assert pq.read_schema(path).names == ["id", "text", "source", "kind", "group", "license", "origin"]
-    page = (context.outputs["report"] / "report.html").read_text()
+    page = pages.curate.render(context.outputs["report"]).html()
     assert "near_duplicate" in page and "jane@example.org" not in page

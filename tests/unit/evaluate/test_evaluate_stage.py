@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from components import pages
 from components.evaluate import component
 from core.errors import InputProblem
 from tests.stage import run_component
@@ -64,7 +65,7 @@ def test_a_random_model_is_worse_than_the_ngrams_and_the_harness_agrees(evaluate
 def test_equal_inputs_give_equal_bytes_wherever_they_lie(evaluated):
     first, second = evaluated["instruct"].outputs["report"], evaluated["again"].outputs["report"]
     names = sorted(path.name for path in first.iterdir())
-    assert names == ["accuracy_by_kind.png", "bits_per_byte.png", "report.html", "report.json"]
+    assert names == ["accuracy_by_kind.png", "bits_per_byte.png", "report.json"]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
@@ -74,6 +75,10 @@ def test_report_states_how_it_was_measured(evaluated):
     assert report["held_out"]["window"] == 128 and report["held_out"]["stride"] == 64
     assert report["held_out"]["documents"] == report["held_out"]["documents_available"] == 12
     assert report["answers"]["judged"] == 40
+    page = pages.evaluate.render(evaluated["base"].outputs["report"]).html()
+    assert "Evaluation of models/base" in page and "accuracy by kind of question" in page
+    for name in ("unigram", "5-gram", "instruction_choice", "Continuations"):
+        assert name in page, name
     assert sum(kind["accuracy"]["n"] for kind in report["answers"]["by_kind"].values()) == 40
 
 
@@ -83,6 +88,7 @@ def test_without_instructions_the_documents_are_measured_all_the_same(workspace)
     assert context.headline == "bits_per_byte"
     assert "accuracy" not in _metrics(context)
     assert any("no test instructions" in warning for warning in context.warnings)
+    assert "There are no test instructions" in pages.evaluate.render(context.outputs["report"]).html()
 
 
 def test_instructions_without_reference_are_answered_but_not_judged(workspace):
@@ -91,6 +97,7 @@ def test_instructions_without_reference_are_answered_but_not_judged(workspace):
     assert any("were not judged" in warning for warning in context.warnings)
     report = json.loads((context.outputs["report"] / "report.json").read_text())
     assert report["answers"]["examples"][0]["prompt"] == "Say something."
+    assert "Say something." in pages.evaluate.render(context.outputs["report"]).html()
 
 
 def test_own_task_files(workspace, monkeypatch):

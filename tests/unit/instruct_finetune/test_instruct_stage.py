@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from components import pages
 from components.contract import Context, Interrupted
 from components.instruct_finetune import component
 from tests.stage import run_component
@@ -40,7 +41,9 @@ def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == len(tokenizer)
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == tokenizer.eos_token_id
     report = workspace / "reports" / "instruct_finetune"
-    assert {"report.html", "report.json", "curve.csv", "training.png"} <= {path.name for path in report.iterdir()}
+    assert {"report.json", "curve.csv", "training.png"} == {path.name for path in report.iterdir()}
+    page = pages.instruct_finetune.render(report).html()
+    assert "Right answers, greedy" in page and "majority" in page and "Loss and token accuracy" in page
     for path in [*folder.iterdir(), *report.iterdir()]:
         assert str(workspace).encode() not in path.read_bytes(), f"{path.name} names the folder it was made in"
     points = [json.loads(line) for line in context.events.read_text().splitlines()]
@@ -52,6 +55,7 @@ def test_records_without_a_verifier_are_measured_by_their_loss(workspace):
     plain = [{"prompt": r["prompt"], "completion": r["completion"]} for r in signature_records(40)]
     write_records(workspace, instruct=plain, development=plain[:10])
     context = run_component(component, workspace, {**quick(2), "template": "alpaca"})
+    assert "Right answers" not in pages.instruct_finetune.render(workspace / "reports" / "instruct_finetune").html()
     assert context.headline == "answer_loss" and [m.name for m in context.metrics] == ["answer_loss"]
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from components import pages
 from components.contract import Context, Interrupted
 from components.preference_tune import component
 from components.preference_tune.parameters import PreferenceTuneParameters
@@ -42,7 +43,9 @@ def test_it_learns_the_preferred_answers_and_says_what_it_cost(ready):
     assert {"reward", "reward_win_rate"} <= set(metrics)
     AutoModelForCausalLM.from_pretrained(ready / "models" / "assistant")
     report = ready / "reports" / "preference_tune"
-    assert {"report.html", "report.json", "curve.csv", "training.png"} <= {path.name for path in report.iterdir()}
+    assert {"report.json", "curve.csv", "training.png"} == {path.name for path in report.iterdir()}
+    page = pages.preference_tune.render(report).html()
+    assert "The task, before and after" in page and "mean reward of greedy test answers" in page
     for path in [*report.iterdir(), *(ready / "models" / "assistant").iterdir()]:
         assert str(ready).encode() not in path.read_bytes()
 
@@ -52,6 +55,7 @@ def test_without_a_verifier_the_reward_model_ranks(ready):
     write_records(ready, preference=plain, development=plain[:6], test=plain[:6])
     context = run_component(component, ready, {**quick(2), "sampling": SAMPLING})
     assert context.headline == "reward_win_rate"
+    assert "The task" not in pages.preference_tune.render(ready / "reports" / "preference_tune").html()
     assert {metric.name for metric in context.metrics} == {"preference_accuracy", "reward", "reward_win_rate"}
 
 

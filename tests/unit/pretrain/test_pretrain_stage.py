@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from components import pages
 from components.pretrain.batches import Batches
 from components.pretrain.data import TokenSplit, TrainingOrder
 from components.pretrain.loop import NonFinite
@@ -57,6 +58,8 @@ def test_the_model_folder_is_a_transformers_model_that_predicts_as_reported(fini
     assert report["validation_loss"] == pytest.approx(total / held.tokens, rel=1e-5)
     assert report["validation_bits_per_byte"] == pytest.approx(total / math.log(2) / held.bytes, rel=1e-5)
     assert report["validation_tokens"] == held.tokens
+    page = pages.pretrain.render(finished / "reports/pretrain").html()
+    assert f"{report['parameters']:,} parameters" in page and "after step" in page
 
 
 def test_it_learns_and_tells_of_it(finished):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from components import pages
 from components.reward_model import component
 from core.errors import InputProblem
 from tests.stage import run_component
@@ -29,6 +30,8 @@ def test_users_pairs_are_learnt_and_measured_on_other_groups(workspace):
     assert model.config.num_labels == 1
     report = json.loads((workspace / "reports" / "reward_model" / "report.json").read_text())
     assert report["training_pairs"] + report["held_out_pairs"] == 120
+    page = pages.reward_model.render(workspace / "reports" / "reward_model").html()
+    assert "all pairs" in page and "shorter_wins" in page and "reward difference" in page
 
 
 def test_a_model_that_gets_nothing_right_is_helped_by_the_rows_own_answers(workspace):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from components.contract import Context
-from components.reporting import Page
+from components.pages.page import Page, read_report
 
 Report = dict[str, Any]
 
 
-def write_page(context: Context, report: Report) -> None:
-    """Write ``report.html`` and its figures from the content of ``report.json``."""
+def render(folder: Path) -> Page:
+    """The page of the report in ``folder``."""
+    report = read_report(folder)
     figures = report["figures"]
     page = Page(
         "Data card of the corpus",
@@ -26,8 +27,8 @@ def write_page(context: Context, report: Report) -> None:
     )
     for name, notes in report["notes"].items():
         page.text(f"{name}: " + "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in notes.items()))
-    _splits(page, context, report)
-    _rules(page, context, report)
+    _splits(page, folder, report)
+    _rules(page, folder, report)
     if report["changes"]:
         page.heading("Changed in documents that stay")
         page.table(["what", "times"], report["changes"].items())
@@ -43,7 +44,7 @@ def write_page(context: Context, report: Report) -> None:
     for name, title in (("instructions", "Instruction and preference data"), ("labels", "Labels for classification")):
         page.heading(title)
         _tables(page, report[name])
-    page.write(context.outputs["report"] / "report.html")
+    return page
 
 
 def _example(example: dict[str, str]) -> str:
@@ -51,7 +52,7 @@ def _example(example: dict[str, str]) -> str:
     return f"[{example['origin']}]{reason}\n{example['text']}"
 
 
-def _splits(page: Page, context: Context, report: Report) -> None:
+def _splits(page: Page, folder: Path, report: Report) -> None:
     clusters, splits = report["clusters"], report["splits"]
     page.heading("Splits")
     page.text(
@@ -80,43 +81,17 @@ def _splits(page: Page, context: Context, report: Report) -> None:
     )  # fmt: skip
     licenses = sorted({name for counts in splits.values() for name in counts["licenses"]})
     page.table(["licence", "documents"], [[n, sum(c["licenses"].get(n, 0) for c in splits.values())] for n in licenses])
-    edges = list(next(iter(splits.values()))["lengths"])
-    page.figure(
-        _bars(
-            context, "lengths", "characters in a document (from)", "documents",
-            edges, [sum(c["lengths"][edge] for c in splits.values()) for edge in edges],
-        ),
-        "Documents by length",
-    )  # fmt: skip
+    page.figure(folder / "lengths.png", "Documents by length")
 
 
-def _rules(page: Page, context: Context, report: Report) -> None:
+def _rules(page: Page, folder: Path, report: Report) -> None:
     page.heading("Counts in and out of each rule")
     page.table(
         ["rule", "in", "dropped", "out", "characters dropped"],
         [[r["rule"], r["in"], r["dropped"], r["out"], r["dropped_characters"]] for r in report["rules"]],
     )
     if report["rules"]:
-        names = [rule["rule"].replace("_", " ") for rule in report["rules"]]
-        counts = [rule["dropped"] for rule in report["rules"]]
-        page.figure(_bars(context, "dropped", "", "documents dropped", names, counts), "Documents dropped by rule")
-
-
-def _bars(context: Context, name: str, x_label: str, y_label: str, labels: list[str], values: list[int]):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 0.9 + 0.28 * len(labels)))
-    axes = figure.subplots()
-    positions = range(len(labels))
-    axes.barh(positions, values, color="#3b6ea5")
-    axes.set_yticks(positions, labels)
-    axes.invert_yaxis()
-    axes.set_xlabel(y_label)
-    axes.set_ylabel(x_label)
-    axes.bar_label(axes.containers[0], labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
-    axes.margins(x=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-    return context.figure(name, figure)
+        page.figure(folder / "dropped.png", "Documents dropped by rule")
 
 
 def _tables(page: Page, report: Report) -> None:

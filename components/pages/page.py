@@ -1,18 +1,18 @@
-"""Report pages: one self-contained HTML file of text, tables and figures, readable without a server."""
+"""A page: one self-contained HTML file of text, tables and figures, readable without a server."""
 
 from __future__ import annotations
 
 import base64
-import os
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment
-
-_TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-    """<!doctype html>
+_TEMPLATE = """\
+<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="rendered-from" content="{{ source }}">
 <style>
  body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;box-sizing:border-box;
   color:#1c2430;background:#fff}
@@ -38,7 +38,12 @@ _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).f
 {% endfor %}
 </body></html>
 """
-)
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """What a stage left for its page in ``report.json``."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report
 
 
 class Page:
@@ -61,7 +66,7 @@ class Page:
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Page:
         """Numbers are right-aligned; floats are shown to four significant digits."""
         cells = [[_cell(value) for value in row] for row in rows]
-        first = cells[0] if cells else [{"number": False}] * len(header)
+        first: Sequence[dict[str, object]] = cells[0] if cells else [{"number": False}] * len(header)
         heads = [{"text": text, "number": cell["number"]} for text, cell in zip(header, first, strict=False)]
         return self._add("table", {"header": heads, "rows": cells})
 
@@ -69,12 +74,12 @@ class Page:
         """Embed a PNG file."""
         return self._add("figure", {"alt": alt, "data": base64.b64encode(path.read_bytes()).decode()})
 
-    def write(self, path: Path) -> Path:
-        """Write the page, whole or not at all."""
-        temporary = path.with_suffix(path.suffix + ".partial")
-        temporary.write_text(_TEMPLATE.render(title=self.title, lead=self.lead, blocks=self._blocks), encoding="utf-8")
-        os.replace(temporary, path)
-        return path
+    def html(self, source: str = "") -> str:
+        """The whole page; ``source`` says in its head what it was rendered from."""
+        from jinja2 import Environment
+
+        template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_TEMPLATE)
+        return template.render(title=self.title, lead=self.lead, blocks=self._blocks, source=source)
 
     def _add(self, kind: str, body: object) -> Page:
         self._blocks.append((kind, body))

@@ -1,0 +1,117 @@
+"""The page of evaluate: every metric of one model beside its baselines, questions with answers, continuations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.pages.page import Page, read_report
+
+
+def render(folder: Path) -> Page:
+    """The page of the report in ``folder``."""
+    report = read_report(folder)
+    page = Page(
+        f"Evaluation of models/{report['instance']}",
+        "Everything is measured on data the model was not trained on. ± is one standard error; documents of one "
+        "module, and questions about one function, count as one cluster.",
+    )
+    _held_out(page, folder, report["held_out"])
+    page.heading("Held-out instructions")
+    if report["answers"] is None:
+        page.text("There are no test instructions, so no answers were measured.")
+    else:
+        _answers(page, folder, report["answers"], report["instance"], report["chat"])
+    _harness(page, report["lm_eval"], report["chat"])
+    _continuations(page, report["continuations"], report["seed"])
+    return page
+
+
+def _held_out(page: Page, folder: Path, held_out: dict[str, Any]) -> None:
+    page.heading("Held-out documents")
+    page.text(
+        f"{held_out['documents']:,} of {held_out['documents_available']:,} documents of the corpus's test split, "
+        f"{held_out['tokens']:,} tokens, {held_out['bytes']:,} bytes. Each document is scored alone, after the "
+        f"document separator, its end token included, in sliding windows of {held_out['window']} tokens that move on "
+        f"by half. Bits per byte divide by the text's UTF-8 bytes, so they compare across tokenizers; loss and "
+        f"perplexity are per token. The baselines count n-grams of these tokens in "
+        f"{held_out['baseline_documents']:,} of {held_out['baseline_documents_available']:,} training documents and "
+        f"are normalised: {held_out['baseline_smoothing']}."
+    )
+    page.figure(folder / "bits_per_byte.png", "bits per byte of the model and of the n-gram baselines")
+    bits, errors = held_out["bits_per_byte"], held_out["bits_per_byte_stderr"]
+    page.table(
+        ("", "bits per byte", "±", "loss", "perplexity"),
+        [(name, bits[name], errors[name], held_out["loss"][name], held_out["perplexity"][name]) for name in bits],
+    )
+    page.table(
+        ("kind of document", "documents", *bits),
+        [
+            (kind, row["documents"], *(row["bits_per_byte"][name] for name in bits))
+            for kind, row in held_out["bits_per_byte_by_kind"].items()
+        ],
+    )
+
+
+def _answers(page: Page, folder: Path, answers: dict[str, Any], instance: str, chat: bool) -> None:
+    page.text(
+        f"Greedy answers to {answers['prompts']:,} of {answers['available']:,} test instructions, at most "
+        f"{answers['max_new_tokens']} tokens each; {answers['judged']:,} of them have a reference to judge by. "
+        + ("Asked in the chat template." if chat else "Asked as documents: `question Answer:`.")
+    )
+    if answers["judged"]:
+        _accuracy(page, folder, answers, instance)
+    if answers["examples"]:
+        page.table(
+            ("question", "reference", "answer"),
+            [(example["prompt"], example["reference"], example["answer"]) for example in answers["examples"]],
+        )
+
+
+def _accuracy(page: Page, folder: Path, answers: dict[str, Any], instance: str) -> None:
+    correct, terse, baselines = answers["accuracy"], answers["correct_and_terse"], answers["baselines"]
+    page.table(
+        ("", "correct", "±", "correct and terse", "±", "n"),
+        [
+            (instance, correct["value"], correct["stderr"], terse["value"], terse["stderr"], correct["n"]),
+            *((name, s["value"], s["stderr"], s["value"], s["stderr"], s["n"]) for name, s in baselines.items()),
+        ],
+    )
+    gains = [
+        f"{gain['value']:+.3f}" + (f" ± {gain['stderr']:.3f}" if gain["stderr"] is not None else "") + f" to {name}"
+        for name, gain in answers["gain_over"].items()
+    ]
+    page.text("Paired difference to the baselines on the same questions: " + "; ".join(gains) + ".")
+    page.figure(folder / "accuracy_by_kind.png", "accuracy by kind of question, beside the baselines")
+    page.table(
+        ("kind", "n", "correct", "±", "correct and terse", *baselines),
+        [
+            (kind, row["accuracy"]["n"], row["accuracy"]["value"], row["accuracy"]["stderr"],
+             row["correct_and_terse"]["value"], *(row["baselines"][name] for name in baselines))
+            for kind, row in answers["by_kind"].items()
+        ],
+    )  # fmt: skip
+
+
+def _harness(page: Page, harness: dict[str, Any], chat: bool) -> None:
+    chance = harness["chance"]
+    page.heading("lm-evaluation-harness")
+    page.text(
+        f"At most {harness['limit']} items of a task, no examples in the prompt, "
+        + ("questions in the chat template." if chat else "questions as plain documents.")
+        + " instruction_choice asks which of up to four answers is the most probable; chance is "
+        + (f"{chance:.3f}." if chance is not None else "not defined without items.")
+        + " heldout_documents uses disjoint windows and no end token, so it differs a little from the values above."
+    )
+    page.table(
+        ("task", "metric", "value", "±", "n"),
+        [(task["task"], task["metric"], task["value"], task["stderr"], task["n"]) for task in harness["tasks"]],
+    )
+
+
+def _continuations(page: Page, continuations: dict[str, Any], seed: int) -> None:
+    if not continuations["samples"]:
+        return
+    page.heading("Continuations")
+    page.text(f"Plain text, temperature {continuations['temperature']}, seed {seed}; the prompt is in brackets.")
+    page.code("\n\n".join(f"[{sample['prompt']}]{sample['continuation']}" for sample in continuations["samples"]))

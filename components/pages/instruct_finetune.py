@@ -1,0 +1,48 @@
+"""The page of instruct_finetune: right answers beside those given without reading, the loss, questions with answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from components.pages.page import Page, read_report
+
+
+def render(folder: Path) -> Page:
+    """The page of the report in ``folder``."""
+    report = read_report(folder)
+    page = Page(
+        "Instruction fine-tuning",
+        f"{report['demonstrations']:,} demonstrations, {report['steps']:,} steps of {report['batch_size']}; "
+        f"measured on {report['development_questions']:,} development questions that training never saw. "
+        "The test questions are kept for the evaluate stage.",
+    )
+    if report["accuracy"]:
+        baselines = report["accuracy"]["baselines"]
+        page.heading("Right answers, greedy")
+        page.table(
+            ["kind", "questions", "right", "± standard error", "right and terse", *baselines],
+            [_row(kind, row) for kind, row in (*report["by_kind"].items(), ("all", report["accuracy"]))],
+        )
+        page.text(
+            "Standard errors are clustered by group: questions about one function rise and fall together. Beside them "
+            f"what answering without reading scores: {', '.join(baselines)}."
+        )
+    page.heading("Held-out loss of the answers")
+    page.table(
+        ["model", "nats a token", "perplexity"],
+        [[name, loss, math.exp(loss)] for name, loss in report["answer_loss"].items()],
+    )
+    page.heading("Training").figure(folder / "training.png", "Loss and token accuracy over training")
+    page.heading("Answers to development questions")
+    page.table(
+        ["question", "expected", "answer", "verdict"],
+        [[one["question"], one["expected"], one["answer"], one["verdict"]] for one in report["answers"]],
+    )
+    page.heading("Training data")
+    return page.table(["kind", "demonstrations"], report["kinds"].items())
+
+
+def _row(kind: str, row: dict[str, Any]) -> list[Any]:
+    return [kind, row["n"], row["correct"], row["stderr"], row["correct_and_terse"], *row["baselines"].values()]
