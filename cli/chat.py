@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     import contextlib
 
-    from deploy.chat import Conversation
+    from deploy.gateway.client import Conversation
 
 EPILOG = """[bold]Examples[/]
 
@@ -55,7 +55,7 @@ def chat(
     import os
     import sys
 
-    from deploy.chat import Conversation, served
+    from deploy.gateway.client import Conversation, served_models
 
     sampling = {
         "temperature": temperature, "top_p": top_p, "top_k": top_k, "max_tokens": max_tokens, "seed": seed,
@@ -63,7 +63,7 @@ def chat(
     key = os.environ.get(KEY)
     with contextlib.ExitStack() as stack:
         url = url.rstrip("/") if url else _gateway(stack, model, key)
-        known = next((row for row in served(url, key) if model in (row["id"], *row.get("names", ()))), None)
+        known = next((row for row in served_models(url, key) if model in (row["id"], *row.get("names", ()))), None)
         conversation = Conversation(
             url, model, known is None or known.get("chat", True), key, system, sampling,
         )  # fmt: skip
@@ -77,8 +77,7 @@ def _gateway(stack: contextlib.ExitStack, model: str, key: str | None) -> str:
     import sys
 
     from core.workspace import Workspace
-    from deploy.chat import ChatFailed, served
-    from deploy.own_gateway import own_gateway
+    from deploy.gateway.client import ChatFailed, served_models, temporary_gateway
     from deploy.stack import state
 
     workspace = Workspace.find()
@@ -86,11 +85,11 @@ def _gateway(stack: contextlib.ExitStack, model: str, key: str | None) -> str:
     url = running.gateway_url if running else None
     if url is not None:
         try:
-            if any(model in (row["id"], *row["names"]) for row in served(url, key)):
+            if any(model in (row["id"], *row["names"]) for row in served_models(url, key)):
                 return url
         except ChatFailed as problem:
             print(f"The stack's gateway: {problem}", file=sys.stderr)
-    return stack.enter_context(own_gateway(workspace.root, model, lambda text: print(text, file=sys.stderr)))
+    return stack.enter_context(temporary_gateway(workspace.root, model, lambda text: print(text, file=sys.stderr)))
 
 
 def _talk(conversation: Conversation) -> None:
@@ -98,7 +97,7 @@ def _talk(conversation: Conversation) -> None:
     import contextlib
     import sys
 
-    from deploy.chat import ChatFailed
+    from deploy.gateway.client import ChatFailed
 
     at_terminal = sys.stdin.isatty()
     if at_terminal:
@@ -118,11 +117,14 @@ def _talk(conversation: Conversation) -> None:
             continue
         if not question:
             continue
-        pieces = conversation.ask(question)
+        left_out, pieces = conversation.left_out, conversation.ask(question)
         try:
             for piece in pieces:
                 print(piece, end="", flush=True)
             print()
+            if conversation.left_out > left_out:
+                note = f"{conversation.left_out} of the oldest messages were left out: the model's context is full"
+                print(f"({note})", file=sys.stderr)
         except KeyboardInterrupt:
             pieces.close()  # hangs up, which ends the work on the answer
             print(" (stopped)")

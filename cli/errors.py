@@ -35,7 +35,7 @@ def errors_as_messages() -> Iterator[None]:
 def explain(error: BaseException) -> tuple[int, list[str]] | None:
     """(exit code, lines) for an error that a user can act on."""
     from core.errors import DvcError, InputProblem, WorkspaceError
-    from deploy.backup.errors import BackupRefused
+    from deploy.backup.manifest import BackupRefused
     from flows.pipeline.planning import PlanningFailed
     from flows.pipeline.stage_process import StageFailed, StageStopped
     from flows.pipeline.worktree import WorktreeFailed

@@ -34,7 +34,7 @@ def generate(
     import sys
 
     from core.workspace import Workspace
-    from deploy.generate import generate as answer
+    from deploy.gateway.local_generation import generate as answer
 
     text = sys.stdin.read() if prompt == "-" else prompt
     pieces = answer(

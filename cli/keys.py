@@ -36,7 +36,7 @@ def add(name: Name, as_json: Json = False) -> None:
 
     from cli.output import print_json
     from core.workspace import Workspace
-    from deploy import api_keys
+    from deploy.gateway import api_keys
 
     key = api_keys.add(Workspace.find().home, name)
     if as_json:
@@ -52,7 +52,7 @@ def list_keys(as_json: Json = False) -> None:
 
     from cli.output import print_json, print_table
     from core.workspace import Workspace
-    from deploy import api_keys
+    from deploy.gateway import api_keys
 
     rows = [
         (key.name, datetime.datetime.fromtimestamp(key.created).isoformat(" ", "seconds") if key.created else "",
@@ -71,7 +71,7 @@ def revoke(name: Name, as_json: Json = False) -> None:
     """Revoke a key."""
     from cli.output import print_json
     from core.workspace import Workspace
-    from deploy import api_keys
+    from deploy.gateway import api_keys
 
     api_keys.revoke(Workspace.find().home, name)
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from deploy.stack.settings import Settings
+    from deploy.stack.settings import StackSettings
 
 EPILOG = """[bold]Examples[/]
 
@@ -61,7 +61,7 @@ def up(
     from core.errors import InputProblem
     from core.workspace import Workspace
     from deploy.stack import state
-    from deploy.stack.settings import Settings
+    from deploy.stack.settings import StackSettings
     from deploy.stack.storage import LOCAL, SQLITE, Storage
 
     workspace = Workspace.find()
@@ -74,7 +74,7 @@ def up(
         None if database == SQLITE else database or before.database,
         None if artifacts == LOCAL else artifacts or before.artifacts,
     )
-    settings = Settings(
+    settings = StackSettings(
         workspace.root, home, host, prefect_port, mlflow_port, gateway_port, storage, child_environment()
     )
     if problems := settings.problems():
@@ -86,7 +86,7 @@ def up(
         _here(settings, console)
 
 
-def _here(settings: Settings, console) -> None:
+def _here(settings: StackSettings, console) -> None:
     from cli.screens.stack import StackScreen
     from deploy.stack.supervisor import Supervisor
 
@@ -94,14 +94,15 @@ def _here(settings: Settings, console) -> None:
     console.print("The stack has stopped.")
 
 
-def _detached(settings: Settings, console) -> None:
+def _detached(settings: StackSettings, console) -> None:
     import subprocess
     import sys
     import time
 
     from cli.errors import FAILED
     from cli.screens.stack import StackScreen, table
-    from deploy.stack import logs, state
+    from core.files import last_lines
+    from deploy.stack import state
 
     log = settings.home / "logs" / "stack.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -126,13 +127,13 @@ def _detached(settings: Settings, console) -> None:
         process.wait()
         raise
     if process.poll() is not None:
-        print("\n".join(logs.last_words(log, 20)), file=sys.stderr)
+        print("\n".join(last_lines(log, 20)), file=sys.stderr)
         raise typer.Exit(process.returncode or FAILED)
     console.print(table(stack))
     console.print(f"It runs in the background (process {process.pid}, {log}); `stemma down` ends it.", soft_wrap=True)
 
 
-def _arguments(settings: Settings) -> list[str]:
+def _arguments(settings: StackSettings) -> list[str]:
     """The command line options of these settings."""
     from deploy.stack.storage import LOCAL, SQLITE
 

@@ -64,6 +64,17 @@ def read_json(path: Path, default: Any) -> Any:
         return default
 
 
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a log that are not blank, of its last 8 KiB; none where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-count:]
+
+
 def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

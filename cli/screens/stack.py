@@ -16,7 +16,7 @@ from rich.text import Text
 from deploy.stack.process import memory
 from deploy.stack.state import ServiceState, Stack
 
-STYLES = {"healthy": "green", "unwell": "yellow", "restarting": "bold red", "stopping": "yellow"}
+STYLES = {"healthy": "green", "unhealthy": "yellow", "restarting": "bold red", "stopping": "yellow"}
 REFRESH_SECONDS = 1.0
 
 

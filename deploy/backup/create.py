@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from core import files, layout
 from core.git import git
+from core.locks import FileLock
 from core.workspace import Workspace
 from deploy.backup import stores
 from deploy.backup.databases import NAMES, Database, find, same
-from deploy.backup.errors import BackupFailed, BackupRefused
-from deploy.backup.manifest import Entry, Manifest, digest
-from deploy.backup.places import complete, is_url, upload
-from deploy.backup.stores import Store
+from deploy.backup.manifest import BackupFailed, BackupFile, BackupRefused, Manifest, digest
+from deploy.backup.stores import Progress, Store, complete, is_url, upload
 from registry.store.run_locks import running
 
 PARTIAL = ".partial-"
 OBJECTS, ARTIFACTS, KEYS, REPOSITORY = "objects", "mlartifacts", "keys", "repository.bundle"
 KEPT_BY_DVC = ("files/md5", "runs")  # objects, and the run-cache that names them
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -50,22 +49,22 @@ def create(
     keys: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Backup:
-    """Back everything up into a new folder below ``target``, named by the time.
+    """Back up everything into a new folder below ``target``, named by the time.
 
     Servers and runs may go on working meanwhile; a collection (``stemma gc``) waits.
 
     Args:
         target: a folder, or a URL such as ``s3://bucket/backups``.
         without: databases to leave out, of ``registry``, ``mlflow``, ``prefect``.
-        keys: include the signing keys. Whoever holds them can sign as this home.
-        progress: told (what is copied, bytes done, bytes in all).
+        keys: include the signing keys; their holder can sign as this home.
+        progress: called with (what is copied, bytes done, bytes in all).
 
     Raises:
         BackupRefused: the configuration does not say where everything is, or there is no room.
         BackupFailed: something could not be read or written; nothing is left under the back-up's name.
     """
     found = _databases(workspace, without)
-    parent = workspace.home / "backup" if is_url(target) else Path(target).expanduser().resolve()
+    parent = layout.backups(workspace.home) if is_url(target) else Path(target).expanduser().resolve()
     parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(parent / ".lock", timeout=0), running(workspace.home):
@@ -81,7 +80,7 @@ def create(
                     return Backup(upload(staging, f"{target.rstrip('/')}/{name}", manifest, progress), manifest, 0)
                 os.sync()
                 if (parent / name).exists():
-                    raise BackupFailed(f"{parent / name} is there already; wait a second and try again")
+                    raise BackupFailed(f"{parent / name} exists already; wait a second and try again")
                 os.rename(staging, parent / name)
                 return Backup(str(parent / name), manifest, work.reused)
             finally:
@@ -120,7 +119,7 @@ class _Work:
         self._copy(OBJECTS, [cache, *([remote] if remote else [])], KEPT_BY_DVC, before)
         self._copy(ARTIFACTS, [stores.artifacts(self.workspace)], ("",), before)
         if keys:
-            self._copy(KEYS, [stores.folder("signing keys", self.workspace.home / "keys")], ("",), None)
+            self._copy(KEYS, [stores.folder("signing keys", layout.keys(self.workspace.home))], ("",), None)
             self.manifest.keys = True
         self.manifest.write(self.folder)
         return self.manifest
@@ -132,7 +131,7 @@ class _Work:
             self.progress(f"database {database.name}", index, len(databases))
             name = dump_of(database)
             if not database.exists:
-                self.manifest.left_out[database.name] = f"{database.where} is not there"
+                self.manifest.left_out[database.name] = f"{database.where} does not exist"
                 continue
             if name not in self.manifest.files:
                 database.dump(self.folder / name)
@@ -160,7 +159,7 @@ class _Work:
         total, done = sum(size for _, size in wanted.values()), 0
         needed = sum(size for name, (_, size) in wanted.items() if name not in known)
         if needed > (free := shutil.disk_usage(self.folder).free):
-            raise BackupRefused([f"{self.folder.parent} has {free:,} bytes left, and {needed:,} are needed"])
+            raise BackupRefused([f"{self.folder.parent} has {free:,} bytes free, and {needed:,} are needed"])
         for name, (store, size) in sorted(wanted.items()):
             self.progress(prefix, done, total)
             target = self.folder / prefix / name
@@ -175,13 +174,12 @@ class _Work:
 
     def _add(self, name: str) -> None:
         path = self.folder / name
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-        self.manifest.files[name] = Entry(path.stat().st_size, digest(path))
+        files.sync(path)
+        self.manifest.files[name] = BackupFile(path.stat().st_size, digest(path))
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Whether ``target`` is now another name of ``source``; some file systems know no second names."""
+    """Whether ``target`` is now a hard link to ``source``; some file systems have none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

@@ -1,4 +1,4 @@
-"""Where the three databases are, and which program keeps each of them."""
+"""Where the three databases are, and how each of them is dumped and loaded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from core import layout
 from core.workspace import Workspace
 from deploy.backup import postgresql, sqlite
 from deploy.stack import state
@@ -22,7 +24,7 @@ VARIABLES = {
     "mlflow": ("MLFLOW_BACKEND_STORE_URI",),
     "prefect": ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL"),
 }
-# What clients call the servers by.
+# The variables by which clients find the servers.
 _SERVERS = {"mlflow": "MLFLOW_TRACKING_URI", "prefect": "PREFECT_API_URL"}
 
 
@@ -52,7 +54,7 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """False for a SQLite file that nobody has made yet."""
+        """False for an SQLite file that is not made yet."""
         return self.engine != "sqlite" or Path(self.where).is_file()
 
     def dump(self, target: Path) -> None:
@@ -60,15 +62,16 @@ class Database:
         self._engine.dump(self.url, target)
 
     def content(self) -> str | None:
-        """What it holds, in words; ``None`` where it is empty or not there."""
-        return self._engine.content(self.url)
+        """What it holds, in words; ``None`` where it is empty or does not exist."""
+        found: str | None = self._engine.content(self.url)
+        return found
 
     def load(self, source: Path) -> None:
         """Replace what it holds by a dump, whole or not at all."""
         self._engine.load(self.url, source)
 
     @property
-    def _engine(self):
+    def _engine(self) -> Any:
         return sqlite if self.engine == "sqlite" else postgresql
 
 
@@ -80,12 +83,14 @@ def find(workspace: Workspace, name: str) -> Database:
     """
     variable = next((key for key in VARIABLES[name] if os.environ.get(key)), None)
     if variable is None:
-        _refuse_strange_server(workspace, name)
+        _refuse_foreign_server(workspace, name)
         return _own(workspace, name)
     try:
         url = make_url(os.environ[variable])
     except ArgumentError:
-        raise ValueError(f"{name}: {variable} is no database URL; set it to postgresql://… or sqlite:////…") from None
+        raise ValueError(
+            f"{name}: {variable} is not a database's URL; set it to postgresql://… or sqlite:////…"
+        ) from None
     engine = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
     if engine not in ("sqlite", "postgresql"):
         raise ValueError(f"{name}: {engine} is not supported; {variable} may name SQLite or PostgreSQL")
@@ -103,8 +108,8 @@ def _own(workspace: Workspace, name: str) -> Database:
     return Database(name, "sqlite", URL.create("sqlite", database=str(_default(workspace, name))))
 
 
-def _refuse_strange_server(workspace: Workspace, name: str) -> None:
-    """A database cannot be read through its server; only of the workspace's own stack it is known where it is."""
+def _refuse_foreign_server(workspace: Workspace, name: str) -> None:
+    """A database cannot be read through its server, and only of the workspace's own stack its place is known."""
     if (client := _SERVERS.get(name)) is None or not (address := os.environ.get(client, "")).startswith("http"):
         return
     stack = state.read(workspace.home)
@@ -117,8 +122,8 @@ def _refuse_strange_server(workspace: Workspace, name: str) -> None:
 
 def _default(workspace: Workspace, name: str) -> Path:
     if name == "prefect":
-        return Path(os.environ.get("PREFECT_HOME") or workspace.home / "prefect").expanduser() / "prefect.db"
-    return workspace.home / f"{name}.db"
+        return Path(os.environ.get("PREFECT_HOME") or layout.prefect(workspace.home)).expanduser() / "prefect.db"
+    return layout.registry_database(workspace.home) if name == "registry" else layout.mlflow_database(workspace.home)
 
 
 def same(databases: list[Database]) -> Callable[[Database], str]:

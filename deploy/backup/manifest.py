@@ -1,23 +1,36 @@
-"""The list of what a back-up holds: sha256 and size of every file, written last, read first."""
+"""The list of what a back-up holds (sha256 and size of every file, written last, read first), and the errors."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from deploy.backup.errors import BackupFailed
+from core.files import write_text
+from registry.errors import RegistryError
 
 FORMAT = 1
 NAME = "manifest.json"
 CHUNK = 1 << 20
 
 
+class BackupFailed(RegistryError):
+    """A database, a store or a file could not be read or written; the message says which and why."""
+
+
+class BackupRefused(RegistryError):
+    """Something has to be changed first; nothing was touched. The message lists every problem."""
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{count}; nothing was changed:", *(f"  {line}" for line in self.problems)]))
+
+
 @dataclass(frozen=True)
-class Entry:
+class BackupFile:
     """A file of a back-up: its size in bytes, and the sha256 of its content."""
 
     bytes: int
@@ -39,7 +52,7 @@ class Manifest:
     created: float
     stemma: str
     databases: dict[str, dict[str, str]] = field(default_factory=dict)
-    files: dict[str, Entry] = field(default_factory=dict)
+    files: dict[str, BackupFile] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     keys: bool = False
     format: int = FORMAT
@@ -48,19 +61,14 @@ class Manifest:
     def bytes(self) -> int:
         return sum(entry.bytes for entry in self.files.values())
 
-    def below(self, prefix: str) -> dict[str, Entry]:
+    def below(self, prefix: str) -> dict[str, BackupFile]:
         """The files in a folder of the back-up, by path below it."""
         start = f"{prefix}/"
         return {path.removeprefix(start): entry for path, entry in self.files.items() if path.startswith(start)}
 
     def write(self, folder: Path) -> None:
-        """Write it into ``folder``, whole or not at all."""
-        staging = folder / f"{NAME}.partial"
-        with open(staging, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, folder / NAME)
+        """Write it into ``folder``."""
+        write_text(folder / NAME, json.dumps(asdict(self), indent=1, sort_keys=True))
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -74,21 +82,21 @@ class Manifest:
             body = json.loads(path.read_text(encoding="utf-8"))
             if body["format"] > FORMAT:
                 raise BackupFailed(f"{path} was written by a newer Stemma ({body['stemma']}); update this one")
-            files = {name: Entry(**entry) for name, entry in body.pop("files").items()}
+            files = {name: BackupFile(**entry) for name, entry in body.pop("files").items()}
             manifest = cls(files=files, **body)
         except FileNotFoundError:
-            raise BackupFailed(f"{folder} is no back-up: there is no {NAME} in it") from None
+            raise BackupFailed(f"{folder} is not a back-up: it has no {NAME}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackupFailed(f"{path} is damaged ({error}); take another back-up") from None
         if outside := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
             raise BackupFailed(f"{path} names files outside the back-up: {outside[0]}")
         return manifest
 
-    def verify(self, folder: Path, tell: Callable[[int, int], None]) -> None:
+    def verify(self, folder: Path, progress: Callable[[int, int], None]) -> None:
         """Read every file and compare it with what was recorded.
 
         Args:
-            tell: told (bytes read, bytes in all).
+            progress: called with (bytes read, bytes in all).
 
         Raises:
             BackupFailed: files are missing or differ; all of them are named.
@@ -101,9 +109,9 @@ class Manifest:
             elif path.stat().st_size != entry.bytes:
                 problems.append(f"{name} has {path.stat().st_size} bytes instead of {entry.bytes}")
             elif digest(path) != entry.sha256:
-                problems.append(f"{name} is not what was backed up (its sha256 differs)")
+                problems.append(f"{name} differs from what was backed up (its sha256 is another)")
             done += entry.bytes
-            tell(done, self.bytes)
+            progress(done, self.bytes)
         if problems:
             head = f"{folder} is damaged; nothing was restored:"
             raise BackupFailed("\n".join([head, *(f"  {problem}" for problem in problems)]))

@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy.engine import URL
 
 from core.errors import redacted
-from deploy.backup.errors import BackupFailed
+from deploy.backup.manifest import BackupFailed
 
 LOCK_SECONDS = 30  # how long a restore waits for servers that still use the database
 # libpq's variables by the names that SQLAlchemy's URLs have for the same things.
@@ -51,14 +51,14 @@ def content(url: URL) -> str | None:
     """What the database holds, in words; ``None`` where it holds no table.
 
     Raises:
-        BackupFailed: the server or the database is not there.
+        BackupFailed: the server or the database does not exist.
     """
     of_users = f"FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND {_OWN}"
     try:
         with psycopg.connect(**_connection(url)) as connection:
             (tables,) = connection.execute(f"SELECT count(*) {of_users}").fetchone() or (0,)
     except psycopg.Error as error:
-        raise BackupFailed(f"{url.render_as_string(hide_password=True)}: {_words(str(error))}") from None
+        raise BackupFailed(f"{url.render_as_string(hide_password=True)}: {_first_error(str(error))}") from None
     return f"{url.render_as_string(hide_password=True)} holds {tables} tables" if tables else None
 
 
@@ -66,7 +66,7 @@ def load(url: URL, source: Path) -> None:
     """Replace what the database at ``url`` holds by the dump ``source``, in one transaction.
 
     Raises:
-        BackupFailed: as :func:`dump`, or somebody holds locks on it.
+        BackupFailed: as :func:`dump`, or another connection holds locks on it.
     """
     with tempfile.TemporaryDirectory(prefix="stemma-restore-") as folder:
         script, clear = Path(folder, "restore.sql"), Path(folder, "clear.sql")
@@ -126,14 +126,14 @@ def _run(name: str, url: URL | None, *arguments: str, **variables: str) -> None:
     )
     if done.returncode:
         where = f" of {url.render_as_string(hide_password=True)}" if url is not None else ""
-        raise BackupFailed(f"{name}{where}: {_words(done.stderr)}")
+        raise BackupFailed(f"{name}{where}: {_first_error(done.stderr)}")
 
 
-def _words(text: str) -> str:
-    """The first error a program told, on one line."""
+def _first_error(text: str) -> str:
+    """The first error in a program's output, on one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = next((line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)), lines[0] if lines else "")
-    return redacted(told) or "ended without a word"
+    found = next((line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)), lines[0] if lines else "")
+    return redacted(found) or "ended without a message"
 
 
 def _version(path: Path) -> float:

@@ -1,31 +1,27 @@
-"""Restoring: the whole back-up is verified, then every target is looked at, and only then anything is written."""
+"""Restoring: the whole back-up is verified, then every target is checked, and only then anything is written."""
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core import layout
+from core.files import replacing
 from core.git import git
 from core.workspace import Workspace
 from deploy.backup import stores
 from deploy.backup.create import ARTIFACTS, KEYS, OBJECTS, REPOSITORY
 from deploy.backup.databases import NAMES, Database, find, same
-from deploy.backup.errors import BackupFailed, BackupRefused
-from deploy.backup.manifest import Manifest, digest
-from deploy.backup.places import opened
-from deploy.backup.stores import Store
+from deploy.backup.manifest import BackupFailed, BackupRefused, Manifest, digest
+from deploy.backup.stores import Progress, Store, opened
 from deploy.stack import state
 from registry.store.run_locks import at_work
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What came of a restore.
+    """The result of a restore.
 
     Attributes:
         lines: one for each thing that was restored, and where.
@@ -54,7 +50,7 @@ def restore(
         BackupRefused: a target is not empty, does not fit, or something is at work; all of it is listed.
         BackupFailed: the back-up is damaged, or a target cannot be written.
     """
-    with opened(source, workspace.home / "backup", progress) as folder:
+    with opened(source, layout.backups(workspace.home), progress) as folder:
         manifest = Manifest.read(folder)
         manifest.verify(folder, lambda done, total: progress("verify", done, total))
         targets = _targets(workspace, manifest, folder, force)
@@ -102,12 +98,14 @@ def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool
             problems.append(f"{name}: {content}; --force replaces it")
     here = same(targets)
     if len({here(database) for database in targets}) != len({body["file"] for body in manifest.databases.values()}):
-        problems.append("the back-up's databases are not divided as those here (one each, or one for several)")
+        problems.append(
+            "here the databases are shared out in another way than in the back-up (one each, or one for all)"
+        )
     if manifest.keys and not force:
         for name in manifest.below(KEYS):
-            own = workspace.home / "keys" / name
+            own = layout.keys(workspace.home) / name
             if own.is_file() and digest(own) != manifest.files[f"{KEYS}/{name}"].sha256:
-                problems.append(f"{own} is another key than the back-up's; --force replaces it")
+                problems.append(f"{own} differs from the back-up's key; --force replaces it")
     problems += [f"{line}: wait until that has ended" for line in at_work(workspace)]
     if (stack := state.read(workspace.home)) is not None:
         problems.append(f"the stack of this workspace runs (process {stack.pid}); end it with `stemma down`")
@@ -139,16 +137,11 @@ def _add_missing(folder: Path, store: Store, manifest: Manifest, prefix: str, pr
 
 
 def _keys(workspace: Workspace, folder: Path, manifest: Manifest) -> str:
-    target = workspace.home / "keys"
+    target = layout.keys(workspace.home)
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in manifest.below(KEYS):
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        staging = place.with_name(f"{place.name}.partial-{os.getpid()}")
-        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            with open(folder / name, "rb") as source:
-                shutil.copyfileobj(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, place)
+        with open(folder / name, "rb") as source, replacing(place, private=True) as file:
+            shutil.copyfileobj(source, file)
     return f"signing keys: {target}"

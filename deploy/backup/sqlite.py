@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from deploy.backup.errors import BackupFailed
+from deploy.backup.manifest import BackupFailed
 
 BUSY_SECONDS = 60
 
@@ -21,11 +21,11 @@ def dump(url: URL, target: Path) -> None:
     Raises:
         BackupFailed: it cannot be read, or is damaged.
     """
-    with _told(url.database), _open(url.database, "ro") as source:
+    with _errors(url.database), _open(url.database, "ro") as source:
         with contextlib.closing(sqlite3.connect(target)) as copy:
-            # All pages at once: in steps, every write of somebody else's between two of them begins it anew.
+            # All pages at once: in steps, every write of another process between two of them begins it anew.
             source.backup(copy, pages=-1)
-    with _told(url.database), _open(str(target), "rw") as copy:
+    with _errors(url.database), _open(str(target), "rw") as copy:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
         (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
@@ -33,7 +33,7 @@ def dump(url: URL, target: Path) -> None:
 
 
 def content(url: URL) -> str | None:
-    """What the database holds, in words; ``None`` where it holds no table or is not there."""
+    """What the database holds, in words; ``None`` where it holds no table or does not exist."""
     path = Path(url.database or "")
     if not path.exists():
         return None
@@ -52,11 +52,11 @@ def load(url: URL, source: Path) -> None:
     damaged cannot take part in a transaction: it is kept beside, as ``NAME.damaged``.
 
     Raises:
-        BackupFailed: somebody else writes to it, or it cannot be written.
+        BackupFailed: another process writes to it, or it cannot be written.
     """
     path = Path(url.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _told(url.database):
+    with _errors(url.database):
         try:
             _load(path, source)
         except sqlite3.DatabaseError as error:
@@ -82,7 +82,7 @@ def _open(database: str | None, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 @contextlib.contextmanager
-def _told(database: str | None) -> Iterator[None]:
+def _errors(database: str | None) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:

@@ -1,23 +1,25 @@
-"""The bytes outside the databases: what DVC keeps, and MLflow's artifacts; in local folders or object stores alike."""
+"""Stores of files, in folders and object stores alike: DVC's, MLflow's artifacts, and the places of back-ups."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import redacted
 from core.workspace import Workspace
-from deploy.backup.errors import BackupFailed
-from deploy.backup.manifest import CHUNK, Entry
+from deploy.backup.manifest import CHUNK, NAME, BackupFailed, BackupFile, Manifest
 from deploy.stack.storage import Storage
 
 _OBJECTS = "/files/md5"
+Progress = Callable[[str, int, int], None]
+P = TypeVar("P", Path, str)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Store:
     """A tree of files behind fsspec.
 
     Attributes:
-        title: how it is told to the user.
+        title: its name in messages.
         files: the fsspec file system.
         root: its top folder there.
     """
@@ -41,23 +43,23 @@ class Store:
             BackupFailed: the store cannot be reached.
         """
         top = f"{self.root}/{below}".rstrip("/")
-        with self._told():
+        with self._errors():
             self.files.invalidate_cache()
             if not self.files.exists(top):
                 return {}
             found = self.files.find(top, detail=True)
         return {path[len(self.root) :].lstrip("/"): int(body["size"]) for path, body in found.items()}
 
-    def fetch(self, name: str, target: Path) -> Entry:
+    def fetch(self, name: str, target: Path) -> BackupFile:
         """Copy a file of the store to ``target``."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        with self._told(), self.files.open(f"{self.root}/{name}", "rb") as source, open(target, "wb") as file:
+        with self._errors(), self.files.open(f"{self.root}/{name}", "rb") as source, open(target, "wb") as file:
             return _copy(source, file)
 
     def put(self, source: Path, name: str) -> None:
         """Copy a local file into the store; it is there whole or not at all."""
         place = f"{self.root}/{name}"
-        with self._told():
+        with self._errors():
             if self.local:
                 Path(place).parent.mkdir(parents=True, exist_ok=True)
                 staging = Path(f"{place}.restoring-{os.getpid()}")
@@ -71,7 +73,7 @@ class Store:
         return "file" in _protocols(self.files)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except BackupFailed:
@@ -91,7 +93,7 @@ def at(title: str, url: str) -> Store:
     """A store by URL; credentials and endpoint come from the environment (``AWS_*``).
 
     Raises:
-        BackupFailed: nobody here speaks its protocol.
+        BackupFailed: its protocol is not installed.
     """
     import fsspec
 
@@ -130,13 +132,78 @@ def artifacts(workspace: Workspace) -> Store:
     return at("MLflow's artifacts", place or Storage.recall(workspace.home).artifact_root(workspace.home))
 
 
-def _copy(source: Any, target: Any) -> Entry:
+def is_url(place: str) -> bool:
+    return "://" in place
+
+
+def complete(parent: Path) -> list[Path]:
+    """The back-ups in a folder; their names sort by time."""
+    return [path.parent for path in parent.glob(f"stemma-*/{NAME}")]
+
+
+def upload(folder: Path, url: str, manifest: Manifest, progress: Progress) -> str:
+    """Copy a back-up to ``url``; its manifest last, so that what is there without one is not one.
+
+    Raises:
+        BackupFailed: the store refused.
+    """
+    store, done = at(url, url), 0
+    for name, entry in sorted(manifest.files.items()):
+        progress("upload", done, manifest.bytes)
+        store.put(folder / name, name)
+        done += entry.bytes
+    store.put(folder / NAME, NAME)
+    progress("upload", manifest.bytes, manifest.bytes)
+    return url
+
+
+@contextmanager
+def opened(place: str, scratch: Path, progress: Progress) -> Iterator[Path]:
+    """The folder of a back-up: of ``place`` itself, or of the newest one below it; one at a URL is fetched first.
+
+    Args:
+        scratch: where fetched files may lie meanwhile.
+
+    Raises:
+        BackupFailed: there is no back-up.
+    """
+    if not is_url(place):
+        path = Path(place).expanduser().resolve()
+        yield path if (path / NAME).is_file() else _newest(complete(path), place)
+        return
+    store = at(place, place)
+    names = store.list()
+    if NAME not in names:
+        tops = sorted(name.split("/")[0] for name in names if name.count("/") == 1 and name.endswith(f"/{NAME}"))
+        newest = f"{place.rstrip('/')}/{_newest(tops, place)}"
+        with opened(newest, scratch, progress) as folder:
+            yield folder
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="restore-", dir=scratch) as folder:
+        store.fetch(NAME, Path(folder, NAME))
+        manifest, done = Manifest.read(Path(folder)), 0
+        for name, entry in sorted(manifest.files.items()):
+            progress("download", done, manifest.bytes)
+            if name in names:
+                store.fetch(name, Path(folder, name))
+            done += entry.bytes
+        yield Path(folder)
+
+
+def _newest(found: list[P], place: str) -> P:
+    if not found:
+        raise BackupFailed(f"{place} holds no back-up (no {NAME} in it, nor in a folder stemma-… below it)")
+    return max(found)
+
+
+def _copy(source: Any, target: Any) -> BackupFile:
     seen, size = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):
         seen.update(chunk)
         target.write(chunk)
         size += len(chunk)
-    return Entry(size, seen.hexdigest())
+    return BackupFile(size, seen.hexdigest())
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

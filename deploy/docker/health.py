@@ -1,7 +1,7 @@
-"""Whether the service of this container is well: ``python -m deploy.docker.health gateway`` or ``… deployments``.
+"""Whether the service of this container is healthy: ``python -m deploy.docker.health gateway`` or ``… deployments``.
 
-The gateway is when it answers; the process that runs the flows listens nowhere, and is when it has asked Prefect for
-work lately.
+The gateway is when it answers. The process that runs the flows has no port: it is when it has polled Prefect for work
+in the last minute.
 """
 
 from __future__ import annotations
@@ -10,32 +10,31 @@ import os
 import sys
 from collections.abc import Callable
 
-from deploy.stack import health
-from deploy.stack.services import asks_for_work
+from deploy.stack.services import Unhealthy, answers, polls_for_work
 
 GATEWAY = "http://127.0.0.1:8000/health"
 
 
 def gateway() -> None:
-    health.answers(os.environ.get("STEMMA_HEALTH_URL", GATEWAY))
+    answers(os.environ.get("STEMMA_HEALTH_URL", GATEWAY))
 
 
 def deployments() -> None:
-    asks_for_work(os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING"), 0.0)
+    polls_for_work(os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING"), 0.0)
 
 
 CHECKS: dict[str, Callable[[], None]] = {"gateway": gateway, "deployments": deployments}
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 where it is well, 1 where it is not (and why), 2 for another service's name."""
+    """Exit code 0 where it is healthy, 1 where it is not (with the reason), 2 for an unknown service."""
     if len(arguments) != 1 or arguments[0] not in CHECKS:
         print(f"usage: python -m deploy.docker.health {'|'.join(CHECKS)}", file=sys.stderr)
         return 2
     try:
         CHECKS[arguments[0]]()
-    except (health.Unwell, OSError) as unwell:
-        print(f"{arguments[0]}: {unwell}", file=sys.stderr)
+    except (Unhealthy, OSError) as problem:
+        print(f"{arguments[0]}: {problem}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,16 +1,16 @@
-"""An OpenAI-compatible front before an engine that runs the registry's models.
+"""An OpenAI-compatible gateway to engines that run the registry's models.
 
-Modules, from the outside in:
+From the outside in:
 
-- ``__main__``: the command; ``settings``: what it was told; ``app``: the HTTP application
-- ``routes``: one file an endpoint; ``contract``: what they take; ``errors``: how they refuse
-- ``guard``: keys, rates and sizes, before a request is read; ``metrics``: what Prometheus is told
-- ``fleet``, ``service``: which versions are served, following the registry; ``candidate``: making one ready;
-  ``ledger``: the registry's deployments
-- ``engine``: one running engine; ``engines``: which there are and how they are asked; ``process``: its process
-- ``model_folder``: what a verified folder of a model says about itself; ``prompt``: how many tokens a request has
-- ``relay``, ``stops``, ``collect``: answers, piece by piece or whole
-- ``classify``: the engine for classifiers
+- ``__main__``: the command; ``settings``; ``app``: the HTTP application and the chat page
+- ``access``: keys, rates and sizes, before a request is read; ``api_keys``; ``errors``; ``metrics``
+- ``schemas``: the requests; ``generation``, ``classification``, ``status``: the endpoints
+- ``model_router``: finds the model that a request names; ``model_server``: keeps one model served, following its alias
+- ``catalog``: the registry's aliases and verified files; ``deployment_log``: the registry's rows of deployments
+- ``backends``: the engines that can be started; ``engine_process``: one of them that runs
+- ``model_folder``: what a model's files say about it; ``prompt``: the tokens of a request; ``streaming``: its answer
+- ``classification_engine``: the engine for classifiers, a program of its own
+- ``client``: a conversation with a gateway; ``local_generation``: an answer without a gateway
 
-It imports no torch: an engine does, in a process of its own.
+The gateway imports no torch: an engine does, in a process of its own.
 """

@@ -16,14 +16,13 @@ import uvicorn
 
 from core.errors import StemmaError, WorkspaceError
 from core.workspace import Workspace
-from deploy.api_keys import KeysProblem
+from deploy.gateway.api_keys import Keyring, KeysProblem
 from deploy.gateway.app import build
+from deploy.gateway.backends import NoSuchBackend, choose
 from deploy.gateway.catalog import Catalog
-from deploy.gateway.engines import NoSuchEngine, choose
-from deploy.gateway.fleet import Fleet
-from deploy.gateway.guard import Keyring
 from deploy.gateway.metrics import Metrics
-from deploy.gateway.settings import DEFAULT_MODELS, Limits, Settings
+from deploy.gateway.model_router import ModelRouter
+from deploy.gateway.settings import DEFAULT_MODELS, GatewaySettings, Limits
 from registry.db.references import parse
 from registry.errors import RegistryError, UnknownReference
 
@@ -31,30 +30,37 @@ FAILED, USAGE = 1, 2
 
 
 class CannotListen(RegistryError):
-    """The address is not to be had, or must not be had without keys."""
+    """The address cannot be listened on, or must not be without API keys."""
 
 
-def settings_of(arguments: Sequence[str] | None) -> Settings:
+def settings_of(arguments: Sequence[str] | None) -> GatewaySettings:
     """The command line as settings; argparse ends the process where it is wrong."""
-    default, limits = Settings(), Limits()
+    default, limits = GatewaySettings(), Limits()
     parser = argparse.ArgumentParser(
         prog="python -m deploy.gateway",
         description="An OpenAI-compatible API for registered models. Follows aliases, verifies before it loads.",
     )
     add = parser.add_argument
-    add("--host", default=default.host, help="address to listen at; beyond this machine only with API keys")
-    add("--port", type=int, default=default.port, help="0 takes a free one")
+    add("--host", default=default.host, help="address to listen on; beyond this machine only with API keys")
+    add("--port", type=int, default=default.port, help="0: any free port")
     add("--model", action="append", metavar="MODEL@ALIAS", help=f"what to serve (default: {' '.join(DEFAULT_MODELS)})")
     add("--engine", default=default.engine, help="auto, transformers, vllm, or a command with {model} and {port}")
-    add("--max-tokens", type=_positive, default=limits.tokens, help="tokens of one answer at most")
-    add("--max-body", type=_positive, default=limits.body_bytes, help="bytes of one request at most")
-    add("--max-texts", type=_positive, default=limits.texts, help="texts of one classification at most")
+    add("--max-tokens", type=_positive, default=limits.tokens, help="most tokens of one answer")
+    add("--max-body", type=_positive, default=limits.body_bytes, help="most bytes of one request")
+    add("--max-texts", type=_positive, default=limits.texts, help="most texts of one classification")
     add("--max-queue", type=_positive, default=limits.queue, help="requests that may wait for an engine")
-    add("--rate-limit", type=int, default=limits.requests_per_minute, help="requests a minute and key; 0: no limit")
-    add("--timeout", type=_positive, default=int(limits.seconds), help="seconds that a whole answer may take")
-    add("--start-timeout", type=_positive, default=int(default.start_seconds), help="seconds an engine has to start")
+    add("--rate-limit", type=int, default=limits.requests_per_minute, help="requests a minute of one key; 0: no limit")
+    add(
+        "--timeout", type=_positive, default=int(limits.seconds), help="seconds from a request to the end of its answer"
+    )
+    add(
+        "--start-timeout",
+        type=_positive,
+        default=int(default.start_seconds),
+        help="seconds for an engine to load a model and answer once",
+    )
     given = parser.parse_args(arguments)
-    return Settings(
+    return GatewaySettings(
         host=given.host,
         port=given.port,
         models=tuple(given.model or DEFAULT_MODELS),
@@ -78,45 +84,45 @@ def _positive(text: str) -> int:
     return number
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The socket, taken before anything is started.
+def listen(settings: GatewaySettings) -> socket.socket:
+    """The listening socket, opened before anything is started.
 
     Raises:
-        CannotListen: somebody has the port, or the address is not this machine's.
+        CannotListen: the port is taken, or the address is not one of this machine.
     """
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         hint = "choose another with --port" if settings.port else "check --host"
-        raise CannotListen(f"cannot listen at {settings.host}:{settings.port}: {error.strerror}; {hint}") from None
+        raise CannotListen(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; {hint}") from None
 
 
-def prepare(settings: Settings) -> tuple[uvicorn.Server, socket.socket]:
-    """Everything that can be wrong is found here, before anything is started.
+def prepare(settings: GatewaySettings) -> tuple[uvicorn.Server, socket.socket]:
+    """The server and its socket; every problem of the settings is found here, before anything is started.
 
     Raises:
-        RegistryError: it is, and how.
+        StemmaError: the settings cannot be used.
     """
     for reference in settings.references:
         parse(reference)
     workspace = Workspace.find()
-    engine = choose(settings.engine)
+    backend = choose(settings.engine)
     keyring = Keyring(workspace.home)
     if not settings.loopback and not keyring.keys():
         raise CannotListen(
             f"{settings.host} can be reached from other machines, and there are no API keys; make one first with "
-            "`stemma keys add NAME`, set STEMMA_API_KEYS, or listen at 127.0.0.1"
+            "`stemma keys add NAME`, set STEMMA_API_KEYS, or use --host 127.0.0.1"
         )
     sock = listen(settings)
     settings = dataclasses.replace(settings, port=sock.getsockname()[1])
     metrics = Metrics()
-    fleet = Fleet(Catalog(workspace), engine, settings, metrics, f"{socket.gethostname()}:{settings.port}")
+    models = ModelRouter(Catalog(workspace), backend, settings, metrics, f"{socket.gethostname()}:{settings.port}")
     config = uvicorn.Config(
-        build(fleet, metrics, keyring, settings), log_level="warning", access_log=False, server_header=False,
+        build(models, metrics, keyring, settings), log_level="warning", access_log=False, server_header=False,
         loop="asyncio", timeout_graceful_shutdown=int(settings.stop_seconds),
     )  # fmt: skip
-    print(f"Stemma gateway: {settings.url} (engine: {engine.name}; serving {', '.join(settings.references)})",
+    print(f"Stemma gateway: {settings.url} (engine: {backend.name}; serving {', '.join(settings.references)})",
           file=sys.stderr, flush=True)  # fmt: skip
     return uvicorn.Server(config), sock
 
@@ -132,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = settings_of(arguments)
     try:
         server, sock = prepare(settings)
-    except (CannotListen, NoSuchEngine, KeysProblem, UnknownReference, WorkspaceError) as error:
+    except (CannotListen, NoSuchBackend, KeysProblem, UnknownReference, WorkspaceError) as error:
         print(error, file=sys.stderr)
         return USAGE
     except StemmaError as error:

@@ -1,16 +1,25 @@
-"""What the gateway asks the registry: who holds an alias, and whether a version's files are what was signed."""
+"""What the gateway reads from the registry: which version holds an alias, and its verified files."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 from core.workspace import Workspace
-from deploy.gateway.engine import Version
 from deploy.gateway.model_folder import ModelFolder, read
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.integrity.verification import verify_version
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registry: its row, ``MODEL:VERSION`` and the digest of its files."""
+
+    id: int
+    name: str
+    digest: str
 
 
 class Catalog:
@@ -37,7 +46,7 @@ class Catalog:
 
         Raises:
             UnknownReference: there is none.
-            DatabaseError: the registry cannot be asked.
+            DatabaseError: the registry cannot be read.
         """
         with self.registry().read() as session:
             version = resolve(session, reference)
@@ -47,7 +56,7 @@ class Catalog:
         """The version's files, after every hash and signature was checked.
 
         Raises:
-            RegistryError: they are not to be had, or are not what was signed by somebody trusted here.
+            RegistryError: they are missing, altered, or not signed by a key that is trusted here.
         """
         return read(verify_version(self.workspace, self.registry(), version.name).files)
 

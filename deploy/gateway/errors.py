@@ -1,4 +1,4 @@
-"""How the gateway refuses: always in OpenAI's shape, so that every client of that API can read it."""
+"""Errors, always in OpenAI's shape, so that every client of that API can read them; and their documentation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
@@ -21,10 +22,10 @@ class ApiError(Exception):
 
     Args:
         status: HTTP status.
-        message: what is wrong and what to do, for whoever sent the request.
-        code: a word for programs.
+        message: what is wrong and what to do, for the sender of the request.
+        code: an identifier for programs.
         param: the field at fault.
-        retry_after: seconds after which asking again makes sense.
+        retry_after: seconds after which to try again.
     """
 
     def __init__(
@@ -47,8 +48,12 @@ class ApiError(Exception):
         return JSONResponse(self.body, self.status, self.headers)
 
 
+def unknown_address() -> ApiError:
+    return ApiError(404, "no such address; /openapi.json lists all of them", "unknown_url")
+
+
 def register(app: FastAPI) -> None:
-    """Have every failure of ``app`` told in OpenAI's shape."""
+    """Give every error of ``app`` OpenAI's shape."""
 
     @app.exception_handler(ApiError)
     async def refused(_: Request, error: ApiError) -> JSONResponse:
@@ -62,18 +67,18 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        told = {404: ("no such address; /openapi.json lists those that there are", "unknown_url"),
-                405: ("this address takes another method; see /openapi.json", "method_not_allowed")}  # fmt: skip
-        plain = (str(error.detail), _CODES.get(error.status_code, "invalid_request"))
-        message, code = told.get(error.status_code, plain)
-        response = ApiError(error.status_code, message, code).response()
+        message, code = str(error.detail), _CODES.get(error.status_code, "invalid_request")
+        if error.status_code == 405:
+            message, code = "this address takes another method; see /openapi.json", "method_not_allowed"
+        shown = unknown_address() if error.status_code == 404 else ApiError(error.status_code, message, code)
+        response = shown.response()
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return ApiError(500, "the gateway failed; its log says why", "internal_error").response()
+        return ApiError(500, "the gateway failed; see its log", "internal_error").response()
 
 
 def _place(problem: dict[str, Any]) -> str:
@@ -81,10 +86,44 @@ def _place(problem: dict[str, Any]) -> str:
 
 
 def _sentence(problem: dict[str, Any]) -> str:
-    """A problem with its place; never with what was sent, which may be long, secret or no text at all."""
+    """A problem with its place; never with the value that was sent, which may be long, secret or no text at all."""
     if problem["type"] == "json_invalid":
         return "the body is not JSON"
-    place, message = _place(problem), problem["msg"]
+    place, message = _place(problem), problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "is not a field of this endpoint"
+        message = "is not a field of this endpoint; leave it out"
     return f"{place}: {message}" if place else f"the body: {message}"
+
+
+_DOCUMENTED = {
+    400: "The request is wrong; the message says where",
+    401: "No valid API key",
+    403: "The request names another host than this machine, and there are no API keys",
+    404: "No such model",
+    413: "The request is too large",
+    429: "Too many requests; Retry-After says when to try again",
+    502: "The engine failed",
+    503: "No engine is ready, or too many requests wait; Retry-After says when to try again",
+    504: "The answer took too long",
+}
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """Every refusal and failure."""
+
+    error: ErrorBody
+
+
+def documented_responses(content: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's ``responses``: the good answer's ``content``, where FastAPI does not know it, and every error."""
+    refusals: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorAnswer, "description": text} for code, text in _DOCUMENTED.items()
+    }
+    return {**({200: {"description": "The answer", "content": content}} if content else {}), **refusals}

@@ -1,4 +1,4 @@
-"""One request for text, from the model's name to the last piece of the answer."""
+"""``/v1/chat/completions`` and ``/v1/completions``: one request, from the model's name to the end of the answer."""
 
 from __future__ import annotations
 
@@ -13,180 +13,217 @@ from typing import Any, TypeVar
 
 import anyio
 import httpx
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from deploy.gateway import prompt
-from deploy.gateway.collect import whole
-from deploy.gateway.contract import ChatRequest, CompletionRequest
-from deploy.gateway.engine import Running
-from deploy.gateway.errors import ApiError
-from deploy.gateway.fleet import Fleet, require_kind
+from deploy.gateway.engine_process import EngineProcess
+from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.model_folder import ModelFolder
-from deploy.gateway.relay import DONE, Name, Shape, StreamBroken, Usage, events, pieces, sse
-from deploy.gateway.service import Service
+from deploy.gateway.model_router import ModelRouter, require_kind
+from deploy.gateway.model_server import ModelServer
+from deploy.gateway.schemas import ChatRequest, CompletionRequest
 from deploy.gateway.settings import Limits
+from deploy.gateway.streaming import (
+    DONE,
+    AnswerHead,
+    BrokenStream,
+    Shape,
+    Usage,
+    complete_answer,
+    events,
+    pieces,
+    sse,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Asked = ChatRequest | CompletionRequest
+TextRequest = ChatRequest | CompletionRequest
+_DOCUMENTED = documented_responses(
+    {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}}
+)
 
 
-class ClientGone(Exception):
-    """Whoever asked has hung up; nobody reads an answer."""
+def routes(models: ModelRouter, metrics: Metrics, limits: Limits) -> APIRouter:
+    router, generate = APIRouter(tags=["generation"]), Generation(models, metrics, limits)
+
+    @router.post("/v1/chat/completions", response_class=Response, responses=_DOCUMENTED)
+    async def chat_completions(request: Request, body: ChatRequest) -> Response:
+        """Answer a conversation, through the model's own chat template."""
+        return await generate(request, body)
+
+    @router.post("/v1/completions", response_class=Response, responses=_DOCUMENTED)
+    async def completions(request: Request, body: CompletionRequest) -> Response:
+        """Continue a text."""
+        return await generate(request, body)
+
+    return router
+
+
+class ClientDisconnected(Exception):
+    """The client has closed the connection before its answer was complete."""
 
 
 @dataclass
-class Opened:
+class OpenAnswer:
     """An engine that has begun to answer, and what is to be closed at the end of it."""
 
-    service: Service
-    running: Running
-    answer: httpx.Response
+    server: ModelServer
+    engine: EngineProcess
+    response: httpx.Response
     usage: Usage
     stack: AsyncExitStack
 
 
 @dataclass
-class Answering:
-    """Answers requests with the models of a fleet."""
+class Generation:
+    """Answers requests for text with the models of a gateway."""
 
-    fleet: Fleet
+    models: ModelRouter
     metrics: Metrics
     limits: Limits
 
-    async def __call__(self, request: Request, asked: Asked) -> Response:
+    async def __call__(self, request: Request, body: TextRequest) -> Response:
         """The answer, streamed where the request says so.
 
         Raises:
-            ApiError: there is none, and why.
+            ApiError: there is none; the message says why.
         """
         began = time.monotonic()
         deadline = asyncio.get_running_loop().time() + self.limits.seconds
-        chat = isinstance(asked, ChatRequest)
+        chat = isinstance(body, ChatRequest)
         shape: Shape = "chat.completion" if chat else "text_completion"
         id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
         try:
             async with asyncio.timeout_at(deadline):
-                opened = await unless_gone(request, self._open(asked, id))
+                opened = await until_disconnect(request, self._open(body, id))
         except TimeoutError:
             raise self._late() from None
-        running, stops = opened.running, ([] if opened.running.engine.native else asked.stops)
-        name = Name(id, int(time.time()), running.version.name, running.version.digest)
-        made = self._timed(pieces(events(opened.answer), shape, name, opened.usage, stops), opened, began, bool(stops))
-        headers = {**version_headers(running), "x-request-id": id}
-        if asked.stream:
-            with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-            told = self._told(made, opened, deadline, name, shape, with_usage)
-            return Streamed(told, opened.stack, headers)
+        engine, stops = opened.engine, ([] if opened.engine.backend.native else body.stops)
+        head = AnswerHead(id, int(time.time()), engine.version.name, engine.version.digest)
+        parts = pieces(events(opened.response), shape, head, opened.usage, stops)
+        measured = self._measured(parts, opened, began, bool(stops))
+        headers = {**version_headers(engine), "x-request-id": id}
+        if body.stream:
+            with_usage = body.stream_options is not None and body.stream_options.include_usage
+            return EventStream(
+                self._as_events(measured, opened, deadline, head, shape, with_usage), opened.stack, headers
+            )
         try:
             async with opened.stack, asyncio.timeout_at(deadline):
-                return JSONResponse(await unless_gone(request, whole(made, shape, name, opened.usage)), headers=headers)
+                answer = await until_disconnect(request, complete_answer(measured, shape, head, opened.usage))
+                return JSONResponse(answer, headers=headers)
         except TimeoutError:
             raise self._late() from None
-        except StreamBroken as broken:
-            raise self._broken(broken, running) from None
+        except BrokenStream as broken:
+            raise self._broken(broken, engine) from None
 
-    async def _open(self, asked: Asked, id: str) -> Opened:
-        service = self.fleet.find(asked.model)
-        first = await service.ready()
-        require_kind(service, "generator")
-        tokens = await asyncio.to_thread(self._measure, first.model, asked)
+    async def _open(self, request: TextRequest, id: str) -> OpenAnswer:
+        server = self.models.find(request.model)
+        first = await server.ready()
+        require_kind(server, "generator")
+        tokens = await asyncio.to_thread(self._measure, first.model, request)
         async with AsyncExitStack() as stack:
-            running = await stack.enter_async_context(service.lease())
-            if running is not first:  # a switch came between
-                require_kind(service, "generator")
-                tokens = await asyncio.to_thread(self._measure, running.model, asked)
-            body = running.engine.body(running.model, asked, tokens[1])
-            path = "/v1/chat/completions" if isinstance(asked, ChatRequest) else "/v1/completions"
+            engine = await stack.enter_async_context(server.lease())
+            if engine is not first:  # a switch came between
+                require_kind(server, "generator")
+                tokens = await asyncio.to_thread(self._measure, engine.model, request)
+            body = engine.backend.body(engine.model, request, tokens[1])
+            path = "/v1/chat/completions" if isinstance(request, ChatRequest) else "/v1/completions"
             try:
-                if asked.seed is not None:
-                    await running.settle()
-                answer = await running.client.send(running.request(path, body, {"x-request-id": id}), stream=True)
-                stack.push_async_callback(answer.aclose)
-                if answer.status_code != 200:
-                    await answer.aread()
+                if request.seed is not None:
+                    await engine.finish_abandoned()
+                response = await engine.client.send(engine.request(path, body, {"x-request-id": id}), stream=True)
+                stack.push_async_callback(response.aclose)
+                if response.status_code != 200:
+                    await response.aread()
             except httpx.TransportError:
-                raise ApiError(503, "the engine ended; it is being restarted", "engine_failed", retry_after=2) from None
-            if answer.status_code != 200:
-                raise refused(answer)
-            return Opened(service, running, answer, Usage(tokens[0]), stack.pop_all())
+                raise engine_ended() from None
+            if response.status_code != 200:
+                raise engine_refusal(response)
+            return OpenAnswer(server, engine, response, Usage(tokens[0]), stack.pop_all())
 
-    def _measure(self, model: ModelFolder, asked: Asked) -> tuple[int, int]:
-        """(tokens of the prompt, tokens that the answer may have)."""
-        if isinstance(asked, CompletionRequest):
-            text, special, param = asked.text, True, "prompt"
+    def _measure(self, model: ModelFolder, request: TextRequest) -> tuple[int, int]:
+        """(tokens of the prompt, most tokens of the answer)"""
+        if isinstance(request, CompletionRequest):
+            text, special, param = request.text, True, "prompt"
         else:
-            tools = [tool.model_dump(exclude_none=True) for tool in asked.tools or ()]
+            tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
             if tools and not model.takes_tools:
                 raise ApiError(
-                    400, "tools: this model's chat template takes none", "unsupported_parameter", param="tools"
+                    400, "tools: this model's chat template takes no tools", "unsupported_parameter", param="tools"
                 )
-            shown = tools if tools and asked.tool_choice != "none" else None
-            text = prompt.chat_text(model, [message.for_template() for message in asked.messages], shown)
-            special, param = False, "messages"
+            shown = tools if tools and request.tool_choice != "none" else None
+            messages = [message.for_template() for message in request.messages]
+            prompt.refuse_control_tokens(model, messages, shown)
+            text, special, param = prompt.chat_text(model, messages, shown), False, "messages"
         return prompt.room(
-            model, text, special=special, wanted=asked.wanted, most=self.limits.tokens, param=param
-        )  # fmt: skip
+            model, text, special=special, wanted=request.token_limit, most=self.limits.tokens, param=param
+        )
 
-    async def _timed(
-        self, made: AsyncIterator[dict[str, Any]], opened: Opened, began: float, cut: bool
+    async def _measured(
+        self, parts: AsyncIterator[dict[str, Any]], opened: OpenAnswer, began: float, cut: bool
     ) -> AsyncIterator[dict[str, Any]]:
-        """The pieces; counts their tokens when they end, however they do. ``cut``: maybe before the engine does."""
-        reference, first = opened.service.reference, True
-        opened.running.broken_off = True  # unless it is read to its end
+        """The pieces; counts their tokens at the end, also of an answer that breaks off.
+
+        Args:
+            cut: the gateway may end the answer before the engine does.
+        """
+        reference, first = opened.server.reference, True
+        opened.engine.abandoned = True  # unless it is read to its end
         try:
-            async for piece in made:
+            async for piece in parts:
                 if first:
                     self.metrics.first_piece.labels(reference).observe(time.monotonic() - began)
                     first = False
                 yield piece
-            opened.running.broken_off = cut
-        except StreamBroken as broken:
+            opened.engine.abandoned = cut
+        except BrokenStream as broken:
             self.metrics.broken.labels(reference).inc()
-            log.warning("%s: %s %s", opened.running.version.name, broken, broken.said[:500])
+            log.warning("%s: %s %s", opened.engine.version.name, broken, broken.detail[:500])
             raise
         finally:
             self.metrics.tokens.labels(reference, "prompt").inc(opened.usage.prompt)
             self.metrics.tokens.labels(reference, "completion").inc(opened.usage.completion)
 
-    async def _told(
+    async def _as_events(
         self,
-        made: AsyncIterator[dict[str, Any]],
-        opened: Opened,
+        parts: AsyncIterator[dict[str, Any]],
+        opened: OpenAnswer,
         deadline: float,
-        name: Name,
+        head: AnswerHead,
         shape: Shape,
         with_usage: bool,
     ) -> AsyncIterator[bytes]:
-        """The pieces as events; what goes wrong after the first byte is an event too, and no ``[DONE]`` follows."""
+        """The pieces as events; an error after the first byte is an event too, and no ``[DONE]`` follows."""
         try:
             async with asyncio.timeout_at(deadline):
-                async for piece in made:
+                async for piece in parts:
                     yield sse(piece)
             if with_usage:
-                head = name.head("chat.completion.chunk" if shape == "chat.completion" else shape)
-                yield sse({**head, "choices": [], "usage": opened.usage.as_dict()})
+                fields = head.fields("chat.completion.chunk" if shape == "chat.completion" else shape)
+                yield sse({**fields, "choices": [], "usage": opened.usage.as_dict()})
             yield DONE
         except TimeoutError:
             yield sse(self._late().body)
-        except StreamBroken as broken:
-            yield sse(self._broken(broken, opened.running).body)
+        except BrokenStream as broken:
+            yield sse(self._broken(broken, opened.engine).body)
 
     @staticmethod
-    def _broken(broken: StreamBroken, running: Running) -> ApiError:
-        if running.alive:
+    def _broken(broken: BrokenStream, engine: EngineProcess) -> ApiError:
+        if engine.alive:
             return ApiError(502, str(broken), "engine_failed")
-        return ApiError(503, "the engine ended while it answered; ask again", "engine_failed", retry_after=2)
+        return ApiError(503, "the engine ended while it answered; try again", "engine_failed", retry_after=2)
 
     def _late(self) -> ApiError:
-        return ApiError(504, f"no whole answer within {self.limits.seconds:g} s; ask for fewer tokens", "timeout")
+        message = f"the answer was not complete within {self.limits.seconds:g} s; ask for fewer tokens"
+        return ApiError(504, message, "timeout")
 
 
-class Streamed(StreamingResponse):
-    """A stream that gives its engine back however it ends, also where it never began."""
+class EventStream(StreamingResponse):
+    """A stream that releases its engine however it ends, also where it never began."""
 
     def __init__(self, content: AsyncIterator[bytes], stack: AsyncExitStack, headers: dict[str, str]):
         super().__init__(content, headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"},
@@ -201,18 +238,18 @@ class Streamed(StreamingResponse):
                 await self._stack.aclose()
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """The work's result; the work is cancelled when the client hangs up.
+async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
+    """The work's result; the work is cancelled when the client closes the connection.
 
     Raises:
-        ClientGone: it did.
+        ClientDisconnected: it did.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_hung_up(request.receive))
+    gone = asyncio.create_task(_disconnect(request.receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ClientGone
+            raise ClientDisconnected
         return task.result()
     finally:
         gone.cancel()
@@ -221,24 +258,29 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-async def _hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
+async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def version_headers(running: Running) -> dict[str, str]:
-    """Which version answers."""
-    return {"x-stemma-model": running.version.name, "x-stemma-digest": running.version.digest}
+def version_headers(engine: EngineProcess) -> dict[str, str]:
+    """Headers that name the version that answers."""
+    return {"x-stemma-model": engine.version.name, "x-stemma-digest": engine.version.digest}
 
 
-def refused(answer: httpx.Response) -> ApiError:
+def engine_ended() -> ApiError:
+    """The engine's process ended before it answered."""
+    return ApiError(503, "the engine ended; it is being restarted", "engine_failed", retry_after=2)
+
+
+def engine_refusal(response: httpx.Response) -> ApiError:
     """An engine's refusal: its own words where the request is at fault, else that it failed."""
-    if answer.status_code >= 500:
-        return ApiError(502, "the engine failed to answer; the gateway's log names its log", "engine_failed")
+    if response.status_code >= 500:
+        return ApiError(502, "the engine failed to answer; the gateway's log names the engine's", "engine_failed")
     try:
-        body = answer.json()
-        told = body.get("detail") or body.get("message") or body.get("error")
-        message = told.get("message") if isinstance(told, dict) else told
+        body = response.json()
+        detail = body.get("detail") or body.get("message") or body.get("error")
+        message = detail.get("message") if isinstance(detail, dict) else detail
     except (ValueError, AttributeError):
         message = None
-    return ApiError(400, f"the engine refuses the request: {message or 'it does not say why'}", "engine_refused")
+    return ApiError(400, f"the engine refuses the request: {message or 'it gives no reason'}", "engine_refused")

@@ -1,20 +1,21 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deploy.gateway.engine import Version
+from deploy.gateway.catalog import Version
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _PREFIX = "stemma_gateway"
 
 
 class Metrics:
-    """One gateway's figures, in a collection of their own."""
+    """One gateway's metrics, in a collection of their own."""
 
     def __init__(self) -> None:
         self.collection = CollectorRegistry()
@@ -32,7 +33,7 @@ class Metrics:
 
         self._served: dict[str, tuple[str, str, str]] = {}
 
-    def _of(self, kind, name: str, text: str, *labels: str, **options):
+    def _of(self, kind: Any, name: str, text: str, *labels: str, **options: Any) -> Any:
         return kind(f"{_PREFIX}_{name}", text, labels, registry=self.collection, **options)
 
     def serves(self, reference: str, version: Version) -> None:
@@ -55,7 +56,8 @@ class Measured:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         endpoint = scope["path"] if scope["path"] in self._paths else "other"
         began, code = time.monotonic(), 500
 

@@ -1,4 +1,4 @@
-"""What a model's folder says about itself, read without loading any weights."""
+"""What the files of a model's folder say about it, read without loading any weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["generator", "classifier"]
 
 
 class NotServable(RegistryError):
-    """The model is sound, but nothing that the gateway starts could answer with it."""
+    """The model is valid, but no engine of the gateway can serve it."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,21 @@ class ModelFolder:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The model's own, without what it says about cutting or padding texts."""
+        """The model's own, with truncation and padding off."""
         made = Tokenizer.from_file(str(self.path / "tokenizer.json"))
         made.no_truncation()
         made.no_padding()
         return made
 
+    @cached_property
+    def control_tokens(self) -> tuple[str, ...]:
+        """What the tokenizer reads as a control token wherever a text spells it."""
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return tuple(token.content for token in added if token.special)
+
     @property
     def takes_tools(self) -> bool:
-        """Whether its template shows the model the tools of a request."""
+        """Whether its chat template uses the tools of a request."""
         if self.chat_template is None:
             return False
         try:
@@ -70,7 +76,7 @@ def read(path: Path) -> ModelFolder:
     """
     config = _json(path / "config.json")
     if not config:
-        raise NotServable(f"{path} has no config.json that can be read, so nobody knows what model it is")
+        raise NotServable(f"{path} has no readable config.json, so its kind of model is unknown")
     if not (path / "tokenizer.json").is_file():
         raise NotServable(f"{path} has no tokenizer.json; save the tokenizer in the `tokenizers` format")
     if unsafe := sorted(file.name for file in path.rglob("*") if file.suffix.lower() in UNSAFE_SUFFIXES):
@@ -102,8 +108,9 @@ def _json(path: Path) -> dict[str, Any]:
 def _context(config: dict[str, Any]) -> int | None:
     inner = config.get("text_config") or config
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
-        if isinstance(inner.get(name), int) and inner[name] > 0:
-            return inner[name]
+        value = inner.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
     return None
 
 

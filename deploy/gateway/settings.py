@@ -1,25 +1,26 @@
-"""What the gateway was told on its command line."""
+"""The gateway's settings, as its command line gives them."""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
+
+from core.network import http_url, is_loopback
 
 DEFAULT_MODELS = ("assistant@champion", "classifier@champion")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request, one key and all together may ask for.
+    """Limits of one request, of one API key and of the whole gateway.
 
     Attributes:
         body_bytes: size of a request.
-        tokens: that one answer may have; also what it may have where the request names no number.
-        texts: of one classification.
+        tokens: most tokens of one answer; also the default where the request gives no number.
+        texts: most texts of one classification.
         requests_per_minute: of one key; 0 is no limit.
         queue: requests that may wait for an engine.
         seconds: from a request's arrival to the end of its answer.
-        wait_seconds: that a request waits for an engine that is being started.
+        wait_seconds: how long a request waits for an engine that is being started.
     """
 
     body_bytes: int = 4 * 2**20
@@ -32,17 +33,17 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class GatewaySettings:
     """Everything else.
 
     Attributes:
         models: MODEL@ALIAS or MODEL:VERSION of each; a bare MODEL is its champion.
         engine: ``auto``, ``transformers``, ``vllm``, or a command with ``{model}`` and ``{port}``.
-        poll_seconds: how often the registry is asked who holds the aliases.
-        start_seconds: that an engine has to load a model and answer.
+        poll_seconds: how often the registry is read for the holders of the aliases.
+        start_seconds: time for an engine to load a model and answer once.
         first_retry_seconds: before a version that was refused, or whose engine died, is tried again; doubled each time.
-        last_retry_seconds: what that grows to.
-        stop_seconds: that requests have to finish when the gateway is told to end.
+        last_retry_seconds: the longest such wait.
+        stop_seconds: time for requests to finish when the gateway is stopped.
     """
 
     host: str = "127.0.0.1"
@@ -69,13 +70,4 @@ class Settings:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen at is of this machine only; names other than ``localhost`` are not trusted to be."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return http_url(self.host, self.port)

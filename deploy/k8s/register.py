@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 POOL = "stemma"
 
@@ -31,9 +32,9 @@ def main(arguments: list[str]) -> int:
     return made or _run("prefect", "--no-prompt", "deploy", "--all") or _run("flows.deployments.guards")
 
 
-def job_template(path: Path, gpus: str | None, image: str | None) -> dict:
+def job_template(path: Path, gpus: str | None, image: str | None) -> dict[str, Any]:
     """The pool's base job template, with these defaults for the number of GPUs and the image."""
-    template = json.loads(path.read_text(encoding="utf-8"))
+    template: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     variables = template["variables"]["properties"]
     if gpus:
         variables["gpus"]["default"] = int(gpus)

@@ -1,9 +1,10 @@
-"""Everything that a team leaves running on one machine, started and kept up by one command (``stemma up``).
+"""Everything that a team leaves running on one machine, started and kept running by one command (``stemma up``).
 
 Modules, in reading order:
 
-- ``state``: what runs in a workspace, for whoever wants to use it
-- ``settings``: what was asked for, and everything that speaks against it
-- ``services``: the four services as commands, with the address at which each tells that it is well
-- ``supervisor``: starts them, waits, starts again what died, ends them all
+- ``state``: what runs in a workspace, for every command that uses it
+- ``storage``: where the databases and artifacts are; ``settings``: the options, and the reasons not to start
+- ``services``: the four services as commands, and how to see that each is healthy
+- ``process``: their processes and logs; ``supervisor``: starts, watches, restarts and ends them
+- ``mlflow_server``: MLflow's server in one process
 """

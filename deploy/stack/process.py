@@ -1,15 +1,19 @@
-"""A service's processes: started so that they can be found again, measured, and ended without a rest.
+"""A service's processes and its log: started so that they can be found again, measured, and ended completely.
 
 Every process of a stack carries a mark in its environment, which its children inherit whatever session or process group
 they make for themselves. So what a killed service, or a killed supervisor, has left behind is found by asking the
 system, not by remembering.
+
+``python -m deploy.stack.process MARK SECONDS`` outlives a supervisor that was killed for as long as it takes to end
+what that had started: it waits for the end of its standard input, which the supervisor holds open and which the kernel
+closes however the supervisor ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +23,14 @@ from pathlib import Path
 
 import psutil
 
+from core.processes import die_with_parent
+
 MARK = "SUPERVISED_BY"  # of no program's own names: some do not hand those on
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+LARGEST_LOG = 10 * 2**20  # bytes; one older part is kept beside it
 
 
 def mark_of(home: Path, supervisor: int | None = None, service: str = "") -> str:
-    """The mark of a home's processes; the more is told, the fewer they are. A mark is the start of narrower ones."""
+    """The mark of a home's, a supervisor's or a service's processes; a wider mark is the start of narrower ones."""
     parts = [str(home), "" if supervisor is None else str(supervisor), service]
     return "|".join(parts).rstrip("|") + "|"
 
@@ -50,7 +55,7 @@ def start(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=die_with_parent,
         )
 
 
@@ -67,15 +72,15 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def sweep(mark: str, seconds: float) -> None:
-    """End every process that carries a mark: they are told to, and killed after ``seconds``."""
-    deadline, told = time.monotonic() + seconds, set()
+    """End every process that carries a mark: SIGTERM at once, SIGKILL after ``seconds``."""
+    deadline, terminated = time.monotonic() + seconds, set()
     while left := marked(mark):
         for process in left:
             with contextlib.suppress(psutil.Error):
                 if time.monotonic() > deadline:
                     process.kill()
-                elif process not in told:
-                    told.add(process)
+                elif process not in terminated:
+                    terminated.add(process)
                     process.terminate()
         time.sleep(0.05)
 
@@ -106,11 +111,24 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 def _resident(process: psutil.Process) -> int:
     try:
-        return process.memory_info().rss
+        return int(process.memory_info().rss)
     except psutil.Error:
         return 0
 
 
-def _end_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def rotate(log: Path) -> None:
+    """Move a log that has grown large to ``<name>.1``; its writer, which only appends, goes on in the emptied file."""
+    if log.exists() and log.stat().st_size > LARGEST_LOG:
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
+
+
+def _sweep_after_supervisor(mark: str, seconds: float) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # those are for the supervisor
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    sweep(mark, seconds)
+
+
+if __name__ == "__main__":
+    _sweep_after_supervisor(sys.argv[1], float(sys.argv[2]))

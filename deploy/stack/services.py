@@ -1,19 +1,30 @@
-"""The four services as commands: what each needs, and how it tells that it is well."""
+"""The four services: their commands and environments, and how to see that each is healthy."""
 
 from __future__ import annotations
 
+import base64
 import datetime
 import functools
+import http.client
+import json
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from deploy.stack import health
-from deploy.stack.settings import Settings
+from core import layout
+from deploy.stack.settings import StackSettings
 from deploy.stack.state import DEPLOYMENTS, GATEWAY, MLFLOW, PREFECT
 
-POLLED_SECONDS = 60.0  # the process that runs deployments asks for work every few seconds
+PROBE_SECONDS = 10.0  # a machine whose cores train is slow to answer, but answers
+POLLED_SECONDS = 60.0  # the process that runs deployments polls Prefect for work every few seconds
+
+
+class Unhealthy(Exception):
+    """The service does not answer as it should; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +33,11 @@ class Service:
 
     Attributes:
         url: where it answers; ``None`` for one that listens nowhere.
-        probe: raises :class:`deploy.stack.health.Unwell`; takes the time of the process's start, in seconds since the
+        probe: raises :class:`Unhealthy`; takes the time of the process's start, in seconds since the
             epoch, so that what an earlier process left behind does not count.
-        after: the service that has to be well before this one is started.
-        lock: file that keeps others off the database until this service is well.
-        grace_seconds: between being told to end and being killed.
+        after: the service that has to be healthy before this one is started.
+        lock: file that keeps other processes off the database until this service is healthy.
+        grace_seconds: between SIGTERM and SIGKILL.
     """
 
     name: str
@@ -39,12 +50,12 @@ class Service:
     grace_seconds: float = 8.0
 
 
-def services_of(settings: Settings) -> list[Service]:
+def services_of(settings: StackSettings) -> list[Service]:
     """The services of a stack, in the order in which they are shown."""
     return [_prefect(settings), _mlflow(settings), _deployments(settings), _gateway(settings)]
 
 
-def client_environment(settings: Settings) -> dict[str, str]:
+def client_environment(settings: StackSettings) -> dict[str, str]:
     """What commands need to use the stack. Never a secret."""
     return {
         **settings.storage.environment(settings.home),
@@ -55,14 +66,14 @@ def client_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _prefect(settings: Settings) -> Service:
-    url, home = settings.url(settings.prefect_port), settings.home / "prefect"
+def _prefect(settings: StackSettings) -> Service:
+    url, home = settings.url(settings.prefect_port), layout.prefect(settings.home)
     own = {
         "PREFECT_HOME": str(home),  # that of the servers that `stemma run` starts: their runs are shown too
         "PREFECT_SERVER_API_HOST": settings.host,
         "PREFECT_SERVER_API_PORT": str(settings.prefect_port),
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        # Who trains is known still after a restart: in memory it is lost, and the slot taken for ever.
+        # On disk: after a restart a lease in memory would be lost, and its slot taken for good.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
@@ -77,12 +88,12 @@ def _prefect(settings: Settings) -> Service:
         (*_python("prefect", "server", "start"), "--host", settings.host, "--port", str(settings.prefect_port)),
         environment,
         url,
-        lambda _: health.answers(f"{url}/api/ready"),
-        lock=home / "start.lock",
+        lambda _: answers(f"{url}/api/ready"),
+        lock=layout.start_lock(settings.home),
     )
 
 
-def _mlflow(settings: Settings) -> Service:
+def _mlflow(settings: StackSettings) -> Service:
     url = settings.url(settings.mlflow_port)
     own = {
         "STEMMA_HOME": str(settings.home),
@@ -93,10 +104,10 @@ def _mlflow(settings: Settings) -> Service:
     command = _python("deploy.stack.mlflow_server", "--host", settings.host, "--port", str(settings.mlflow_port))
     if settings.mlflow_accounts:
         command += ("--auth",)
-    return Service(MLFLOW, command, {**_base(settings), **own}, url, lambda _: health.answers(f"{url}/health"))
+    return Service(MLFLOW, command, {**_base(settings), **own}, url, lambda _: answers(f"{url}/health"))
 
 
-def _deployments(settings: Settings) -> Service:
+def _deployments(settings: StackSettings) -> Service:
     environment = _clients(settings)
     api = environment["PREFECT_API_URL"]
     return Service(
@@ -104,32 +115,32 @@ def _deployments(settings: Settings) -> Service:
         _python("flows.deployments"),
         environment,
         None,
-        functools.partial(asks_for_work, api, environment.get("PREFECT_API_AUTH_STRING")),
+        functools.partial(polls_for_work, api, environment.get("PREFECT_API_AUTH_STRING")),
         after=PREFECT,
         grace_seconds=60.0,  # a stage that trains saves its checkpoint first
     )
 
 
-def _gateway(settings: Settings) -> Service:
+def _gateway(settings: StackSettings) -> Service:
     url = settings.url(settings.gateway_port)
     command = _python("deploy.gateway", "--host", settings.host, "--port", str(settings.gateway_port))
-    return Service(GATEWAY, command, _clients(settings), url, lambda _: health.answers(f"{url}/health"))
+    return Service(GATEWAY, command, _clients(settings), url, lambda _: answers(f"{url}/health"))
 
 
-def _base(settings: Settings) -> dict[str, str]:
+def _base(settings: StackSettings) -> dict[str, str]:
     """The user's environment without what would point a server at another one."""
     others = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
     return {name: value for name, value in settings.environment.items() if name not in others}
 
 
-def _clients(settings: Settings) -> dict[str, str]:
-    """For services that use the others."""
+def _clients(settings: StackSettings) -> dict[str, str]:
+    """The environment of services that use the others."""
     given = _base(settings)
     environment = {
         **given,
         **client_environment(settings),
         "STEMMA_HOME": str(settings.home),
-        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_HOME": str(layout.prefect(settings.home)),
     }
     if auth := given.get("PREFECT_SERVER_API_AUTH_STRING"):
         environment["PREFECT_API_AUTH_STRING"] = auth
@@ -139,17 +150,54 @@ def _clients(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def asks_for_work(api: str, auth: str | None, born: float) -> None:
+def polls_for_work(api: str, auth: str | None, born: float) -> None:
     """Whether somebody has asked the server for the deployments' runs since ``born``, and lately."""
-    found = health.post(f"{api}/deployments/filter", {"deployments": {"tags": {"all_": ["stemma"]}}}, auth)
+    found = post(f"{api}/deployments/filter", {"deployments": {"tags": {"all_": ["stemma"]}}}, auth)
     polled = [datetime.datetime.fromisoformat(each["last_polled"]) for each in found if each.get("last_polled")]
     if not polled:
-        raise health.Unwell("has not registered the deployments yet")
+        raise Unhealthy("has not registered the deployments yet")
     now = datetime.datetime.now(datetime.UTC)
     last = max(polled)
     if last.timestamp() < born or (now - last).total_seconds() > POLLED_SECONDS:
-        raise health.Unwell(f"has not asked for work since {last:%H:%M:%S} UTC")
+        raise Unhealthy(f"has not polled for work since {last:%H:%M:%S} UTC")
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *arguments)
+
+
+def answers(url: str) -> None:
+    """Raise :class:`Unhealthy` unless a GET of ``url`` succeeds."""
+    _send(urllib.request.Request(url))
+
+
+def post(url: str, body: Any, auth: str | None = None) -> Any:
+    """The JSON that a POST of JSON is answered with.
+
+    Args:
+        auth: ``user:password`` for HTTP's basic authentication.
+
+    Raises:
+        Unhealthy: it was not answered with JSON.
+    """
+    headers = {"Content-Type": "application/json"}
+    if auth:
+        headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+    try:
+        return json.loads(_send(urllib.request.Request(url, json.dumps(body).encode(), headers)))
+    except json.JSONDecodeError:
+        raise Unhealthy("answers with something that is not JSON") from None
+
+
+def _send(request: urllib.request.Request) -> bytes:
+    try:
+        # Not through a proxy: the services are this machine's own.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=PROBE_SECONDS
+        ) as answer:
+            content: bytes = answer.read()
+            return content
+    except urllib.error.HTTPError as error:
+        raise Unhealthy(f"answers with {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise Unhealthy(f"does not answer ({getattr(error, 'reason', None) or error})") from None

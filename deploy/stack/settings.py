@@ -1,8 +1,7 @@
-"""What was asked of a stack, and everything that speaks against it."""
+"""A stack's settings, and every reason why it cannot be started with them."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -11,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy import api_keys
-from deploy.stack import database, ports, storage
+from core.network import http_url, is_loopback, port_problem
+from deploy.gateway import api_keys
+from deploy.stack import storage
 from deploy.stack.storage import Storage
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # an address that means all, and one of them
@@ -20,13 +20,13 @@ SHORTEST_PASSWORD = 12  # characters; MLflow's own limit
 
 
 @dataclass(frozen=True)
-class Settings:
+class StackSettings:
     """A stack's settings.
 
     Attributes:
         root: the workspace.
         home: its home, with databases and logs.
-        environment: what every service is given besides what it needs; secrets come in no other way.
+        environment: what every service gets besides its own variables; secrets come in no other way.
     """
 
     root: Path
@@ -40,48 +40,45 @@ class Settings:
 
     @property
     def exposed(self) -> bool:
-        """Whether other machines can reach it; names other than ``localhost`` are not trusted to be this machine's."""
-        try:
-            return not ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host != "localhost"
+        """Whether other machines can reach it."""
+        return not is_loopback(self.host)
 
     @property
     def mlflow_accounts(self) -> bool:
-        """Whether MLflow asks who somebody is: always when exposed, else where its variables are set."""
+        """Whether MLflow wants a name and a password: always when exposed, else where its variables are set."""
         named = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
         return self.exposed or all(self.environment.get(name) for name in named)
 
     def url(self, port: int) -> str:
         """Where this machine's own clients find a service."""
-        return _url(_ANY.get(self.host, self.host), port)
+        return http_url(_ANY.get(self.host, self.host), port)
 
     def browser_url(self, port: int) -> str:
         """Where a browser finds a service, also one on another machine where there may be one."""
-        return _url(socket.gethostname() if self.host in _ANY else self.host, port)
+        return http_url(socket.gethostname() if self.host in _ANY else self.host, port)
 
     def problems(self) -> list[str]:
-        """Everything that speaks against starting, each with the next step. Changes nothing but missing databases."""
+        """Every reason not to start, each with the next step. Changes nothing, but creates missing databases."""
         wanted = {
             "--prefect-port": self.prefect_port,
             "--mlflow-port": self.mlflow_port,
             "--gateway-port": self.gateway_port,
         }
-        found = [text for option, port in wanted.items() if (text := ports.problem(option, self.host, port))]
+        found = [text for option, port in wanted.items() if (text := port_problem(option, self.host, port))]
         for option, port in wanted.items():
             if same := [other for other in wanted if other < option and wanted[other] == port]:
-                found.append(f"{option} {port} is that of {same[0]} too; choose another")
+                found.append(f"{option} {port} is also the port of {same[0]}; choose another")
         found = list(dict.fromkeys(found))
         if self.exposed:
-            found += self._open_doors()
+            found += self._missing_secrets()
         found += self._problems_of_artifacts()
         if self.storage.database is not None:
             refused = storage.problems_of("--database", self.storage.database)
-            # The databases are made last, when nothing else is left to refuse.
-            found += refused or ([] if found else database.ensure(self.storage))
+            # The databases are created last, when no other problem is left.
+            found += refused or ([] if found else storage.create_databases(self.storage))
         return found
 
-    def _open_doors(self) -> list[str]:
+    def _missing_secrets(self) -> list[str]:
         """What has to be set before other machines may reach the services."""
         found, given = [], self.environment
         beyond = f"--host {self.host} opens the services to other machines"
@@ -89,7 +86,7 @@ class Settings:
         if ":" not in auth or len(auth) < SHORTEST_PASSWORD:
             found.append(
                 f"{beyond}: set PREFECT_SERVER_API_AUTH_STRING to user:password ({SHORTEST_PASSWORD} characters or "
-                "more), and PREFECT_API_AUTH_STRING to the same for whoever uses it"
+                "more), and PREFECT_API_AUTH_STRING to the same for its users"
             )
         elif given.get("PREFECT_API_AUTH_STRING", auth) != auth:
             found.append("PREFECT_API_AUTH_STRING is not PREFECT_SERVER_API_AUTH_STRING; set it to the same")
@@ -117,7 +114,3 @@ class Settings:
         if find_spec("boto3") is None:
             return ["--artifacts s3://… needs boto3; install Stemma with it: pip install 'stemma-llm[s3]'"]
         return []
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

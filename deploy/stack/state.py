@@ -1,16 +1,15 @@
-"""The stack that runs in a workspace: one file that its supervisor writes and everybody may read."""
+"""The stack that runs in a workspace: one file that its supervisor writes and any command may read."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from core import layout
+from core.files import write_json
 
 PREFECT, MLFLOW, DEPLOYMENTS, GATEWAY = "prefect", "mlflow", "deployments", "gateway"
 _CLOCK_SECONDS = 2.0  # how far two readings of a process's birth may lie apart
@@ -22,9 +21,9 @@ class ServiceState:
 
     Attributes:
         url: where it answers; ``None`` for one that listens nowhere.
-        state: ``waiting``, ``starting``, ``healthy``, ``unwell`` (does not answer), ``restarting`` or ``stopping``.
-        restarts: how often it was started again since the stack came up.
-        note: why it is in that state, where there is something to tell.
+        state: ``waiting``, ``starting``, ``healthy``, ``unhealthy`` (does not answer), ``restarting`` or ``stopping``.
+        restarts: how often it was restarted since the stack came up.
+        note: why it is in that state, where there is a reason to show.
     """
 
     name: str
@@ -89,7 +88,7 @@ class Stack:
 def read(home: Path) -> Stack | None:
     """The stack that runs in a workspace's home; ``None`` where none does, or where its supervisor was killed."""
     try:
-        body = json.loads(_file(home).read_text(encoding="utf-8"))
+        body = json.loads(layout.stack_state(home).read_text(encoding="utf-8"))
         services = tuple(ServiceState(**service) for service in body.pop("services"))
         stack = Stack(**body, services=services)
     except (FileNotFoundError, json.JSONDecodeError, AttributeError, TypeError, KeyError):
@@ -99,28 +98,12 @@ def read(home: Path) -> Stack | None:
 
 def write(home: Path, stack: Stack) -> None:
     """Replace the file; a reader sees the old one or the new one, whole."""
-    replace_json(_file(home), asdict(stack))
+    write_json(layout.stack_state(home), asdict(stack))
 
 
 def remove(home: Path) -> None:
     """Say that nothing runs any more."""
-    _file(home).unlink(missing_ok=True)
-
-
-def replace_json(path: Path, body: Any) -> None:
-    """Write JSON that a reader, or a crash at any moment, never finds half done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(body, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    layout.stack_state(home).unlink(missing_ok=True)
 
 
 def born(pid: int) -> float | None:
@@ -136,7 +119,3 @@ def lives(stack: Stack) -> bool:
     """Whether a stack's supervisor, and not another process of its number, is still there."""
     found = born(stack.pid)
     return found is not None and abs(found - stack.born) < _CLOCK_SECONDS
-
-
-def _file(home: Path) -> Path:
-    return home / "stack.json"

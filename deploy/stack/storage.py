@@ -1,6 +1,6 @@
 """Where a home's databases and artifacts are, remembered from one ``stemma up`` to the next.
 
-A registry on PostgreSQL must not be forgotten when the stack is down: a command would quietly begin another on SQLite.
+A registry on PostgreSQL must be remembered when the stack is down: a command would silently create another on SQLite.
 """
 
 from __future__ import annotations
@@ -9,11 +9,18 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from core import layout
+from core.files import write_json
+from core.workspace import sqlite_url
 from deploy.stack import state
-from deploy.stack.state import replace_json
 
-SQLITE, LOCAL = "sqlite", "local"  # what takes --database and --artifacts back
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECT_SECONDS = 10
+SQLITE, LOCAL = "sqlite", "local"  # values of --database and --artifacts for the home itself
 NAMES = ("prefect", "mlflow", "registry")
 
 
@@ -33,14 +40,14 @@ class Storage:
     def recall(cls, home: Path) -> Storage:
         """What the home's last stack used; SQLite and the home's own folder before the first."""
         try:
-            return cls(**json.loads(_file(home).read_text(encoding="utf-8")))
+            return cls(**json.loads(layout.storage(home).read_text(encoding="utf-8")))
         except (FileNotFoundError, json.JSONDecodeError, TypeError):
             return cls()
 
     def remember(self, home: Path) -> None:
-        """Keep it for the next stack, and for commands meanwhile."""
+        """Record it for the next stack, and for commands until then."""
         if self != Storage.recall(home):
-            replace_json(_file(home), asdict(self))
+            write_json(layout.storage(home), asdict(self))
 
     def name_of(self, which: str) -> str:
         """Name in PostgreSQL of one of the three databases, each of :data:`NAMES`."""
@@ -56,11 +63,13 @@ class Storage:
 
     def mlflow_backend(self, home: Path) -> str:
         """MLflow's database: the one that ``stemma run`` uses where no server runs."""
-        return self.url(self.name_of("mlflow"), "+psycopg") if self.database else f"sqlite:///{home / 'mlflow.db'}"
+        return (
+            self.url(self.name_of("mlflow"), "+psycopg") if self.database else sqlite_url(layout.mlflow_database(home))
+        )
 
     def artifact_root(self, home: Path) -> str:
         """Where the runs of new experiments keep their files: readable with the server and without it."""
-        return self.artifacts.rstrip("/") if self.artifacts else (home / "mlartifacts").as_uri()
+        return self.artifacts.rstrip("/") if self.artifacts else layout.mlflow_artifacts(home).as_uri()
 
     def environment(self, home: Path) -> dict[str, str]:
         """What commands need to use the databases themselves; nothing where these are the home's own."""
@@ -78,13 +87,13 @@ def problems_of(option: str, text: str) -> list[str]:
     try:
         url = make_url(text)
     except ArgumentError:
-        return [f"{option}: no database's address; use postgresql://user@host/name, or {SQLITE}"]
+        return [f"{option}: not the address of a database; use postgresql://user@host/name, or {SQLITE}"]
     if url.drivername not in ("postgresql", "postgres"):
         return [f"{option} {url.drivername}: not supported; use postgresql://user@host/name, or {SQLITE}"]
     found = []
     if url.password is not None:
         found.append(
-            f"{option}: a password on the command line can be read by everybody on this machine; leave it out and set "
+            f"{option}: every account of this machine can read a password on the command line; leave it out and set "
             "PGPASSWORD, or write it into ~/.pgpass"
         )
     if url.query:
@@ -92,8 +101,48 @@ def problems_of(option: str, text: str) -> list[str]:
     return found
 
 
-def _file(home: Path) -> Path:
-    return home / "storage.json"
+def create_databases(storage: Storage) -> list[str]:
+    """Create the databases that are missing in PostgreSQL; the problems where they cannot be used.
+
+    PostgreSQL's own variables apply: ``PGPASSWORD``, ``PGSSLMODE``, ``PGPASSFILE`` ...
+    """
+    import psycopg
+    from psycopg import sql
+
+    missing = []
+    for which in NAMES:
+        try:
+            _connect(storage, storage.name_of(which)).close()
+        except psycopg.OperationalError as error:
+            if not _is_missing(error, storage.name_of(which)):
+                return [_problem(storage, error)]
+            missing.append(storage.name_of(which))
+    if not missing:
+        return []
+    try:
+        with _connect(storage, "postgres") as connection:
+            for name in missing:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        names = ", ".join(missing)
+        return [f"{_problem(storage, error)}; create the missing databases yourself: {names}"]
+    return []
+
+
+def _connect(storage: Storage, name: str) -> psycopg.Connection:
+    import psycopg
+
+    return psycopg.connect(storage.url(name), autocommit=True, connect_timeout=CONNECT_SECONDS)
+
+
+def _is_missing(error: psycopg.OperationalError, name: str) -> bool:
+    # The server says so before there is a session, so without the code that names the error.
+    return f'database "{name}" does not exist' in str(error)
+
+
+def _problem(storage: Storage, error: psycopg.Error) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return f"--database {storage.database}: {words}"
 
 
 def use_stack(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Starts the services, waits until each is well, starts again what died, and ends them all."""
+"""Starts the services, waits until each is healthy, restarts what died, and ends them all."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from core import layout
+from core.files import last_lines
 from core.locks import try_lock
-from deploy.stack import logs, ports, process, state
-from deploy.stack.health import Unwell
-from deploy.stack.services import Service, client_environment, services_of
-from deploy.stack.settings import Settings
+from core.network import listener_of
+from deploy.stack import process, state
+from deploy.stack.services import Service, Unhealthy, client_environment, services_of
+from deploy.stack.settings import StackSettings
 from registry.errors import RegistryError
 
 TICK_SECONDS = 0.1
 STARTING_PROBE_SECONDS, PROBE_SECONDS = 0.5, 5.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
-STEADY_SECONDS = 60.0  # well for so long, a service that dies is started again without a long pause
+STEADY_SECONDS = 60.0  # healthy for so long, a service that dies is restarted without a long pause
 SLOW_SECONDS = 30.0  # a start that takes longer is explained
-STUCK_SECONDS, STUCK_START_SECONDS = 180.0, 600.0  # alive but silent for so long, a service is started again
-FIRST_TRIES = 5  # a service that has never been well is tried so often, then the stack is given up
+STUCK_SECONDS, STUCK_START_SECONDS = 180.0, 600.0  # alive but silent for so long, a service is restarted
+FIRST_TRIES = 5  # for a service that has never been healthy, then the stack fails
 ORPHAN_SECONDS = 10.0  # for what a killed service or supervisor has left behind
 ROTATE_SECONDS = 30.0
 
 
 class StackFailed(RegistryError):
-    """A service cannot be brought up; the message holds its last words."""
+    """A service cannot be started; the message holds the end of its log."""
 
 
 class AlreadyRuns(RegistryError):
-    """Another supervisor has this home."""
+    """Another supervisor runs in this home."""
 
 
 @dataclass
@@ -51,11 +53,11 @@ class _Supervised:
     note: str = ""
     restarts: int = 0
     failures: int = 0  # in a row
-    ever_well: bool = False
+    ever_healthy: bool = False
     born: float = 0.0  # of its process, seconds since the epoch
     start_at: float = 0.0
     probe_at: float = 0.0
-    well_since: float | None = None
+    healthy_since: float | None = None
     silent_since: float = 0.0
     probe: Future[None] | None = None
     lock: int | None = None
@@ -70,10 +72,10 @@ class _Supervised:
 class Supervisor:
     """The supervisor of one home. Its methods are for the main thread, except :attr:`stack` and :meth:`stop`."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: StackSettings):
         self.settings = settings
         self.home = settings.home
-        self.log_folder = self.home / "logs"
+        self.log_folder = layout.logs(self.home)
         self._all = [_Supervised(each, self.log_folder / f"{each.name}.log") for each in services_of(settings)]
         self._by_name = {each.service.name: each for each in self._all}
         born = state.born(os.getpid())
@@ -90,7 +92,7 @@ class Supervisor:
         return replace(self._self, services=tuple(each.shown() for each in self._all))
 
     def stop(self) -> None:
-        """End everything; asked a second time, at once."""
+        """End everything; called a second time, at once."""
         self._hurry, self._stopping = self._stopping, True
 
     def run(self, show: Callable[[Supervisor], contextlib.AbstractContextManager[None]]) -> None:
@@ -100,8 +102,8 @@ class Supervisor:
             show: opened around it, to show the stack while it lasts.
 
         Raises:
-            AlreadyRuns: another supervisor has the home.
-            StackFailed: a service could not be brought up even once.
+            AlreadyRuns: another supervisor runs in the home.
+            StackFailed: a service could not be started even once.
         """
         with _only_one(self.home), _signals(self.stop), show(self):
             try:
@@ -129,19 +131,19 @@ class Supervisor:
                 self._died(each, _ending(each.process.returncode))
             else:
                 self._look_after(each, now)
-        self._tell()
+        self._write_state()
         if now >= self._rotate_at:
             self._rotate_at = now + ROTATE_SECONDS
             for log in self.log_folder.glob("*.log"):
                 with contextlib.suppress(OSError):  # such as a full disk, which is no reason to end the services
-                    logs.rotate(log)
+                    process.rotate(log)
 
     def _watch(self) -> None:
-        """Have somebody who ends the services if this process is killed."""
+        """Keep a process running that ends the services if this one is killed."""
         if self._watcher is None or self._watcher.poll() is not None:
             mark = process.mark_of(self.home, os.getpid())
             self._watcher = subprocess.Popen(
-                [sys.executable, "-m", "deploy.stack.watcher", mark, str(ORPHAN_SECONDS)],
+                [sys.executable, "-m", "deploy.stack.process", mark, str(ORPHAN_SECONDS)],
                 cwd=self.settings.root,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -157,7 +159,7 @@ class Supervisor:
         if service.lock is not None and each.lock is None:
             each.lock = try_lock(service.lock)
             if each.lock is None:
-                each.state, each.note = "waiting", "for another process that is at its database"
+                each.state, each.note = "waiting", "for another process that uses its database"
                 return
         mark = process.mark_of(self.home, os.getpid(), service.name)
         try:
@@ -166,7 +168,7 @@ class Supervisor:
             self._died(each, f"cannot be started: {error}")
             return
         each.born = time.time()
-        each.state, each.note, each.well_since, each.probe = "starting", "", None, None
+        each.state, each.note, each.healthy_since, each.probe = "starting", "", None, None
         each.probe_at = each.silent_since = time.monotonic()
 
     def _look_after(self, each: _Supervised, now: float) -> None:
@@ -177,54 +179,54 @@ class Supervisor:
         if not each.probe.done():
             return
         error, each.probe = each.probe.exception(), None
-        if error is None and each.well_since is None and not _own_port(each):
-            # Somebody took the port after it was looked at; what is registered there would be in the wrong place.
-            error = Unwell(f"{each.service.url} is answered by {ports.holder(urlsplit(each.service.url).port)}")
+        if error is None and each.healthy_since is None and not _own_port(each):
+            # Another server took the port after it was checked; what is registered there would be in the wrong place.
+            error = Unhealthy(f"{each.service.url} is answered by {listener_of(urlsplit(each.service.url).port)}")
             each.note = str(error)
         each.probe_at = now + (PROBE_SECONDS if error is None else STARTING_PROBE_SECONDS)
         if error is None:
-            each.state, each.note, each.ever_well, each.silent_since = "healthy", "", True, now
-            each.well_since = each.well_since or now
-            if now - each.well_since > STEADY_SECONDS:
+            each.state, each.note, each.ever_healthy, each.silent_since = "healthy", "", True, now
+            each.healthy_since = each.healthy_since or now
+            if now - each.healthy_since > STEADY_SECONDS:
                 each.failures = 0
             _unlock(each)
             return
-        if not isinstance(error, Unwell):
+        if not isinstance(error, Unhealthy):
             raise error
-        if each.well_since is not None:
-            each.state, each.note = "unwell", str(error)
+        if each.healthy_since is not None:
+            each.state, each.note = "unhealthy", str(error)
         elif now - each.silent_since > SLOW_SECONDS:
             each.note = str(error)
-        if now - each.silent_since > (STUCK_SECONDS if each.well_since is not None else STUCK_START_SECONDS):
+        if now - each.silent_since > (STUCK_SECONDS if each.healthy_since is not None else STUCK_START_SECONDS):
             each.process.kill()
             each.process.wait()
-            self._died(each, f"was not well for {now - each.silent_since:.0f} s: {error}")
+            self._died(each, f"was unhealthy for {now - each.silent_since:.0f} s: {error}")
 
     def _died(self, each: _Supervised, why: str) -> None:
-        """Clear what it has left, and have it started again after a pause that grows with each failure in a row."""
+        """End what it has left behind, and restart it after a pause that grows with each failure in a row."""
         _unlock(each)
         process.sweep(process.mark_of(self.home, os.getpid(), each.service.name), ORPHAN_SECONDS)
         each.failures += 1
-        if not each.ever_well and each.failures >= FIRST_TRIES:
-            words = "\n".join(f"  {line}" for line in logs.last_words(each.log))
+        if not each.ever_healthy and each.failures >= FIRST_TRIES:
+            lines = "\n".join(f"  {line}" for line in last_lines(each.log, 8))
             raise StackFailed(
-                f"{each.service.name} cannot be brought up ({why}). Its last lines ({each.log}):\n{words}"
+                f"{each.service.name} cannot be started ({why}). The end of its log ({each.log}):\n{lines}"
             )
         pause = min(FIRST_PAUSE_SECONDS * 2 ** (each.failures - 1), LONGEST_PAUSE_SECONDS)
-        each.process, each.probe, each.well_since = None, None, None
+        each.process, each.probe, each.healthy_since = None, None, None
         each.start_at = time.monotonic() + pause
         each.restarts += 1
         each.state, each.note = "restarting", why
 
     def _end_all(self) -> None:
-        """Those that use the others first, so that they can still tell them how their work ended."""
+        """Those that use the others first, so that they can still report how their work ended."""
         for wave in ((state.DEPLOYMENTS, state.GATEWAY), (state.PREFECT, state.MLFLOW)):
             ending = [each for each in self._all if each.service.name in wave and each.process is not None]
             for each in ending:
                 each.state, each.note = "stopping", ""
                 with contextlib.suppress(ProcessLookupError):
                     each.process.terminate()
-            self._tell()
+            self._write_state()
             deadlines = {each.service.name: time.monotonic() + each.service.grace_seconds for each in ending}
             while left := [each for each in ending if each.process.poll() is None]:
                 for each in left:
@@ -238,10 +240,10 @@ class Supervisor:
                 each.state, each.process = "stopped", None
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._watcher is not None:
-            self._watcher.stdin.close()  # it looks once more, finds nothing and ends
+            self._watcher.stdin.close()  # it finds no process and ends
             self._watcher.wait()
 
-    def _tell(self) -> None:
+    def _write_state(self) -> None:
         now = self.stack
         if now != self._written:
             with contextlib.suppress(OSError):  # tried again at the next tick
@@ -259,12 +261,12 @@ def _ending(code: int) -> str:
 
 @contextlib.contextmanager
 def _only_one(home: Path) -> Iterator[None]:
-    """Held while a supervisor has the home; given up by the kernel whatever way it ends."""
-    descriptor = try_lock(home / "stack.lock")
+    """Held while a supervisor runs in the home; the kernel releases it however the supervisor ends."""
+    descriptor = try_lock(layout.stack_lock(home))
     if descriptor is None:
         other = state.read(home)
-        who = f"process {other.pid}" if other else "a process that is starting or ending"
-        raise AlreadyRuns(f"a stack already runs in {home}: {who}; `stemma status` shows it, `stemma down` ends it")
+        owner = f"process {other.pid}" if other else "a process that is starting or ending"
+        raise AlreadyRuns(f"a stack already runs in {home}: {owner}; `stemma status` shows it, `stemma down` ends it")
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ import boto3
 import psutil
 import pytest
 
-from deploy import team_secrets
+from deploy.docker import make_secrets
 from tests.integration.deploy.conftest import Server, free_port
 from tests.team_stack import command_of, load_compose
 from tests.workspace import make_workspace, wait_until
@@ -136,7 +136,7 @@ def basic(user_and_password: str) -> str:
 def team(server: Server, storage: str, tmp_path_factory) -> Iterator[Team]:
     folder = tmp_path_factory.mktemp("team")
     repository = make_workspace(folder / "repository")
-    secrets = {**team_secrets.generate(), "POSTGRES_PASSWORD": server.password}
+    secrets = {**make_secrets.generate(), "POSTGRES_PASSWORD": server.password}
     values = {**secrets, "STEMMA_WORKSPACE_REPOSITORY": str(repository.root)}
     ports = {name: free_port() for name in ("prefect", "mlflow", "gateway")}
     team = Team(folder, secrets, ports, server, storage, load_compose(values)["services"])

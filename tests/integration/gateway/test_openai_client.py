@@ -47,6 +47,14 @@ def test_chat_whole_and_streamed(client, serving):
     assert chunks[-2].choices[0].finish_reason == "stop" and chunks[-1].usage.completion_tokens == LENGTH + 1
 
 
+def test_neutral_values_that_clients_send_by_default_are_taken(client):
+    answer = client.chat.completions.create(
+        model="assistant", messages=HI, max_tokens=2, temperature=0, logprobs=False, logit_bias={}, n=1, tools=[],
+        stream_options=None, parallel_tool_calls=True, extra_body={"top_logprobs": 0, "functions": None},
+    )  # fmt: skip
+    assert answer.choices[0].message.content == "one-1 one-2"
+
+
 def test_completions_whole_and_streamed(client):
     asked = {"model": "base", "prompt": "one-1 one-2", "temperature": 0, "max_tokens": 3}
     assert client.completions.create(**asked).choices[0].text == "one-3 one-4 one-5"
@@ -84,6 +92,9 @@ def test_refusals_are_openais(client):
     assert refused(openai.BadRequestError, messages=[{"role": "user", "content": "hi " * 500}]).code == (
         "context_length_exceeded"
     )
+    assert refused(openai.BadRequestError, messages=[{"role": "user", "content": "hi <end> ho"}]).code == (
+        "control_token"
+    )
     several = refused(openai.BadRequestError, top_p=7, logprobs=True)
     assert "top_p" in several.message and "logprobs" in several.message
 
@@ -100,16 +111,18 @@ def test_the_classifier_sorts(serving, first_champion):
     assert [row["truncated"] for row in rows] == [False, False, True]
     assert answer.headers["x-stemma-model"] == "classifier:1"
     assert classify("hello").json()["data"][0]["label"] == "greeting"
+    spelled = classify("<start> hello").json()["data"][0]  # read as text, not as the control token
+    assert spelled["label"] == "greeting" and spelled["tokens"] == 2
     assert classify(["hello", ""]).status_code == 400
     assert classify(["hello"] * 257).json()["error"]["code"] == "too_many_texts"
 
 
-def test_figures_and_page(serving, client):
+def test_metrics_and_page(serving, client):
     client.chat.completions.create(model="assistant", messages=HI, max_tokens=2)
-    figures = httpx.get(f"{serving.url}/metrics", trust_env=False).text
-    assert 'stemma_gateway_serving{digest="' in figures and 'version="assistant:1"} 1.0' in figures
-    assert 'stemma_gateway_requests_total{code="200",endpoint="/v1/chat/completions"}' in figures
-    assert 'stemma_gateway_tokens_total{kind="completion",model="assistant@champion"}' in figures
+    metrics = httpx.get(f"{serving.url}/metrics", trust_env=False).text
+    assert 'stemma_gateway_serving{digest="' in metrics and 'version="assistant:1"} 1.0' in metrics
+    assert 'stemma_gateway_requests_total{code="200",endpoint="/v1/chat/completions"}' in metrics
+    assert 'stemma_gateway_tokens_total{kind="completion",model="assistant@champion"}' in metrics
     page = httpx.get(f"{serving.url}/", trust_env=False)
     assert "script-src 'self'" in page.headers["content-security-policy"]
     for part in ("/page/chat.js", "/page/chat.css"):

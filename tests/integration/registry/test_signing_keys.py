@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
-from deploy.generate import generate
+from deploy.gateway.local_generation import generate
 from registry.db.database import open as open_registry
 from registry.errors import InvalidBytes, KeyProblem, UnknownReference
 from registry.integrity.keys import trusted_keys

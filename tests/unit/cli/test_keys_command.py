@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from deploy import api_keys
+from deploy.gateway import api_keys
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from deploy import team_secrets
-from deploy.api_keys import from_environment
+from deploy.docker import make_secrets
+from deploy.gateway.api_keys import from_environment
 from tests.team_stack import COMPOSE, load_compose
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +20,7 @@ SECRET = re.compile(r"PASSWORD|SECRET|AUTH_STRING|API_KEYS|ACCESS_KEY")
 
 @pytest.fixture(scope="module")
 def services() -> dict:
-    return load_compose(team_secrets.generate())["services"]
+    return load_compose(make_secrets.generate())["services"]
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
@@ -28,13 +28,13 @@ def test_it_keeps_to_the_specification(name):
     schema = json.loads(
         resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text()
     )
-    jsonschema.Draft7Validator(schema).validate(load_compose(team_secrets.generate(), COMPOSE.with_name(name)))
+    jsonschema.Draft7Validator(schema).validate(load_compose(make_secrets.generate(), COMPOSE.with_name(name)))
 
 
 def test_every_secret_comes_from_outside_and_must_be_given():
     text = COMPOSE.read_text()
     wanted = set(re.findall(r"\$\{(\w+)(?=[:?}])", text))
-    given = set(team_secrets.generate())
+    given = set(make_secrets.generate())
     assert given <= wanted, "a secret that nothing uses"
     for name in given:
         assert re.search(rf"\$\{{{name}:\?", text), f"{name} may be left out silently"
@@ -57,7 +57,7 @@ def test_only_loopback_is_published(services):
     assert all(port.startswith("127.0.0.1:") for port in published)
     for name in ("postgres", "storage"):
         assert services[name]["networks"] == ["inside"] and "ports" not in services[name]
-    assert load_compose(team_secrets.generate())["networks"]["inside"]["internal"] is True
+    assert load_compose(make_secrets.generate())["networks"]["inside"]["internal"] is True
 
 
 def test_no_service_has_more_rights_than_it_needs(services):
@@ -90,7 +90,7 @@ def test_a_service_waits_until_what_it_needs_is_well(services):
 
 
 def test_new_secrets_are_long_differ_each_time_and_are_taken(monkeypatch):
-    first, second = team_secrets.generate(), team_secrets.generate()
+    first, second = make_secrets.generate(), make_secrets.generate()
     assert first.keys() == second.keys() and not set(first.values()) & set(second.values())
     assert all(len(value) >= 20 for value in first.values())
     assert len(first["MLFLOW_ADMIN_PASSWORD"]) >= 12  # MLflow's own minimum

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy import team_secrets
+from deploy.docker import make_secrets
 from deploy.k8s.register import job_template
 
 K8S = Path(__file__).resolve().parents[3] / "deploy" / "k8s"
@@ -109,7 +109,7 @@ def test_services_that_last_are_probed():
 
 
 def test_secrets_and_settings_that_are_referred_to_are_made():
-    made = {"secrets": set(team_secrets.generate())}
+    made = {"secrets": set(make_secrets.generate())}
     for generated in yaml.safe_load((BASE / "kustomization.yaml").read_text())["configMapGenerator"]:
         literals = {line.partition("=")[0] for line in generated.get("literals", ())}
         made[generated["name"]] = literals | set(generated.get("files", ()))
@@ -198,7 +198,7 @@ def test_the_worker_watches_its_own_namespace_and_hands_on_no_password(monkeypat
     settings = KubernetesSettings()
     assert settings.observer.namespaces == {"stemma"}
     assert settings.worker.api_auth_string_secret_name == "secrets"
-    assert settings.worker.api_auth_string_secret_key in team_secrets.generate()
+    assert settings.worker.api_auth_string_secret_key in make_secrets.generate()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
@@ -219,7 +219,7 @@ def test_an_overlay_refers_to_what_is_there(overlay):
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl (with kustomize in it) is not installed")
 def test_kustomize_renders_it_to_valid_manifests(overlay, tmp_path):
     shutil.copytree(K8S, tmp_path / "k8s", ignore=shutil.ignore_patterns("__pycache__", "secrets.env"))
-    secrets = "\n".join(f"{name}={value}" for name, value in team_secrets.generate().items())
+    secrets = "\n".join(f"{name}={value}" for name, value in make_secrets.generate().items())
     (tmp_path / "k8s" / "overlays" / overlay.name / "secrets.env").write_text(secrets)
     done = subprocess.run(
         ["kubectl", "kustomize", str(tmp_path / "k8s" / "overlays" / overlay.name)], capture_output=True, text=True

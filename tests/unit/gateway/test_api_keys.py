@@ -6,15 +6,16 @@ import stat
 
 import pytest
 
-from deploy import api_keys
+from core import layout
+from deploy.gateway import api_keys
 
 
 def test_a_key_is_shown_once_and_kept_as_its_hash(tmp_path):
     key = api_keys.add(tmp_path, "laptop")
     other = api_keys.add(tmp_path, "server")
-    text = api_keys.path_of(tmp_path).read_text()
+    text = layout.api_keys(tmp_path).read_text()
     assert key not in text and key.removeprefix(api_keys.PREFIX) not in text and key != other
-    assert stat.S_IMODE(api_keys.path_of(tmp_path).stat().st_mode) == 0o600
+    assert stat.S_IMODE(layout.api_keys(tmp_path).stat().st_mode) == 0o600
     keys = api_keys.load(tmp_path)
     assert api_keys.match(keys, key).name == "laptop" and api_keys.match(keys, other).name == "server"
     for wrong in ("", key[:-1], key + " ", key.upper(), keys[0].sha256, "\ud800"):
@@ -46,7 +47,7 @@ def test_the_environment_has_keys_or_their_hashes(tmp_path, monkeypatch):
         assert plain not in str(caught.value)
 
 
-def test_a_damaged_file_is_told(tmp_path):
-    api_keys.path_of(tmp_path).write_text("{")
+def test_a_damaged_file_is_named(tmp_path):
+    layout.api_keys(tmp_path).write_text("{")
     with pytest.raises(api_keys.KeysProblem, match="cannot be read"):
         api_keys.load(tmp_path)

@@ -1,4 +1,4 @@
-"""What a folder says of its model, and what of a request fits it."""
+"""What a folder says about its model, and which requests fit it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deploy.gateway.errors import ApiError
 def folder(tmp_path):
     tokenizer = Tokenizer(models.WordLevel({"?": 0, "a": 1, "b": 2, "<s>": 3}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(["<s>"])
     tokenizer.enable_truncation(2)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     write(tmp_path / "config.json", architectures=["LlamaForCausalLM"], max_position_embeddings=10)
@@ -66,6 +67,21 @@ def test_answers_have_the_room_that_is_left(folder):
         assert caught.value.status == 400 and caught.value.code == code
 
 
+def test_a_text_that_spells_a_control_token_is_refused_with_its_place(folder):
+    model = model_folder.read(folder)
+    assert model.control_tokens == ("<s>",)
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"of": ["a", "b<s>"]}}}
+    tool = {"type": "function", "function": {"name": "f", "description": "<s>"}}
+    messages = [{"role": "user", "content": "a <s> b"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    with pytest.raises(ApiError) as caught:
+        prompt.refuse_control_tokens(model, messages, [tool])
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, "control_token", "messages.0.content")
+    for place in ("messages.0.content", "messages.1.tool_calls.0.function.arguments.of.1",
+                  "tools.0.function.description"):  # fmt: skip
+        assert f"{place} spells the model's control token <s>" in caught.value.message
+    prompt.refuse_control_tokens(model, [{"role": "user", "content": "a < s > <|s|> b"}], None)
+
+
 def test_classifiers_and_what_is_not_served(folder):
     labels = {"10": "k", **{str(place): "abcdefghij"[place] for place in range(10)}}
     write(folder / "config.json", architectures=["LlamaForSequenceClassification"], id2label=labels)
@@ -75,5 +91,5 @@ def test_classifiers_and_what_is_not_served(folder):
     with pytest.raises(model_folder.NotServable):  # a reward model
         model_folder.read(folder)
     (folder / "config.json").write_text("[")
-    with pytest.raises(model_folder.NotServable, match="no config"):
+    with pytest.raises(model_folder.NotServable, match="no readable config"):
         model_folder.read(folder)

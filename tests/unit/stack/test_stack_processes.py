@@ -10,8 +10,9 @@ import time
 
 import psutil
 
-from deploy.stack import logs, process
-from tests.stack import free_ports
+from core.files import last_lines
+from core.network import free_port
+from deploy.stack import process
 from tests.workspace import wait_until
 
 # A child in a session of its own whose parent ends at once, as an engine's or a trainer's may.
@@ -54,7 +55,7 @@ def test_a_watcher_ends_what_a_killed_supervisor_left(tmp_path):
     mark = process.mark_of(tmp_path, 7)
     # The supervisor's end of the pipe goes with it; here it is closed by hand.
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "deploy.stack.watcher", mark, "1"], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-m", "deploy.stack.process", mark, "1"], stdin=subprocess.PIPE, start_new_session=True
     )
     left = _start(tmp_path, STUBBORN, process.mark_of(tmp_path, 7, "mlflow"))
     other = _start(tmp_path, STUBBORN, process.mark_of(tmp_path, 8, "mlflow"))
@@ -68,7 +69,7 @@ def test_a_watcher_ends_what_a_killed_supervisor_left(tmp_path):
 
 
 def test_who_listens_is_known_by_process_and_descendants(tmp_path):
-    (port,) = free_ports(1)
+    port = free_port()
     code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
     mark = process.mark_of(tmp_path)
@@ -84,15 +85,15 @@ def test_who_listens_is_known_by_process_and_descendants(tmp_path):
 
 
 def test_a_log_that_grew_large_is_moved_while_its_writer_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs, "LARGEST", 10)
+    monkeypatch.setattr(process, "LARGEST_LOG", 10)
     log = tmp_path / "service.log"
     with open(log, "ab") as writer:
         writer.write(b"a first line, rather long\n")
         writer.flush()
-        logs.rotate(log)
+        process.rotate(log)
         writer.write(b"more\n")
     assert log.read_text() == "more\n"
     assert (tmp_path / "service.log.1").read_text() == "a first line, rather long\n"
-    logs.rotate(log)
+    process.rotate(log)
     assert log.read_text() == "more\n", "not large"
-    assert logs.last_words(log) == ["more"]
+    assert last_lines(log, 8) == ["more"]

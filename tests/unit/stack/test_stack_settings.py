@@ -1,16 +1,12 @@
-"""What speaks against starting a stack is all told at once, each with the next step."""
+"""Every reason not to start a stack is shown at once, each with the next step."""
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 
-from deploy import api_keys
-from deploy.stack import ports
+from deploy.gateway import api_keys
 from deploy.stack.services import client_environment, services_of
-from deploy.stack.settings import Settings
+from deploy.stack.settings import StackSettings
 from deploy.stack.storage import Storage, problems_of
 from tests.stack import free_ports
 
@@ -21,10 +17,10 @@ TOKENS = {
 }
 
 
-def _settings(folder, **changes) -> Settings:
+def _settings(folder, **changes) -> StackSettings:
     prefect, mlflow, gateway = free_ports(3)
     given = {"prefect_port": prefect, "mlflow_port": mlflow, "gateway_port": gateway, "environment": {}, **changes}
-    return Settings(folder, folder / ".stemma", **given)
+    return StackSettings(folder, folder / ".stemma", **given)
 
 
 @pytest.fixture(autouse=True)
@@ -36,26 +32,10 @@ def test_nothing_speaks_against_the_defaults(tmp_path):
     assert _settings(tmp_path).problems() == []
 
 
-def test_a_taken_port_is_told_with_its_holder_and_a_free_one():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        told = ports.problem("--mlflow-port", "127.0.0.1", port)
-    assert told.startswith(f"--mlflow-port {port} is taken by process ")
-    assert f"process {os.getpid()} (" in told and "is free: --mlflow-port " in told
-    assert ports.problem("--mlflow-port", "127.0.0.1", port) is None
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536])
-def test_a_number_that_is_no_port(port):
-    assert "a number from 1 to 65535" in ports.problem("--gateway-port", "127.0.0.1", port)
-
-
 def test_one_port_for_two_services(tmp_path):
     (port,) = free_ports(1)
     (told,) = _settings(tmp_path, mlflow_port=port, gateway_port=port).problems()
-    assert told == f"--mlflow-port {port} is that of --gateway-port too; choose another"
+    assert told == f"--mlflow-port {port} is also the port of --gateway-port; choose another"
 
 
 def test_an_address_of_another_machine(tmp_path):
@@ -115,7 +95,7 @@ def test_servers_are_not_pointed_at_the_users_other_servers(tmp_path):
     ("address", "words"),
     [
         ("mysql://ada@db/x", "not supported"),
-        ("no address", "no database's address"),
+        ("no address", "not the address of a database"),
         ("postgresql://ada:secret@db/x", "PGPASSWORD"),
         ("postgresql://ada@db/x?sslmode=require", "PGSSLMODE"),
     ],

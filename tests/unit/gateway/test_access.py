@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import api_keys
-from deploy.gateway.guard import Bucket, Guard, Keyring
-from deploy.gateway.settings import Limits, Settings, is_loopback
+from core.network import is_loopback
+from deploy.gateway import api_keys
+from deploy.gateway.access import AccessControl, TokenBucket
+from deploy.gateway.api_keys import Keyring
+from deploy.gateway.settings import GatewaySettings, Limits
 
 
 @given(st.integers(1, 600), st.lists(st.floats(0, 30), min_size=1, max_size=80))
 def test_a_bucket_never_lets_more_pass_than_its_rate(rate, pauses):
-    bucket, now, passed = Bucket(rate, 0.0), 0.0, 0
+    bucket, now, passed = TokenBucket(rate, 0.0), 0.0, 0
     for pause in pauses:
         now += pause
         wait = bucket.take(now)
@@ -26,7 +28,7 @@ def test_a_bucket_never_lets_more_pass_than_its_rate(rate, pauses):
 
 
 def test_whoever_waits_as_told_may_pass():
-    bucket = Bucket(60, 0.0)
+    bucket = TokenBucket(60, 0.0)
     assert [bucket.take(0.0) for _ in range(60)] == [0.0] * 60
     wait = bucket.take(0.0)
     assert wait == pytest.approx(1.0) and bucket.take(wait + 1e-9) == 0.0
@@ -42,12 +44,12 @@ def test_what_only_this_machine_reaches(host, local):
 
 
 def test_references_are_full_names_once():
-    settings = Settings(models=("assistant", "assistant@champion", "base:3", "base@next"))
+    settings = GatewaySettings(models=("assistant", "assistant@champion", "base:3", "base@next"))
     assert settings.references == ["assistant@champion", "base:3", "base@next"]
 
 
 def asked(home, path: str, *, loopback: bool = True, **headers: str) -> tuple[int, dict]:
-    """(status, body) of the guard's own answer; 200 where it lets the request pass."""
+    """(status, body) of the middleware's own answer; 200 where it lets the request pass."""
 
     async def behind(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -63,7 +65,7 @@ def asked(home, path: str, *, loopback: bool = True, **headers: str) -> tuple[in
 
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "path": path, "headers": named, "method": "GET"}
-    asyncio.run(Guard(behind, Keyring(home), Limits(), loopback)(scope, receive, send))
+    asyncio.run(AccessControl(behind, Keyring(home), Limits(), loopback)(scope, receive, send))
     return sent[0]["status"], json.loads(sent[1]["body"])
 
 

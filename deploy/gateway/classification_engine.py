@@ -1,7 +1,7 @@
-"""The engine for classifiers: ``python classify.py FOLDER PORT``, on the loopback.
+"""The engine for classifiers: ``python classification_engine.py FOLDER PORT``, on the loopback.
 
-Engines for language models do not serve sequence classifiers, so this one does. It is a process of its own, like they
-are, and imports nothing of Stemma: it is told a folder that was verified, and answers ``/health`` and ``/v1/classify``.
+Engines for language models do not serve sequence classifiers, so this one does. It is a process of its own, as they
+are, and imports nothing of Stemma: it gets a folder that was verified, and answers ``/health`` and ``/v1/classify``.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ def build(folder: str) -> FastAPI:
     several = model.config.problem_type == "multi_label_classification"
     app = FastAPI(openapi_url=None)
 
-    @torch.inference_mode()
     def classify(texts: list[str]) -> list[dict[str, Any]]:
-        """For each text its label, the probabilities of all, its tokens, and whether it was cut to the context."""
-        encoded = [tokenizer(text)["input_ids"] for text in texts]
+        """For each text its label, the probabilities of all labels, its tokens, and whether it was truncated.
+
+        A control token that a text spells is read as plain text.
+        """
+        encoded = [tokenizer(text, split_special_tokens=True)["input_ids"] for text in texts]
         if empty := [str(place) for place, ids in enumerate(encoded) if not ids]:
-            raise HTTPException(400, f"input: without a token: {', '.join(empty[:10])} (counted from 0)")
+            raise HTTPException(400, f"input: texts without a token: {', '.join(empty[:10])} (counted from 0)")
         kept = [ids[:context] for ids in encoded]
         order = sorted(range(len(texts)), key=lambda place: len(kept[place]))  # little padding
         found: list[dict[str, Any]] = [{}] * len(texts)
@@ -59,7 +61,7 @@ def build(folder: str) -> FastAPI:
 
     @app.post("/v1/classify")
     async def answer(body: dict[str, Any]) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(classify, body["input"])
+        return await asyncio.to_thread(torch.inference_mode()(classify), body["input"])
 
     return app
 

@@ -1,15 +1,36 @@
-"""What the endpoints take: OpenAI's fields, with bounds, and three that its clients pass as ``extra_body``.
+"""The requests: OpenAI's fields, with bounds, and three more that its clients pass as ``extra_body``.
 
-What OpenAI knows and no engine here does is not declared, so it is refused rather than silently left out; what does not
-change an answer (such as ``user``) is taken and ignored.
+A field of OpenAI that no engine here supports takes only its neutral values, which many clients send by default
+(``logprobs: false``, ``logit_bias: {}``); any other value is refused, not silently ignored. What does not change an
+answer (such as ``user``) is taken and ignored.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic_core import core_schema
+
+
+@dataclass(frozen=True, eq=False)  # Annotated[] would take (0,) for (False,)
+class Unsupported:
+    """Marks a field that no engine here supports: it takes ``null`` and the values that change nothing."""
+
+    neutral: tuple[Any, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"enum": [None, *self.neutral], "description": "Only these values, which change nothing."}
+
+    def _check(self, value: Any) -> None:
+        if value is not None and not any(type(value) is type(each) and value == each for each in self.neutral):
+            raise ValueError("this gateway does not support it; leave it out")
+
 
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -27,11 +48,11 @@ class _Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _is_text(cls, body: Any) -> Any:
-        """Python reads more than JSON is: numbers that are none, and halves of characters, which no engine takes."""
+        """Python's parser takes more than JSON: NaN, and halves of surrogate pairs, which no engine takes."""
         try:
             json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("a text holds half of a surrogate pair, which is no character") from None
+            raise ValueError("a text contains half of a surrogate pair, which is not a character") from None
         except ValueError:
             raise ValueError("a number is not finite") from None
         return body
@@ -51,7 +72,7 @@ class TextFormat(BaseModel):
 
 class _Generation(_Request):
     max_tokens: int | None = Field(
-        None, ge=1, le=2**31, description="Tokens of the answer at most; also limited by the gateway and the context."
+        None, ge=1, le=2**31, description="Most tokens of the answer; also limited by the gateway and the context."
     )
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = Field(
         None, description="0 always takes the likeliest token. Default: the model's own, else 1."
@@ -59,7 +80,7 @@ class _Generation(_Request):
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
         None, description="Sample from the likeliest tokens of this mass."
     )
-    top_k: int | None = Field(None, ge=0, le=2**20, description="Sample from so many likeliest tokens; 0 from all.")
+    top_k: int | None = Field(None, ge=0, le=2**20, description="Sample from this number of likeliest tokens; 0: all.")
     min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
         None, description="Leave out tokens less likely than this share of the likeliest."
     )
@@ -77,21 +98,31 @@ class _Generation(_Request):
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, description="Taken and ignored.")
     metadata: dict[str, JsonValue] | None = Field(None, description="Taken and ignored.")
+    service_tier: str | None = Field(None, description="Taken and ignored.")
+    safety_identifier: str | None = Field(None, description="Taken and ignored.")
+    prompt_cache_key: str | None = Field(None, description="Taken and ignored.")
+    logit_bias: Annotated[Any, Unsupported(({},))] = None
 
     @property
     def stops(self) -> list[str]:
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
 
     @property
-    def wanted(self) -> int | None:
-        """Tokens that the answer may have, where the request says so."""
+    def token_limit(self) -> int | None:
+        """Most tokens of the answer, where the request gives a number."""
         return self.max_tokens
 
 
 class CompletionRequest(_Generation):
     """Continue a text."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)] = Field(description="One text to continue.")
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)] = Field(
+        description="One text to continue; a control token that it spells counts as one."
+    )
+    logprobs: Annotated[Any, Unsupported((False,))] = None  # 0 would ask for those of the chosen tokens
+    echo: Annotated[Any, Unsupported((False,))] = None
+    best_of: Annotated[Any, Unsupported((1,))] = None
+    suffix: Annotated[Any, Unsupported(("",))] = None
 
     @property
     def text(self) -> str:
@@ -144,7 +175,7 @@ class Message(BaseModel):
         return {"role": role, "content": content, **given}
 
     def for_template(self) -> dict[str, Any]:
-        """As engines show it to the template: the arguments of calls as objects."""
+        """As engines pass it to the chat template: the arguments of tool calls as objects."""
         message = self.for_engine()
         for call in message.get("tool_calls", ()):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
@@ -171,11 +202,22 @@ class ChatRequest(_Generation):
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31, description="The newer name of max_tokens.")
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Literal["auto", "none"] | None = None
+    parallel_tool_calls: bool | None = Field(None, description="Taken and ignored: the model decides.")
     response_format: TextFormat | None = None
     store: bool | None = Field(None, description="Taken and ignored: nothing is stored.")
+    logprobs: Annotated[Any, Unsupported((False,))] = None
+    top_logprobs: Annotated[Any, Unsupported((0,))] = None
+    functions: Annotated[Any, Unsupported(([],))] = None
+    function_call: Annotated[Any, Unsupported(("none", "auto"))] = None
+    modalities: Annotated[Any, Unsupported((["text"],))] = None
+    audio: Annotated[Any, Unsupported()] = None
+    prediction: Annotated[Any, Unsupported()] = None
+    reasoning_effort: Annotated[Any, Unsupported()] = None
+    verbosity: Annotated[Any, Unsupported(("medium",))] = None
+    web_search_options: Annotated[Any, Unsupported()] = None
 
     @property
-    def wanted(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
 
@@ -187,16 +229,3 @@ class ClassifyRequest(_Request):
     @property
     def texts(self) -> list[str]:
         return [self.input] if isinstance(self.input, str) else self.input
-
-
-class ErrorBody(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorAnswer(BaseModel):
-    """Every refusal and failure."""
-
-    error: ErrorBody

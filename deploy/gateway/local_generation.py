@@ -1,4 +1,4 @@
-"""Answers a prompt with a registered model: its bytes are found, checked against their signature, then loaded."""
+"""Answers a prompt with a registered model in this process: its files are fetched, verified, then loaded."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def generate(
     seed: int = 1337,
     system: str | None = None,
 ) -> Iterator[str]:
-    """The answer, piece by piece as it is made.
+    """The answer, piece by piece as it is generated.
 
     ``base`` continues the prompt; every other model was tuned on the chat template and is asked through it.
 
     Args:
-        top_k: sample from so many likeliest tokens; 0: from all.
+        top_k: sample from this number of likeliest tokens; 0: all.
 
     Raises:
-        RegistryError: no such version, or its bytes are missing or are not what was registered and signed.
+        RegistryError: no such version, or its files are missing, or differ from what was registered and signed.
         NotGenerative: the model cannot generate text.
     """
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         version = resolve(session, reference)
         model = version.model.name
         signed = session.scalars(select(Signature).filter_by(version_id=version.id)).first() is not None
-    # Whoever holds an alias was signed when it was promoted.
+    # A version that holds an alias was signed when it was promoted.
     checked = signed or "@" in reference
     return answer(
         verify(workspace, reference).files if checked else materialize(workspace, reference),
@@ -75,7 +75,7 @@ def answer(
     seed: int,
     system: str | None = None,
 ) -> Iterator[str]:
-    """As :func:`generate`, from a model folder whose bytes are trusted."""
+    """As :func:`generate`, from a model folder that is trusted."""
     from threading import Thread
 
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer, set_seed
@@ -115,7 +115,7 @@ def answer(
             model.generate(**settings, streamer=streamer)
         except BaseException as error:
             failures.append(error)
-            streamer.end()  # or whoever reads it waits for ever
+            streamer.end()  # or its reader would wait without end
 
     thread = Thread(target=work, daemon=True)
     thread.start()
@@ -129,6 +129,12 @@ def _encode(tokenizer: Any, prompt: str, system: str | None, chat: bool) -> Any:
     """Token ids and mask of the prompt, each of shape (1, tokens)."""
     if not chat:
         return tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    control = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    if spelled := [token for token in control if token in f"{system or ''}\n{prompt}"]:
+        raise RegistryError(
+            f"the prompt spells control tokens of the model: {', '.join(spelled)}; write them in another way, such as "
+            "with a space in them"
+        )
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)

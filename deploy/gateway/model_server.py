@@ -1,4 +1,4 @@
-"""Keeps one reference served: follows its alias, switches without losing a request, heals what dies."""
+"""Keeps one reference served: follows its alias, switches without losing a request, restarts what dies."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from core import layout
 from core.errors import StemmaError
-from deploy.gateway.candidate import prepare
-from deploy.gateway.catalog import Catalog
-from deploy.gateway.engine import Running, Version
-from deploy.gateway.engines import Engine
+from deploy.gateway import prompt
+from deploy.gateway.backends import CLASSIFIER, Backend
+from deploy.gateway.catalog import Catalog, Version
+from deploy.gateway.client import READING
+from deploy.gateway.deployment_log import DeploymentLog, LoggedDeployment
+from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError
-from deploy.gateway.ledger import Entry, Ledger
 from deploy.gateway.metrics import Metrics
-from deploy.gateway.settings import Settings
+from deploy.gateway.settings import GatewaySettings
 from registry.errors import UnknownReference
 from registry.lineage.deployments import State
 
 log = logging.getLogger(__name__)
 
-STABLE_SECONDS = 60.0  # an engine that lived so long died of something new
+STABLE_SECONDS = 60.0  # an engine that served for so long did not fail for the earlier reason
 DRAIN_MARGIN_SECONDS = 30.0
 
 
@@ -37,24 +39,30 @@ class Failure:
     until: float
 
 
-class Service:
-    """One of the models that the gateway was told to serve."""
+class ModelServer:
+    """One of the models that the gateway serves."""
 
     def __init__(
-        self, reference: str, catalog: Catalog, ledger: Ledger, engine: Engine, settings: Settings, metrics: Metrics
+        self,
+        reference: str,
+        catalog: Catalog,
+        deployments: DeploymentLog,
+        backend: Backend,
+        settings: GatewaySettings,
+        metrics: Metrics,
     ):
         self.reference = reference
         self.wanted: Version | None = None
-        self.current: Running | None = None
-        self.problem: str | None = "the registry is being asked"
+        self.current: EngineProcess | None = None
+        self.problem: str | None = READING
         self.registry_problem: str | None = None
-        self._catalog, self._ledger, self._engine, self._settings, self._metrics = (
-            catalog, ledger, engine, settings, metrics,
+        self._catalog, self._deployments, self._backend, self._settings, self._metrics = (
+            catalog, deployments, backend, settings, metrics,
         )  # fmt: skip
         self._last_good: Version | None = None
         self._failures: dict[int, Failure] = {}
-        self._candidate: tuple[Version, Entry, asyncio.Task[Running]] | None = None
-        self._entries: dict[Running, Entry] = {}
+        self._candidate: tuple[Version, LoggedDeployment, asyncio.Task[EngineProcess]] | None = None
+        self._deployment_of: dict[EngineProcess, LoggedDeployment] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -65,7 +73,7 @@ class Service:
 
     @property
     def state(self) -> str:
-        """``serving``, ``starting``, ``refused`` (see the problem), or ``waiting`` for somebody to hold the alias."""
+        """``serving``, ``starting``, ``refused`` (see the problem), or ``waiting`` until a version holds the alias."""
         if self.current is not None and self.current.alive:
             return "serving"
         if self._candidate is not None:
@@ -77,28 +85,32 @@ class Service:
         """What requests may call the model."""
         return [self.model, self.reference, *([self.current.version.name] if self.current else [])]
 
-    def describe(self, *, told: bool) -> dict[str, Any]:
-        """For /health; ``told``: whether the problem may be told, which may name paths."""
-        running = self.current
+    def describe(self, *, details: bool) -> dict[str, Any]:
+        """For /health.
+
+        Args:
+            details: include the problem, which may name paths.
+        """
+        engine = self.current
         return {
             "reference": self.reference,
             "state": self.state,
-            "version": running.version.name if running else None,
-            "digest": running.version.digest if running else None,
-            "engine": running.engine.name if running else None,
-            "in_flight": running.in_flight if running else 0,
-            "since": running.started if running else None,
+            "version": engine.version.name if engine else None,
+            "digest": engine.version.digest if engine else None,
+            "engine": engine.backend.name if engine else None,
+            "in_flight": engine.in_flight if engine else 0,
+            "since": engine.started if engine else None,
             "wanted": self.wanted.name if self.wanted else None,
             "starting": self._candidate[0].name if self._candidate else None,
-            "problem": self._told_problem() if told or self._told_problem() is None else "see the gateway's log",
+            "problem": self._problems() if details or self._problems() is None else "see the gateway's log",
         }
 
-    def _told_problem(self) -> str | None:
-        problems = [self.problem, self.registry_problem and f"the registry cannot be asked: {self.registry_problem}"]
+    def _problems(self) -> str | None:
+        problems = [self.problem, self.registry_problem and f"the registry cannot be read: {self.registry_problem}"]
         return "; ".join(filter(None, problems)) or None
 
     async def run(self) -> None:
-        """Follow the alias until cancelled; nothing that goes wrong ends this."""
+        """Follow the alias until cancelled; no error ends this."""
         while True:
             try:
                 await self._step()
@@ -111,27 +123,27 @@ class Service:
     async def stop(self) -> None:
         """End every engine of it."""
         self._cancel_candidate()
-        running, self.current = self.current, None
-        if running is not None:
-            self._retire(running, "STOPPED", drain_seconds=0.0)
+        engine, self.current = self.current, None
+        if engine is not None:
+            self._retire(engine, "STOPPED", drain_seconds=0.0)
         while self._retiring:
             await asyncio.gather(*self._retiring, return_exceptions=True)
-        await self._ledger.flush(self.reference)
+        await self._deployments.flush(self.reference)
 
     # -- following ----------------------------------------------------------------------------------------------------
 
     async def _step(self) -> None:
-        await self._ask_registry()
-        self._bury()
+        await self._read_registry()
+        self._replace_dead()
         if self._candidate is not None and (self._settled() or self._candidate[0] != self._target()):
-            self._cancel_candidate()  # also one that is ready: nobody wants it any more
+            self._cancel_candidate()  # also one that is ready: it is no longer wanted
         await self._take_candidate()
         target = self._target()
         if target is not None and not self._settled() and self._candidate is None:
             self._start(target)
-        await self._ledger.flush(self.reference)
+        await self._deployments.flush(self.reference)
 
-    async def _ask_registry(self) -> None:
+    async def _read_registry(self) -> None:
         try:
             wanted = await asyncio.to_thread(self._catalog.lookup, self.reference)
         except UnknownReference as error:
@@ -149,7 +161,7 @@ class Service:
             self._failures.clear()
 
     def _target(self) -> Version | None:
-        """What should run: what is wanted; while that is refused, what last did well."""
+        """The version that should run: the wanted one; while that is refused, the last one that served."""
         now = time.monotonic()
         if self.wanted is not None and not self._blocked(self.wanted, now):
             return self.wanted
@@ -167,43 +179,43 @@ class Service:
         return failure is not None and now < failure.until
 
     def _start(self, version: Version) -> None:
-        entry = self._ledger.open(self.reference, version)
+        deployment = self._deployments.open(self.reference, version)
         task = asyncio.create_task(
-            prepare(self._catalog, version, self._engine, self._settings.start_seconds), name=f"start {version.name}"
+            _prepare(self._catalog, version, self._backend, self._settings.start_seconds), name=f"start {version.name}"
         )
         task.add_done_callback(lambda _: self._wake.set())
-        self._candidate = (version, entry, task)
+        self._candidate = (version, deployment, task)
 
     def _cancel_candidate(self) -> None:
-        """The alias has moved again: nobody waits for it any more."""
+        """The alias has moved again, so this version is no longer wanted."""
         if self._candidate is None:
             return
-        (_, entry, task), self._candidate = self._candidate, None
+        (_, deployment, task), self._candidate = self._candidate, None
         task.cancel()
 
         async def end() -> None:
             with contextlib.suppress(asyncio.CancelledError, Exception):
-                running = await task
-                await running.stop()  # it had become ready all the same
-            entry.state = "STOPPED"
+                engine = await task
+                await engine.stop()  # it had become ready all the same
+            deployment.state = "STOPPED"
 
         self._keep(end())
 
     async def _take_candidate(self) -> None:
         if self._candidate is None or not self._candidate[2].done():
             return
-        (version, entry, task), self._candidate = self._candidate, None
+        (version, deployment, task), self._candidate = self._candidate, None
         try:
-            running = task.result()
+            engine = task.result()
         except StemmaError as error:
-            entry.state = "FAILED"
+            deployment.state = "FAILED"
             self._refuse(version, str(error))
-        except Exception as error:  # a defect, or something no one thought of: the old one keeps serving
+        except Exception as error:  # a defect, or an unforeseen state: the old one keeps serving
             log.exception("%s could not be made ready", version.name)
-            entry.state = "FAILED"
+            deployment.state = "FAILED"
             self._refuse(version, f"{type(error).__name__}: {error}")
         else:
-            await self._switch(running, entry)
+            await self._switch(engine, deployment)
 
     def _refuse(self, version: Version, why: str) -> None:
         failure = self._fail(version)
@@ -220,55 +232,57 @@ class Service:
         self._failures[version.id] = Failure(count, time.monotonic() + wait)
         return self._failures[version.id]
 
-    async def _switch(self, running: Running, entry: Entry) -> None:
-        """From one request to the next, the new engine answers; the old one finishes what it has."""
-        old, self.current = self.current, running
-        self._last_good = running.version
-        self._entries[running] = entry
-        entry.state = "SERVING"
-        if running.version == self.wanted:
+    async def _switch(self, engine: EngineProcess, deployment: LoggedDeployment) -> None:
+        """New requests go to the new engine; the old one finishes those that it has."""
+        old, self.current = self.current, engine
+        self._last_good = engine.version
+        self._deployment_of[engine] = deployment
+        deployment.state = "SERVING"
+        if engine.version == self.wanted:
             self.problem = None
-        self._metrics.serves(self.reference, running.version)
+        self._metrics.serves(self.reference, engine.version)
         self._metrics.switches.labels(self.reference, "switched").inc()
-        log.info("%s: %s serves (%s)", self.reference, running.version.name, running.version.digest)
-        self._keep(self._wake_when_it_ends(running))
+        log.info("%s: %s serves (%s)", self.reference, engine.version.name, engine.version.digest)
+        self._keep(self._wake_when_it_ends(engine))
         if old is not None:
             self._retire(old, "STOPPED", drain_seconds=self._settings.limits.seconds + DRAIN_MARGIN_SECONDS)
         async with self._changed:
             self._changed.notify_all()
 
-    async def _wake_when_it_ends(self, running: Running) -> None:
-        await running.ended.wait()
+    async def _wake_when_it_ends(self, engine: EngineProcess) -> None:
+        await engine.ended.wait()
         self._wake.set()
 
-    def _bury(self) -> None:
-        running = self.current
-        if running is None or running.alive:
+    def _replace_dead(self) -> None:
+        engine = self.current
+        if engine is None or engine.alive:
             return
         self.current = None
-        if time.time() - running.started > STABLE_SECONDS:
-            self._failures.pop(running.version.id, None)
-        self._fail(running.version, at_once=True)
-        self.problem = f"the engine of {running.version.name} died and is being restarted"
+        if time.time() - engine.ready_at > STABLE_SECONDS:
+            self._failures.pop(engine.version.id, None)
+        self._fail(engine.version, at_once=True)
+        self.problem = f"the engine of {engine.version.name} ended unexpectedly and is being restarted"
         self._metrics.deaths.labels(self.reference).inc()
-        log.error("%s: the engine of %s died; its log: %s", self.reference, running.version.name, running.log)
-        self._retire(running, "FAILED", drain_seconds=5.0)
+        log.error(
+            "%s: the engine of %s ended unexpectedly; its log: %s", self.reference, engine.version.name, engine.log
+        )
+        self._retire(engine, "FAILED", drain_seconds=5.0)
 
-    def _retire(self, running: Running, state: State, drain_seconds: float) -> None:
-        entry = self._entries.pop(running, None)
+    def _retire(self, engine: EngineProcess, state: State, drain_seconds: float) -> None:
+        deployment = self._deployment_of.pop(engine, None)
 
         async def end() -> None:
-            if not await running.drain(drain_seconds) and drain_seconds:
-                log.warning("%s still had %d requests when its time was over", running.version.name, running.in_flight)
-            await running.stop()
-            if entry is not None:
-                entry.state = state
-            log.info("%s: %s ended", self.reference, running.version.name)
+            if not await engine.drain(drain_seconds) and drain_seconds:
+                log.warning("%s was stopped with %d requests still running", engine.version.name, engine.in_flight)
+            await engine.stop()
+            if deployment is not None:
+                deployment.state = state
+            log.info("%s: %s ended", self.reference, engine.version.name)
 
         self._keep(end())
 
     def _keep(self, work: Any) -> None:
-        """A task that nobody awaits is kept from collection."""
+        """Hold a reference to a task that is not awaited, so that it is not garbage-collected."""
         task = asyncio.create_task(work)
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -276,28 +290,30 @@ class Service:
     # -- serving ------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Running]:
-        """An engine for one request, with its turn in it; the engine is not stopped before the block ends.
+    async def lease(self) -> AsyncIterator[EngineProcess]:
+        """An engine and one of its slots for one request; the engine is not stopped before the block ends.
 
         Raises:
-            ApiError: none is there, or too many wait for it.
+            ApiError: no engine is ready, or too many requests wait for it.
         """
         while True:
-            running = await self.ready()
-            waiting = running.in_flight - running.engine.concurrency
+            engine = await self.ready()
+            waiting = engine.in_flight - engine.backend.concurrency
             if waiting >= self._settings.limits.queue:
-                raise ApiError(503, f"{waiting} requests wait already; try again soon", "overloaded", retry_after=2)
-            async with running.use():
-                if running.alive:
-                    yield running
+                raise ApiError(
+                    503, f"{waiting} requests are waiting already; try again soon", "overloaded", retry_after=2
+                )
+            async with engine.use():
+                if engine.alive:
+                    yield engine
                     return
-                # it died before this request's turn came; the next one takes it
+                # it ended before this request had a slot; the next engine takes it
 
-    async def ready(self) -> Running:
-        """The engine that answers now; waits a while for one that is being started.
+    async def ready(self) -> EngineProcess:
+        """The engine that answers now; waits up to ``wait_seconds`` for one that is being started.
 
         Raises:
-            ApiError: there is none, and why.
+            ApiError: there is none; the message says why.
         """
         deadline = time.monotonic() + self._settings.limits.wait_seconds
         while self.current is None or not self.current.alive:
@@ -311,7 +327,7 @@ class Service:
         return self.current
 
     def _tried_within(self, seconds: float) -> bool:
-        """Whether something that should run is only held back by back-off for so long."""
+        """Whether the last version that served will be tried again within so many seconds."""
         version = self._last_good
         if version is None:
             return False
@@ -320,7 +336,31 @@ class Service:
 
     def _unavailable(self) -> ApiError:
         waits = self._candidate is not None
-        why = "it is being started" if waits and not self.problem else self._told_problem()
+        why = "it is being started" if waits and not self.problem else self._problems()
         return ApiError(
             503, f"{self.reference} is not served: {why}", "model_not_ready", retry_after=2 if waits else 10
         )
+
+
+async def _prepare(catalog: Catalog, version: Version, generator: Backend, seconds: float) -> EngineProcess:
+    """An engine that answers with the version: verified first, then loaded; after a failure nothing is left of it.
+
+    Args:
+        generator: the backend for models that generate.
+        seconds: time to load and answer.
+
+    Raises:
+        RegistryError: the version is refused, or no engine answered with it.
+    """
+    model = await asyncio.to_thread(catalog.verified, version)
+    await asyncio.to_thread(prompt.prepare, model)
+    backend = CLASSIFIER if model.kind == "classifier" else generator
+    log_file = layout.logs(catalog.workspace.home) / f"engine-{version.name.replace(':', '-')}.log"
+    engine = EngineProcess(version, model, backend, log_file)
+    log.info("%s verified (%s); starting %s", version.name, version.digest, backend.name)
+    try:
+        await engine.start(seconds)
+    except BaseException:
+        await engine.stop()
+        raise
+    return engine

@@ -1,4 +1,4 @@
-"""Which engines there are: how each is started, how it is asked, and what it cannot do."""
+"""The backends: which engines there are, how each is started, what its requests look like, what it cannot do."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.gateway.contract import ChatRequest, CompletionRequest
 from deploy.gateway.errors import ApiError
 from deploy.gateway.model_folder import ModelFolder
+from deploy.gateway.schemas import ChatRequest, CompletionRequest
 from registry.errors import RegistryError
 
 GREEDY = 1e-3  # temperatures below it take the likeliest token anyway, and divide by next to nothing
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
-class NoSuchEngine(RegistryError):
-    """The engine that was asked for cannot be started here."""
+class NoSuchBackend(RegistryError):
+    """The engine that --engine names cannot be started here."""
 
 
 @dataclass(frozen=True)
-class Engine:
+class Backend:
     """A program that loads a model and answers over HTTP.
 
     Attributes:
         name: for people.
         template: its command, with ``{model}`` and ``{port}``.
         concurrency: requests that it works on at once; others wait in the gateway.
-        by_name: the command gets the folder's name and runs beside it, rather than its path.
+        by_name: the command gets the folder's name and runs beside it, rather than the folder's path.
         native: speaks OpenAI's API as it is, with the extensions of vLLM.
     """
 
@@ -58,22 +58,22 @@ class Engine:
         """A request as this engine takes it; it always streams, so that a client that goes ends the work on its answer.
 
         Args:
-            tokens: that the answer may have.
+            tokens: most tokens of the answer.
 
         Raises:
-            ApiError: the engine cannot do what is asked.
+            ApiError: the engine cannot do what the request wants.
         """
-        asked: dict[str, Any] = {"model": self.argument(model.path), "stream": True}
+        body: dict[str, Any] = {"model": self.argument(model.path), "stream": True}
         if isinstance(request, CompletionRequest):
-            asked["prompt"] = request.text
+            body["prompt"] = request.text
         else:
-            asked["messages"] = [message.for_engine() for message in request.messages]
+            body["messages"] = [message.for_engine() for message in request.messages]
             if request.tools and request.tool_choice != "none":
-                asked["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools]
+                body["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools]
         if request.seed is not None:
-            asked["seed"] = request.seed
+            body["seed"] = request.seed
         given = {name: getattr(request, name) for name in SAMPLING if getattr(request, name) is not None}
-        return {**asked, **(self._native if self.native else self._transformers)(model, request, tokens, given)}
+        return {**body, **(self._native if self.native else self._transformers)(model, request, tokens, given)}
 
     @staticmethod
     def _native(
@@ -94,7 +94,7 @@ class Engine:
         for name, neutral in (("n", 1), ("presence_penalty", 0), ("frequency_penalty", 0)):
             if getattr(request, name) not in (None, neutral):
                 raise ApiError(
-                    400, f"{name}: `transformers serve` does not do that; leave it out, or serve with vLLM",
+                    400, f"{name}: `transformers serve` does not support it; leave it out, or serve with vLLM",
                     "unsupported_parameter", param=name,
                 )  # fmt: skip
         own = {name: model.generation[name] for name in SAMPLING if model.generation.get(name) is not None}
@@ -111,29 +111,29 @@ class Engine:
 
 
 _AT = ("--host", "127.0.0.1", "--port", "{port}")
-TRANSFORMERS = Engine(
+TRANSFORMERS = Backend(
     "transformers serve",
     (sys.executable, "-m", "transformers.cli.transformers", "serve", "{model}", *_AT),
     concurrency=1,  # it generates one answer after the other, and a seed holds for the whole process
     by_name=True,  # it takes what follows an "@" in a path for a revision
     native=False,
 )  # fmt: skip
-VLLM = Engine("vLLM", ("vllm", "serve", "{model}", *_AT), concurrency=256)
-CLASSIFIER = Engine(
-    "classify.py",
-    (sys.executable, "-P", str(Path(__file__).with_name("classify.py")), "{model}", "{port}"),
+VLLM = Backend("vLLM", ("vllm", "serve", "{model}", *_AT), concurrency=256)
+CLASSIFIER = Backend(
+    "classification_engine.py",
+    (sys.executable, "-P", str(Path(__file__).with_name("classification_engine.py")), "{model}", "{port}"),
     concurrency=1,
 )
 
 
-def choose(name: str) -> Engine:
+def choose(name: str) -> Backend:
     """The engine for models that generate.
 
     Args:
         name: ``auto`` (vLLM where it and an NVIDIA GPU are there), ``transformers``, ``vllm``, or a command template.
 
     Raises:
-        NoSuchEngine: it is not installed, or the template lacks a place.
+        NoSuchBackend: it is not installed, or the template lacks a place.
     """
     if name == "auto":
         return VLLM if shutil.which("vllm") and Path("/dev/nvidia0").exists() else TRANSFORMERS
@@ -141,13 +141,13 @@ def choose(name: str) -> Engine:
         return TRANSFORMERS
     if name == "vllm":
         if not shutil.which("vllm"):
-            raise NoSuchEngine("vllm is not on PATH; install it (pip install vllm), or take --engine transformers")
+            raise NoSuchBackend("vllm is not on PATH; install it (pip install vllm), or use --engine transformers")
         return VLLM
     if "{model}" not in name or "{port}" not in name:
-        raise NoSuchEngine(
+        raise NoSuchBackend(
             f"--engine {name!r}: write auto, transformers, vllm, or a command with {{model}} and {{port}}"
         )
     words = shlex.split(name)
     if not shutil.which(words[0]):
-        raise NoSuchEngine(f"--engine: {words[0]} is not on PATH")
-    return Engine(Path(words[0]).name, tuple(words), concurrency=256)
+        raise NoSuchBackend(f"--engine: {words[0]} is not on PATH")
+    return Backend(Path(words[0]).name, tuple(words), concurrency=256)

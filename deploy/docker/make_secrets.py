@@ -1,7 +1,7 @@
-"""New random secrets for a team's stack, as lines ``NAME=value``: ``python -m deploy.team_secrets > deploy/.env``.
+"""New random secrets for a team's stack, as lines ``NAME=value``.
 
-The same file serves ``deploy/compose.yaml`` and the secret of ``deploy/k8s``. Values are hexadecimal, so that they need
-no quoting in an address.
+``umask 077; python -m deploy.docker.make_secrets > deploy/.env``. The same file serves ``deploy/compose.yaml`` and the
+secret of ``deploy/k8s``. Values are hexadecimal, so that they need no quoting in an address.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def generate() -> dict[str, str]:
 
 
 def main() -> int:
-    """Print them; to a terminal nothing is printed, so that they do not stay in its history."""
+    """Print them; never to a terminal, where they would stay in its history."""
     if sys.stdout.isatty():
-        hint = "umask 077; python -m deploy.team_secrets > deploy/.env"
+        hint = "umask 077; python -m deploy.docker.make_secrets > deploy/.env"
         print(f"This prints secrets; send them to a file: {hint}", file=sys.stderr)
         return 2
     print("# Secrets of the stack: keep them out of git, and back them up apart from the data.")

@@ -1,22 +1,24 @@
-"""The gateway's API keys: who has one, and whether a key that somebody shows is one of them.
+"""The gateway's API keys: made, revoked, and compared with the key that a request carries.
 
-A key is 256 random bits, so there is nothing to guess and one SHA-256 of it can be kept: slow password hashing protects
-what people choose, and here nobody chose anything. Keys are shown once, when they are made.
+A key is 256 random bits, so it cannot be guessed and a plain SHA-256 of it can be kept: slow password hashing protects
+passwords that people choose. A key is shown once, when it is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import re
 import secrets
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core import layout
+from core.files import write_json
 from registry.errors import RegistryError
 
 VARIABLE = "STEMMA_API_KEYS"
@@ -27,7 +29,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class KeysProblem(RegistryError):
-    """The keys cannot be read, or what was asked of them cannot be done."""
+    """The keys cannot be read, or a key cannot be added or revoked."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,38 @@ class ApiKey:
     created: float = 0.0
 
 
-def path_of(home: Path) -> Path:
-    """The file with the hashes of a workspace's keys."""
-    return home / "api_keys.json"
+class Keyring:
+    """The keys of a workspace; a key that is added or revoked counts from the next request on."""
+
+    def __init__(self, home: Path):
+        self._home = home
+        self._read_at: tuple[int, int] | None = None
+        self._keys: list[ApiKey] = []
+        self.keys()
+
+    def keys(self) -> list[ApiKey]:
+        """The keys that are valid now.
+
+        Raises:
+            KeysProblem: the file cannot be read.
+        """
+        stamp: tuple[int, int] = (0, 0)
+        with contextlib.suppress(FileNotFoundError):
+            status = layout.api_keys(self._home).stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+        if stamp != self._read_at:
+            self._keys = load(self._home)
+            self._read_at = stamp
+        return self._keys
 
 
 def digest(key: str) -> str:
-    """What is kept of a key."""
+    """The SHA-256 that is kept of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def match(keys: list[ApiKey], shown: str) -> ApiKey | None:
-    """The key that was shown, compared with every one in constant time."""
+    """The key that a request carries, compared with every known one in constant time."""
     hashed, found = digest(shown), None
     for key in keys:
         if hmac.compare_digest(key.sha256, hashed):
@@ -73,9 +95,9 @@ def stored(home: Path) -> list[ApiKey]:
     Raises:
         KeysProblem: it cannot be read.
     """
-    path = path_of(home)
+    path = layout.api_keys(home)
     try:
-        return [ApiKey(**entry) for entry in json.loads(path.read_text())["keys"]]
+        return [ApiKey(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))["keys"]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -95,7 +117,7 @@ def from_environment() -> list[ApiKey]:
         name, colon, key = entry.partition(":")
         if not colon or not _NAME.fullmatch(name) or len(key) < SHORTEST:
             raise KeysProblem(
-                f"{VARIABLE}: entry {place} is not NAME:KEY with a key of {SHORTEST} characters or more, nor "
+                f"{VARIABLE}: entry {place} is neither NAME:KEY with a key of {SHORTEST} characters or more nor "
                 "NAME:SHA256; `stemma keys add NAME` makes a key"
             )
         found.append(ApiKey(name, key if _SHA256.fullmatch(key) else digest(key)))
@@ -106,40 +128,34 @@ def add(home: Path, name: str) -> str:
     """Make a key.
 
     Returns:
-        the key itself, which is nowhere else.
+        the key itself, which is stored nowhere.
 
     Raises:
-        KeysProblem: there is one of that name, or it is no name.
+        KeysProblem: the name is not valid, or taken.
     """
     if not _NAME.fullmatch(name):
-        raise KeysProblem(f"{name!r} is no name for a key; use letters, digits, dots, dashes and underscores")
+        raise KeysProblem(f"{name!r} is not a valid name for a key; use letters, digits, dots, dashes and underscores")
     keys = stored(home)
     if any(key.name == name for key in keys):
-        raise KeysProblem(f"there is a key called {name}; `stemma keys revoke {name}` takes it away")
+        raise KeysProblem(f"a key named {name} exists already; `stemma keys revoke {name}` removes it")
     key = PREFIX + secrets.token_urlsafe(32)
     _write(home, [*keys, ApiKey(name, digest(key), time.time())])
     return key
 
 
 def revoke(home: Path, name: str) -> None:
-    """Take a key away; a running gateway refuses it from its next request on.
+    """Remove a key; a running gateway refuses it from its next request on.
 
     Raises:
-        KeysProblem: there is none of that name in the file.
+        KeysProblem: the file has no key of that name.
     """
     keys = stored(home)
     left = [key for key in keys if key.name != name]
     if len(left) == len(keys):
         known = ", ".join(key.name for key in keys) or "none"
-        raise KeysProblem(f"no key is called {name}; known: {known}")
+        raise KeysProblem(f"there is no key named {name}; known: {known}")
     _write(home, left)
 
 
 def _write(home: Path, keys: list[ApiKey]) -> None:
-    home.mkdir(parents=True, exist_ok=True)
-    body = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2)
-    with tempfile.NamedTemporaryFile("w", dir=home, prefix=".api_keys-", delete=False) as file:  # mode 0600
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path_of(home))
+    write_json(layout.api_keys(home), {"keys": [asdict(key) for key in keys]}, private=True)

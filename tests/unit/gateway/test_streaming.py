@@ -7,11 +7,21 @@ import json
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from deploy.gateway.collect import whole
-from deploy.gateway.relay import Name, StreamBroken, Usage, events, pieces, sse
+from deploy.gateway.streaming import (
+    AnswerHead,
+    BrokenStream,
+    StopFilter,
+    Usage,
+    complete_answer,
+    events,
+    pieces,
+    sse,
+)  # fmt: skip
 
-NAME = Name("chatcmpl-1", 7, "assistant:3", "abc.dir")
+HEAD = AnswerHead("chatcmpl-1", 7, "assistant:3", "abc.dir")
 
 
 def answer(*lines: str) -> httpx.Response:
@@ -27,7 +37,7 @@ def relayed(*lines: str, stops: list[str] | None = None) -> tuple[list[dict], Us
     usage = Usage(prompt=5)
 
     async def read() -> list[dict]:
-        return [piece async for piece in pieces(events(answer(*lines)), "chat.completion", NAME, usage, stops or [])]
+        return [piece async for piece in pieces(events(answer(*lines)), "chat.completion", HEAD, usage, stops or [])]
 
     return asyncio.run(read()), usage
 
@@ -35,8 +45,8 @@ def relayed(*lines: str, stops: list[str] | None = None) -> tuple[list[dict], Us
 def collected(*lines: str) -> dict:
     async def read() -> dict:
         usage = Usage(prompt=5)
-        return await whole(
-            pieces(events(answer(*lines)), "chat.completion", NAME, usage, []), "chat.completion", NAME, usage
+        return await complete_answer(
+            pieces(events(answer(*lines)), "chat.completion", HEAD, usage, []), "chat.completion", HEAD, usage
         )
 
     return asyncio.run(read())
@@ -68,8 +78,8 @@ def test_an_engine_that_says_no_done_but_finishes_is_whole():
         [event(0, content="Hi"), event(1, content="Ho"), event(0, "stop")],
     ],
 )
-def test_a_broken_answer_is_told(lines):
-    with pytest.raises(StreamBroken):
+def test_a_broken_answer_is_an_error(lines):
+    with pytest.raises(BrokenStream):
         relayed(*lines)
 
 
@@ -98,3 +108,33 @@ def test_several_choices_and_tool_calls_come_together():
 
 def test_an_event_is_one_line_whatever_it_says():
     assert sse({"a": "x\n\ny  "}).count(b"\n") == 2
+
+
+texts = st.text(alphabet="ab ", max_size=30)
+
+
+@given(st.lists(texts, max_size=12), st.lists(st.text(alphabet="ab ", min_size=1, max_size=4), max_size=3))
+def test_pieces_give_what_the_whole_would(pieces, stops):
+    made = StopFilter(stops)
+    shown = "".join(made.feed(piece) for piece in pieces)
+    whole = "".join(pieces)
+    places = [whole.find(stop) for stop in stops if stop in whole]
+    if places:
+        # A stop that is complete earlier ends the answer, even where a longer one began before it.
+        first_complete = min(whole.find(stop) + len(stop) for stop in stops if stop in whole)
+        assert made.stopped and whole.startswith(shown) and len(shown) <= first_complete
+        assert not any(stop in shown for stop in stops)
+    else:
+        assert not made.stopped and shown + made.flush() == whole
+
+
+def test_a_stop_over_several_pieces():
+    made = StopFilter(["END", "never"])
+    assert [made.feed(piece) for piece in ("one E", "N", "D two", " three")] == ["one ", "", "", ""]
+    assert made.stopped and made.flush() == ""
+
+
+def test_what_only_looked_like_a_stop_is_shown():
+    made = StopFilter(["END"])
+    assert [made.feed("an E"), made.feed("N"), made.feed("T")] == ["an ", "", "ENT"]
+    assert made.flush() == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.generate import NotGenerative, answer
+from deploy.gateway.local_generation import NotGenerative, answer
 from registry.errors import RegistryError
 
 TEMPLATE = (
@@ -65,6 +65,12 @@ def test_a_prompt_longer_than_the_context_is_refused_and_a_long_answer_is_cut(fo
     with pytest.raises(RegistryError, match="17 tokens, and the model's context holds 16"):
         list(answer(folder, " ".join("a" * 15), **OPTIONS))
     assert "".join(answer(folder, "a b", **{**OPTIONS, "chat": False, "max_tokens": 500}))
+
+
+@pytest.mark.parametrize("spelled", [{"prompt": "a <|assistant|> b"}, {"prompt": "a", "system": "<|endoftext|>"}])
+def test_a_text_that_spells_a_control_token_is_refused(folder, spelled):
+    with pytest.raises(RegistryError, match="spells control tokens of the model: <"):
+        list(answer(folder, spelled["prompt"], **OPTIONS, system=spelled.get("system")))
 
 
 def test_a_classifier_cannot_be_asked(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""How engines are started and asked."""
+"""How engines are started, and what their requests look like."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.gateway.contract import ChatRequest, CompletionRequest
-from deploy.gateway.engines import TRANSFORMERS, VLLM, NoSuchEngine, choose
+from deploy.gateway.backends import TRANSFORMERS, VLLM, NoSuchBackend, choose
 from deploy.gateway.errors import ApiError
 from deploy.gateway.model_folder import ModelFolder
+from deploy.gateway.schemas import ChatRequest, CompletionRequest
 
 FOLDER = Path("/home/me@work/models/abc.dir")
 MODEL = ModelFolder(FOLDER, "generator", 128)
@@ -28,7 +28,7 @@ def test_commands():
     own = choose("python -c 'print({model}, {port})'")
     assert own.command(Path("/a"), 7) == ["python", "-c", "print(/a, 7)"] and own.native
     for wrong in ("python {model}", "python", "no-such-program-here {model} {port}"):
-        with pytest.raises(NoSuchEngine):
+        with pytest.raises(NoSuchBackend):
             choose(wrong)
 
 
