@@ -25,7 +25,7 @@ def replacing(path: Path, mode: str = "wb", *, private: bool = False) -> Iterato
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
-        text = {"encoding": "utf-8", "newline": ""} if "b" not in mode else {}
+        text: dict[str, Any] = {"encoding": "utf-8", "newline": ""} if "b" not in mode else {}
         with open(descriptor, mode, **text) as file:
             if not private:
                 os.chmod(name, 0o666 & ~_umask())

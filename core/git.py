@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from core.errors import GitError, WorkspaceError
 
@@ -50,7 +51,7 @@ def common_folder(folder: Path) -> Path:
     return Path(path)
 
 
-def _run(folder: Path, arguments: tuple[str, ...], **options) -> subprocess.CompletedProcess[bytes]:
+def _run(folder: Path, arguments: tuple[str, ...], **options: Any) -> subprocess.CompletedProcess[bytes]:
     # Reading commands refresh the index by the way; without its lock they never make another git fail.
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:

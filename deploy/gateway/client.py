@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +69,7 @@ class Conversation:
         self.messages.clear()
         self.left_out = 0
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str) -> Generator[str, None, None]:
         """The answer, piece by piece; closing the iterator stops the model. What has arrived is part of the talk.
 
         Where the conversation is longer than the model's context, its oldest questions and answers are left out.

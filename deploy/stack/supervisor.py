@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from core import layout
@@ -95,7 +96,7 @@ class Supervisor:
         """End everything; called a second time, at once."""
         self._hurry, self._stopping = self._stopping, True
 
-    def run(self, show: Callable[[Supervisor], contextlib.AbstractContextManager[None]]) -> None:
+    def run(self, show: Callable[[Supervisor], contextlib.AbstractContextManager[Any]]) -> None:
         """Keep the services up until SIGINT, SIGTERM or SIGHUP.
 
         Args:
