@@ -35,7 +35,7 @@ def run(context: Context) -> None:
     # Kept with the model, so that whoever loads it cuts texts where training did.
     tokenizer.model_max_length = limit
     encoded = {split: tokenizer(getattr(data, split).texts, truncation=True)["input_ids"] for split in SPLITS}
-    curve = _train(context, model, tokenizer, data, encoded["train"])
+    curve = fit(context, model, tokenizer, data, encoded["train"])
     predictions = {
         split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")
     }
@@ -64,16 +64,26 @@ def run(context: Context) -> None:
     write_report(context, result)
 
 
-def _train(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encoded: list[list[int]]) -> Curve:
+def fit(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encoded: list[list[int]]) -> Curve:
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    class ClassifierTrainer(Trainer):
+        """The Trainer, corrected: the loss of a sequence classifier is a mean over its part of the batch.
+
+        A forward that takes any keywords passes for one that divides by the count of the whole batch.
+        """
+
+        def __init__(self, **values: Any) -> None:
+            super().__init__(**values)
+            self.model_accepts_loss_kwargs = False
 
     def settings(*, max_length: None, **values: Any) -> TrainingArguments:
         return TrainingArguments(**values)  # max_length is TRL's own; the texts are cut already
 
     return train(
         context,
-        Trainer,
+        ClassifierTrainer,
         context.parameters,
         description="classify_finetune",
         model=model,

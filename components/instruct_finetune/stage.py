@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     held_out = encode(tokenizer, [demonstration(record) for record in development[:_MEASURED]])
 
     before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
-    curve = finetune(context, model, tokenizer, encoded)
+    curve = fit(context, model, tokenizer, encoded)
     after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     judged = checkable(development)
     answers = answer_records(context, "development", model, tokenizer, development, context.parameters.generation)
@@ -47,7 +47,7 @@ def run(context: Context) -> None:
     write_report(context, curve, training, development, answers, scores, floors, before, after)
 
 
-def finetune(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve:
+def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve:
     """Train ``model`` in place; the loss counts the answers' tokens, the end token among them."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer

@@ -65,7 +65,7 @@ def run(context: Context) -> None:
     before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, reward_model)
               for name, rows in sets.items()}  # fmt: skip
     assistant = load_causal(context.inputs["instruct"])
-    curve = tune(context, assistant, reference, tokenizer, training)
+    curve = fit(context, assistant, reference, tokenizer, training)
     # The trainer has patched its model: measure and save a plain one with the same weights.
     policy = load_causal(context.inputs["instruct"])
     policy.load_state_dict(assistant.state_dict())
@@ -80,10 +80,31 @@ def run(context: Context) -> None:
     write_report(context, curve, training, held_out, sets, before, after, preference, raw)
 
 
-def tune(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
+def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
     """Train ``policy`` in place on the pairs, held to ``reference``."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
+
+    class TokenWeighted(DPOTrainer):
+        """DPO in which the sft loss, a mean over tokens, is that of the whole batch however it is cut into parts.
+
+        TRL takes the mean over each part's tokens and averages the parts: a part of short answers counts too much.
+        """
+
+        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+            parts, items = super().get_batch_samples(*args, **kwargs)
+            mine = sum(map(_chosen_tokens, parts)).to(self.accelerator.device)
+            everywhere = int(self.accelerator.gather(mine).sum())
+            self.mean_tokens = everywhere / (len(parts) * self.accelerator.num_processes)
+            return parts, items
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            share = int(_chosen_tokens(inputs)) / self.mean_tokens
+            self.loss_weights = [
+                weight * share if loss == "sft" else weight
+                for loss, weight in zip(parameters.losses, parameters.loss_weights, strict=True)
+            ]
+            return super().compute_loss(model, inputs, *args, **kwargs)
 
     parameters = context.parameters
     chosen, rejected = (
@@ -96,7 +117,7 @@ def tune(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: S
     )  # fmt: skip
     return train(
         context,
-        DPOTrainer,
+        TokenWeighted,
         parameters,
         description="preference_tune",
         model=policy,
@@ -111,6 +132,12 @@ def tune(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: S
         args=settings,
         processing_class=tokenizer,
     )
+
+
+def _chosen_tokens(inputs: Any) -> Any:
+    """Predicted tokens of the chosen answers, which are the first half of the rows."""
+    mask = inputs["completion_mask"]
+    return mask[: len(mask) // 2, 1:].sum()
 
 
 def measure(

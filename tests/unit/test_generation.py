@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.generation import _inversion, answers, render
-from tests.unit.instruct_finetune.workspace import write_model
+from tests.unit.finetuning.workspace import write_model
 
 PROMPTS = [
     "Which parameter is first? def f ( alpha , beta )",

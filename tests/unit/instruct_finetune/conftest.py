@@ -1,6 +1,6 @@
 import pytest
 
-from .workspace import make_workspace
+from tests.unit.finetuning.workspace import make_workspace
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from components.contract import Context, Interrupted
 from components.instruct_finetune import component
 from tests.stage import run_component
 
-from .workspace import make_workspace, quick, signature_records, write_records
+from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -96,7 +96,7 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
         from pathlib import Path
         from components.instruct_finetune import component
         from tests.stage import run_component
-        from tests.unit.instruct_finetune.workspace import quick
+        from tests.unit.finetuning.workspace import quick
         run_component(component, Path({str(workspace)!r}), quick({steps}))
         """
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.instruct_finetune.workspace import make_workspace, write_model
+from tests.unit.finetuning.workspace import make_workspace, write_model
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from components.preference_tune.parameters import PreferenceTuneParameters
 from components.reward_model import component as reward_component
 from core.errors import InputProblem
 from tests.stage import run_component
-from tests.unit.instruct_finetune.workspace import quick, signature_records, write_records
+from tests.unit.finetuning.workspace import quick, signature_records, write_records
 
 SAMPLING = {"max_new_tokens": 6}
 

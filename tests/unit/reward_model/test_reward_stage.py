@@ -8,7 +8,7 @@ from components import pages
 from components.reward_model import component
 from core.errors import InputProblem
 from tests.stage import run_component
-from tests.unit.instruct_finetune.workspace import NAMES, quick, signature_records, write_records
+from tests.unit.finetuning.workspace import NAMES, quick, signature_records, write_records
 
 TRAINING = quick(40, learning_rate=0.01, checkpoint_every=40)
 SAMPLING = {"max_new_tokens": 6}

@@ -9,7 +9,7 @@ from components.instruct_finetune import component
 from core.errors import InputProblem
 from tests.stage import run_component
 
-from .workspace import make_workspace, signature_records, write_records
+from tests.unit.finetuning.workspace import make_workspace, signature_records, write_records
 
 
 def problems_of(function, *args, **kwargs):

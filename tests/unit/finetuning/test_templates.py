@@ -7,7 +7,7 @@ from components.finetuning.records import conversation
 from components.finetuning.templates import encode, encode_answers, install_template
 from core.errors import InputProblem
 
-from .workspace import write_model
+from tests.unit.finetuning.workspace import write_model
 
 
 @pytest.fixture(scope="module")

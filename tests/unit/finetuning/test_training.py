@@ -1,0 +1,108 @@
+"""What all fine-tuning stages have in common: a batch in parts is the batch, and both precisions train."""
+
+import math
+from itertools import count
+
+import numpy as np
+import pytest
+
+from components import classify_finetune, instruct_finetune, preference_tune, reward_model
+from components.contract import Context
+from components.finetuning.models import load_causal, load_tokenizer
+from components.finetuning.pairs import Pair
+from components.finetuning.rewards import load_reward_model
+from components.finetuning.templates import encode, encode_answers
+from tests.unit.finetuning.workspace import quick, signature_records, write_model
+
+# Answers of very different lengths: a mean over each part's tokens is then not the mean over the batch's.
+WORDS = ("alpha", "beta gamma delta omega sigma kappa", "theta alpha beta")
+
+
+def _conversations():
+    return [
+        [{"role": "user", "content": record["prompt"]}, {"role": "assistant", "content": f" {WORDS[row % 3]}"}]
+        for row, record in enumerate(signature_records(48))
+    ]
+
+
+def _pairs():
+    return [
+        Pair({"prompt": record["prompt"], "group": str(row)}, f" {WORDS[row % 3]}", f" {WORDS[(row + 1) % 3]}", None)
+        for row, record in enumerate(signature_records(48))
+    ]
+
+
+def classify(context, folder, tokenizer):
+    from components.classify_finetune.classifier import load_classifier
+    from components.classify_finetune.labels import LabelledTexts, Split
+    from components.classify_finetune.stage import fit
+
+    texts = [f"{record['prompt']} {WORDS[row % 3]}" for row, record in enumerate(signature_records(48))]
+    split = Split(texts, np.arange(48) % 3, texts)
+    model = load_classifier(folder, ("a", "b", "c"), tokenizer.pad_token_id, seed=1)
+    data = LabelledTexts(["a", "b", "c"], split, split, split)
+    return fit(context, model, tokenizer, data, tokenizer(texts)["input_ids"])
+
+
+def instruct(context, folder, tokenizer):
+    from components.instruct_finetune.stage import fit
+
+    return fit(context, load_causal(folder), tokenizer, encode(tokenizer, _conversations()))
+
+
+def reward(context, folder, tokenizer):
+    from components.reward_model.stage import fit
+
+    return fit(context, load_reward_model(folder, seed=1), tokenizer, _pairs())
+
+
+def preference(context, folder, tokenizer):
+    from components.preference_tune.stage import fit
+
+    return fit(context, load_causal(folder), load_causal(folder), tokenizer, _pairs())
+
+
+STAGES = {
+    "classify_finetune": (classify_finetune.component, classify),
+    "instruct_finetune": (instruct_finetune.component, instruct),
+    "reward_model": (reward_model.component, reward),
+    "preference_tune": (preference_tune.component, preference),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A function that trains a stage's model for a few steps and returns the curve."""
+    folder = tmp_path_factory.mktemp("base")
+    write_model(folder)
+    numbers = count()
+
+    def train(stage, **training):
+        component, fit = STAGES[stage]
+        parameters = component.parameters(**quick(3, **{"checkpoint_every": 3, **training}))
+        root = tmp_path_factory.mktemp(f"{stage}-{next(numbers)}")
+        return fit(Context(parameters, 1337, {}, {}, root), folder, load_tokenizer(folder))
+
+    return train
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_batch_in_parts_has_the_losses_and_gradients_of_the_whole(trained, stage):
+    # Gradients are clipped at their norm as logged: one that is a multiple would train otherwise.
+    whole, parts = (
+        trained(stage, optimizer="adamw", per_device_batch_size=8 // parts, gradient_accumulation_steps=parts)
+        for parts in (1, 4)
+    )
+    for one, other in zip(whole, parts, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=2e-5)
+        assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_bfloat16_trains_like_float32_with_its_own_rounding(trained, stage, optimizer):
+    curves = {p: trained(stage, optimizer=optimizer, precision=p) for p in ("fp32", "bf16")}
+    losses = {precision: [point["loss"] for point in curve] for precision, curve in curves.items()}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.03)
+    assert all(math.isfinite(value) for point in curves["bf16"] for value in point.values())
