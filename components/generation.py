@@ -13,24 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Prompt = str | list[dict[str, str]]
+from components.conversations import Prompt, render
+
 # Takes logits [rows, vocabulary] in float32, the number of each row's answer, and the step; gives tokens [rows].
 Choose = Callable[[Any, Any, int], Any]
-
-
-def render(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of each prompt as the chat template shows it, up to where the answer begins.
-
-    A string is one user's turn. A tokenizer without a chat template gets the plain text of the last message.
-    """
-    conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
-    if not conversations:
-        return []
-    if tokenizer.chat_template:
-        texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
-    else:
-        texts = [conversation[-1]["content"] for conversation in conversations]
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
 def answers(

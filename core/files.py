@@ -75,6 +75,11 @@ def last_lines(path: Path, count: int) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-count:]
 
 
+def as_umask(path: Path) -> None:
+    """Give a file the permissions of a newly created one: safetensors and other libraries make theirs private."""
+    os.chmod(path, 0o666 & ~_umask())
+
+
 def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.finetuning.models import device
+from components.finetuning.models import device, require_decoder
 
 
 def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed: int) -> Any:
@@ -21,6 +21,7 @@ def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed:
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
+    require_decoder(folder)
     torch.manual_seed(seed)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns that the head is new, which is the point

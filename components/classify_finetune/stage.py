@@ -34,7 +34,11 @@ def run(context: Context) -> None:
     limit = context_length(model, tokenizer, parameters.seq_length)
     # Kept with the model, so that whoever loads it cuts texts where training did.
     tokenizer.model_max_length = limit
-    encoded = {split: tokenizer(getattr(data, split).texts, truncation=True)["input_ids"] for split in SPLITS}
+    # Text that spells a control token is text.
+    encoded = {
+        split: tokenizer(getattr(data, split).texts, truncation=True, split_special_tokens=True)["input_ids"]
+        for split in SPLITS
+    }
     curve = fit(context, model, tokenizer, data, encoded["train"])
     predictions = {
         split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.conversations import render
 from components.finetuning.records import conversation, read_records
-from components.generation import answers, render
+from components.generation import answers
 from components.statistics import Difference, clustered_stderr, paired_difference
 from components.tasks import baseline_answers, has_verifier, judge
 from core.errors import InputProblem
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Record = Mapping[str, Any]
+# A question as the beginning of a document, for a model that has learnt documents and no turns.
+DOCUMENT = "{{ eos_token }}{{ messages[-1]['content'] }} Answer:"
 _SHOWN = 10
 
 
@@ -60,11 +63,6 @@ def load(instructions: Path, limit: int, seed: int) -> tuple[list[Record], int]:
     return [records[index] for index in chosen], len(records)
 
 
-def as_document(record: Record, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The question as the beginning of a document, for a model that has learnt documents and no turns."""
-    return f"{tokenizer.eos_token or ''}{record['prompt']} Answer:"
-
-
 def require_room(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record], context: int) -> None:
     """Raise an :class:`InputProblem` naming prompts that leave no room for an answer."""
     lengths = [len(ids) for ids in render(tokenizer, [conversation(record) for record in records])]
@@ -95,12 +93,10 @@ def answer(
     on_batch: Callable[[int], None],
 ) -> list[str]:
     """The model's most probable answer to each record, asked in its chat template or (``chat`` false) as a document."""
-    if chat:
-        prompts = [conversation(record) for record in records]
-    else:
-        prompts = [as_document(record, tokenizer) for record in records]
+    if not chat:
         tokenizer = copy.copy(tokenizer)
-        tokenizer.chat_template = None
+        tokenizer.chat_template = DOCUMENT
+    prompts = [conversation(record) if chat else record["prompt"] for record in records]
     replies = answers(
         model, tokenizer, prompts, max_new_tokens=max_new_tokens, seed=seed, batch_size=batch_size, on_batch=on_batch
     )

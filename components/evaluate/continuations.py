@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from components.conversations import text_ids
 from components.evaluate.subject import Subject
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def continue_documents(
 
     texts = []
     for number, prompt in enumerate(prompts):
-        ids = [tokenizer.eos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        ids = [tokenizer.eos_token_id, *text_ids(tokenizer, [prompt])[0]]
         ids = ids[-(context - 1) :]
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
         with torch.random.fork_rng(), torch.inference_mode():

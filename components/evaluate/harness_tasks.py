@@ -52,8 +52,8 @@ def run(
     batch_size: int,
     seed: int,
     scratch: Path,
-) -> list[TaskFigure]:
-    """Run ``tasks`` and return their figures in order.
+) -> tuple[list[TaskFigure], dict[str, str]]:
+    """Run ``tasks``; return their metrics in order, and the reason for each task that was refused.
 
     Standard errors are clustered by the items' ``group`` where they have one, else the harness's own.
 
@@ -75,7 +75,7 @@ def run(
     own = {path.stem: path for path in sorted(TASK_FILES.glob("*.yaml"))}
     wanted = [task for task in tasks if task not in own or rows.get(task)]
     if not wanted:
-        return []
+        return [], {}
     manager = TaskManager(include_path=include_path, include_defaults=False)
     missing = [task for task in wanted if task not in own and task not in manager.all_tasks]
     if missing:
@@ -97,7 +97,9 @@ def run(
         else task
         for task in wanted
     ]
-    loaded = manager.load(specifications)
+    loaded, refused = _load(manager, dict(zip(wanted, specifications, strict=True)))
+    if not loaded["tasks"]:
+        return [], refused
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
@@ -115,7 +117,31 @@ def run(
         bootstrap_iters=100,
         apply_chat_template=chat,
     )
-    return _figures(results)
+    return _figures(results), refused
+
+
+def _load(manager: Any, specifications: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The tasks that can be run, as the harness takes them, and the reasons why the others cannot.
+
+    The harness gives up all tasks because of one.
+    """
+    loaded: dict[str, dict[str, Any]] = {"tasks": {}, "groups": {}, "group_map": {}}
+    refused = {}
+    for name, specification in specifications.items():
+        try:
+            found = manager.load([specification])
+        except Exception as error:  # whatever the code beside a task file raises, a missing data set among it
+            refused[name] = f"it cannot be loaded: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            continue
+        tasks = found["tasks"].values()
+        if any(getattr(task, "UNSAFE_CODE", False) for task in tasks):
+            refused[name] = "it runs code that the model writes (unsafe_code: true), which is not done here"
+        elif any(getattr(task, "MULTIMODAL", False) for task in tasks):
+            refused[name] = "it needs a model that takes images or sound"
+        else:
+            for kind in loaded:
+                loaded[kind].update(found[kind])
+    return loaded, refused
 
 
 def _write(task: str, rows: Sequence[Mapping[str, Any]], scratch: Path) -> dict[str, Any]:

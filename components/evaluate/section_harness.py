@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from components.contract import Metric
+from components.conversations import control_tokens
 from components.evaluate import answers, choices, documents, harness_tasks
 from components.evaluate.subject import Subject
+from components.finetuning.records import texts
 
 
 def harness_section(
@@ -18,18 +20,20 @@ def harness_section(
     """Record the metrics of the harness's tasks."""
     context = subject.context
     parameters = context.parameters.lm_eval
-    items = choices.build(records, context.seed)[: parameters.limit]
+    # The harness makes tokens of strings, in which a spelled control token would become one.
+    spelling = control_tokens(subject.tokenizer)
+    plain = [record for record in records if not any(map(spelling.search, texts(record)))]
+    items = choices.build(plain, context.seed)[: parameters.limit]
+    sampled = [document for document in test.documents if not spelling.search(document.text)][: parameters.limit]
     # The inputs that our own tasks are made of.
     sources = {"instruction_choice": "instructions", "heldout_documents": "corpus"}
-    found = harness_tasks.run(
+    found, refused = harness_tasks.run(
         subject.model,
         subject.tokenizer,
         tasks=parameters.tasks,
         rows={
             "instruction_choice": choices.as_rows(items, chat=subject.chat, end=subject.tokenizer.eos_token),
-            "heldout_documents": [
-                {"text": document.text, "group": document.group} for document in test.documents[: parameters.limit]
-            ],
+            "heldout_documents": [{"text": document.text, "group": document.group} for document in sampled],
         },
         include_path=include_path,
         chat=subject.chat,
@@ -41,6 +45,8 @@ def harness_section(
     )
     if "instruction_choice" in parameters.tasks and not items:
         context.warn("lm_eval's instruction_choice was left out: no test instruction has a right and a wrong answer")
+    for task, reason in refused.items():
+        context.warn(f"lm_eval's task {task} was left out: {reason}")
     for figure in found:
         guessing = {"chance": choices.chance_level(items)} if figure.task == "instruction_choice" else {}
         context.record(
@@ -58,4 +64,5 @@ def harness_section(
         "limit": parameters.limit,
         "chance": choices.chance_level(items) if items else None,
         "tasks": [asdict(figure) for figure in found],
+        "refused": refused,
     }

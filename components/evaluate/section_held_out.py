@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Metric
+from components.conversations import text_ids
 from components.evaluate import documents, figures
 from components.evaluate.heldout import negative_log_likelihoods
 from components.evaluate.ngrams import NGramModel
@@ -90,7 +91,7 @@ def held_out_section(subject: Subject, test: documents.Sample, training: documen
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, sampled: Sequence[documents.Document]) -> list[list[int]]:
     """Token ids of each document, its end token last."""
-    encoded = tokenizer([document.text for document in sampled], add_special_tokens=False)["input_ids"]
+    encoded = text_ids(tokenizer, [document.text for document in sampled])
     return [[*ids, tokenizer.eos_token_id] for ids in encoded]
 
 

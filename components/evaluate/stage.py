@@ -13,6 +13,7 @@ from components.evaluate.section_answers import answers_section
 from components.evaluate.section_harness import harness_section
 from components.evaluate.section_held_out import held_out_section
 from components.evaluate.subject import Subject
+from components.finetuning.models import load_causal, load_tokenizer
 from components.tasks import has_verifier
 from core.errors import InputProblem
 
@@ -32,15 +33,14 @@ def run(context: Context) -> None:
     # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     context.device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(context.seed)
     chat = context.instance in _CHAT_INSTANCES
     subject = Subject(
         context=context,
-        model=AutoModelForCausalLM.from_pretrained(context.inputs["model"]).to(context.device).eval(),
-        tokenizer=AutoTokenizer.from_pretrained(context.inputs["model"]),
+        model=load_causal(context.inputs["model"], dtype="auto").eval(),
+        tokenizer=load_tokenizer(context.inputs["model"]),
         # The one metric for the run's last screen: a base model predicts, the others answer (if they can be judged).
         headline="accuracy" if chat and any(map(has_verifier, records)) else "bits_per_byte",
         chat=chat,

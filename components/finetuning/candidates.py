@@ -24,7 +24,7 @@ def candidates(
     limit: int,
     *,
     name: str,
-    where: str,
+    file: str,
     reward_model: Any = None,
 ) -> list[Pair]:
     """Pairs for every record that gives some.
@@ -36,17 +36,15 @@ def candidates(
     Args:
         limit: most tokens of a question with its answer; pairs that are longer are left out and counted.
         name: the stage.
-        where: the file, for messages.
+        file: the records' file in ``data/instructions``.
     """
     parameters = context.parameters
+    where = f"data/instructions/{file}.jsonl"
     own = user_pairs(records)
     if own:
-        lengths = _lengths(tokenizer, own)
-        kept = fitting(
-            [pair.record for pair in own], lengths, limit, where=where, what="question and answer",
-            too_long=parameters.too_long, parameter=name, warn=context.warn,
-        )  # fmt: skip
-        own = [own[row] for row in kept]
+        lengths = {file: ([pair.record for pair in own], _lengths(tokenizer, own))}
+        [kept] = fitting(context, name, lengths, limit, what="question and answer")
+        own = [own[place] for place in kept]
     asked = [record for record in records if not has_pair(record)]
     sampling = parameters.sampling
     answers = answer_records(

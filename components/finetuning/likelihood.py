@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from components.finetuning.templates import Encoded
+from components.conversations import Encoded
 
 
 class Likelihood(NamedTuple):

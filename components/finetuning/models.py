@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from core.errors import InputProblem
+
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer saved with a model."""
@@ -15,12 +17,28 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def load_causal(folder: Path) -> Any:
-    """A causal language model in float32, on the accelerator if there is one."""
-    import torch
+def require_decoder(folder: Path) -> None:
+    """Raise an :class:`InputProblem` if the model in ``folder`` is none that predicts the next token of a text."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputProblem(f"models/{folder.name}: transformers cannot read this model: {error}") from error
+    if config.is_encoder_decoder or config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputProblem(
+            f"models/{folder.name}: a model of type {config.model_type} cannot be trained or measured here; the stages "
+            "need a decoder, such as a Llama, Qwen or GPT-2 model"
+        )
+
+
+def load_causal(folder: Path, dtype: str = "float32") -> Any:
+    """A causal language model on the accelerator if there is one; ``dtype`` ``auto`` keeps that of its weights."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).to(device())
+    require_decoder(folder)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device())
 
 
 def device() -> str:
@@ -36,19 +54,24 @@ def context_length(model: Any, tokenizer: Any, seq_length: int | None = None) ->
     return min(longest, seq_length or longest)
 
 
-def save(model: Any, tokenizer: Any, folder: Path, *, max_new_tokens: int | None = None) -> None:
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save a model and its tokenizer as one transformers folder.
 
-    Args:
-        max_new_tokens: answers of a causal model end after so many tokens unless the caller says otherwise.
+    A model that generates keeps its parent's generation settings, with the tokenizer's end among the tokens that end
+    an answer. Where the parent has none, answers are the most probable ones, as they were measured.
     """
     model.config.pad_token_id = tokenizer.pad_token_id
-    if max_new_tokens is not None:
+    if model.can_generate():
         generation = model.generation_config
-        generation.eos_token_id = tokenizer.eos_token_id
+        ends = generation.eos_token_id or []
+        ends = dict.fromkeys([tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends)])
+        generation.eos_token_id = tokenizer.eos_token_id if len(ends) == 1 else list(ends)
         generation.pad_token_id = tokenizer.pad_token_id
-        generation.do_sample = False
-        generation.max_new_tokens = max_new_tokens
+        if generation.do_sample is None:
+            # Some published settings name a temperature alone; transformers refuses to save them like that.
+            generation.do_sample = any(
+                getattr(generation, name) is not None for name in ("temperature", "top_k", "top_p", "min_p")
+            )
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     for name in ("config.json", "tokenizer_config.json"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def read_records(folder: Path, name: str, *, needs: str) -> list[Record]:
     return records
 
 
+def read_files(folder: Path, names: Sequence[str], *, needs: str) -> list[list[Record]]:
+    """The records of several files, as :func:`read_records`; the problems of all files come together."""
+    found, problems = [], []
+    for name in names:
+        try:
+            found.append(read_records(folder, name, needs=needs))
+        except InputProblem as problem:
+            problems += problem.problems
+    if problems:
+        raise InputProblem(problems)
+    return found
+
+
 def conversation(record: Record, answer: str | None = None) -> list[dict[str, str]]:
     """The record as chat messages: up to the last question, then ``answer`` if one is given."""
     if record.get("messages"):
@@ -78,6 +92,12 @@ def target(record: Record) -> str:
 def has_pair(record: Record) -> bool:
     """True where the user gave a preferred and a rejected answer."""
     return record.get("chosen") is not None and record.get("rejected") is not None
+
+
+def texts(record: Record) -> list[str]:
+    """Every text of the record that a model may see."""
+    fields = [record.get(key) for key in ("prompt", "completion", "chosen", "rejected")]
+    return [*(message["content"] for message in record.get("messages") or ()), *filter(None, fields)]
 
 
 def shortened(problems: list[str], what: str) -> list[str]:

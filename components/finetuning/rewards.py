@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.finetuning.models import device
+from components.finetuning.models import device, require_decoder
 
 
 def load_reward_model(folder: Path, seed: int) -> Any:
@@ -15,6 +15,7 @@ def load_reward_model(folder: Path, seed: int) -> Any:
     from transformers import AutoModelForSequenceClassification
     from trl.trainer.reward_trainer import suppress_seqcls_warning
 
+    require_decoder(folder)
     torch.manual_seed(seed)
     with suppress_seqcls_warning():
         model = AutoModelForSequenceClassification.from_pretrained(

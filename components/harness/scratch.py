@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.files import as_umask
+
 KEEP_FINISHED = 3  # folders of finished work kept a stage, for a `dvc` that dies before it notes the result
 
 
@@ -175,6 +177,7 @@ def publish(outputs: list[Path]) -> None:
     for output in outputs:
         for file in staging_of(output).rglob("*"):
             if file.is_file():
+                as_umask(file)
                 _fsync(file)
         if output.exists():
             shutil.rmtree(output)

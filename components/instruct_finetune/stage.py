@@ -5,26 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from components.contract import Context, Metric
+from components.conversations import Encoded, encode, render
 from components.finetuning.likelihood import Likelihood, likelihood
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
-from components.finetuning.records import Record, conversation, demonstration, read_records
+from components.finetuning.records import Record, conversation, demonstration, read_files
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import Scores, checkable, score
-from components.finetuning.templates import Encoded, encode, fitting, install_template
+from components.finetuning.templates import fitting, install_template, warn_of_control_tokens
 from components.finetuning.training import Curve, arguments, train
-from components.generation import render
 from components.instruct_finetune.floors import baselines
 from components.instruct_finetune.report import write_report
-from core.errors import InputProblem
 
 _MEASURED = 2000  # held-out demonstrations whose loss is measured
 
 
 def run(context: Context) -> None:
     """Train ``models/instruct`` from ``models/base`` on ``data/instructions/instruct.jsonl``."""
-    training, development = _records(context)
+    names = ("instruct", "development")
+    training, development = read_files(context.inputs["instructions"], names, needs="answer")
     tokenizer = load_tokenizer(context.inputs["base"])
     install_template(tokenizer, context.parameters.template)
+    warn_of_control_tokens(context, tokenizer, {"instruct": training, "development": development})
     model = load_causal(context.inputs["base"])
     training, encoded, development = _fit(context, model, tokenizer, training, development)
     held_out = encode(tokenizer, [demonstration(record) for record in development[:_MEASURED]])
@@ -36,7 +37,7 @@ def run(context: Context) -> None:
     answers = answer_records(context, "development", model, tokenizer, development, context.parameters.generation)
     if not context.is_main:
         return
-    save(model, tokenizer, context.outputs["model"], max_new_tokens=context.parameters.generation.max_new_tokens)
+    save(model, tokenizer, context.outputs["model"])
 
     scores, floors = None, {}
     if judged:
@@ -66,53 +67,22 @@ def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve
     )
 
 
-def _records(context: Context) -> tuple[list[Record], list[Record]]:
-    """Training and development records; the problems of both files at once."""
-    found, problems = [], []
-    for name in ("instruct", "development"):
-        try:
-            found.append(read_records(context.inputs["instructions"], name, needs="answer"))
-        except InputProblem as problem:
-            problems += problem.problems
-    if problems:
-        raise InputProblem(problems)
-    return found[0], found[1]
-
-
 def _fit(
     context: Context, model: Any, tokenizer: Any, training: list[Record], development: list[Record]
 ) -> tuple[list[Record], Encoded, list[Record]]:
     """The records that fit into the model's context, and the training ones as tokens."""
-    limit = context_length(model, tokenizer, context.parameters.seq_length)
     encoded = encode(tokenizer, [demonstration(record) for record in training])
     whole = encode(tokenizer, [demonstration(record) for record in development])
     prompts = render(tokenizer, [conversation(record) for record in development])
     # A development question needs room for an answer, and its demonstration must fit for its loss to be measured.
     lengths = [max(len(ids), len(prompt) + 1) for ids, prompt in zip(whole.input_ids, prompts, strict=True)]
-    kept, problems = [], []
-    sizes = [len(ids) for ids in encoded.input_ids]
-    for name, records, tokens in (("instruct", training, sizes), ("development", development, lengths)):
-        try:
-            kept.append(
-                fitting(
-                    records,
-                    tokens,
-                    limit,
-                    where=f"data/instructions/{name}.jsonl",
-                    what="question and answer",
-                    too_long=context.parameters.too_long,
-                    parameter="instruct_finetune",
-                    warn=context.warn,
-                )
-            )
-        except InputProblem as problem:
-            problems += problem.problems
-    if problems:
-        raise InputProblem(list(dict.fromkeys(problems)))
+    files = {"instruct": (training, [len(ids) for ids in encoded.input_ids]), "development": (development, lengths)}
+    limit = context_length(model, tokenizer, context.parameters.seq_length)
+    rows, development_rows = fitting(context, "instruct_finetune", files, limit, what="question and answer")
     return (
-        [training[row] for row in kept[0]],
-        Encoded([encoded.input_ids[row] for row in kept[0]], [encoded.answer_mask[row] for row in kept[0]]),
-        [development[row] for row in kept[1]],
+        [training[row] for row in rows],
+        Encoded([encoded.input_ids[row] for row in rows], [encoded.answer_mask[row] for row in rows]),
+        [development[row] for row in development_rows],
     )
 
 

@@ -107,6 +107,8 @@ def _harness(page: Page, harness: dict[str, Any], chat: bool) -> None:
         ("task", "metric", "value", "±", "n"),
         [(task["task"], task["metric"], task["value"], task["stderr"], task["n"]) for task in harness["tasks"]],
     )
+    for task, reason in harness["refused"].items():
+        page.text(f"{task} was left out: {reason}.")
 
 
 def _continuations(page: Page, continuations: dict[str, Any], seed: int) -> None:

@@ -13,13 +13,12 @@ from components.finetuning.candidates import candidates
 from components.finetuning.likelihood import likelihood
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.pairs import Pair, split_by_group
-from components.finetuning.records import Record, conversation, read_records
+from components.finetuning.records import Record, read_files
 from components.finetuning.rewards import load_reward_model, rewards
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import Score, Scores, checkable, mean_score, score
-from components.finetuning.templates import encode_answers, fitting
+from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
-from components.generation import render
 from components.preference_tune.report import write_report
 from core.errors import InputProblem
 
@@ -45,15 +44,24 @@ class Measured:
 
 def run(context: Context) -> None:
     """Tune ``models/instruct`` into ``models/assistant`` on ``data/instructions/preference.jsonl``."""
-    records, development, test = _records(context)
+    names = ("preference", "development", "test")
+    files = dict(zip(names, read_files(context.inputs["instructions"], names, needs="prompt"), strict=True))
     tokenizer = load_tokenizer(context.inputs["instruct"])
     reference = load_causal(context.inputs["instruct"])
     limit = context_length(reference, tokenizer, context.parameters.seq_length)
-    records, development, test = _with_room(context, tokenizer, limit, records, development, test)
+    warn_of_control_tokens(context, tokenizer, files)
+    records, development, test = with_room(context, "preference_tune", tokenizer, files, limit)
     reward_model = load_reward_model(context.inputs["reward"], context.seed)
 
     pairs = candidates(
-        context, reference, tokenizer, records, limit, name="preference_tune", where=_FILE, reward_model=reward_model
+        context,
+        reference,
+        tokenizer,
+        records,
+        limit,
+        name="preference_tune",
+        file="preference",
+        reward_model=reward_model,
     )
     training, held_out = split_by_group(pairs, context.parameters.held_out_share, context.seed)
     if not training or not held_out:
@@ -74,7 +82,7 @@ def run(context: Context) -> None:
              for name, rows in sets.items()}  # fmt: skip
     if not context.is_main:
         return
-    save(policy, tokenizer, context.outputs["model"], max_new_tokens=context.parameters.sampling.max_new_tokens)
+    save(policy, tokenizer, context.outputs["model"])
     preference, raw = preference_accuracy(policy, reference, tokenizer, held_out)
     _record(context, before, after, preference, raw)
     write_report(context, curve, training, held_out, sets, before, after, preference, raw)
@@ -157,7 +165,7 @@ def measure(
         drawn = score(judged, sampled)
     answers = [answer for [answer] in greedy]
     whole = encode_answers(tokenizer, records, answers).whole().input_ids
-    limit = context_length(model, tokenizer)
+    limit = context_length(model, tokenizer, context.parameters.seq_length)
     values = rewards(reward_model, [ids[:limit] for ids in whole], pad=tokenizer.pad_token_id)
     return Measured(verdicts, drawn, mean_score(values, [record["group"] for record in records]), values, answers)
 
@@ -176,42 +184,6 @@ def preference_accuracy(policy: Any, reference: Any, tokenizer: Any, pairs: Sequ
     right = 0.5 + 0.5 * np.sign(gain["chosen"] - gain["rejected"])
     likelier = 0.5 + 0.5 * np.sign(logps["reference", "chosen"] - logps["reference", "rejected"])
     return mean_score(right.tolist(), groups), mean_score(likelier.tolist(), groups)
-
-
-def _records(context: Context) -> tuple[list[Record], list[Record], list[Record]]:
-    found, problems = [], []
-    for name in ("preference", "development", "test"):
-        try:
-            found.append(read_records(context.inputs["instructions"], name, needs="prompt"))
-        except InputProblem as problem:
-            problems += problem.problems
-    if problems:
-        raise InputProblem(problems)
-    return found[0], found[1], found[2]
-
-
-def _with_room(context: Context, tokenizer: Any, limit: int, *files: list[Record]) -> list[list[Record]]:
-    """The records of each file whose question leaves room for an answer; the problems of all files at once."""
-    kept, problems = [], []
-    for name, records in zip(("preference", "development", "test"), files, strict=True):
-        lengths = [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])]
-        try:
-            rows = fitting(
-                records,
-                lengths,
-                limit,
-                where=f"data/instructions/{name}.jsonl",
-                what="question (and room for an answer)",
-                too_long=context.parameters.too_long,
-                parameter="preference_tune",
-                warn=context.warn,
-            )
-            kept.append([records[row] for row in rows])
-        except InputProblem as problem:
-            problems += problem.problems
-    if problems:
-        raise InputProblem(list(dict.fromkeys(problems)))
-    return kept
 
 
 def _record(

@@ -12,11 +12,10 @@ from components.contract import Context, Metric
 from components.finetuning.candidates import candidates
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.pairs import Pair, split_by_group
-from components.finetuning.records import Record, conversation, has_pair, read_records, shortened
+from components.finetuning.records import Record, has_pair, read_records, shortened
 from components.finetuning.rewards import load_reward_model, rewards
-from components.finetuning.templates import encode_answers, fitting
+from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
-from components.generation import render
 from components.reward_model.baselines import shorter_wins, surface_features
 from components.reward_model.report import write_report
 from components.statistics import clustered_stderr
@@ -32,9 +31,10 @@ def run(context: Context) -> None:
     tokenizer = load_tokenizer(context.inputs["instruct"])
     policy = load_causal(context.inputs["instruct"])
     limit = context_length(policy, tokenizer, context.parameters.seq_length)
-    records = _with_room(context, tokenizer, records, limit)
+    warn_of_control_tokens(context, tokenizer, {"reward": records})
+    [records] = with_room(context, "reward_model", tokenizer, {"reward": records}, limit)
 
-    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", where=_FILE)
+    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward")
     training, held_out = split_by_group(pairs, context.parameters.held_out_share, context.seed)
     if not training or not held_out:
         raise InputProblem(
@@ -97,16 +97,6 @@ def _records(context: Context) -> list[Record]:
     if unranked:
         raise InputProblem(shortened(unranked, "rows without a ranking"))
     return records
-
-
-def _with_room(context: Context, tokenizer: Any, records: list[Record], limit: int) -> list[Record]:
-    """The records whose question leaves room for an answer."""
-    lengths = [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])]
-    kept = fitting(
-        records, lengths, limit, where=_FILE, what="question (and room for an answer)",
-        too_long=context.parameters.too_long, parameter="reward_model", warn=context.warn,
-    )  # fmt: skip
-    return [records[row] for row in kept]
 
 
 def _record(context: Context, pairs: Sequence[Pair], verdicts: dict[str, NDArray[np.float64]]) -> None:

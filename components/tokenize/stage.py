@@ -61,11 +61,16 @@ def run(context: Context) -> None:
 def _tokenizer(context: Context):
     parameters: TokenizeParameters = context.parameters
     if parameters.tokenizer is not None:
+        from components.finetuning.templates import template_problem
         from components.tokenize.existing import load
 
         tokenizer, added = load(parameters.tokenizer)
         if added:
             context.warn(f"added to the tokenizer {parameters.tokenizer}: {'; '.join(added)}")
+        if problem := template_problem(tokenizer):
+            context.warn(
+                f"with template: chat, instruct_finetune cannot use the tokenizer {parameters.tokenizer}: {problem}"
+            )
         return tokenizer
     from components.tokenize.train import limited, train
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.generation import _inversion, answers, render
+from components.conversations import render
+from components.generation import _inversion, answers
 from tests.unit.finetuning.workspace import write_model
 
 PROMPTS = [

@@ -7,6 +7,7 @@ import pytest
 
 from components import pages
 from components.evaluate import component
+from components.finetuning.models import load_tokenizer
 from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.evaluate.conftest import write_corpus, write_instructions
@@ -100,21 +101,53 @@ def test_instructions_without_reference_are_answered_but_not_judged(workspace):
     assert "Say something." in pages.evaluate.render(context.outputs["report"]).html()
 
 
-def test_own_task_files(workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    (workspace / "tasks").mkdir()
+def _write_task(workspace, name, **settings):
+    (workspace / "tasks").mkdir(exist_ok=True)
     rows = [{"question": f"{n} + 1 =", "answer": str(n + 1)} for n in range(6)]
     (workspace / "tasks/sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (workspace / "tasks/sums.yaml").write_text(
-        "task: sums\ndataset_path: json\ndataset_kwargs: {data_files: {test: tasks/sums.jsonl}}\ntest_split: test\n"
-        "output_type: multiple_choice\ndoc_to_text: '{{question}}'\ndoc_to_target: '{{answer}}'\n"
-        "doc_to_choice: ['1', '2', '3', '4', '5', '6']\nmetric_list: [{metric: acc}]\n"
-    )
-    parameters = {**QUICK, "lm_eval": {"tasks": ["sums"], "include_path": "tasks"}}
-    metrics = _metrics(run_component(component, workspace, parameters, instance="base"))
+    task = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "tasks/sums.jsonl"}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "{{answer}}",
+        "doc_to_choice": ["1", "2", "3", "4", "5", "6"],
+        "metric_list": [{"metric": "acc"}],
+    }
+    (workspace / f"tasks/{name}.yaml").write_text(json.dumps({**task, **settings}))
+
+
+def test_own_task_files_count_and_one_that_cannot_be_run_is_refused_with_its_reason(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    _write_task(workspace, "sums")
+    _write_task(workspace, "unsafe_sums", unsafe_code=True)
+    _write_task(workspace, "lost_sums", dataset_kwargs={"data_files": {"test": "tasks/nowhere.jsonl"}})
+    parameters = {**QUICK, "lm_eval": {"tasks": ["unsafe_sums", "sums", "lost_sums"], "include_path": "tasks"}}
+    context = run_component(component, workspace, parameters, instance="base")
+    metrics = _metrics(context)
     assert metrics["lm_eval_sums_acc"].n == 6
     assert metrics["lm_eval_sums_acc"].eval_set is None
     assert metrics["lm_eval_sums_acc"].stderr is not None
+    assert not any("unsafe" in name or "lost" in name for name in metrics)
+    unsafe, lost = (warning for warning in context.warnings if "was left out" in warning)
+    assert "unsafe_sums" in unsafe and "runs code that the model writes" in unsafe
+    assert "lost_sums" in lost and "nowhere.jsonl" in lost and "\n" not in lost
+
+
+def test_spelled_control_tokens_are_measured_as_text(workspace):
+    marked = "the end <|endoftext|> of a text"
+    write_corpus(workspace / "data/corpus", {"test": [(marked, "docstring", "a"), ("another text", "docstring", "b")]})
+    asked = {"prompt": f"What is {marked}?", "completion": "It.", "kind": "k", "group": "g"}
+    write_instructions(workspace / "data/instructions", {"test": [asked]})
+    context = run_component(component, workspace, QUICK, instance="base")
+    report = json.loads((context.outputs["report"] / "report.json").read_text())
+    tokenizer = load_tokenizer(context.inputs["model"])
+    lengths = [len(tokenizer(text, split_special_tokens=True)["input_ids"]) for text in (marked, "another text")]
+    assert report["held_out"]["tokens"] == sum(lengths) + 2
+    # The harness would make a control token of it: the document is left to the stage's own measure.
+    assert [row["n"] for row in report["lm_eval"]["tasks"]] == [1, 1, 1]
 
 
 def test_unknown_tasks_are_all_named(workspace):

@@ -8,7 +8,6 @@ from components.finetuning.records import conversation, demonstration, read_reco
 from components.instruct_finetune import component
 from core.errors import InputProblem
 from tests.stage import run_component
-
 from tests.unit.finetuning.workspace import make_workspace, signature_records, write_records
 
 

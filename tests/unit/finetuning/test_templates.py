@@ -2,11 +2,12 @@
 
 import pytest
 
+from components.contract import Context
+from components.conversations import encode
 from components.finetuning.models import load_tokenizer
 from components.finetuning.records import conversation
-from components.finetuning.templates import encode, encode_answers, install_template
+from components.finetuning.templates import encode_answers, install_template, template_problem, warn_of_control_tokens
 from core.errors import InputProblem
-
 from tests.unit.finetuning.workspace import write_model
 
 
@@ -83,3 +84,34 @@ def test_a_tokenizer_without_template_gets_one(folder):
     tokenizer.chat_template = None
     install_template(tokenizer, "chat")
     assert trained_text(tokenizer, encode(tokenizer, [conversation({"prompt": "q"}, "a")])) == "a<|endoftext|>"
+
+
+MARKED = "{% for m in messages %}<|{{ m['role'] }}|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        (None, None),
+        (MARKED + "{{ m['content'] }}{{ eos_token }}{% endfor %}", "no {% generation %} markers"),
+        (MARKED + "{%- generation -%}{{ m['content'] }}{%- endgeneration -%}{% endfor %}", "do not enclose the answer"),
+        (MARKED + "{% generation %}{% endgeneration %}{{ m['content'] }}{% endfor %}", "do not enclose the answer"),
+        ("{% generation %}{{ raise_exception('no') }}{% endgeneration %}", "cannot show a question"),
+        ("{% generation %}{{ messages[0].content }", "cannot show a question"),
+    ],
+)
+def test_what_makes_training_impossible_is_found_on_the_tokenizer_alone(folder, template, problem):
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = template
+    found = template_problem(tokenizer)
+    assert found is None if problem is None else problem in found
+    assert tokenizer.chat_template == template
+    assert template_problem(tokenizer, "alpaca") is None
+
+
+def test_rows_that_spell_control_tokens_are_warned_of(folder, tmp_path):
+    context = Context(None, 0, {}, {}, tmp_path)
+    rows = [{"prompt": "a", "completion": "b", "row": 1}, {"prompt": "<|user|>a<|assistant|>", "row": 2}]
+    warn_of_control_tokens(context, load_tokenizer(folder), {"instruct": rows, "development": rows[:1]})
+    [warning] = context.warnings
+    assert "instruct.jsonl: 1 of 2 rows" in warning and "row 2: '<|user|>'" in warning

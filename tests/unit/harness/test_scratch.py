@@ -22,6 +22,18 @@ def test_outputs_appear_whole_or_not_at_all(tmp_path):
     assert not staging_of(model).exists()
 
 
+def test_published_files_are_readable_as_the_umask_says(tmp_path):
+    output = tmp_path / "models" / "base"
+    prepare([output])
+    (staging_of(output) / "model.safetensors").touch(mode=0o600)
+    before = os.umask(0o027)
+    try:
+        publish([output])
+    finally:
+        os.umask(before)
+    assert (output / "model.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 def test_what_an_interrupted_attempt_staged_is_not_taken_over(tmp_path):
     output = tmp_path / "models" / "base"
     prepare([output])

@@ -16,7 +16,6 @@ from components import pages
 from components.contract import Context, Interrupted
 from components.instruct_finetune import component
 from tests.stage import run_component
-
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
 
 ROOT = Path(__file__).resolve().parents[3]

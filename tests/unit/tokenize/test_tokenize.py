@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import components
 from components import pages
+from components.tokenize.chat import CHAT_TEMPLATE
 from components.tokenize.compression import Compression
 from components.tokenize.parameters import TokenizeParameters
 from components.tokenize.shards import dtype_for
@@ -158,6 +159,17 @@ def test_an_existing_tokenizer_is_used_and_completed(made, tmp_path):
     assert "chat template" in context.warnings[0]
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert tokenizer.apply_chat_template(talk, tokenize=False) == "<|user|>a<|assistant|>b</s>"
+
+
+def test_a_template_that_later_stages_cannot_use_is_warned_of_before_anything_is_trained(made, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/corpus").symlink_to(made[0] / "data/corpus")
+    tokenizer = AutoTokenizer.from_pretrained(made[0] / "models/tokenizer")
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    tokenizer.save_pretrained(tmp_path / "mine")
+    context = run_component(COMPONENT, tmp_path, {"tokenizer": str(tmp_path / "mine")})
+    [warning] = context.warnings
+    assert "instruct_finetune cannot use" in warning and "{% generation %}" in warning
 
 
 def test_unknown_tokenizer_is_a_problem(made, monkeypatch):
