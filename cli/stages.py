@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from core import layout
 
 
 def register(app: typer.Typer) -> None:
@@ -14,29 +17,15 @@ def register(app: typer.Typer) -> None:
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the services that `stemma up` keeps running, and which stages are stale and why."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from rich.console import Console
-
     from cli.output import print_json, print_table
-    from cli.screens import stack as stack_screen
-    from core import dvc
     from core.workspace import Workspace
-    from deploy.stack import state
     from flows.pipeline import graph, staleness
 
     workspace = Workspace.find()
-    root, stack = workspace.root, state.read(workspace.home)
-    if stack is not None and not as_json:
-        console = Console()
-        console.width = console.width if console.is_terminal else 200
-        console.print(stack_screen.table(stack), "")
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(graph.read, root)
-        changed = dvc.status(root)
-        lines = staleness.explain(reading.result(), changed)
+    services = _services(workspace.home, as_json)
+    lines = staleness.explain(*graph.read_with_status(workspace.root))
     if as_json:
-        print_json({"stack": stack_screen.as_dict(stack), "stages": [line.as_dict() for line in lines]})
+        print_json({"stack": services, "stages": [line.as_dict() for line in lines]})
         return
     print_table(("stage", "state", "why"), [(line.stage, line.state, "\n".join(line.reasons)) for line in lines])
     stale = sum(line.state != "up to date" for line in lines)
@@ -45,6 +34,23 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         if not stale
         else f"{stale} of {len(lines)} stages are stale; `stemma run` brings them up to date."
     )
+
+
+def _services(home: Path, as_json: bool) -> dict[str, Any] | None:
+    """The stack of the home for programs, or shown; ``None`` where none runs, which takes no imports to see."""
+    if not layout.stack_state(home).exists():
+        return None
+    from rich.console import Console
+
+    from cli.screens import stack as stack_screen
+    from deploy.stack import state
+
+    stack = state.read(home)
+    if stack is not None and not as_json:
+        console = Console()
+        console.width = console.width if console.is_terminal else 200
+        console.print(stack_screen.table(stack), "")
+    return stack_screen.as_dict(stack)
 
 
 def stage(

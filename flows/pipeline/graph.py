@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
 from core import dvc
-from core.errors import InputProblem
+from core.errors import DvcError, InputProblem
 
 _EDGE = re.compile(r'^"(?P<parent>[^"]+)" -> "(?P<child>[^"]+)";$')
 _NODE = re.compile(r'^"(?P<node>[^"]+)";$')
@@ -112,8 +113,21 @@ def read(root: Path) -> Graph:
     """
     try:
         return parse(dvc.run(root, "dag", "--dot"))
-    except dvc.DvcError as error:
+    except DvcError as error:
         raise InputProblem(f"dvc.yaml: {error}") from None
+
+
+def read_with_status(root: Path) -> tuple[Graph, dict[str, list[Any]]]:
+    """The graph, and what changed since the last reproduction (see :func:`core.dvc.status`), from one start of DVC.
+
+    Raises:
+        InputProblem: DVC cannot read the pipeline; the message is DVC's.
+    """
+    try:
+        dot, status = dvc.run_both(root, ["dag", "--dot"], ["status", "--json"])
+    except DvcError as error:
+        raise InputProblem(f"dvc.yaml: {error}") from None
+    return parse(dot), dvc.parse_status(status)
 
 
 def names(root: Path) -> list[str]:
