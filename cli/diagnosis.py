@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -138,7 +137,7 @@ def _dvc() -> Iterator[Finding]:
     if not (root / ".dvc").is_dir():
         yield Finding(FAIL, "dvc", f"not initialised; run `dvc init` in {root}")
         return
-    cache = Path(dvc.run(root, "cache", "dir").strip())
+    cache = dvc.cache_folder(root)
     yield Finding(OK, "dvc cache", str(cache))
     yield Finding(OK, "dvc.yaml", f"{len(graph.read(root).order)} stages")
 

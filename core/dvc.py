@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from core import files
 from core.environment import child_environment
 from core.errors import DvcError
 
@@ -103,6 +104,20 @@ def cache_folder(root: Path) -> Path:
         except (ConfigObjError, UnicodeDecodeError, AttributeError, TypeError) as error:
             raise DvcError(f"{file} is not readable: {error}; correct it with `dvc config`") from None
     return found.resolve()
+
+
+def use_cache(root: Path, cache: Path) -> None:
+    """Let the DVC repository at ``root`` use the cache ``cache``, by its own file of settings that git does not keep.
+
+    As ``dvc cache dir --local``, which fails where the path has letters beyond ASCII.
+    """
+    from configobj import ConfigObj
+
+    file = root / ".dvc" / "config.local"
+    settings = ConfigObj(str(file), interpolation=False, encoding="utf-8")
+    settings.setdefault("cache", {})["dir"] = str(cache)
+    settings.filename = None
+    files.write_bytes(file, b"\n".join(settings.write()) + b"\n")
 
 
 def remotes(root: Path) -> list[str]:

@@ -46,7 +46,7 @@ def add(root: Path, folder: Path, commit: str, cache: Path) -> Path:
     local = root / ".dvc" / "config.local"
     if local.is_file():  # remotes and credentials of the user
         shutil.copy2(local, inside / ".dvc" / "config.local")
-    dvc.run(inside, "cache", "dir", "--local", str(cache))
+    dvc.use_cache(inside, cache)
     return inside
 
 

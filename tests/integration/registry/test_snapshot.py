@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import WorkspaceError
 from core.workspace import Workspace
-from registry.store.snapshot import LARGE_BYTES, large_untracked, snapshot
+from registry.store.snapshot import LARGE_BYTES, large_untracked, not_kept, snapshot
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 
@@ -110,3 +110,17 @@ def test_keys_and_large_untracked_files_stay_out(project, monkeypatch):
     kept = project.git("ls-tree", "-r", "--name-only", "-z", commit).split("\0")
     assert not [name for name in kept if name.startswith(("own", "corpus"))]
     assert large_untracked(project.root) == ["corpus [all].jsonl"]
+
+
+def test_a_model_that_dvc_keeps_as_the_parent_is_not_missing(project):
+    folder, parent = project.root / "their-model", project.root / "models" / "parent"
+    for place in (folder, parent):
+        place.mkdir(parents=True)
+        with open(place / "model.safetensors", "wb") as file:
+            file.truncate(LARGE_BYTES + 1)
+    (project.root / "models" / "parent.dvc").write_text("meta: {init: their-model, source: their-model}\nouts: []\n")
+    assert large_untracked(project.root) == ["their-model/model.safetensors"]
+    assert not_kept(project.root) == []
+    with open(folder / "model.safetensors", "ab") as file:
+        file.write(b"changed since")
+    assert not_kept(project.root) == ["their-model/model.safetensors"]

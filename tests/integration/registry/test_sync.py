@@ -126,6 +126,22 @@ def test_two_processes_on_a_fresh_database(project):
     assert rows(project) == at_once
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+def test_a_run_shows_in_mlflow_what_it_ran_or_read(project):
+    def shown(run: str, stages: list[str]) -> dict[str, dict]:
+        sync(project.workspace, run=run, stages=stages, update_mlflow=False)
+        with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+            return session.scalars(select(Context).filter_by(name=run)).one().summary
+
+    sync(project.workspace, run="first", update_mlflow=False)
+    until = shown("until-pretrain", ["curate", "pretrain"])
+    assert until["metrics"].keys() == {"curate.documents_kept", "pretrain.loss"}
+    assert not [name for name in until["parameters"] if name.startswith("evaluate.")]
+    alone = shown("from-evaluate", ["evaluate@base"])
+    assert alone["metrics"].keys() == {"curate.documents_kept", "pretrain.loss", "evaluate-base.accuracy"}
+    assert shown("only-curate", ["curate"])["metrics"].keys() == {"curate.documents_kept"}
+
+
 def test_a_crash_in_the_middle_leaves_nothing_or_everything(project, monkeypatch):
     calls = []
 

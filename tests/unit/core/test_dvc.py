@@ -1,4 +1,4 @@
-"""DVC's cache folder as DVC itself says it, whichever file of settings names it."""
+"""DVC: its cache folder as it says it itself, whichever file of settings names it; two commands in one process."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ def test_the_folder_is_the_one_that_dvc_says(tmp_path: Path, monkeypatch: pytest
         [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, check=True, capture_output=True, text=True
     ).stdout.strip()
     assert dvc.cache_folder(root) == Path(root, expected).resolve() == root / "local, %20"
+    dvc.use_cache(root, tmp_path / "größe, %s #1")
+    assert "['remote \"r\"']" in (root / ".dvc" / "config.local").read_text()
+    expected = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert dvc.cache_folder(root) == Path(expected) == tmp_path / "größe, %s #1"
 
 
 def test_a_folder_without_dvc_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:
@@ -44,3 +50,14 @@ def test_a_folder_without_dvc_and_settings_that_are_none_are_refused(tmp_path: P
     (tmp_path / ".dvc" / "config").write_text("[cache\n")
     with pytest.raises(DvcError, match=f"{os.sep}.dvc{os.sep}config is not readable"):
         dvc.cache_folder(tmp_path)
+
+
+def test_two_commands_of_one_start(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: touch x, outs: [x]}, two: {cmd: touch y, deps: [x]}}\n")
+    dot, status = dvc.run_both(tmp_path, ["dag", "--dot"], ["status", "--json"])
+    assert '"one" -> "two"' in dot and dvc.parse_status(status).keys() == {"one", "two"}
+    (tmp_path / "dvc.yaml").write_text("stages: [\n")
+    with pytest.raises(DvcError, match=r"^dvc dag, status: './dvc.yaml' is invalid"):
+        dvc.run_both(tmp_path, ["dag", "--dot"], ["status", "--json"])
