@@ -14,10 +14,13 @@ import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = (
+    "core",
     "components",
-    "flows",
     "registry",
     "deploy",
+    "flows",
+    "cli",
+    "recipes",
     "dvc.yaml",
     "params.yaml",
     "prefect.yaml",
