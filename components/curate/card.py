@@ -13,7 +13,7 @@ from components.contract import Context
 from components.curate.ledger import Ledger
 from components.curate.quality import RULES as QUALITY_RULES
 from components.curate.shards import ShardWriter
-from components.curate.splitting import Division
+from components.curate.splitting import SplitAssignment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def _flow(ledger: Ledger) -> list[dict[str, object]]:
 def build(
     context: Context,
     ledger: Ledger,
-    division: Division,
+    division: SplitAssignment,
     splits: dict[str, SplitCounts],
     instructions_report: dict,
     labels_report: dict,
@@ -120,8 +120,9 @@ def build(
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
         "broken_rows": [
-            {"file": name, "rows": ledger.rows[name], "broken": count, "examples": ledger.broken_examples[name]}
-            for name, count in sorted(ledger.broken.items())
+            {"file": name, "rows": tally.rows, "broken": tally.broken, "examples": tally.examples}
+            for name, tally in sorted(ledger.files.items())
+            if tally.broken
         ],
         "splits": {
             split: {

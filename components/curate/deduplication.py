@@ -24,7 +24,7 @@ def shingles(text: str, words: int) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Match:
     """What the index says of a document.
 
     Attributes:
@@ -56,11 +56,11 @@ class Deduplicator:
         self._index = RMinHashLSH(parameters.split_threshold, parameters.permutations, bands)
         self.links: list[tuple[int, int]] = []
 
-    def add(self, text: str) -> Verdict:
+    def add(self, text: str) -> Match:
         """Judge ``text``; when it is new, remember it under the next number."""
         key = identifier(text)
         if key in self._exact:
-            return Verdict("exact_duplicate", self._exact[key], 1.0)
+            return Match("exact_duplicate", self._exact[key], 1.0)
         signature = RMinHash(self._parameters.permutations, self._seed & 0xFFFFFFFF)
         # Sorted, since the order of a set of strings differs from process to process.
         signature.update(sorted(shingles(text, self._parameters.shingle_words)))
@@ -68,7 +68,7 @@ class Deduplicator:
         best = max(similar, default=(0.0, 0))
         if best[0] >= self._parameters.threshold:
             self._exact[key] = -best[1]
-            return Verdict("near_duplicate", -best[1], best[0])
+            return Match("near_duplicate", -best[1], best[0])
         number = len(self._signatures)
         self.links += sorted(
             (-other, number) for similarity, other in similar if similarity >= self._parameters.split_threshold
@@ -76,4 +76,4 @@ class Deduplicator:
         self._exact[key] = number
         self._signatures.append(signature)
         self._index.insert(number, signature)
-        return Verdict(None, number, 1.0)
+        return Match(None, number, 1.0)

@@ -5,10 +5,43 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from components.curate.documents import Document, identifier
 
 EXCERPT = 400
+EXAMPLES = 3
+
+
+@dataclass
+class RowTally:
+    """Rows of one file: how many there are, how many cannot be used, and the first of these."""
+
+    file: str
+    rows: int = 0
+    broken: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, where: str, error: str, most: int = EXAMPLES) -> None:
+        """Count a row that cannot be used; the first ``most`` are kept as examples."""
+        self.broken += 1
+        if len(self.examples) < most:
+            self.examples.append(f"{where}: {error}")
+
+    def problem(self, max_share: float, parameter: str) -> str | None:
+        """The message if more than ``max_share`` of the rows, the value of ``parameter``, cannot be used."""
+        if self.broken <= max_share * self.rows:
+            return None
+        return (
+            f"{self.file}: {self.broken} of {self.rows} rows cannot be used ({self.broken / self.rows:.1%}; tolerated "
+            f"{max_share:.1%}): repair them, or raise {parameter}. First: {'; '.join(self.examples)}"
+        )
+
+    def warning(self) -> str | None:
+        """The message if rows are left out."""
+        if not self.broken:
+            return None
+        return f"{self.file}: {self.broken} of {self.rows} rows could not be used; examples are in the report"
 
 
 class Ledger:
@@ -29,9 +62,8 @@ class Ledger:
         self.dropped: Counter[str] = Counter()
         self.dropped_characters: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
-        self.rows: Counter[str] = Counter()
-        self.broken: Counter[str] = Counter()
-        self.broken_examples: dict[str, list[str]] = {}
+        self.files: dict[str, RowTally] = {}
+        self.unused: dict[str, list[str]] = {}
         self.problems: list[str] = []
         self.notes: dict[str, object] = {}
         self._samples: dict[str, list[tuple[int, str, str, str]]] = {}
@@ -54,15 +86,12 @@ class Ledger:
 
     def row(self, file: str) -> None:
         """Count a row (or a whole text file) as tried."""
-        self.rows[file] += 1
+        self.files.setdefault(file, RowTally(file)).rows += 1
 
     def break_row(self, file: str, where: str, error: str, excerpt: str = "") -> None:
-        """Count a row that cannot be read."""
-        self.broken[file] += 1
-        examples = self.broken_examples.setdefault(file, [])
-        if len(examples) < max(self._examples, 1):
-            shown = self._conceal(excerpt[:EXCERPT].strip())
-            examples.append(f"{where}: {error}" + (f": {shown}" if shown else ""))
+        """Count a row that cannot be used."""
+        shown = self._conceal(excerpt[:EXCERPT].strip())
+        self.files[file].add(where, error + (f": {shown}" if shown else ""), max(self._examples, 1))
 
     def examples(self, rule: str) -> list[dict[str, str]]:
         """Examples of what ``rule`` dropped: origin, reason, excerpt."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
-from components.curate.instructions.parameters import InstructionsParameters
-from components.curate.labels.parameters import LabelsParameters
 from components.curate.quality_parameters import QualityParameters
+from components.tasks.curation import InstructionTask, InstructionTasks, LabelTask, LabelTasks, label_source
 
 Kind = Literal["docstring", "comment", "topic", "c_doc"]
 PiiType = Literal["email", "phone", "ip", "card", "iban", "key"]
@@ -33,10 +32,10 @@ class FilesSource(StageParameters):
     type: Literal["files"] = "files"
     paths: tuple[str, ...] = Field(
         min_length=1,
-        description="Globs under data/raw (`**` crosses folders): txt, md, html, jsonl, csv, parquet, and .gz/.zst of "
-        "those.",
+        description="Globs under data/raw (`**` crosses folders): txt, md, html, jsonl, json, csv, tsv, parquet, each "
+        "also as .gz, .zst, .bz2 or .xz.",
     )
-    text_column: str = Field("text", min_length=1, description="Column of jsonl, csv and parquet that holds the text.")
+    text_column: str = Field("text", min_length=1, description="Column of a table that holds the text.")
     group_column: str | None = Field(
         None, description="Column whose equal values stay in one split (author, page ...); null: each row on its own."
     )
@@ -101,13 +100,75 @@ class DeduplicationParameters(StageParameters):
 class SplitParameters(StageParameters):
     """Train, validation and test by content hash; near-duplicates and siblings of a group stay together."""
 
-    validation: float = Field(0.05, ge=0, lt=0.5, description="Share of the text held out for validation.")
-    test: float = Field(0.05, ge=0, lt=0.5, description="Share of the text held out for the final test.")
+    validation: float = Field(
+        0.05, gt=0, lt=0.5, description="Share of the text held out for validation; tokenize and pretrain need some."
+    )
+    test: float = Field(0.05, gt=0, lt=0.5, description="Share of the text held out for the test; evaluate needs some.")
     held_out: tuple[str, ...] = Field(
         (),
         description="Globs of an earlier corpus's shards under data/raw: exactly their documents are the test split, "
         "and `test` does not count.",
     )
+
+
+class InstructionShares(StageParameters):
+    """Shares of the groups (a task's own, or prompts of user files) outside instruct; the rest is instruct."""
+
+    reward: float = Field(0.09, gt=0, lt=1, description="prompts whose sampled answers train the reward model")
+    preference: float = Field(0.09, gt=0, lt=1, description="fresh prompts for preference tuning")
+    development: float = Field(0.06, gt=0, lt=1, description="prompts that choices are made on")
+    test: float = Field(0.13, gt=0, lt=1, description="prompts that results are reported on")
+
+    @model_validator(mode="after")
+    def _leave_room(self) -> Self:
+        if sum(self.model_dump().values()) >= 0.9:
+            raise ValueError("the shares must sum to less than 0.9: what remains is the instruct training data")
+        return self
+
+
+class InstructionFiles(StageParameters):
+    """Globs of the user's files (jsonl, json, csv, tsv, parquet), relative to the workspace."""
+
+    instruct: list[str] = Field([], description="answers to fine-tune on")
+    reward: list[str] = Field([], description="prompts or ranked pairs for the reward model")
+    preference: list[str] = Field([], description="prompts or ranked pairs for preference tuning")
+    development: list[str] = Field([], description="rows to choose on")
+    test: list[str] = Field([], description="rows to report on")
+    max_broken_share: float = Field(0.01, ge=0, lt=1, description="share of a file's rows that may be unusable")
+
+
+class InstructionsParameters(InstructionTasks):
+    """Instruction data: of a task that Stemma makes itself (``signatures``), or the user's ``files``."""
+
+    source: Literal[InstructionTask, "files"] = Field("signatures", description="where the questions come from")
+    shares: InstructionShares = Field(InstructionShares(), description="shares of the splits")
+    files: InstructionFiles = Field(InstructionFiles(), description="the user's files (source: files)")
+
+    @model_validator(mode="after")
+    def _name_files(self) -> Self:
+        if self.source == "files" and not self.files.instruct:
+            raise ValueError("source is files, but files.instruct names none: give at least one glob there")
+        return self
+
+
+class LabelsParameters(LabelTasks):
+    """Labelled texts: of a task (``topics``: docstring -> topic of its module), the user's ``files``, or ``none``."""
+
+    source: Literal[LabelTask, "files", "none"] = Field("topics", description="where texts and labels come from")
+    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the texts to choose on")
+    test_share: float = Field(0.2, gt=0, lt=0.5, description="share of the texts to report on")
+    files: list[str] = Field(
+        [], description="globs of csv, tsv, jsonl, json or parquet files, relative to the workspace (source: files)"
+    )
+    text_column: str = Field("text", min_length=1, description="column that holds the text (files)")
+    label_column: str = Field("label", min_length=1, description="column that holds the label (files)")
+    max_broken_share: float = Field(0.01, ge=0, lt=1, description="share of a file's rows that may be unusable")
+
+    @model_validator(mode="after")
+    def _name_files(self) -> Self:
+        if self.source == "files" and not self.files:
+            raise ValueError("source is files, but files names none: give at least one glob there")
+        return self
 
 
 class CurateParameters(StageParameters):
@@ -135,3 +196,15 @@ class CurateParameters(StageParameters):
         default_factory=InstructionsParameters, description="Instruction and preference data."
     )
     labels: LabelsParameters = Field(default_factory=LabelsParameters, description="The classification task.")
+
+    @model_validator(mode="after")
+    def _can_be_labelled(self) -> Self:
+        if self.labels.source == "files" or self.labels.source == "none":
+            return self
+        source, kind = label_source(self.labels.source)
+        if not any(each.type == source and kind in each.kinds for each in self.sources):
+            raise ValueError(
+                f"labels.source is {self.labels.source}, which labels each {kind} of a {source} source, and there is "
+                "none among sources: set labels.source to files (your own labels) or none"
+            )
+        return self

@@ -37,16 +37,9 @@ def read_sources(
 
 def broken_problems(ledger: Ledger, max_broken_share: float) -> list[str]:
     """Files with more unreadable rows than tolerated, each with its first broken rows."""
-    found = []
-    for name, broken in sorted(ledger.broken.items()):
-        share = broken / max(ledger.rows[name], 1)
-        if share > max_broken_share:
-            found.append(
-                f"{name}: {broken} of {ledger.rows[name]} rows cannot be used ({share:.1%}; tolerated "
-                f"{max_broken_share:.1%}): mend them, or raise curate.max_broken_share. First: "
-                + "; ".join(ledger.broken_examples[name])
-            )
-    return found
+    tallies = [ledger.files[name] for name in sorted(ledger.files)]
+    found = [tally.problem(max_broken_share, "curate.max_broken_share") for tally in tallies]
+    return [problem for problem in found if problem is not None]
 
 
 def prepare(documents: Iterable[Document], parameters: CurateParameters, ledger: Ledger) -> Iterator[Document]:

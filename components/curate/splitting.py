@@ -38,7 +38,7 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class Division:
+class SplitAssignment:
     """The split of each document, and what is worth knowing of the clusters.
 
     Attributes:
@@ -65,7 +65,7 @@ def divide(
     links: Iterable[tuple[int, int]],
     parameters: SplitParameters,
     seed: int,
-) -> Division:
+) -> SplitAssignment:
     """Place every document.
 
     Args:
@@ -92,8 +92,8 @@ def divide(
     if len(members) <= len(wanted):
         raise InputProblem(
             f"curate.split: the corpus has {len(members)} independent group(s) of documents, too few for "
-            f"{len(wanted) + 1} splits: add text, set curate.split.validation or .test to 0, name a finer "
-            "group_column, or set keep_files_together: false for a single text file"
+            f"{len(wanted) + 1} splits: add text, name a finer group_column, or set keep_files_together: false for a "
+            "single text file"
         )
     weight = {root: sum(sizes[number] for number in numbers) for root, numbers in members.items()}
     total = sum(weight.values())
@@ -117,7 +117,7 @@ def divide(
 
     largest = max(order, key=lambda root: (weight[root], -root))
     names = Counter(groups[number] for number in members[largest])
-    return Division(
+    return SplitAssignment(
         splits=[chosen[clusters.find(number)] for number in range(len(identifiers))],
         clusters=len(members),
         largest_documents=len(members[largest]),

@@ -14,10 +14,8 @@ from typing import TypeVar
 import pyarrow.parquet as pq
 
 from components.contract import Context, Interrupted, Metric
-from components.curate import card, held_out
+from components.curate import card, held_out, instructions, labels
 from components.curate.documents import Document, identifier
-from components.curate.instructions import write as instructions
-from components.curate.labels import write as labels
 from components.curate.ledger import Ledger
 from components.curate.pipeline import (
     Kept,
@@ -30,7 +28,8 @@ from components.curate.pipeline import (
 )
 from components.curate.shards import ShardWriter
 from components.curate.sources import module_of
-from components.curate.splitting import SPLITS, Division, divide
+from components.curate.splitting import SPLITS, SplitAssignment, divide
+from components.curate.tables import unused_warnings
 from core.errors import InputProblem
 
 Built = TypeVar("Built")
@@ -43,12 +42,16 @@ def run(context: Context) -> None:
     problems = [p for source in parameters.sources for p in module_of(source).problems(source, workspace)]
     problems += held_out.problems(parameters.split.held_out, workspace)
     questions = _unless(
-        problems, lambda: instructions.build(parameters.instructions, context.seed, outputs["instructions"], workspace)
+        problems,
+        lambda: instructions.build(
+            parameters.instructions, context.seed, outputs["instructions"], workspace, context.warn
+        ),
     )
     labels_report = None
     if parameters.labels.source in ("files", "none"):  # needs no corpus: its problems are reported with the others
         labels_report = _unless(
-            problems, lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace)
+            problems,
+            lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace, context.warn),
         )
     if problems:
         raise InputProblem(problems)
@@ -77,15 +80,20 @@ def run(context: Context) -> None:
     if problems:
         raise InputProblem(problems)
     require_text(len(identifiers) - len(kept.held | kept.frozen), ledger)
-    for name, count in sorted(ledger.broken.items()):
-        context.warn(f"{name}: {count} of {ledger.rows[name]} rows could not be used; examples are in the report")
+    for name in sorted(ledger.files):
+        if warning := ledger.files[name].warning():
+            context.warn(warning)
+    for warning in unused_warnings(ledger.unused):
+        context.warn(warning)
 
     relatives = held_out.relatives(kept.frozen, kept.deduplicator.links, groups, origins) - kept.held
     aside = kept.held | kept.frozen | relatives
     division = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
     splits = _write_corpus(staged, division, kept, relatives, questions.documents, ledger, context)
     if labels_report is None:
-        labels_report = labels.build(parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"])
+        labels_report = labels.build(
+            parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
+        )
     figures = card.build(context, ledger, division, splits, questions.report, labels_report)
     _record(context, figures)
     for path in sorted(staged.glob("*")):
@@ -125,7 +133,7 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _divide(identifiers, groups, sizes, links, aside, context: Context) -> Division:
+def _divide(identifiers, groups, sizes, links, aside, context: Context) -> SplitAssignment:
     """The division of the documents that are not set aside; the test split has none of them where it stays."""
     numbers = [number for number in range(len(identifiers)) if number not in aside]
     split = context.parameters.split
@@ -156,7 +164,7 @@ def _staged_rows(staged: Path) -> Iterator[dict[str, str]]:
 
 def _write_corpus(
     staged: Path,
-    division: Division,
+    division: SplitAssignment,
     kept: Kept,
     relatives: set[int],
     additions: list[dict[str, str]],

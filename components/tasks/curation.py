@@ -59,3 +59,8 @@ def make_labels(
             from components.tasks.topics import label
 
             return label(documents, shares, parameters.topics, seed)
+
+
+def label_source(name: LabelTask) -> tuple[str, str]:
+    """Which documents a task labels: the type of their source, and their kind."""
+    return {"topics": ("python_docs", "docstring")}[name]

@@ -15,7 +15,7 @@ def dtype_for(vocabulary: int) -> np.dtype:
     return np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
 
 
-class ShardWriter:
+class TokenShardWriter:
     """Writes one split as ``<split>-00000.bin``, ``<split>-00001.bin`` ...
 
     Documents are appended whole and followed by the end token; a new file begins once the current one holds

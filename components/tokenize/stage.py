@@ -89,13 +89,13 @@ def _tokenizer(context: Context):
 
 
 def _pack(context: Context, tokenizer, split: str, dtype, advance) -> tuple[dict, dict[str, Compression], Counter[int]]:
-    from components.tokenize.shards import ShardWriter
+    from components.tokenize.shards import TokenShardWriter
 
     parameters: TokenizeParameters = context.parameters
     backend = tokenizer.backend_tokenizer
     # Text that spells a special token is text: a document must not be able to end itself or to speak as the user.
     backend.encode_special_tokens = True
-    writer = ShardWriter(
+    writer = TokenShardWriter(
         context.outputs["tokens"],
         split,
         dtype=dtype,

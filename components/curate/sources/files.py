@@ -1,69 +1,35 @@
-"""The user's own files under data/raw, as a stream: txt, md, html, jsonl, csv, parquet; plain, gzip or zstandard."""
+"""The user's own files as documents: each row of a table, each text file (or its pieces), each HTML page."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import sys
-import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import zstandard
-
+from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
-from components.curate.markup import strip_html
 from components.curate.parameters import FilesSource
+from components.curate.tables import columns_of, data_among, require, rows, sample
+from components.curate.user_files import TABLES, UserFile, find, shown, text_lines
+from core.errors import InputProblem
 
-RAW = "data/raw"
-_FORMATS = {".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".html": "html", ".htm": "html",
-            ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}  # fmt: skip
-_COMPRESSIONS = {".gz", ".zst"}
-_SUPPORTED = "txt, md, html, jsonl, csv, parquet, and .gz or .zst of those"
-_BATCH = 1024  # parquet rows read at a time
-Row = tuple[str, object, object]
+_FORMATS = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".markdown": "text",
+    ".html": "html",
+    ".htm": "html",
+    **TABLES,
+}
+_COLUMNS = "curate.sources (text_column, group_column)"
+Piece = tuple[str, str, str | None]
 """Where it is in the file, its text, its group (None where it has none)."""
 
 
-def format_of(path: Path) -> str | None:
-    """Format of a file by its name without a compression's suffix; ``None`` if it is not one of ours."""
-    name = PurePosixPath(path.name.lower())
-    return _FORMATS.get((PurePosixPath(name.stem) if name.suffix in _COMPRESSIONS else name).suffix)
-
-
-def expand(source: FilesSource, workspace: Path) -> tuple[list[Path], list[str]]:
+def expand(source: FilesSource, workspace: Path) -> tuple[list[UserFile], list[str]]:
     """Files that the globs name, sorted and each once, and the problems with the globs."""
-    found: set[Path] = set()
-    wrong: list[str] = []
-    for pattern in source.paths:
-        parts = PurePosixPath(pattern).parts
-        if parts[:2] != ("data", "raw") or ".." in parts:
-            wrong.append(
-                f"curate.sources: {pattern!r} is not under {RAW}/, where changes are tracked: copy or link the files "
-                f"there and write {RAW}/..."
-            )
-            continue
-        # Tools leave .gitignore and the like beside the data.
-        matches = [
-            path
-            for path in workspace.glob(pattern)
-            if path.is_file() and (not path.name.startswith(".") or path.name == parts[-1])
-        ]
-        if not matches:
-            what = "no file matches" if any(sign in pattern for sign in "*?[") else "there is no file"
-            wrong.append(f"curate.sources: {what} {pattern!r} (looked in {RAW}/): check the name, or add the file")
-        for path in matches:
-            if format_of(path) is None:
-                wrong.append(f"{_name(path, workspace)}: unknown kind of file; supported are {_SUPPORTED}")
-            else:
-                found.add(path)
-    return sorted(found), wrong
+    return find(source.paths, "curate.sources", workspace, _FORMATS)
 
 
 def units(source: FilesSource, workspace: Path) -> int:
@@ -76,180 +42,84 @@ def problems(source: FilesSource, workspace: Path) -> list[str]:
 
 def read(source: FilesSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]) -> Iterator[Document]:
     """Documents of every file, in order of path."""
-    for path in expand(source, workspace)[0]:
-        name, kind = _name(path, workspace), format_of(path)
-        rows = {"text": _text, "html": _html, "jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[kind]
-        strip = source.markup == "html" or (source.markup == "auto" and kind == "html")
+    for file in expand(source, workspace)[0]:
+        is_table = file.format in TABLES.values()
+        strip = source.markup == "html" or (source.markup == "auto" and file.format == "html")
+        pieces = {"text": _text, "html": _html}.get(file.format, _table)
         try:
-            for where, text, group in rows(path, name, source, ledger):
-                if not isinstance(text, str):
-                    problem = "is missing" if text is None else f"is {type(text).__name__}, not text"
-                    excerpt = "" if text is None else str(text)
-                    ledger.break_row(name, where, f"{source.text_column!r} {problem}", excerpt)
-                    continue
+            for where, text, group in pieces(file, source, ledger):
+                whole = where if is_table else file.name
                 yield Document(
                     strip_html(text) if strip else text,
                     "files",
-                    "file" if kind in ("text", "html") else "row",
-                    name if group is None and kind in ("text", "html") else str(group if group is not None else where),
+                    "row" if is_table else "file",
+                    whole if group is None else group,
                     source.license,
                     where,
                 )
                 advance(0)
-        except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
-            ledger.problems.append(f"{name}: cannot be read to its end: {error}: replace or remove the file")
-        except _Unusable as error:
-            ledger.problems.append(str(error))
+        except InputProblem as problem:
+            ledger.problems += problem.problems
         advance()
 
 
-class _Unusable(Exception):
-    """The file as a whole does not fit the parameters."""
+def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
+    first = sample(file)
+    present = columns_of(file, first)
+    wanted = [source.text_column, *([source.group_column] if source.group_column else [])]
+    if present or file.format not in ("jsonl", "json"):
+        # An object may lack its group, which a header names for all rows.
+        require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, _COLUMNS)
+    ledger.unused[file.name] = data_among([name for name in present if name not in wanted], first)
+    for row in rows(file, wanted):
+        ledger.row(file.name)
+        if row.columns is None:
+            ledger.break_row(file.name, row.where, row.error, row.excerpt)
+            continue
+        text = row.columns.get(source.text_column)
+        if not isinstance(text, str):
+            problem = "is missing" if text is None else f"is {type(text).__name__}, not text"
+            excerpt = "" if text is None else str(text)
+            ledger.break_row(file.name, row.where, f"{source.text_column!r} {problem}", excerpt)
+            continue
+        group = row.columns.get(source.group_column) if source.group_column else None
+        # A group is the same in all files; a row without one stands on its own.
+        named = None if group in (None, "") else shown(f"{source.group_column}={group}")
+        yield f"{file.name}#{row.number}", text, named
 
 
-def _name(path: Path, workspace: Path) -> str:
-    return _shown(path.relative_to(workspace).as_posix())
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rb")
-    if path.suffix.lower() == ".zst":
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), closefd=True))
-    return open(path, "rb")
-
-
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    for number, line in enumerate(file):
-        yield line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
-
-
-def _text(path: Path, name: str, source: FilesSource, ledger: Ledger) -> Iterator[Row]:
+def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
     """A whole file, or pieces cut at blank lines when it is longer than ``max_file_characters``."""
     piece: list[str] = []
     length, number = 0, 0
 
-    def finish() -> Row:
-        where = f"{name}#{number}" if number else name
+    def finish() -> Piece:
+        where = f"{file.name}#{number}" if number else file.name
         return where, "".join(piece), None if source.keep_files_together else where
 
-    with _open(path) as file:
-        for index, line in enumerate(_lines(file), 1):
-            ledger.row(name)
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                ledger.break_row(name, f"{name}, line {index}", f"is not UTF-8 ({error.reason})")
-                continue
-            full = length + len(text) > source.max_file_characters
-            # Prefer a blank line; a text without any is cut between lines once it is twice too long.
-            if piece and full and (not text.strip() or length > 2 * source.max_file_characters):
-                number += 1
-                yield finish()
-                piece, length = [], 0
-            piece.append(text)
-            length += len(text)
+    for index, line in enumerate(text_lines(file), 1):
+        ledger.row(file.name)
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            ledger.break_row(file.name, f"line {index}", f"is not UTF-8 ({error.reason})")
+            continue
+        full = length + len(text) > source.max_file_characters
+        # Prefer a blank line; a text without any is cut between lines once it is twice too long.
+        if piece and full and (not text.strip() or length > 2 * source.max_file_characters):
+            number += 1
+            yield finish()
+            piece, length = [], 0
+        piece.append(text)
+        length += len(text)
     if piece:
         number += 1 if number else 0
         yield finish()
 
 
-def _html(path: Path, name: str, source: FilesSource, ledger: Ledger) -> Iterator[Row]:
-    ledger.row(name)
-    with _open(path) as file:
-        content = file.read()
+def _html(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
+    ledger.row(file.name)
     try:
-        yield name, content.decode("utf-8-sig"), None
+        yield file.name, b"".join(text_lines(file)).decode(), None
     except UnicodeDecodeError as error:
-        ledger.break_row(name, name, f"is not UTF-8 ({error.reason}): save it as UTF-8")
-
-
-def _jsonl(path: Path, name: str, source: FilesSource, ledger: Ledger) -> Iterator[Row]:
-    with _open(path) as file:
-        for index, line in enumerate(_lines(file), 1):
-            if not line.strip():
-                continue
-            ledger.row(name)
-            where = f"{name}, line {index}"
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                ledger.break_row(name, where, f"is not JSON ({error})", line.decode("utf-8", "replace"))
-                continue
-            if not isinstance(row, dict):
-                ledger.break_row(name, where, "is not a JSON object", line.decode("utf-8", "replace"))
-                continue
-            group = _group(row.get(source.group_column), source.group_column) if source.group_column else None
-            yield f"{name}#{index}", row.get(source.text_column), group
-
-
-def _csv(path: Path, name: str, source: FilesSource, ledger: Ledger) -> Iterator[Row]:
-    csv.field_size_limit(sys.maxsize)
-    with _open(path) as file:
-        lines = (line.decode("utf-8", "surrogateescape") for line in _lines(file))
-        reader = csv.reader(lines, strict=True)
-        try:
-            header = next(reader, [])
-        except csv.Error as error:
-            raise _Unusable(f"{name}: its header is not CSV ({error}): correct its first line") from error
-        _require(name, header, source)
-        text_at = header.index(source.text_column)
-        group_at = header.index(source.group_column) if source.group_column else None
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                ledger.row(name)
-                ledger.break_row(name, f"{name}, line {reader.line_num}", f"is not CSV ({error})")
-                continue
-            if not row:
-                continue
-            ledger.row(name)
-            where = f"{name}, line {reader.line_num}"
-            if len(row) != len(header):
-                wrong = f"has {len(row)} fields, the header {len(header)}"
-                ledger.break_row(name, where, wrong, _shown(",".join(row)))
-                continue
-            text = row[text_at]
-            if any("\udc80" <= character <= "\udcff" for character in text):
-                ledger.break_row(name, where, "is not UTF-8", _shown(text))
-                continue
-            group = None if group_at is None else _group(row[group_at], source.group_column)
-            yield f"{name}#{reader.line_num}", text, group
-
-
-def _parquet(path: Path, name: str, source: FilesSource, ledger: Ledger) -> Iterator[Row]:
-    # Parquet is read from its end, so a compressed file is unpacked in memory.
-    content = path if path.suffix.lower() == ".parquet" else pa.BufferReader(_open(path).read())
-    with pq.ParquetFile(content) as file:
-        _require(name, file.schema_arrow.names, source)
-        columns = [source.text_column] + ([source.group_column] if source.group_column else [])
-        number = 0
-        for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
-            texts = batch.column(source.text_column).to_pylist()
-            groups = batch.column(source.group_column).to_pylist() if source.group_column else [None] * len(texts)
-            for text, group in zip(texts, groups, strict=True):
-                number += 1
-                ledger.row(name)
-                yield f"{name}#{number}", text, _group(group, source.group_column) if source.group_column else None
-
-
-def _shown(text: str) -> str:
-    """Text for a message, with a question mark for each byte that is not UTF-8."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _group(value: object, column: str) -> str | None:
-    """Group of a row, the same in all files; a row without a value stands on its own."""
-    return None if value is None or value == "" else _shown(f"{column}={value}")
-
-
-def _require(name: str, columns: list[str], source: FilesSource) -> None:
-    missing = [column for column in (source.text_column, source.group_column) if column and column not in columns]
-    if missing:
-        raise _Unusable(
-            f"{name}: has no column {' or '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, columns)) or 'none'}: name one of them in curate.sources (text_column, group_column)"
-        )
+        ledger.break_row(file.name, "page", f"is not UTF-8 ({error.reason}): save it as UTF-8")

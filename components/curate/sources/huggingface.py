@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
-from components.curate.markup import strip_html
 from components.curate.parameters import HuggingFaceSource
 
 

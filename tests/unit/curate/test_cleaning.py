@@ -5,8 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.cleaning import clean
-from components.curate.markup import strip_html
+from components.curate.cleaning import clean, strip_html
 
 
 @given(st.text(st.characters()), st.sampled_from(["NFC", "NFKC", "none"]))

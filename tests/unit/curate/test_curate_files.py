@@ -1,9 +1,11 @@
 """Every format, plain and compressed, gives the same documents; every broken row is told."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,9 +24,11 @@ def encoded(kind: str) -> bytes:
     rows = [{"text": text, "author": f"a{number % 12}"} for number, text in enumerate(TEXTS)]
     if kind == "jsonl":
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
-    if kind == "csv":
+    if kind == "json":
+        return json.dumps(rows).encode()
+    if kind in ("csv", "tsv"):
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, ["author", "text"])
+        writer = csv.DictWriter(buffer, ["author", "text"], delimiter="\t" if kind == "tsv" else ",")
         writer.writeheader()
         writer.writerows(rows)
         return buffer.getvalue().encode("utf-8-sig")
@@ -39,7 +43,8 @@ def encoded(kind: str) -> bytes:
 
 
 def compressed(content: bytes, suffix: str) -> bytes:
-    return {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}[suffix](content)
+    compress = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    return {**compress, ".zst": zstandard.ZstdCompressor().compress}[suffix](content)
 
 
 def corpus(context) -> dict[str, list[dict]]:
@@ -69,8 +74,10 @@ def put(workspace, name: str, content: bytes | str) -> str:
     return f"data/raw/{name}"
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("jsonl", ".zst"), ("csv", ""), ("parquet", ""), ("parquet", ".gz"), ("json", ".xz"), ("tsv", "")],
+)
 def test_rows_of_every_table_format_are_read(tmp_path, monkeypatch, kind, suffix):
     name = put(tmp_path, f"texts.{kind}{suffix}", compressed(encoded(kind), suffix))
     context = curate(
@@ -86,8 +93,7 @@ def test_rows_of_every_table_format_are_read(tmp_path, monkeypatch, kind, suffix
     assert sum(map(len, groups)) == len(set.union(*groups)) == 12
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-@pytest.mark.parametrize("kind", ["txt", "md", "html"])
+@pytest.mark.parametrize(("kind", "suffix"), [("txt", ".bz2"), ("md", ""), ("html", ".gz")])
 def test_text_files_of_every_format_are_read(tmp_path, monkeypatch, kind, suffix):
     for number in range(4):
         texts = "\n\n".join(TEXTS[number * 10 : number * 10 + 10]).encode()
@@ -135,6 +141,20 @@ def test_more_broken_rows_than_tolerated_in_several_files_are_all_told(tmp_path,
     assert "one.jsonl: 5 of 45 rows" in problems and "line 41" in problems
     assert "two.csv: 2 of 5 rows" in problems and "has 1 fields, the header 2" in problems
     assert "three.txt: 1 of 2 rows" in problems and "not UTF-8" in problems
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.html", "a.jsonl"])
+def test_text_in_another_encoding_is_refused_by_name(tmp_path, monkeypatch, name):
+    content = "\n".join(TEXTS).encode("utf-16")
+    with pytest.raises(InputProblem, match=f"data/raw/{name}: is UTF-16, not UTF-8: save it as UTF-8"):
+        curate(tmp_path, [{"type": "files", "paths": [put(tmp_path, name, content)]}], monkeypatch)
+
+
+def test_columns_that_look_like_data_and_are_not_read_are_warned_of(tmp_path, monkeypatch):
+    rows = [{"text": text, "summary": "what it is about", "id": "x1"} for text in TEXTS]
+    name = put(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    context = curate(tmp_path, [{"type": "files", "paths": [name]}], monkeypatch)
+    assert context.warnings == [f"{name}: not used, though it looks like data: column 'summary'"]
 
 
 def test_a_csv_row_with_bytes_that_are_not_utf8_is_broken_not_fatal(tmp_path, monkeypatch):

@@ -8,8 +8,7 @@ import pytest
 
 from components import pages
 from components.contract import Interrupted
-from components.curate import component
-from components.curate.instructions import write
+from components.curate import component, instructions
 from components.curate.stage import run
 from components.tasks.contract import TaskData
 from core.errors import InputProblem
@@ -96,7 +95,7 @@ def test_held_out_by_tasks_and_repeats_of_their_text_stay_out_and_questions_go_t
         for text in (near, held):
             yield Document(text, "python_docs", "docstring", "m", "PSF-2.0", "m.held")
 
-    monkeypatch.setattr(write, "build", build)
+    monkeypatch.setattr(instructions, "build", build)
     monkeypatch.setattr("components.curate.sources.python_docs.read", read)
     context = curate(tmp_path, [{"type": "python_docs"}], monkeypatch)
     splits = corpus(context)

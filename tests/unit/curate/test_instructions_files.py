@@ -1,23 +1,17 @@
-"""The user's own instruction files: four forms, splits by prompt, every problem at once."""
+"""The user's own instruction files: every form, splits by prompt, every problem at once."""
 
 from __future__ import annotations
 
-import csv
 import json
-import tempfile
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.instructions.files import read_splits
-from components.curate.instructions.forms import convert, detect
-from components.curate.instructions.parameters import InstructionsParameters
-from components.curate.instructions.rows import Row, Table, read
-from components.curate.instructions.write import build
+from components.curate.forms import convert, form_of
+from components.curate.instructions import build, read_splits
+from components.curate.parameters import InstructionsParameters
 from components.tasks.contract import SPLITS
 from core.errors import InputProblem
 
@@ -50,7 +44,7 @@ def test_one_file_is_split_by_prompt(workspace):
     jsonl(workspace / "data/raw/all.jsonl", rows)
     out = workspace / "out"
     out.mkdir()
-    result = build(parameters(instruct=["data/raw/*.jsonl"]), 3, out, workspace)
+    result = build(parameters(instruct=["data/raw/*.jsonl"]), 3, out, workspace, pytest.fail)
     found = {split: [json.loads(line) for line in open(out / f"{split}.jsonl")] for split in SPLITS}
     assert sum(map(len, found.values())) == 800 and all(found.values())
     home: dict[str, str] = {}
@@ -58,7 +52,7 @@ def test_one_file_is_split_by_prompt(workspace):
         for row in records:
             assert home.setdefault(row["prompt"], split) == split
     assert result.documents == [] and result.held_out == set()
-    assert result.report["files"]["instruct: data/raw/all.jsonl"]["form"] == "alpaca"
+    assert result.report["files"]["instruct: data/raw/all.jsonl"]["forms"] == {"alpaca": 800}
 
 
 @pytest.mark.parametrize(
@@ -73,48 +67,96 @@ def test_one_file_is_split_by_prompt(workspace):
     ],
 )
 def test_forms_are_detected_and_converted(form, row, expected):
-    assert detect([Row("line 1", row)]) == form
-    record = convert(form)(row)
+    assert form_of(row).name == form
+    record = convert(row)
     assert (record["prompt"], record["completion"]) == expected
     assert record.get("messages") == row.get("messages") and record.get("rejected") == row.get("rejected")
 
 
+def turn(role: str, content: object, **more: object) -> dict:
+    return {"role": role, "content": content, **more}
+
+
 @pytest.mark.parametrize(
-    ("form", "row", "reason"),
+    ("row", "prompt"),
     [
-        ("alpaca", {"instruction": "do", "output": " "}, "'output' is empty"),
-        ("alpaca", {"instruction": 3, "output": "x"}, "'instruction' must be text, not int"),
-        ("alpaca", {"instruction": "do", "input": 1, "output": "x"}, "'input' must be text"),
-        ("completion", {"prompt": "p"}, "'completion' must be text, not missing"),
-        ("completion", {"prompt": "p", "completion": "\ud800"}, "not valid Unicode"),
-        ("pair", {**PAIR, "rejected": "good"}, "are the same"),
-        ("chat", {"messages": []}, "must be a list"),
-        ("chat", {"messages": "hi"}, "must be a list"),
-        ("chat", {"messages": [{"role": "user", "content": "hi"}]}, "must alternate"),
-        ("chat", {"messages": [{"role": "robot", "content": "hi"}]}, "message 1 must be an object"),
-        ("chat", {"messages": [{"role": "user", "content": ""}]}, "message 1: 'content' is empty"),
-        ("chat", {"messages": [{"role": "system", "content": "x"}]}, "must alternate"),
+        ({"instruction": "do", "input": "this", "output": "x", "chosen": "good", "rejected": "bad"}, "do\n\nthis"),
+        ({**CHAT, "prompt": "p", "chosen": "good", "rejected": "bad"}, "p"),
+        (
+            {"prompt": "p", "messages": CHAT["messages"], "chosen": [turn("user", "p"), turn("assistant", "good")],
+             "rejected": [turn("user", "p"), turn("assistant", "bad")], "score_chosen": 8.0}, "p",
+        ),
+        (
+            {"prompt": [turn("user", "p")], "chosen": [turn("assistant", "good")],
+             "rejected": [turn("assistant", "bad")]}, "p",
+        ),
+        ({"prompt": "p", "chosen": [turn("assistant", "good")], "rejected": [turn("assistant", "bad")]}, "p"),
+        ({"messages": [turn("user", "p")], "chosen": "good", "rejected": "bad"}, "p"),
     ],
-)
-def test_rows_of_a_wrong_shape_say_why(form, row, reason):
+)  # fmt: skip
+def test_a_row_with_chosen_and_rejected_is_a_pair_whatever_else_it_has(row, prompt):
+    record = convert(row)
+    assert (record["prompt"], record["chosen"], record["rejected"]) == (prompt, "good", "bad")
+    assert record["completion"] == "good" and "messages" not in record
+
+
+def test_a_pair_of_conversations_keeps_what_came_before():
+    before = [turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("user", "c")]
+    record = convert({"chosen": [*before, turn("assistant", "d")], "rejected": [*before, turn("assistant", "e")]})
+    assert record["messages"] == before and record["prompt"] == "c"
+    assert (record["chosen"], record["rejected"]) == ("d", "e")
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}], ["hi", "hello"]),
+        ([turn("user", [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]), turn("assistant", "hello")],
+         ["hi", "hello"]),
+        ([turn("user", "hi"), turn("assistant", "hello", weight=1, tool_calls=[], name=None)], ["hi", "hello"]),
+    ],
+)  # fmt: skip
+def test_foreign_chat_forms_are_read(messages, expected):
+    for column in ("messages", "conversations"):
+        found = convert({column: messages})["messages"]
+        assert [message["content"] for message in found] == expected
+        assert [set(message) for message in found] == [{"role", "content"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"instruction": "do", "output": " "}, "'output' is empty"),
+        ({"instruction": 3, "output": "x"}, "'instruction' must be text, not int"),
+        ({"instruction": "do", "input": 1, "output": "x"}, "'input' must be text"),
+        ({"prompt": "p"}, "has prompt, but one of these is expected"),
+        ({"prompt": "p", "completion": "\ud800"}, "not valid Unicode"),
+        ({**PAIR, "rejected": "good"}, "are the same"),
+        ({**PAIR, "rejected": None}, "'rejected' must be text, not missing"),
+        ({**PAIR, "prompt": None}, "'prompt' must be text, not missing"),
+        ({**PAIR, "chosen": [turn("assistant", "x")]}, "must both be text, or both lists"),
+        ({"chosen": [turn("user", "a"), turn("assistant", "x")],
+          "rejected": [turn("user", "b"), turn("assistant", "y")]}, "must differ in their last message alone"),
+        ({"chosen": [turn("user", "a")], "rejected": [turn("user", "b")]}, "must end with a message of the assistant"),
+        ({**CHAT, "instruction": "do", "output": "done"}, r"two forms, chat \(messages\) and alpaca"),
+        ({**CHAT, "conversations": CHAT["messages"]}, "two forms"),
+        ({"messages": []}, "must be a list"),
+        ({"messages": "hi"}, "must be a list"),
+        ({"messages": [turn("user", "hi")]}, "must alternate"),
+        ({"messages": [turn("robot", "hi")]}, "message 1 must be an object"),
+        ({"messages": [turn("user", "")]}, "message 1: 'content' is empty"),
+        ({"messages": [turn("system", "x")]}, "must alternate"),
+        ({"messages": [turn("user", "hi"), turn("assistant", "bad", weight=0)]}, "message 2 has the weight 0"),
+        ({"messages": [turn("user", "hi"), turn("assistant", "x", tool_calls=[1])]}, "'tool_calls', which cannot be"),
+        ({"messages": [turn("user", [{"type": "image_url"}])]}, "message 1: a part of its content is not text but 'im"),
+    ],
+)  # fmt: skip
+def test_rows_of_a_wrong_shape_say_why(row, reason):
     with pytest.raises(ValueError, match=reason):
-        convert(form)(row)
+        convert(row)
 
 
-def test_every_kind_of_file_holds_the_same_rows(workspace):
-    rows = [{"prompt": f"p{n}, ü", "completion": "two\nlines"} for n in range(3)]
-    jsonl(workspace / "a.jsonl", rows)
-    (workspace / "a.json").write_text(json.dumps(rows))
-    pq.write_table(pa.Table.from_pylist(rows), workspace / "a.parquet")
-    with open(workspace / "a.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["prompt", "completion"])
-        writer.writeheader()
-        writer.writerows(rows)
-    for name in ("a.jsonl", "a.json", "a.parquet", "a.csv"):
-        assert [row.columns for row in read(Table(name, workspace / name))] == rows
-
-
-def test_every_problem_of_every_file_is_told_at_once(workspace):
+def test_every_problem_of_every_file_is_reported_at_once(workspace):
     raw = workspace / "data/raw"
     jsonl(raw / "shape.jsonl", [{"question": "q", "answer": "a"}])
     (raw / "broken.jsonl").write_text('{"prompt": "p", "completion": "c"}\nnot json\n[1]\n')
@@ -123,30 +165,34 @@ def test_every_problem_of_every_file_is_told_at_once(workspace):
     (raw / "bad.json").write_text('{"prompt": 1}')
     (raw / "notes.docx").write_text("x")
     with pytest.raises(InputProblem) as caught:
-        read_splits(parameters(instruct=["data/raw/*", "elsewhere/*"], test=["data/raw/none.jsonl"]), 1, workspace)
-    told = "\n".join(caught.value.problems)
+        read_splits(
+            parameters(instruct=["data/raw/*", "elsewhere/*"], test=["data/raw/none.jsonl"]), 1, workspace, pytest.fail
+        )
+    problems = "\n".join(caught.value.problems)
     for expected in (
-        "shape.jsonl, line 1: has question, answer, but one of these is expected: instruction, input, output",
+        "shape.jsonl: has question, answer, but one of these is expected: instruction, input, output",
         "broken.jsonl: 2 of 3 rows cannot be used",
-        "line 2: not JSON",
-        "line 3: expected an object",
+        "line 2: is not JSON",
+        "line 3: is not a JSON object",
         "empty.csv: no rows",
         "bad.parquet: cannot be read as parquet",
-        "bad.json: cannot be read as json",
+        "bad.json: is not one JSON list of objects",
         "notes.docx: unknown kind of file",
         "'elsewhere/*' is not under data/raw/",
-        "curate.instructions.files.test: no file matches 'data/raw/none.jsonl'",
+        "curate.instructions.files.test: there is no file 'data/raw/none.jsonl'",
     ):
-        assert expected in told
+        assert expected in problems
     assert len(caught.value.problems) == 8
 
 
 def test_few_broken_rows_are_counted_and_sampled(workspace):
     jsonl(workspace / "data/raw/a.jsonl", [*alpaca(300), {"instruction": "", "output": "x"}])
-    records, report = read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace)
+    warnings: list[str] = []
+    records, report = read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace, warnings.append)
     assert sum(map(len, records.values())) == 300
+    assert warnings == ["data/raw/a.jsonl: 1 of 301 rows could not be used; examples are in the report"]
     assert report["files"]["instruct: data/raw/a.jsonl"] == {
-        "form": "alpaca", "rows": 301, "broken": 1, "examples": ["line 301: 'instruction' is empty"],
+        "forms": {"alpaca": 300}, "rows": 301, "broken": 1, "examples": ["line 301: 'instruction' is empty"],
     }  # fmt: skip
 
 
@@ -158,7 +204,7 @@ def test_prompts_of_test_files_leave_the_others(workspace):
     jsonl(raw / "dev.jsonl", alpaca(5, "dev"))
     files = {"instruct": "train", "test": "test", "preference": "pairs", "development": "dev"}
     globs = {split: [f"data/raw/{name}.jsonl"] for split, name in files.items()}
-    records, report = read_splits(parameters(**globs), 1, workspace)
+    records, report = read_splits(parameters(**globs), 1, workspace, pytest.fail)
     assert len(records["test"]) == 20 and len(records["preference"]) == 20
     assert records["preference"][0]["rejected"] == "bad"
     tested = {row["prompt"] for row in records["test"]}
@@ -167,10 +213,28 @@ def test_prompts_of_test_files_leave_the_others(workspace):
     assert report["split_by_prompt"] == ["reward"]
 
 
+def test_columns_that_look_like_data_and_are_not_used_are_warned_of(workspace):
+    rows = [
+        {**row, "system": "You are a careful clerk.", "id": f"row {n}", "score": 0.5}
+        for n, row in enumerate(alpaca(300))
+    ]
+    jsonl(workspace / "data/raw/a.jsonl", rows)
+    warnings: list[str] = []
+    read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace, warnings.append)
+    assert warnings == ["data/raw/a.jsonl: not used, though it looks like data: column 'system'"]
+
+
+def test_hidden_files_that_a_glob_matches_are_left_out(workspace):
+    jsonl(workspace / "data/raw/pairs.jsonl", alpaca(300))
+    (workspace / "data/raw/._pairs.jsonl").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    records, _ = read_splits(parameters(instruct=["data/raw/*pairs.jsonl"]), 1, workspace, pytest.fail)
+    assert sum(map(len, records.values())) == 300
+
+
 def test_too_few_rows_for_a_split(workspace):
     jsonl(workspace / "data/raw/a.jsonl", alpaca(2))
     with pytest.raises(InputProblem, match=r"no rows for .*2 rows in all.*name files for these splits"):
-        read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace)
+        read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace, pytest.fail)
 
 
 json_values = st.recursive(
@@ -178,7 +242,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
-keys = st.sampled_from(["messages", "prompt", "completion", "chosen", "rejected", "instruction", "input", "output"])
+keys = st.sampled_from(
+    ["messages", "conversations", "prompt", "completion", "chosen", "rejected", "instruction", "input", "output"]
+)
 
 
 messages = st.lists(st.fixed_dictionaries({"role": json_values, "content": json_values}))
@@ -186,22 +252,9 @@ messages = st.lists(st.fixed_dictionaries({"role": json_values, "content": json_
 
 @given(st.dictionaries(keys, json_values | messages))
 def test_any_row_becomes_a_whole_record_or_a_reason(row):
-    for form in ("alpaca", "completion", "pair", "chat"):
-        try:
-            record = convert(form)(row)
-        except ValueError as error:
-            assert str(error)
-        else:
-            assert record["prompt"].strip() and record["completion"].strip()
-
-
-@settings(max_examples=60)
-@given(st.binary(max_size=200), st.sampled_from([".jsonl", ".json", ".csv", ".parquet"]))
-def test_any_bytes_give_rows_or_an_input_problem(content, suffix):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"x{suffix}")
-        path.write_bytes(content)
-        try:
-            assert all(row.columns is not None or row.error for row in read(Table("x", path)))
-        except InputProblem as problem:
-            assert problem.problems[0].startswith("x: cannot be read")
+    try:
+        record = convert(row)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert record["prompt"].strip() and record["completion"].strip()

@@ -74,7 +74,8 @@ def test_a_huge_cluster_goes_to_train_and_is_reported():
 
 
 def test_no_held_out_share_means_no_held_out_document():
-    division = divide(identifiers(3), ["a", "b", "c"], [1, 1, 1], [], SplitParameters(validation=0, test=0), 1)
+    no_shares = SplitParameters().model_copy(update={"validation": 0.0, "test": 0.0})
+    division = divide(identifiers(3), ["a", "b", "c"], [1, 1, 1], [], no_shares, 1)
     assert division.splits == ["train"] * 3
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.curate.documents import Document
-from components.curate.instructions import write
-from components.curate.instructions.parameters import InstructionsParameters
+from components.curate.instructions import build
+from components.curate.parameters import InstructionsParameters
 from components.tasks import judge
 from components.tasks.contract import SPLITS, choose_split, unit_hash
 from components.tasks.signatures import instructions
@@ -22,6 +22,7 @@ from components.tasks.signatures.parameters import SignaturesParameters
 from components.tasks.signatures.questions import YES_NO, Question
 from core.errors import InputProblem
 
+NO_WARNING = pytest.fail  # of made questions there is nothing to warn of
 SHARES = InstructionsParameters().shares.model_dump()
 SMALL = {"instruct": 900, "reward": 120, "preference": 120, "development": 80, "test": 120}
 
@@ -37,7 +38,7 @@ def built(library, tmp_path_factory):
     folder = tmp_path_factory.mktemp("instructions")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instructions, "standard_library", lambda: library)
-        yield folder, write.build(InstructionsParameters(signatures={"questions": SMALL}), 1337, folder)
+        yield folder, build(InstructionsParameters(signatures={"questions": SMALL}), 1337, folder, folder, NO_WARNING)
 
 
 def records(folder, split) -> list[dict]:
@@ -89,7 +90,7 @@ def test_pretraining_documents_are_the_instruct_questions_alone(built):
 def test_a_rerun_writes_the_same_bytes_and_another_seed_others(built, tmp_path):
     folder, result = built
     for seed, same in ((1337, True), (7, False)):
-        again = write.build(InstructionsParameters(signatures={"questions": SMALL}), seed, tmp_path)
+        again = build(InstructionsParameters(signatures={"questions": SMALL}), seed, tmp_path, tmp_path, NO_WARNING)
         for split in SPLITS:
             assert ((tmp_path / f"{split}.jsonl").read_bytes() == (folder / f"{split}.jsonl").read_bytes()) is same
         assert (json.dumps(again.report) == json.dumps(result.report)) is same
@@ -152,7 +153,7 @@ def test_shares_are_met():
 def test_a_library_without_source_is_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(instructions, "standard_library", lambda: ([], []))
     with pytest.raises(InputProblem, match="no questions for instruct, reward, preference, development, test"):
-        write.build(InstructionsParameters(), 1, tmp_path)
+        build(InstructionsParameters(), 1, tmp_path, tmp_path, NO_WARNING)
 
 
 @pytest.mark.parametrize(

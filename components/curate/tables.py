@@ -1,0 +1,288 @@
+"""Rows of the user's tables: jsonl, json, csv, tsv and parquet, for a corpus, instructions and labels alike."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.curate.user_files import DAMAGE, UserFile, damaged, open_bytes, shown, text_lines
+from core.errors import InputProblem
+
+_SAMPLE = 100  # rows by which the columns of a file are known
+_BATCH = 1024  # parquet rows read at a time
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        number: of its last line (jsonl, csv, tsv), or of the row itself, from 1.
+        where: the same in words, for messages.
+        columns: its values by column; ``None`` for a row that cannot be read.
+        error: why it cannot be read.
+        excerpt: what stands there instead.
+    """
+
+    number: int
+    where: str
+    columns: dict[str, Any] | None
+    error: str = ""
+    excerpt: str = ""
+
+
+def rows(file: UserFile, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Every row of a table, broken ones too.
+
+    Args:
+        columns: those that the caller reads, as far as the file has them; ``None``: all.
+
+    Raises:
+        InputProblem: the file as a whole cannot be read.
+    """
+    return _READERS[file.format](file, columns)
+
+
+def sample(file: UserFile) -> list[dict[str, Any]]:
+    """The first rows that can be read, at most 100. Raises InputProblem."""
+    return [row.columns for row in islice(rows(file), _SAMPLE) if row.columns is not None]
+
+
+def columns_of(file: UserFile, first: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Columns of a table: those of its header, or of its ``first`` rows."""
+    if file.format == "parquet":
+        with _parquet_file(file) as opened:
+            return list(opened.schema_arrow.names)
+    if file.format in _DELIMITERS:
+        return _header(file, _CsvLines(file), _DELIMITERS[file.format])[1]
+    return list(dict.fromkeys(name for row in first for name in row))
+
+
+def require(file: UserFile, present: Sequence[str], wanted: Iterable[str], parameters: str) -> None:
+    """Raise InputProblem if ``wanted`` columns are not among those ``present``; ``parameters`` name them."""
+    missing = [name for name in wanted if name not in present]
+    if not missing:
+        return
+    advice = f"name one of them in {parameters}"
+    if len(present) == 1 and (sign := next((sign for sign in ";\t|" if sign in present[0]), None)):
+        advice = f"its columns are separated by {sign!r}: save it with commas"
+    raise InputProblem(
+        f"{file.name}: has no column {' or '.join(map(repr, missing))}; it has "
+        f"{', '.join(map(repr, present)) or 'none'}: {advice}"
+    )
+
+
+def data_among(columns: Iterable[str], first: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those of ``columns`` that look like data in the ``first`` rows (text of several words, lists, objects)."""
+    found = []
+    for name in columns:
+        values = [row[name] for row in first if row.get(name) not in (None, "", [], {})]
+        if values and sum(map(_is_data, values)) > len(values) / 2:
+            found.append(name)
+    return found
+
+
+def unused_warnings(unused: Mapping[str, Sequence[str]]) -> list[str]:
+    """Warnings of columns that look like data and are not read, given by file; files that agree share one."""
+    files: dict[tuple[str, ...], list[str]] = {}
+    for name, columns in unused.items():
+        files.setdefault(tuple(columns), []).append(name)
+    warnings = []
+    for columns, names in files.items():
+        if columns:
+            more = f" and {len(names) - _SHOWN} more files" if len(names) > _SHOWN else ""
+            what = "column" if len(columns) == 1 else "columns"
+            listed = ", ".join(map(repr, columns))
+            warnings.append(f"{', '.join(names[:_SHOWN])}{more}: not used, though it looks like data: {what} {listed}")
+    return warnings
+
+
+def text(columns: Mapping[str, Any], name: str) -> str:
+    """A column that must hold text. Raises ValueError that says what it holds instead."""
+    value = columns.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} must be text, not {'missing' if value is None else type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name!r} is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, or bytes that are not UTF-8
+        raise ValueError(f"{name!r} is not valid Unicode text") from None
+    return value
+
+
+def _is_data(value: object) -> bool:
+    return len(value.split()) > 2 if isinstance(value, str) else isinstance(value, list | dict)
+
+
+def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
+    for number, line in enumerate(text_lines(file), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            yield _broken(number, "line", f"is not UTF-8 ({error.reason})", line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            yield _broken(number, "line", f"is not JSON ({error})", line.decode("utf-8", "replace"))
+        else:
+            yield _object(number, "line", value)
+
+
+def _json(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
+    content = b"".join(text_lines(file))
+    try:
+        values = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        values = error
+    if not isinstance(values, list):
+        why = f" ({values})" if isinstance(values, Exception) else ""
+        raise InputProblem(
+            f"{file.name}: is not one JSON list of objects{why}: correct it; if it has an object a line, name it .jsonl"
+        )
+    for number, value in enumerate(values, 1):
+        yield _object(number, "item", value)
+
+
+def _object(number: int, unit: str, value: object) -> Row:
+    if isinstance(value, dict):
+        return Row(number, f"{unit} {number}", value)
+    return _broken(number, unit, "is not a JSON object", str(value))
+
+
+def _broken(number: int, unit: str, error: str, excerpt: str = "") -> Row:
+    return Row(number, f"{unit} {number}", None, error, shown(excerpt))
+
+
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+class _CsvLines:
+    """Lines for Python's csv reader that remembers those of the present record.
+
+    Bytes that are not UTF-8 become lone surrogates, so that they break their own row and not the file.
+    """
+
+    def __init__(self, file: UserFile):
+        self._lines = text_lines(file)
+        self.record: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines).decode("utf-8", "surrogateescape")
+        self.record.append(line)
+        return line
+
+
+def _header(file: UserFile, lines: _CsvLines, delimiter: str) -> tuple[Any, list[str]]:
+    """The reader behind the header, and the names in it."""
+    csv.field_size_limit(sys.maxsize)  # Python's 128 KiB are less than a long document
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise InputProblem(f"{file.name}: its header is not CSV ({error}): correct its first line") from error
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        raise InputProblem(f"{file.name}: its header has two columns {shown(repeated[0])!r}: rename one")
+    return reader, [shown(name) for name in header]
+
+
+def _csv(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
+    lines, delimiter = _CsvLines(file), _DELIMITERS[file.format]
+    reader, header = _header(file, lines, delimiter)
+    while True:
+        first = reader.line_num + 1
+        lines.record.clear()
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if len(lines.record) > 1 or "end of data" in str(error):
+                # The rows that the quotation has swallowed would be counted as one.
+                opened = first + _opening(lines.record, delimiter)
+                raise InputProblem(
+                    f"{file.name}: a quotation mark in line {opened} opens a text that has no proper end (seen in line "
+                    f"{reader.line_num}), so the rows after it cannot be told apart: close it, remove it, or double it"
+                ) from error
+            yield _broken(reader.line_num, "line", f"is not CSV ({error})", "".join(lines.record))
+            continue
+        if not values:
+            continue
+        if len(values) != len(header):
+            wrong = f"has {len(values)} fields, the header {len(header)}"
+            yield _broken(reader.line_num, "line", wrong, delimiter.join(values))
+            continue
+        row = dict(zip(header, values, strict=True))
+        bad = next((name for name in columns or header if not _is_unicode(row.get(name, ""))), None)
+        if bad is not None:
+            yield _broken(reader.line_num, "line", f"{bad!r} is not UTF-8", row[bad])
+        else:
+            yield Row(reader.line_num, f"line {reader.line_num}", row)
+
+
+def _opening(lines: Sequence[str], delimiter: str) -> int:
+    """In which of a record's lines, from 0, the quotation opens that is open at its end (or opened last)."""
+    inside, fresh, opened = False, True, 0
+    for number, line in enumerate(lines):
+        quotes = 0  # quotation marks in a row, within a quotation
+        for sign in line:
+            if inside and sign == '"':
+                quotes += 1
+                continue
+            if inside and quotes % 2:
+                inside = False
+            quotes = 0
+            if not inside and fresh and sign == '"':
+                inside, opened = True, number
+            fresh = not inside and sign == delimiter
+    return opened
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\udc80" <= sign <= "\udcff" for sign in text)
+
+
+def _parquet_file(file: UserFile) -> pq.ParquetFile:
+    # Parquet is read from its end, so a compressed file is unpacked in memory.
+    try:
+        if file.path.suffix.lower() == ".parquet":
+            return pq.ParquetFile(file.path)
+        with open_bytes(file.path) as opened:
+            return pq.ParquetFile(pa.BufferReader(opened.read()))
+    except DAMAGE as error:
+        raise InputProblem(damaged(file, error)) from error
+
+
+def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
+    number = 0
+    with _parquet_file(file) as opened:
+        present = set(opened.schema_arrow.names)
+        wanted = None if columns is None else [name for name in columns if name in present]
+        try:
+            for batch in opened.iter_batches(batch_size=_BATCH, columns=wanted):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(number, f"row {number}", values)
+        except (*DAMAGE, UnicodeDecodeError) as error:
+            raise InputProblem(damaged(file, error)) from error
+
+
+_READERS: dict[str, Callable[[UserFile, Sequence[str] | None], Iterator[Row]]] = {
+    "jsonl": _jsonl,
+    "json": _json,
+    "csv": _csv,
+    "tsv": _csv,
+    "parquet": _parquet,
+}
