@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from components.contract import Artifact, Component
+from components.curate import user_files
 from components.curate.parameters import CurateParameters
+
+
+def _problems(parameters: CurateParameters, root: Path, digests: Mapping[str, str]) -> list[str]:
+    return user_files.problems(parameters, root)
+
 
 component = Component(
     name="curate",
@@ -17,4 +26,5 @@ component = Component(
         Artifact("instructions", "data/instructions", "dataset", "instructions"),
         Artifact("report", "reports/curate", "report", "report"),
     ),
+    check=_problems,
 )

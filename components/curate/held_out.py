@@ -8,46 +8,38 @@ either; and since the split shall stay, it cannot join it: it is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.curate.documents import COLUMNS, Document
+from components.curate.user_files import find_held_out
 
-RAW = ("data", "raw")
 _BATCH = 1024
 
 
 def problems(patterns: Sequence[str], workspace: Path) -> list[str]:
-    """What is wrong with ``curate.split.held_out``."""
+    """What is wrong with the files that ``curate.split.held_out`` names."""
     found = []
-    for pattern in patterns:
-        if PurePosixPath(pattern).parts[:2] != RAW or ".." in PurePosixPath(pattern).parts:
-            found.append(f"curate.split.held_out: {pattern!r} is not under data/raw/, where changes are tracked")
+    for file in find_held_out(patterns, workspace)[0]:
+        try:
+            names = pq.read_schema(file.path).names
+        except (OSError, pa.ArrowException) as error:
+            found.append(f"curate.split.held_out: {file.name}: cannot be read as parquet ({error})")
             continue
-        files = _files([pattern], workspace)
-        if not files:
-            found.append(f"curate.split.held_out: no file matches {pattern!r}")
-        for file in files:
-            name = file.relative_to(workspace)
-            try:
-                names = pq.read_schema(file).names
-            except (OSError, pa.ArrowException) as error:
-                found.append(f"curate.split.held_out: {name}: is no parquet file ({error})")
-                continue
-            if missing := sorted(set(COLUMNS) - set(names)):
-                found.append(
-                    f"curate.split.held_out: {name}: has no column {', '.join(missing)}; it must be a shard of a "
-                    "corpus, such as data/corpus/test-00000-of-00001.parquet"
-                )
+        if missing := sorted(set(COLUMNS) - set(names)):
+            found.append(
+                f"curate.split.held_out: {file.name}: has no column {', '.join(missing)}; it must be a shard of a "
+                "corpus, such as data/corpus/test-00000-of-00001.parquet"
+            )
     return found
 
 
 def documents(patterns: Sequence[str], workspace: Path) -> Iterator[Document]:
     """The held-out documents, in the order of the shards."""
-    for file in _files(patterns, workspace):
-        with pq.ParquetFile(file) as opened:
+    for file in find_held_out(patterns, workspace)[0]:
+        with pq.ParquetFile(file.path) as opened:
             for batch in opened.iter_batches(_BATCH, columns=list(COLUMNS)):
                 for row in batch.to_pylist():
                     yield Document(**{name: value for name, value in row.items() if name != "id"})
@@ -68,7 +60,3 @@ def relatives(
         if other in frozen:
             found.add(one)
     return found - frozen
-
-
-def _files(patterns: Sequence[str], workspace: Path) -> list[Path]:
-    return sorted({file for pattern in patterns for file in workspace.glob(pattern) if file.is_file()})

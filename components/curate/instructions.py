@@ -23,11 +23,6 @@ from core.errors import InputProblem
 _HELD_OUT = ("test", "development")  # in the order in which they claim a prompt
 
 
-def problems(parameters: InstructionsParameters, workspace: Path) -> list[str]:
-    """What the names of the files alone show to be wrong."""
-    return [problem for split in SPLITS for problem in _find(parameters, split, workspace)[1]]
-
-
 def build(
     parameters: InstructionsParameters, seed: int, folder: Path, workspace: Path, warn: Callable[[str], None]
 ) -> TaskData:

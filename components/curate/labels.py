@@ -27,11 +27,6 @@ SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string()), ("group", pa.
 Labelled = dict[str, str]
 
 
-def problems(parameters: LabelsParameters, workspace: Path) -> list[str]:
-    """What the names of the files alone show to be wrong."""
-    return find(parameters.files, "curate.labels.files", workspace)[1]
-
-
 def build(
     parameters: LabelsParameters,
     documents: Iterable[Mapping[str, str]],

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pyarrow.parquet as pq
 
 from components.contract import Context, Interrupted, Metric
-from components.curate import card, held_out, instructions, labels
+from components.curate import card, held_out, instructions, labels, user_files
 from components.curate.documents import Document, identifier
 from components.curate.ledger import Ledger
 from components.curate.pipeline import (
@@ -39,8 +39,10 @@ def run(context: Context) -> None:
     """Curate. Raises InputProblem with every problem of the sources."""
     parameters, outputs = context.parameters, context.outputs
     workspace = context.inputs["raw"].parent.parent
-    problems = [p for source in parameters.sources for p in module_of(source).problems(source, workspace)]
-    problems += held_out.problems(parameters.split.held_out, workspace)
+    problems = [
+        *user_files.problems(parameters, workspace),
+        *held_out.problems(parameters.split.held_out, workspace),
+    ]
     questions = _unless(
         problems,
         lambda: instructions.build(
@@ -54,7 +56,7 @@ def run(context: Context) -> None:
             lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace, context.warn),
         )
     if problems:
-        raise InputProblem(problems)
+        raise InputProblem(list(dict.fromkeys(problems)))
     _warn_of_drift(context, workspace)
     ledger = Ledger(parameters.examples, conceal)
     staged = context.scratch / "staged"

@@ -1,24 +1,43 @@
-"""Rows of the user's tables: jsonl, json, csv, tsv and parquet, for a corpus, instructions and labels alike."""
+"""Rows of the user's tables: jsonl, json, csv, tsv and parquet, for a corpus, instructions and labels alike.
+
+Text is UTF-8; a file in another encoding is refused by name.
+"""
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import csv
+import gzip
+import io
 import json
+import lzma
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
-from components.curate.user_files import DAMAGE, UserFile, damaged, open_bytes, shown, text_lines
+from components.curate.user_files import UserFile, shown
 from core.errors import InputProblem
 
 _SAMPLE = 100  # rows by which the columns of a file are known
 _BATCH = 1024  # parquet rows read at a time
 _SHOWN = 3
+
+_BYTE_ORDER_MARKS = {  # those of UTF-32 first: they begin like those of UTF-16
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,28 @@ class Row:
     columns: dict[str, Any] | None
     error: str = ""
     excerpt: str = ""
+
+
+def text_lines(file: UserFile) -> Iterator[bytes]:
+    """Lines of a text file, without a byte-order mark.
+
+    Raises:
+        InputProblem: the file is not UTF-8 from its first bytes on, or it is damaged.
+    """
+    try:
+        with _open(file.path) as opened:
+            head = cast(io.BufferedReader, opened).peek(1 << 16)
+            for mark, name in _BYTE_ORDER_MARKS.items():
+                if head.startswith(mark):
+                    raise InputProblem(f"{file.name}: is {name}, not UTF-8: save it as UTF-8")
+            if b"\0" in head:
+                raise InputProblem(
+                    f"{file.name}: holds NUL bytes, as UTF-16 and binary files do: save it as UTF-8, or leave it out"
+                )
+            for number, line in enumerate(opened):
+                yield line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
+    except _DAMAGE as error:
+        raise InputProblem(_damaged(file, error)) from error
 
 
 def rows(file: UserFile, columns: Sequence[str] | None = None) -> Iterator[Row]:
@@ -122,6 +163,30 @@ def text(columns: Mapping[str, Any], name: str) -> str:
 
 def _is_data(value: object) -> bool:
     return len(value.split()) > 2 if isinstance(value, str) else isinstance(value, list | dict)
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file's content, unpacked if its name says that it is compressed."""
+    opener = _OPENERS.get(path.suffix.lower())
+    return opener(path) if opener else open(path, "rb")
+
+
+def _damaged(file: UserFile, error: Exception) -> str:
+    """The message of one of ``_DAMAGE``."""
+    return f"{file.name}: cannot be read as {file.format} to its end ({error}): replace or remove the file"
+
+
+def _open_zstandard(path: Path) -> IO[bytes]:
+    stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
+    return io.BufferedReader(cast(io.RawIOBase, stream))
+
+
+_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": lambda path: cast(IO[bytes], gzip.open(path, "rb")),
+    ".zst": _open_zstandard,
+    ".bz2": lambda path: cast(IO[bytes], bz2.open(path, "rb")),
+    ".xz": lambda path: cast(IO[bytes], lzma.open(path, "rb")),
+}
 
 
 def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
@@ -259,10 +324,10 @@ def _parquet_file(file: UserFile) -> pq.ParquetFile:
     try:
         if file.path.suffix.lower() == ".parquet":
             return pq.ParquetFile(file.path)
-        with open_bytes(file.path) as opened:
+        with _open(file.path) as opened:
             return pq.ParquetFile(pa.BufferReader(opened.read()))
-    except DAMAGE as error:
-        raise InputProblem(damaged(file, error)) from error
+    except _DAMAGE as error:
+        raise InputProblem(_damaged(file, error)) from error
 
 
 def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
@@ -275,8 +340,8 @@ def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, f"row {number}", values)
-        except (*DAMAGE, UnicodeDecodeError) as error:
-            raise InputProblem(damaged(file, error)) from error
+        except (*_DAMAGE, UnicodeDecodeError) as error:
+            raise InputProblem(_damaged(file, error)) from error
 
 
 _READERS: dict[str, Callable[[UserFile, Sequence[str] | None], Iterator[Row]]] = {

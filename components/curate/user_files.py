@@ -1,38 +1,32 @@
-"""The user's files under data/raw: which ones a glob names, and how they are opened.
+"""The user's files under data/raw: which ones the parameters name, told by their names alone.
 
-All of curation finds and opens files through here, so that a format, a compression or an encoding is the same thing in
-a corpus, in instructions and in labels. Text is UTF-8; what is in another encoding is refused by name.
+All of curation finds files through here, so that a format, a compression or a hidden file is the same thing in a
+corpus, in instructions and in labels.
 """
 
 from __future__ import annotations
 
-import bz2
-import codecs
-import gzip
-import io
-import lzma
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
 
-import pyarrow as pa
-import zstandard
-
-from core.errors import InputProblem
+from components.curate.parameters import CurateParameters
+from components.tasks.contract import SPLITS
 
 RAW = "data/raw"
 TABLES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 """Format by suffix, of files that hold rows."""
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, pa.ArrowException)
-"""What reading a damaged file raises, in any format and compression."""
-_BYTE_ORDER_MARKS = {  # those of UTF-32 first: they begin like those of UTF-16
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+DOCUMENTS = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".markdown": "text",
+    ".html": "html",
+    ".htm": "html",
+    **TABLES,
 }
+"""Format by suffix, of files that a corpus can be made of."""
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,38 @@ class UserFile:
     format: str
 
 
+def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
+    """What parameters and the names of files alone show to be wrong, before anything is read."""
+    if not (workspace / RAW).is_dir() and (workspace / f"{RAW}.dvc").is_file():
+        return []  # the files are still in DVC's cache
+    found: list[str] = []
+    for source in parameters.sources:
+        if source.type == "files":
+            found += find(source.paths, "curate.sources", workspace, DOCUMENTS)[1]
+        elif source.type == "huggingface" and source.id.startswith((".", "/", "data/")):
+            if not (workspace / source.id).is_dir():
+                found.append(f"curate.sources: there is no folder {source.id!r}: check the path, or give a dataset id")
+    found += find_held_out(parameters.split.held_out, workspace)[1]
+    if parameters.instructions.source == "files":
+        for split in SPLITS:
+            patterns = getattr(parameters.instructions.files, split)
+            found += find(patterns, f"curate.instructions.files.{split}", workspace)[1]
+    if parameters.labels.source == "files":
+        found += find(parameters.labels.files, "curate.labels.files", workspace)[1]
+    return list(dict.fromkeys(found))  # a file may be named twice
+
+
+def find_held_out(patterns: Iterable[str], workspace: Path) -> tuple[list[UserFile], list[str]]:
+    """Shards of the earlier corpus whose documents are the test split, and the problems with the globs."""
+    return find(patterns, "curate.split.held_out", workspace, {".parquet": "parquet"}, packed=())
+
+
 def find(
-    patterns: Iterable[str], parameter: str, workspace: Path, formats: Mapping[str, str] = TABLES
+    patterns: Iterable[str],
+    parameter: str,
+    workspace: Path,
+    formats: Mapping[str, str] = TABLES,
+    packed: Sequence[str] = COMPRESSIONS,
 ) -> tuple[list[UserFile], list[str]]:
     """Files that the globs name, sorted and each once, and the problems with the globs.
 
@@ -54,7 +78,8 @@ def find(
 
     Args:
         parameter: where the patterns come from, for the messages.
-        formats: format by suffix; each may be compressed.
+        formats: format by suffix.
+        packed: suffixes of the compressions that may follow.
     """
     found: dict[str, UserFile] = {}
     problems: list[str] = []
@@ -74,53 +99,20 @@ def find(
             problems.append(f"{parameter}: {what} {pattern!r} (looked in {RAW}/): check the name, or add the file")
         for path, name in seen.items():
             label = shown(name.as_posix())
-            kind = format_of(path, formats)
+            kind = format_of(path, formats, packed)
             if kind is not None:
                 found[label] = UserFile(label, path, kind)
             else:
                 known = ", ".join(sorted({suffix[1:] for suffix in formats}))
-                packed = ", ".join(suffix[1:] for suffix in _OPENERS)
-                problems.append(f"{label}: unknown kind of file; supported are {known}, each also as {packed}")
+                also = f", each also as {', '.join(suffix[1:] for suffix in packed)}" if packed else ""
+                problems.append(f"{label}: unknown kind of file; supported are {known}{also}")
     return sorted(found.values(), key=lambda file: file.path), problems
 
 
-def format_of(path: Path, formats: Mapping[str, str]) -> str | None:
+def format_of(path: Path, formats: Mapping[str, str], packed: Sequence[str] = COMPRESSIONS) -> str | None:
     """Format of a file by its name without a compression's suffix; ``None`` if it is not among ``formats``."""
     name = PurePosixPath(path.name.lower())
-    return formats.get((PurePosixPath(name.stem) if name.suffix in _OPENERS else name).suffix)
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """The file's content, unpacked if its name says that it is compressed."""
-    opener = _OPENERS.get(path.suffix.lower())
-    return opener(path) if opener else open(path, "rb")
-
-
-def text_lines(file: UserFile) -> Iterator[bytes]:
-    """Lines of a text file, without a byte-order mark.
-
-    Raises:
-        InputProblem: the file is not UTF-8 from its first bytes on, or it is damaged.
-    """
-    try:
-        with open_bytes(file.path) as opened:
-            head = cast(io.BufferedReader, opened).peek(1 << 16)
-            for mark, name in _BYTE_ORDER_MARKS.items():
-                if head.startswith(mark):
-                    raise InputProblem(f"{file.name}: is {name}, not UTF-8: save it as UTF-8")
-            if b"\0" in head:
-                raise InputProblem(
-                    f"{file.name}: holds NUL bytes, as UTF-16 and binary files do: save it as UTF-8, or leave it out"
-                )
-            for number, line in enumerate(opened):
-                yield line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
-    except DAMAGE as error:
-        raise InputProblem(damaged(file, error)) from error
-
-
-def damaged(file: UserFile, error: Exception) -> str:
-    """The message of one of ``DAMAGE``."""
-    return f"{file.name}: cannot be read as {file.format} to its end ({error}): replace or remove the file"
+    return formats.get((PurePosixPath(name.stem) if name.suffix in packed else name).suffix)
 
 
 def shown(text: str) -> str:
@@ -130,16 +122,3 @@ def shown(text: str) -> str:
 
 def _is_hidden(name: Path, pattern: Sequence[str]) -> bool:
     return any(part.startswith(".") and part not in pattern for part in name.parts)
-
-
-def _open_zstandard(path: Path) -> IO[bytes]:
-    stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-    return io.BufferedReader(cast(io.RawIOBase, stream))
-
-
-_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": lambda path: cast(IO[bytes], gzip.open(path, "rb")),
-    ".zst": _open_zstandard,
-    ".bz2": lambda path: cast(IO[bytes], bz2.open(path, "rb")),
-    ".xz": lambda path: cast(IO[bytes], lzma.open(path, "rb")),
-}

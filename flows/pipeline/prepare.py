@@ -169,7 +169,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(graph.read, workspace.root)
         problems = [*request.problems, *_problems_of_name(workspace, request)]
-        init = None
+        init, values = None, {}
         try:
             values = parameters_file.apply(parameters.load(workspace.root), request.overrides)
             problems += parameters.problems_in(values, request.options)
@@ -182,6 +182,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
             stages = stages_graph.select(request.until, request.start)
         except InputProblem as problem:
             problems += problem.problems
+    problems += raw_data.problems(workspace.root, stages, values)
     if init is not None and parent_model.STAGE in stages:
         found = (f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init))
         problems += [parameters.attribute(line, request.options) for line in found]

@@ -2,17 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import components
+from components.harness.parameters import validate
 from core import dvc
+from core.errors import InputProblem
 
 RAW = Path("data/raw")
+_SHOWN = 10
 
 
 def is_versioned(root: Path, changed: Mapping[str, object]) -> bool:
     """True when DVC keeps the files as they are now; ``changed`` is what ``dvc status`` says."""
     return (root / f"{RAW}.dvc").is_file() and f"{RAW}.dvc" not in changed
+
+
+def problems(root: Path, stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """What the files' names, and the parameters that name them, show to be wrong before a stage reads them.
+
+    Args:
+        stages: those wanted; those that read more than raw data are passed over: their inputs may not be made yet.
+        values: the content of ``params.yaml``, overrides applied; sections with mistakes of their own are passed over.
+    """
+    found: list[str] = []
+    for name in dict.fromkeys(stage.partition("@")[0] for stage in stages):
+        component = components.load(name)
+        if any(each.type != "raw" for each in component.inputs):
+            continue
+        found += refused_by_dvc(root)
+        try:
+            parameters = validate(values, component.name, component.parameters)
+        except InputProblem:
+            continue
+        found += component.check(parameters, root, {})
+    return list(dict.fromkeys(found))
+
+
+def refused_by_dvc(root: Path) -> list[str]:
+    """Entries of the folder that DVC cannot version, each by name and with what to do."""
+    found: list[str] = []
+    for folder, folders, files in os.walk(root / RAW):
+        for name in sorted([*folders, *files]):
+            path = Path(folder, name)
+            if wrong := _refused(path):
+                shown = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+                found.append(f"{shown}: {wrong}")
+    more = len(found) - _SHOWN
+    return found if more <= 0 else [*found[:_SHOWN], f"{RAW}: {more} more files that DVC cannot version"]
+
+
+def _refused(path: Path) -> str | None:
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, which DVC cannot version: rename it"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return f"a link to {os.readlink(path)}, which cannot be opened ({error.strerror}): remove or correct it"
+        return f"cannot be read ({error.strerror}): change its permissions, or remove it"
+    if path.name == ".dvcignore":
+        return "DVC takes no .dvcignore within a versioned folder: remove it"
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return "is neither a file nor a folder: remove it"
+    if not os.access(path, os.R_OK):
+        return "cannot be read (permission denied): change its permissions, or remove it"
+    return None
 
 
 def ensure(root: Path, changed: Mapping[str, object]) -> str | None:
@@ -24,6 +85,7 @@ def ensure(root: Path, changed: Mapping[str, object]) -> str | None:
         changed: what ``dvc status`` says has changed.
 
     Raises:
+        InputProblem: the folder holds what DVC cannot version.
         dvc.DvcError: DVC cannot add the files.
     """
     folder, pointer = root / RAW, root / f"{RAW}.dvc"
@@ -37,6 +99,8 @@ def ensure(root: Path, changed: Mapping[str, object]) -> str | None:
         return None
     if not pointer.is_file() and not any(folder.iterdir()):
         return None
+    if refused := refused_by_dvc(root):
+        raise InputProblem(refused)
     dvc.run(root, "add", "--quiet", str(RAW))
     count = sum(1 for file in folder.rglob("*") if file.is_file())
     return f"{RAW}: versioned by `dvc add` ({count} file{'' if count == 1 else 's'}); commit {RAW}.dvc with your code"

@@ -38,6 +38,7 @@ def run_stages(
         stages = graph.read(workspace.root).resolve(name, "stage")
     except InputProblem as problem:
         problems += problem.problems
+    problems += raw_data.problems(workspace.root, stages, values)
     if problems:
         raise InputProblem(problems)
     changed = dvc.status(workspace.root)

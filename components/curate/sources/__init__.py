@@ -1,9 +1,8 @@
-"""Sources of text: each is a module with ``units``, ``problems`` and ``read``.
+"""Sources of text: each is a module with ``units`` and ``read``.
 
 ``units(source, workspace)``: how many steps of progress reading it takes.
-``problems(source, workspace)``: everything that is wrong before reading, as messages.
 ``read(source, workspace, ledger, advance)``: a stream of documents; broken rows go to the ledger, and what makes a
-file useless to ``ledger.problems``, so that every problem is told at once.
+file useless to ``ledger.problems``, so that every problem is reported at once.
 """
 
 from __future__ import annotations

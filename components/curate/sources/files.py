@@ -9,40 +9,22 @@ from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import FilesSource
-from components.curate.tables import columns_of, data_among, require, rows, sample
-from components.curate.user_files import TABLES, UserFile, find, shown, text_lines
+from components.curate.tables import columns_of, data_among, require, rows, sample, text_lines
+from components.curate.user_files import DOCUMENTS, TABLES, UserFile, find, shown
 from core.errors import InputProblem
 
-_FORMATS = {
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".markdown": "text",
-    ".html": "html",
-    ".htm": "html",
-    **TABLES,
-}
 _COLUMNS = "curate.sources (text_column, group_column)"
 Piece = tuple[str, str, str | None]
 """Where it is in the file, its text, its group (None where it has none)."""
 
 
-def expand(source: FilesSource, workspace: Path) -> tuple[list[UserFile], list[str]]:
-    """Files that the globs name, sorted and each once, and the problems with the globs."""
-    return find(source.paths, "curate.sources", workspace, _FORMATS)
-
-
 def units(source: FilesSource, workspace: Path) -> int:
-    return len(expand(source, workspace)[0])
-
-
-def problems(source: FilesSource, workspace: Path) -> list[str]:
-    return expand(source, workspace)[1]
+    return len(find(source.paths, "curate.sources", workspace, DOCUMENTS)[0])
 
 
 def read(source: FilesSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]) -> Iterator[Document]:
     """Documents of every file, in order of path."""
-    for file in expand(source, workspace)[0]:
+    for file in find(source.paths, "curate.sources", workspace, DOCUMENTS)[0]:
         is_table = file.format in TABLES.values()
         strip = source.markup == "html" or (source.markup == "auto" and file.format == "html")
         pieces = {"text": _text, "html": _html}.get(file.format, _table)

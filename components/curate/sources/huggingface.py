@@ -15,13 +15,6 @@ def units(source: HuggingFaceSource, workspace: Path) -> int:
     return 1
 
 
-def problems(source: HuggingFaceSource, workspace: Path) -> list[str]:
-    """Nothing can be told before the dataset is opened, except that a path leads nowhere."""
-    if source.id.startswith((".", "/", "data/")) and not _local(source, workspace):
-        return [f"curate.sources: there is no folder {source.id!r}: check the path, or give a dataset id"]
-    return []
-
-
 def read(
     source: HuggingFaceSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]
 ) -> Iterator[Document]:

@@ -63,22 +63,17 @@ def units(source: PythonDocsSource, workspace: Path) -> int:
     return len(source_files()) + 1
 
 
-def problems(source: PythonDocsSource, workspace: Path) -> list[str]:
-    """A Python without its library's source (an embedded or zipped one) has nothing to harvest."""
-    if {"docstring", "comment"} & set(source.kinds) and not source_files():
-        return [
-            f"curate.sources: python_docs found no .py files under {sysconfig.get_path('stdlib')}: use a Python with "
-            "its standard library's source, or another source"
-        ]
-    return []
-
-
 def read(source: PythonDocsSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]) -> Iterator[Document]:
     """Documents of the chosen kinds: source files first, then topics, then C modules."""
     unreadable: list[str] = []
     notes = {"python": sys.version.split()[0], "source_files": len(source_files()), "unreadable": unreadable}
     ledger.notes[NAME] = notes
     if {"docstring", "comment"} & set(source.kinds):
+        if not source_files():  # an embedded or zipped Python
+            ledger.problems.append(
+                f"curate.sources: python_docs found no .py files under {sysconfig.get_path('stdlib')}: use a Python "
+                "with its standard library's source, or another source"
+            )
         for module, path in source_files():
             try:
                 text = path.read_bytes().decode("utf-8")

@@ -95,7 +95,7 @@ def test_siblings_of_a_held_out_document_stay_out_and_rows_in_its_old_place_do_n
     [
         ("elsewhere/*.parquet", "is not under data/raw/"),
         ("data/raw/held_out/*.parquet", "no file matches"),
-        ("data/raw/texts/m.jsonl", "is no parquet file"),
+        ("data/raw/texts/m.jsonl", "unknown kind of file; supported are parquet"),
     ],
 )
 def test_what_is_no_shard_is_told(tmp_path, monkeypatch, pattern, problem):

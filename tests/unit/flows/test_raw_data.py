@@ -1,0 +1,77 @@
+"""What is wrong with the user's files is said by name before DVC or a stage comes to them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from core.errors import InputProblem
+from flows.pipeline import raw_data
+
+FILES = {"type": "files", "paths": ["data/raw/*.txt"]}
+OWN = {"source": "files", "files": {"instruct": ["data/raw/chats.jsonl"]}}
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "data/raw/deep").mkdir(parents=True)
+    (tmp_path / "data/raw/deep/good.txt").write_text("good")
+    return tmp_path
+
+
+def test_what_dvc_cannot_version_is_named(root):
+    raw = root / "data/raw"
+    (raw / "dangling.jsonl").symlink_to("/nowhere/x.jsonl")
+    (raw / "itself").symlink_to("itself")
+    (raw / "deep/latin\udce9.txt").write_text("x")
+    (raw / ".dvcignore").write_text("x")
+    os.mkfifo(raw / "pipe")
+    (raw / "whole").symlink_to("deep/good.txt")
+    assert sorted(raw_data.refused_by_dvc(root)) == [
+        "data/raw/.dvcignore: DVC takes no .dvcignore within a versioned folder: remove it",
+        "data/raw/dangling.jsonl: a link to /nowhere/x.jsonl, which cannot be opened (No such file or directory): "
+        "remove or correct it",
+        r"data/raw/deep/latin\udce9.txt: its name is not UTF-8, which DVC cannot version: rename it",
+        "data/raw/itself: a link to itself, which cannot be opened (Too many levels of symbolic links): remove or "
+        "correct it",
+        "data/raw/pipe: is neither a file nor a folder: remove it",
+    ]
+    with pytest.raises(InputProblem, match=r"dangling\.jsonl"):
+        raw_data.ensure(root, {})
+    assert not (root / "data/raw.dvc").exists()
+
+
+def test_names_in_the_parameters_are_checked_for_the_stages_that_read_them(root):
+    (root / "data/raw/labels.docx").write_text("x")
+    labels = {"source": "files", "files": ["data/raw/labels.docx"]}
+    values = {"curate": {"sources": [FILES], "instructions": OWN, "labels": labels}}
+    problems = raw_data.problems(root, ["curate", "tokenize", "evaluate@base"], values)
+    assert [problem.split(",")[0] for problem in problems] == [
+        "curate.sources: no file matches 'data/raw/*.txt' (looked in data/raw/): check the name",
+        "curate.instructions.files.instruct: there is no file 'data/raw/chats.jsonl' (looked in data/raw/): check the "
+        "name",
+        "data/raw/labels.docx: unknown kind of file; supported are csv",
+    ]
+    assert raw_data.problems(root, ["tokenize", "pretrain"], values) == []
+
+
+def test_files_that_are_still_in_dvcs_cache_are_not_missed(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/raw.dvc").write_text("outs: []")
+    assert raw_data.problems(tmp_path, ["curate"], {"curate": {"sources": [FILES], "labels": {"source": "none"}}}) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"split": {"validation": 0}}, "curate.split.validation"),
+        ({"split": {"test": 0}}, "curate.split.test"),
+        ({"sources": [FILES]}, "labels.source is topics, which labels each docstring of a python_docs source"),
+    ],
+)
+def test_what_later_stages_cannot_use_is_refused_with_the_parameters(values, message):
+    from flows.pipeline.parameters import problems_in
+
+    (problem,) = [line for line in problems_in({"curate": values, "seed": 1}) if "curate" in line]
+    assert message in problem
