@@ -21,7 +21,9 @@ def test_a_failed_stage_is_recorded_once(tmp_path):
     parameters.write_text(text.replace(
         "- type: python_docs\n      kinds: [docstring, comment, topic, c_doc]\n      max_documents: null",
         "- {type: files, paths: [data/raw/*.jsonl], text_column: text, license: MIT}",
-    ))  # fmt: skip
+    ).replace("source: topics ", "source: none "))  # fmt: skip
+    (made.root / "data/raw").mkdir(parents=True, exist_ok=True)
+    (made.root / "data/raw/broken.jsonl").write_text("not json\n")
     assert made.stage("curate", check=False, STEMMA_RUN="broken").returncode != 0
     (left,) = (made.home / "failures").glob("*.json")
     again = tmp_path / left.name
