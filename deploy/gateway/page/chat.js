@@ -1,63 +1,72 @@
 "use strict";
-// A conversation with one of the gateway's models over its own API; nothing is kept when the page is closed, but the
-// API key until the tab is.
+// A conversation with one of the gateway's models over its own API. The tab keeps the conversation, the draft, the
+// settings and the API key until it is closed, also over a reload; nothing is kept longer.
 const $ = (id) => document.getElementById(id);
 const talk = $("talk");
-let messages = [];
+const SETTINGS = ["system", "temperature", "top-p", "top-k", "max-tokens", "seed", "key"];
+let messages = []; // {role, content, version}: questions and answers in turn
+let leftOut = 0; // of them, from the oldest on: how many no longer fit the model's context
 let running = null; // AbortController of the answer that is being written
+let asking = ""; // its question
 
-$("key").value = sessionStorage.getItem("stemma-key") || "";
+// What the tab keeps.
 
-function headers() {
-  const key = $("key").value.trim();
-  return { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
+function keep() {
+  const settings = Object.fromEntries(SETTINGS.map((id) => [id, $(id).value]));
+  sessionStorage.setItem("stemma-chat", JSON.stringify({ messages, leftOut, draft: $("question").value || asking, settings }));
 }
 
-function tell(problem) {
-  $("problem").textContent = problem;
-  $("problem").hidden = !problem;
+function restore() {
+  let kept;
+  try {
+    kept = JSON.parse(sessionStorage.getItem("stemma-chat"));
+  } catch {
+    kept = null;
+  }
+  if (!kept) return;
+  messages = kept.messages;
+  leftOut = kept.leftOut;
+  $("question").value = kept.draft;
+  for (const id of SETTINGS) if (kept.settings[id] !== undefined) $(id).value = kept.settings[id];
+  for (const message of messages) {
+    const shown = add(message.role === "user", message.content);
+    if (message.version) shown.who.textContent = message.version;
+  }
+  markLeftOut();
+}
+
+// What is shown.
+
+function problem(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
 }
 
 function add(mine, text) {
-  const item = document.createElement("li");
-  const who = document.createElement("b");
-  const said = document.createElement("span");
-  if (mine) item.className = "mine";
-  who.textContent = mine ? "You" : "Model";
-  said.textContent = text;
+  const item = element("li");
+  const who = element("b", mine ? "You" : "Model");
+  const said = element("div");
+  item.className = mine ? "mine" : "its";
   item.append(who, said);
   talk.append(item);
+  const shown = { item, who, said };
+  write(shown, mine, text);
   item.scrollIntoView({ block: "end" });
-  return { item, who, said };
+  return shown;
 }
 
-async function refusal(response) {
-  try {
-    return (await response.json()).error.message;
-  } catch {
-    return `the gateway answered ${response.status}`;
-  }
+function write(shown, mine, text) {
+  if (mine) shown.said.textContent = text;
+  else shown.said.replaceChildren(markdown(text));
 }
 
-async function loadModels() {
-  try {
-    const response = await fetch("/v1/models", { headers: headers() });
-    if (!response.ok) throw new Error(await refusal(response));
-    const models = (await response.json()).data.filter((model) => model.kind === "generator");
-    const chosen = $("model").value;
-    $("model").replaceChildren(...models.map((model) => {
-      const option = new Option(model.id, model.id, false, model.id === chosen);
-      option.dataset.version = model.version;
-      option.dataset.digest = model.digest;
-      option.dataset.chat = model.chat;
-      return option;
-    }));
-    tell("");
-    showVersion();
-  } catch (error) {
-    $("version").textContent = "No model";
-    tell(`No models: ${error.message}`);
-  }
+// A line behind the messages that the model no longer sees.
+function markLeftOut() {
+  document.querySelector("li.mark")?.remove();
+  if (!leftOut) return;
+  const mark = element("li", `The ${leftOut} messages above are no longer sent: the model's context is full.`);
+  mark.className = "mark";
+  talk.querySelectorAll("li.mine, li.its")[leftOut - 1].after(mark);
 }
 
 function showVersion() {
@@ -67,13 +76,67 @@ function showVersion() {
     : "No model is served yet: promote one, it appears here by itself";
 }
 
+function busy(is) {
+  $("send").disabled = is;
+  $("stop").disabled = !is;
+  talk.setAttribute("aria-busy", is);
+}
+
+// The gateway.
+
+function headers() {
+  const key = $("key").value.trim();
+  return { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
+}
+
+// An Error with the gateway's own message and code.
+async function refusal(response) {
+  const error = new Error(`the gateway answered ${response.status}`);
+  try {
+    const body = (await response.json()).error;
+    error.message = body.message;
+    error.code = body.code;
+  } catch {
+    // not the gateway's: such as a proxy's page
+  }
+  return error;
+}
+
+async function loadModels() {
+  try {
+    const response = await fetch("/v1/models", { headers: headers() });
+    if (!response.ok) throw await refusal(response);
+    const models = (await response.json()).data.filter((model) => model.kind === "generator");
+    const chosen = $("model").value;
+    $("model").replaceChildren(...models.map((model) => {
+      const option = new Option(model.id, model.id, false, model.id === chosen);
+      option.dataset.version = model.version;
+      option.dataset.digest = model.digest;
+      option.dataset.chat = model.chat;
+      return option;
+    }));
+    problem("");
+    showVersion();
+  } catch (error) {
+    $("version").textContent = "No model";
+    problem(`The list of models cannot be read: ${error.message}`);
+  }
+}
+
+// A promotion may have come meanwhile: show what serves now, and leave the conversation's problem as it is.
+async function loadModelsQuietly() {
+  const shown = $("problem").textContent;
+  await loadModels();
+  if (shown) problem(shown);
+}
+
 // Server-sent events of a fetch, one parsed object after the other.
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) throw new Error("the answer broke off");
+    if (done) throw new Error("the answer broke off; send the question again");
     text += value;
     const parts = text.split("\n\n");
     text = parts.pop();
@@ -98,65 +161,80 @@ function request(question) {
   };
   if (model.dataset.chat !== "true") return ["/v1/completions", { ...common, prompt: question }];
   const system = $("system").value.trim();
-  const first = system ? [{ role: "system", content: system }] : [];
-  return ["/v1/chat/completions", { ...common, messages: [...first, ...messages, { role: "user", content: question }] }];
+  const sent = messages.slice(leftOut).map(({ role, content }) => ({ role, content }));
+  return ["/v1/chat/completions", {
+    ...common,
+    messages: [...(system ? [{ role: "system", content: system }] : []), ...sent, { role: "user", content: question }],
+  }];
+}
+
+// The response to a question; the oldest questions and answers are left out until the rest fits the context.
+async function respond(question, signal) {
+  for (;;) {
+    const [path, body] = request(question);
+    const response = await fetch(path, { method: "POST", headers: headers(), body: JSON.stringify(body), signal });
+    if (response.ok) return response;
+    const error = await refusal(response);
+    if (error.code !== "context_length_exceeded" || !body.messages || leftOut >= messages.length) throw error;
+    leftOut += 2;
+    markLeftOut();
+  }
 }
 
 async function ask(question) {
-  tell("");
-  add(true, question);
+  problem("");
+  const conversation = messages;
+  asking = question;
+  const asked = add(true, question);
   const shown = add(false, "");
-  const [path, body] = request(question);
   running = new AbortController();
   busy(true);
   let answer = "";
+  let drawing = 0;
+  const draw = () => {
+    drawing = 0;
+    write(shown, false, answer);
+    shown.item.scrollIntoView({ block: "end" });
+  };
   try {
-    const response = await fetch(path, { method: "POST", headers: headers(), body: JSON.stringify(body), signal: running.signal });
-    if (!response.ok) throw new Error(await refusal(response));
+    const response = await respond(question, running.signal);
     shown.who.textContent = response.headers.get("x-stemma-model");
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       const choice = event.choices[0];
       answer += choice?.delta?.content ?? choice?.text ?? "";
-      shown.said.textContent = answer;
-      shown.item.scrollIntoView({ block: "end" });
+      drawing ||= requestAnimationFrame(draw);
     }
   } catch (error) {
-    if (error.name === "AbortError") {
-      const note = document.createElement("small");
-      note.textContent = "stopped";
-      shown.item.append(note);
-    } else {
-      if (!answer) shown.item.remove();
-      tell(error.message);
+    if (error.name === "AbortError") shown.item.append(element("small", "stopped"));
+    else problem(error.message);
+    if (!answer) {
+      // Nothing was said: the question goes back to where it was written.
+      asked.item.remove();
+      shown.item.remove();
+      if (!$("question").value) $("question").value = question;
     }
   } finally {
-    if (answer) messages.push({ role: "user", content: question }, { role: "assistant", content: answer });
+    cancelAnimationFrame(drawing);
+    if (answer && conversation === messages) { // not a new conversation meanwhile
+      draw();
+      messages.push({ role: "user", content: question });
+      messages.push({ role: "assistant", content: answer, version: shown.who.textContent });
+    }
     running = null;
+    asking = "";
     busy(false);
+    keep();
     $("question").focus();
     loadModelsQuietly();
   }
-}
-
-// A promotion may have come meanwhile: show what serves now, and leave the conversation's problem as it is.
-async function loadModelsQuietly() {
-  const problem = $("problem").textContent;
-  await loadModels();
-  if (problem) tell(problem);
-}
-
-function busy(is) {
-  $("send").disabled = is;
-  $("stop").disabled = !is;
-  talk.setAttribute("aria-busy", is);
 }
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const question = $("question").value.trim();
   if (!question || running) return;
-  if (!$("model").value) return tell("No model is served yet; see /health");
+  if (!$("model").value) return problem("No model is served yet; see /health");
   $("question").value = "";
   ask(question);
 });
@@ -170,14 +248,15 @@ $("stop").addEventListener("click", () => running?.abort());
 $("reset").addEventListener("click", () => {
   running?.abort();
   messages = [];
+  leftOut = 0;
   talk.replaceChildren();
-  tell("");
+  problem("");
+  keep();
   $("question").focus();
 });
 $("model").addEventListener("change", showVersion);
-$("key").addEventListener("change", () => {
-  sessionStorage.setItem("stemma-key", $("key").value.trim());
-  loadModels();
-});
+$("key").addEventListener("change", loadModels);
+addEventListener("pagehide", keep);
+restore();
 loadModels();
 setInterval(() => { if (!running) loadModelsQuietly(); }, 5000);

@@ -1,6 +1,7 @@
 """A small OpenAI-compatible engine: ``python tiny_engine.py FOLDER PORT``. It says a word every 50 ms.
 
-For what is not about engines: keys, limits, timeouts, processes. It starts in a fraction of a second.
+For what is not about engines: keys, limits, timeouts, processes, the chat page. It starts in a fraction of a second.
+Asked ``say TEXT`` it answers with the text, and with the number of messages that it was sent for ``{count}``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ async def health() -> dict:
 async def chat(body: dict):
     if not body.get("stream"):
         return JSONResponse({"choices": []})
+
+    said = body["messages"][-1]["content"]
+    if said.startswith("say "):
+        text = said.removeprefix("say ").replace("{count}", str(len(body["messages"])))
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": "stop"}
+        return StreamingResponse(iter([_event(choice), "data: [DONE]\n\n"]), media_type="text/event-stream")
 
     async def words():
         for number in range(body["max_tokens"]):

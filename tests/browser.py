@@ -1,0 +1,54 @@
+"""The system's Chromium, for tests that open pages as people do; import the fixtures into a conftest or test file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# Prefect's page asks this host for the settings of its telemetry, also where telemetry is off; it has no switch.
+PREFECTS_OWN = re.compile(r"\.amplitude\.com$")
+SECONDS = 120.0  # a page may take on a machine that does much else
+
+
+@pytest.fixture(scope="module")  # not longer: while it lives, Playwright's event loop is that of the process
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium; nothing is downloaded."""
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.fail("Chromium is needed for these tests: apt-get install chromium (or brew install --cask chromium)")
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox refuses to work for root
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile that reaches this machine alone, as where there is no internet; nothing of ours may try."""
+    reached: set[str] = set()
+
+    def refuse(route: Route) -> None:
+        reached.add(urlsplit(route.request.url).hostname or route.request.url)
+        route.abort("internetdisconnected")
+
+    context = chromium.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB", timezone_id="UTC")
+    context.set_default_timeout(SECONDS * 1000)
+    expect.set_options(timeout=SECONDS * 1000)
+    context.route(lambda url: urlsplit(url).hostname not in LOOPBACK, refuse)
+    yield context
+    context.close()
+    assert not {host for host in reached if not PREFECTS_OWN.search(host)}, "pages reach out"
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
