@@ -14,10 +14,13 @@ import sqlite3
 import uuid
 from pathlib import Path
 
-from filelock import FileLock
+from core import layout
+from core.files import write_text
+from core.locks import FileLock
+from core.mlflow_store import adopt_artifacts
 
 STOP_SECONDS = 5
-# Whoever has an account may read; what he made is his to change. The accounts lie beside the runs.
+# Every account may read, and change what it made. The accounts lie in the database of the runs.
 _ACCOUNTS = """[mlflow]
 default_permission = READ
 database_uri = {uri}
@@ -27,7 +30,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 
 def migrate(uri: str) -> None:
-    """Make MLflow's tables, or bring them to the installed version's. Whoever else may do so must be locked out."""
+    """Create MLflow's tables, or upgrade them to the installed version; to be called under the lock of the database."""
     from mlflow.store.db import utils
 
     if uri.startswith("sqlite:///"):
@@ -61,16 +64,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.stack.mlflow_server")
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
-    parser.add_argument("--auth", action="store_true", help="ask for name and password")
+    parser.add_argument("--auth", action="store_true", help="require a name and a password")
     arguments = parser.parse_args()
     home = Path(os.environ["STEMMA_HOME"])
     uri, root = os.environ["MLFLOW_BACKEND_STORE_URI"], os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"]
 
-    import uvicorn  # before MLflow's server, which looks whether it is there
+    import uvicorn  # before MLflow's server, which checks for it
 
-    with FileLock(home / "mlflow.lock"):  # the lock of every process that may be the first on this database
+    with FileLock(layout.mlflow_lock(home)):  # the lock of every process that may be the first on this database
         migrate(uri)
-    os.environ |= _told_by_mlflow(uri, root)
+        adopt_artifacts(home)
+    os.environ |= _server_environment(uri, root)
     app = "mlflow.server.fastapi_app:app"
     if arguments.auth:
         app = "mlflow.server.auth:create_app"
@@ -85,8 +89,8 @@ def main() -> None:
     )
 
 
-def _told_by_mlflow(uri: str, root: str) -> dict[str, str]:
-    """What ``mlflow server`` tells the process that listens."""
+def _server_environment(uri: str, root: str) -> dict[str, str]:
+    """The variables that ``mlflow server`` sets for the process that listens."""
     from mlflow import environment_variables as names
     from mlflow.server import constants
 
@@ -101,10 +105,9 @@ def _told_by_mlflow(uri: str, root: str) -> dict[str, str]:
 
 
 def _accounts(home: Path, uri: str) -> Path:
-    path = home / "mlflow-accounts.ini"
+    path = layout.mlflow_accounts(home)
     admin = os.environ.get("MLFLOW_AUTH_ADMIN_USERNAME") or "admin"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(_ACCOUNTS.format(uri=uri.replace("%", "%%"), admin=admin))
+    write_text(path, _ACCOUNTS.format(uri=uri.replace("%", "%%"), admin=admin), private=True)
     return path
 
 
