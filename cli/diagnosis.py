@@ -144,6 +144,7 @@ def _dvc() -> Iterator[Finding]:
 
 def _servers() -> Iterator[Finding]:
     from core.errors import redacted
+    from core.mlflow_store import moved_from
     from core.workspace import Workspace
     from registry.promotion.mirror import unreachable
 
@@ -153,6 +154,12 @@ def _servers() -> Iterator[Finding]:
         f"{why}; runs go on without it, and are logged there when it is back" if why else redacted(workspace.mlflow_uri)
     )
     yield Finding(WARN if why else OK, "mlflow at", text)
+    for folder, count in moved_from(workspace.home).items():
+        text = (
+            f"{count} addresses lead to {folder}, where this workspace was before it was moved or copied; "
+            "the next `stemma up` or run changes them to this folder"
+        )
+        yield Finding(WARN, "mlflow artifacts", text)
     yield Finding(OK, "registry at", redacted(workspace.registry_url))
     if url := os.environ.get("PREFECT_API_URL"):
         why = unreachable(url)

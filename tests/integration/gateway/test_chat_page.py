@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from deploy.gateway.client import ChatFailed, Conversation
 from tests.browser import chromium, context, page  # noqa: F401  (fixtures)
 from tests.integration.gateway.conftest import CONTEXT, eventually, gateway
 
@@ -51,6 +52,16 @@ def test_a_conversation_longer_than_the_context_goes_on_with_a_mark(chat):
     chat.reload()
     expect(mark).to_have_count(1)
     expect(answers).to_have_count(3)
+
+
+def test_a_conversation_in_the_terminal_goes_on_as_well(url):
+    talk = Conversation(url, "assistant:1")
+    answers = ["".join(talk.ask(f"say {{count}} {LONG}")) for _ in range(3)]
+    assert [answer.split()[0] for answer in answers] == ["1", "3", "3"] and talk.left_out == 2
+    with pytest.raises(ChatFailed, match="shorten it"):
+        list(talk.ask("word " * CONTEXT * 2))
+    talk.reset()
+    assert "".join(talk.ask("say {count}")) == "1" and talk.left_out == 0
 
 
 def test_a_question_that_cannot_be_sent_stays_where_it_was_written(chat):

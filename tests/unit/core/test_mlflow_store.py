@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 
 import pytest
@@ -67,3 +68,23 @@ def test_artifacts_elsewhere_by_choice_stay_there(home, tmp_path):
 def test_a_home_without_a_database_has_nothing_to_mend(tmp_path):
     assert mlflow_store.moved_from(tmp_path) == {} and mlflow_store.adopt_artifacts(tmp_path) == 0
     assert not layout.mlflow_database(tmp_path).exists()
+
+
+def test_doctor_names_the_former_folder_until_the_addresses_are_changed(home, tmp_path, monkeypatch):
+    from cli import diagnosis
+
+    there = tmp_path / "second" / ".stemma"
+    shutil.move(home, there)
+    (there.parent / "dvc.yaml").write_text("stages: {}\n")
+    subprocess.run(["git", "init", "-q"], cwd=there.parent, check=True)
+    monkeypatch.chdir(there.parent)
+    for name in ("STEMMA_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def findings() -> list[str]:
+        return [finding.text for finding in diagnosis._servers() if finding.name == "mlflow artifacts"]
+
+    (text,) = findings()
+    assert text.startswith(f"4 addresses lead to {layout.mlflow_artifacts(home)}, where this workspace was before")
+    mlflow_store.adopt_artifacts(there)
+    assert findings() == []
