@@ -21,7 +21,7 @@ def sync(as_json: Json = False) -> None:
     from registry.lineage.sync import sync as sync_registry
 
     workspace = Workspace.find()
-    waiting = spools.tell_pending(workspace)
+    waiting = spools.send_pending(workspace)
     report = sync_registry(workspace)
     report.problems += [waiting] if waiting else []
     if as_json:

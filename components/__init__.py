@@ -22,7 +22,8 @@ def load(name: str) -> Component:
     """The component called ``name``; a ``KeyError`` lists the known ones."""
     if name not in STAGES:
         raise KeyError(f"no component called {name!r}; there are: {', '.join(STAGES)}")
-    return importlib.import_module(f"components.{name}").component
+    component: Component = importlib.import_module(f"components.{name}").component
+    return component
 
 
 def stages() -> list[str]:

@@ -76,10 +76,11 @@ def _replay() -> int:
     from components.harness.tracking import replay_pending
     from core.workspace import Workspace
 
-    told, failures = replay_pending(Workspace.find().home)
-    print(f"{told} spool{'s' if told != 1 else ''} told to MLflow" if told else "nothing waits to be told to MLflow")
+    sent, failures = replay_pending(Workspace.find().home)
+    logs = "event log" if sent == 1 else "event logs"
+    print(f"{sent} {logs} sent to MLflow" if sent or failures else "MLflow is up to date")
     for failure in failures:
-        print(f"  still waiting: {failure}", file=sys.stderr)
+        print(f"  not sent: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from core.files import read_json
+from core.layout import replay_cursor
+
 
 def append(log: Path, kind: str, **body: Any) -> None:
     """Append one event, with the present time in seconds since the epoch as ``time``."""
@@ -29,6 +32,15 @@ def end_torn_line(log: Path) -> None:
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             file.write(b"\n")
+
+
+def sent(log: Path) -> bool:
+    """True if MLflow has everything that the log holds: the cursor beside it has reached the end."""
+    size = log.stat().st_size if log.exists() else 0
+    try:
+        return bool(read_json(replay_cursor(log), {}).get("offset", 0) >= size)
+    except ValueError:  # the cursor was cut short by a full disk
+        return size == 0
 
 
 def read(log: Path, offset: int = 0, limit: int | None = None) -> tuple[list[dict[str, Any]], int]:

@@ -55,6 +55,11 @@ def event_logs(home: Path) -> list[Path]:
     return sorted(scratch(home).glob("*/*/tracking/events.jsonl"))
 
 
+def replay_cursor(events: Path) -> Path:
+    """How far an event log has been sent to MLflow."""
+    return events.with_name("cursor.json")
+
+
 def scratch_lock(events: Path) -> Path:
     """The lock of the scratch folder that an event log belongs to."""
     return events.with_name("lock")
@@ -63,6 +68,16 @@ def scratch_lock(events: Path) -> Path:
 def run(home: Path, name: str) -> Path:
     """What the stages of the pipeline run ``name`` leave for whoever started it."""
     return home / "runs" / name
+
+
+def events_pointer(home: Path, name: str, stage: str) -> Path:
+    """Holds the path of the event log of ``stage`` in the pipeline run ``name``, once it has started."""
+    return run(home, name) / f"{slug(stage)}.events"
+
+
+def problems(home: Path, name: str, stage: str) -> Path:
+    """Holds the problems for which ``stage`` refused its input in the pipeline run ``name``."""
+    return run(home, name) / f"{slug(stage)}.problems.json"
 
 
 def runs(home: Path) -> Path:

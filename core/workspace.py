@@ -50,7 +50,12 @@ class Workspace:
     @property
     def mlflow_uri(self) -> str:
         """``MLFLOW_TRACKING_URI``, or SQLite in the home."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(layout.mlflow_database(self.home))
+        return mlflow_uri(self.home)
+
+
+def mlflow_uri(home: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, or SQLite in the home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(layout.mlflow_database(home))
 
 
 def find_root(start: Path | None = None) -> Path:

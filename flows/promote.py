@@ -99,7 +99,7 @@ def _decide(
     _show(outcome)
     say(sentence(outcome))
     if outcome.mirror.error:
-        say(f"MLflow was not told everything; the next sync tries again: {outcome.mirror.error}")
+        say(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")
     return outcome
 
 

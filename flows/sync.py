@@ -18,7 +18,7 @@ def sync(workspace: str | None = None) -> State:
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
     """
     place, logger = flow_run.begin(workspace), get_run_logger()
-    waiting = spools.tell_pending(place)
+    waiting = spools.send_pending(place)
     done = sync_registry(place)
     for problem in [*done.problems, *filter(None, [waiting, done.mirror.error])]:
         logger.warning(problem)

@@ -34,7 +34,7 @@ def fingerprint(code: str, parameters: Mapping[str, Any], seed: int, inputs: Map
 
 
 @cache
-def _hasher():
+def _hasher() -> Any:
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.db import HashFileDB
     from dvc_objects.fs.local import LocalFileSystem

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from components.harness import launch
 from components.harness import parameters as params
 from components.harness.fingerprint import code_digest, data_digest, fingerprint
 from core.errors import InputProblem
+from core.layout import slug
 from core.parameters_file import read
 from core.workspace import Workspace
 
 MINIMUM_FREE_BYTES = 50_000_000
+FolderState = tuple[tuple[str, int, int, int], ...]  # of each file: path, bytes, time of change in ns, inode
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,11 @@ class Job:
     outputs: tuple[Artifact, ...]
     code: str
     fingerprint: str
+    states: Mapping[str, FolderState]
 
     @property
     def slug(self) -> str:
-        """The stage's name in file names: ``evaluate@base`` is ``evaluate-base``."""
-        return self.stage.replace("@", "-")
+        return slug(self.stage)
 
     @property
     def output_paths(self) -> list[Path]:
@@ -62,7 +66,8 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     root, home = workspace.root, workspace.home
     component, instance = _component(stage)
     problems: list[str] = []
-    parameters = seed = None
+    parameters: Any = None
+    seed = params.DEFAULT_SEED
     values = read(root / "params.yaml")
     try:
         seed = params.seed_of(values)
@@ -78,6 +83,7 @@ def make_job(stage: str, start: Path | None = None) -> Job:
             artifacts.append(artifact)
         elif not artifact.optional:
             problems.append(f"{artifact.path}: missing; `dvc repro {stage}` makes what the stage needs first")
+    states = {artifact.name: _state(root / artifact.path) for artifact in artifacts}  # before their bytes are read
     digests = {artifact.name: data_digest(root / artifact.path) for artifact in artifacts if artifact.optional}
     if parameters is not None:
         problems += component.check(parameters, root, {name: digest for name, (digest, _) in digests.items()})
@@ -94,7 +100,52 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     digest = code_digest(root, code.of(component.name, root))
     name = fingerprint(digest, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
     outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
-    return Job(stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, digest, name)
+    return Job(
+        stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, digest, name, states
+    )
+
+
+def changes(job: Job) -> list[str]:
+    """What is no longer as the stage read it, each with what to do.
+
+    DVC notes the state of a stage's dependencies after it ran: it would take the outputs for those of what came later.
+    """
+    advice = "the outputs were not published; run the stage again"
+    found = []
+    for artifact, digest, _ in job.inputs:
+        path = job.root / artifact.path
+        if not path.exists() or (_state(path) != job.states[artifact.name] and data_digest(path)[0] != digest):
+            found.append(f"{artifact.path}: changed while {job.stage} ran; {advice}")
+    read_inputs = {artifact.name for artifact, _, _ in job.inputs}
+    for artifact in (each.for_instance(job.instance) for each in job.component.inputs):
+        if artifact.name not in read_inputs and _is_there(job.root / artifact.path, artifact.optional):
+            found.append(f"{artifact.path}: appeared while {job.stage} ran; {advice}")
+    undo = f"{advice}, or undo the change first: then it goes on from its checkpoint"
+    if _parameters(job) != (job.parameters, job.seed):
+        found.append(f"params.yaml: {job.component.name} or seed changed while {job.stage} ran; {undo}")
+    if code_digest(job.root, code.of(job.component.name, job.root)) != job.code:
+        found.append(f"components: the code of {job.stage} changed while it ran; {undo}")
+    return found
+
+
+def _parameters(job: Job) -> tuple[Any, int] | None:
+    """The stage's parameters and the seed as params.yaml has them now."""
+    with contextlib.suppress(InputProblem, OSError):
+        values = read(job.root / "params.yaml")
+        return params.validate(values, job.component.name, job.component.parameters), params.seed_of(values)
+    return None
+
+
+def _state(path: Path) -> FolderState:
+    """What tells a changed file or folder without reading its bytes."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = []
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            about = file.stat()
+            if not stat.S_ISDIR(about.st_mode):
+                found.append((file.as_posix(), about.st_size, about.st_mtime_ns, about.st_ino))
+    return tuple(found)
 
 
 def _component(stage: str) -> tuple[Component, str | None]:

@@ -101,7 +101,7 @@ def _torchrun(program: Sequence[str], local: int, nodes: int, environment: Mappi
 def _degree(sharding: str) -> int:
     """Processes that read the same sequences, as the launch file says."""
     config = YAML(typ="safe", pure=True).load(FILES / f"{sharding}.yaml").get("parallelism_config", {})
-    return config.get("parallelism_config_tp_size", 1) * config.get("parallelism_config_cp_size", 1)
+    return int(config.get("parallelism_config_tp_size", 1)) * int(config.get("parallelism_config_cp_size", 1))
 
 
 def _meeting(environment: Mapping[str, str]) -> tuple[str, str, str]:
@@ -125,4 +125,4 @@ def _gpus() -> int:
     """GPUs of this machine."""
     import torch
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0

@@ -2,24 +2,22 @@
 
 <home>/scratch/<slug>/<fingerprint>/            what the component writes: checkpoints, cached samples
 <home>/scratch/<slug>/<fingerprint>/tracking/   events.jsonl (the spool), cursor.json, outcome.json, attempts.json
-<home>/runs/<run>/                              what a pipeline run's stages tell whoever started it
+<home>/runs/<run>/                              what the stages of a pipeline run leave for the process that started it
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import as_umask
+from core import events, layout, locks
+from core.files import as_umask, read_json, sync, write_json
 
 KEEP_FINISHED = 3  # folders of finished work kept a stage, for a `dvc` that dies before it notes the result
 
@@ -32,7 +30,7 @@ class Scratch:
 
     @classmethod
     def of(cls, home: Path, slug: str, fingerprint: str) -> Scratch:
-        scratch = cls(home / "scratch" / slug / fingerprint)
+        scratch = cls(layout.scratch(home) / slug / fingerprint)
         scratch.tracking.mkdir(parents=True, exist_ok=True)
         return scratch
 
@@ -58,7 +56,7 @@ class Scratch:
 
     def begin_attempt(self, started: float) -> list[dict[str, Any]]:
         """Note that an attempt starts; one that was killed is taken to have ended with its last event."""
-        attempts = read_json(self.attempts, [])
+        attempts: list[dict[str, Any]] = read_json(self.attempts, [])
         for attempt in attempts:
             if attempt["ended"] is None:
                 # Killed before it wrote an event, it took no time.
@@ -68,7 +66,7 @@ class Scratch:
         write_json(self.attempts, attempts)
         return attempts
 
-    def committed(self, root: Path, slug: str) -> bool:
+    def committed(self, root: Path) -> bool:
         """True if ``dvc.lock`` holds the receipt that this folder's work ended with."""
         if not self.receipt.exists() or not (root / "dvc.lock").exists():
             return False
@@ -76,14 +74,13 @@ class Scratch:
         return f"md5: {md5}\n" in (root / "dvc.lock").read_text(encoding="utf-8")
 
     @property
-    def told(self) -> bool:
-        """True if nothing in the spool waits to be told to MLflow."""
-        size = self.events.stat().st_size if self.events.exists() else 0
-        return read_json(self.tracking / "cursor.json", {"offset": 0})["offset"] >= size
+    def replayed(self) -> bool:
+        """True if nothing in the spool waits to be sent to MLflow."""
+        return events.sent(self.events)
 
     def clear(self) -> None:
-        """Remove everything but the lock that is held. A spool that MLflow was not told moves to a folder beside."""
-        if not self.told:
+        """Remove everything but the lock that is held. A spool that waits for MLflow moves to a folder beside."""
+        if not self.replayed:
             aside = self.folder.with_name(f"{self.folder.name}-{time.time_ns()}")
             partial = aside / "tracking.partial"
             shutil.copytree(self.tracking, partial, ignore=shutil.ignore_patterns("lock"))
@@ -108,49 +105,18 @@ class Scratch:
         for folder in finished[:-KEEP_FINISHED]:
             old = Scratch(folder)
             with old.lock(wait=False) as lock:
-                if lock is not None and old.told:
+                if lock is not None and old.replayed:
                     # At once, so that a kill leaves no half of it under its name.
                     removed = folder.with_name(f"{folder.name}.removed")
                     os.replace(folder, removed)
                     shutil.rmtree(removed, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def lock(self, *, wait: bool = True) -> Iterator[int | None]:
+    def lock(self, *, wait: bool = True) -> contextlib.AbstractContextManager[int | None]:
         """Hold the folder; yields the descriptor, which a child process may inherit so that it holds it too.
 
         Without ``wait`` it yields None where another process holds the folder.
         """
-        descriptor = os.open(self.tracking / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            yield None
-            return
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-
-def write_json(path: Path, body: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(body, file, indent=2, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_json(path: Path, default: Any) -> Any:
-    """The JSON at ``path``, or ``default`` where there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return default
+        return locks.holding(layout.scratch_lock(self.events), wait=wait)
 
 
 def staging_of(output: Path) -> Path:
@@ -178,16 +144,8 @@ def publish(outputs: list[Path]) -> None:
         for file in staging_of(output).rglob("*"):
             if file.is_file():
                 as_umask(file)
-                _fsync(file)
+                sync(file)
         if output.exists():
             shutil.rmtree(output)
         os.replace(staging_of(output), output)
-        _fsync(output.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(output.parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import shutil
 import signal
@@ -16,13 +15,14 @@ import psutil
 
 from components import pages
 from components.harness import parameters as params
-from components.harness.job import Job, make_job
+from components.harness.job import Job, changes, make_job
 from components.harness.receipt import SCHEMA, environment, git_state
 from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
-from components.harness.tracking import Replay, ReplayThread
+from components.harness.tracking import Replay, ReplayThread, cause
 from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
-from core import events
+from core import events, layout
+from core.environment import account
 from core.errors import InputProblem
 from core.files import read_json, write_json
 from core.processes import adopt_orphans
@@ -48,12 +48,12 @@ def run_stage(stage: str) -> int:
     try:
         job = make_job(stage)
     except InputProblem as problem:
-        return _tell_problems(stage, problem.problems)
+        return _report_problems(stage, problem.problems)
     scratch = Scratch.of(job.home, job.slug, job.fingerprint)
     _point_to(job, scratch)
     with scratch.lock() as lock:
-        if scratch.committed(job.root, job.slug):
-            # DVC already keeps this work's result; running it again means that somebody wants it made anew.
+        if scratch.committed(job.root):
+            # DVC already keeps this work's result; running it again means that it is to be made anew.
             scratch.clear()
         scratch.forget_older()
         return _Execution(job, scratch, lock, started).run()
@@ -62,7 +62,7 @@ def run_stage(stage: str) -> int:
 class _Execution:
     """One attempt at a job: the worker, the spool's replay, and what is written when it ends."""
 
-    def __init__(self, job: Job, scratch: Scratch, lock: int, started: float):
+    def __init__(self, job: Job, scratch: Scratch, lock: int | None, started: float):
         self.job, self.scratch, self.lock = job, scratch, lock
         self.started = started
         self.git, self.environment = git_state(job.root), environment()
@@ -83,6 +83,8 @@ class _Execution:
         thread = ReplayThread(Replay(job.home, scratch.events))
         thread.start()
         outcome = self._work()
+        if outcome["state"] == COMPLETE and (changed := changes(job)):
+            outcome = {"state": PROBLEMS, "problems": changed}
         self.attempts[-1]["ended"] = time.time()
         write_json(scratch.attempts, self.attempts)
         if outcome["state"] == COMPLETE:
@@ -102,14 +104,14 @@ class _Execution:
         if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE and not thread.error else FLUSH_SECONDS / 4):
             if outcome["state"] == COMPLETE:
                 self._keep_artifacts()
-            why = f": {type(thread.error).__name__}" if thread.error else ""
+            why = f" ({cause(thread.error)})" if thread.error else ""
             print(
-                f"{job.stage}: MLflow could not be told everything{why}. Nothing is lost: the points wait in "
-                f"{scratch.events} and are told at the next run, or by `python -m components replay`.",
+                f"{job.stage}: MLflow update incomplete{why}. Nothing is lost: the metrics are kept in "
+                f"{scratch.events} and are sent at the next run or sync, or by `python -m components replay`.",
                 file=sys.stderr,
             )
         if outcome["state"] == PROBLEMS:
-            return _tell_problems(job.stage, outcome["problems"], job)
+            return _report_problems(job.stage, outcome["problems"], job)
         if outcome["state"] == INTERRUPTED:
             print(f"{job.stage}: stopped; the next run goes on from its last checkpoint.", file=sys.stderr)
         return EXIT_CODES[outcome["state"]]
@@ -133,7 +135,7 @@ class _Execution:
                 "stemma.git_dirty": str(self.git["dirty"]).lower(),
                 "mlflow.source.name": f"python -m components {job.stage}",
                 "mlflow.source.type": "PROJECT",
-                "mlflow.user": getpass.getuser(),
+                "mlflow.user": account(),
                 **({"mlflow.source.git.commit": self.git["commit"]} if self.git["commit"] else {}),
                 **{f"stemma.prefect.{name}": value for name, value in self.prefect.items() if value},
             },
@@ -148,11 +150,7 @@ class _Execution:
 
     def _append(self, kind: str, **body: Any) -> None:
         """Add an event of the harness; a line that a killed process left torn is ended first."""
-        with open(self.scratch.events, "a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
+        events.end_torn_line(self.scratch.events)
         events.append(self.scratch.events, kind, **body)
 
     def _work(self) -> dict[str, Any]:
@@ -180,7 +178,7 @@ class _Execution:
             [sys.executable, "-m", "components.harness.worker", str(order)],
             cwd=job.root,
             env=self._worker_environment(),
-            pass_fds=(self.lock,),
+            pass_fds=() if self.lock is None else (self.lock,),
         )
         deadline = None
 
@@ -204,7 +202,7 @@ class _Execution:
         return self._outcome(worker.returncode)
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
-        outcome = read_json(self.scratch.outcome, None)
+        outcome: dict[str, Any] | None = read_json(self.scratch.outcome, None)
         if outcome is None or outcome["state"] not in (COMPLETE, PROBLEMS):
             outcome = read_json(self.scratch.outcome.with_name(OF_A_RANK), outcome)
         if outcome is not None and not (outcome["state"] == COMPLETE and returncode):
@@ -254,7 +252,7 @@ class _Execution:
     def _keep_failure(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
         """Leave a receipt of the failure where the next sync of any worktree finds it; the registry keeps failures."""
         last = self.attempts[-1]
-        unknown = {"metrics": [], "headline": None, "warnings": [], "device": None, "tokens": None}
+        unknown: dict[str, Any] = {"metrics": [], "headline": None, "warnings": [], "device": None, "tokens": None}
         body = {
             **self._receipt({**unknown, **outcome}, cursor),
             "error": "\n".join(outcome["problems"]),
@@ -263,7 +261,7 @@ class _Execution:
         }
         name = f"{self.job.slug}-{self.job.fingerprint}-{round(last['started'] * 1000)}.json"
         with contextlib.suppress(OSError):  # a full disk is what may have failed it
-            write_json(self.job.home / "failures" / name, body)
+            write_json(layout.failures(self.job.home) / name, body)
 
     def _receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> dict[str, Any]:
         job, attempts = self.job, self.attempts
@@ -298,7 +296,7 @@ class _Execution:
         }
 
     def _keep_artifacts(self) -> None:
-        """Copy the report and its page beside the spool: a later run may overwrite the report before they are told."""
+        """Copy the report and its page beside the spool: a later run may overwrite them before MLflow gets them."""
         for artifact, path in zip(self.job.outputs, self.job.output_paths, strict=True):
             if artifact.type == "report" and path.exists():
                 shutil.copytree(path, self.scratch.tracking / "kept", dirs_exist_ok=True)
@@ -320,12 +318,12 @@ def _end_leftovers() -> None:
 
 
 def _point_to(job: Job, scratch: Scratch) -> None:
-    """Tell whoever started the pipeline run where this stage's events appear."""
-    write_json(job.home / "runs" / job.run / f"{job.slug}.events", str(scratch.events))
-    (job.home / "runs" / job.run / f"{job.slug}.problems.json").unlink(missing_ok=True)
+    """Leave word of where this stage's events appear, for the process that started the pipeline run."""
+    write_json(layout.events_pointer(job.home, job.run, job.stage), str(scratch.events))
+    layout.problems(job.home, job.run, job.stage).unlink(missing_ok=True)
 
 
-def _tell_problems(stage: str, problems: list[str], job: Job | None = None) -> int:
+def _report_problems(stage: str, problems: list[str], job: Job | None = None) -> int:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     print(f"{stage}: {count}, nothing was changed", file=sys.stderr)
     for problem in problems:
@@ -334,6 +332,6 @@ def _tell_problems(stage: str, problems: list[str], job: Job | None = None) -> i
         try:
             home = job.home if job else Workspace.find().home
         except InputProblem:
-            return EXIT_CODES[PROBLEMS]  # it has been told; there is nowhere to leave it
-        write_json(home / "runs" / run / f"{stage.replace('@', '-')}.problems.json", problems)
+            return EXIT_CODES[PROBLEMS]  # printed above; there is nowhere to leave it
+        write_json(layout.problems(home, run, stage), problems)
     return EXIT_CODES[PROBLEMS]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from core import events
+
 LINE_SECONDS = 15
 
 
 class Terminal:
-    """Follows a spool of events from its present end and shows progress and warnings."""
+    """Follows an event log from its present end and shows progress and warnings."""
 
-    def __init__(self, stage: str, events: Path):
-        self.stage = stage
-        self._file = open(events, "rb")
-        self._file.seek(0, 2)
+    def __init__(self, stage: str, log: Path):
+        self.stage, self.log = stage, log
+        self._offset = log.stat().st_size
         self._bar: Any = None
         self._task: Any = None
         self._description: str | None = None
+        self._line = ""
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Terminal:
@@ -42,16 +43,12 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._file.close()
 
     def update(self) -> None:
         """Show what was appended since the last call."""
+        found, self._offset = events.read(self.log, self._offset)
         latest = None
-        while line := self._file.readline():
-            if not line.endswith(b"\n"):
-                self._file.seek(-len(line), 1)
-                break
-            event = json.loads(line)
+        for event in found:
             if event["kind"] == "warning":
                 print(f"{self.stage}: {event['message']}", file=sys.stderr)
             elif event["kind"] == "progress":
@@ -66,7 +63,17 @@ class Terminal:
                 self._description = event["description"]
                 self._task = self._bar.add_task(f"{self.stage}: {self._description}", total=event["total"], shown="")
             self._bar.update(self._task, completed=event["done"], shown=shown)
-        elif time.monotonic() - self._last_line >= LINE_SECONDS:
-            self._last_line = time.monotonic()
-            share = event["done"] / event["total"] if event["total"] else 0
-            print(f"{self.stage}: {event['description']} {share:.0%}  {shown}", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._last_line >= LINE_SECONDS and (line := _line(event, shown)) not in (
+            "",
+            self._line,
+        ):
+            self._line, self._last_line = line, time.monotonic()
+            print(f"{self.stage}: {line}", file=sys.stderr, flush=True)
+
+
+def _line(event: dict[str, Any], shown: str) -> str:
+    """How far the work is, in a line; empty while nothing is known of it."""
+    share = f"{event['done'] / event['total']:.0%}" if event["total"] else ""
+    if share in ("", "0%") and not shown:
+        share = f"{event['done']:,.0f} {event['unit']}" if event["done"] else ""
+    return "  ".join(part for part in (f"{event['description']} {share}".strip(), shown) if part) if share else ""

@@ -1,26 +1,28 @@
 """Replays a stage's spool of events into MLflow.
 
 The component and the harness only ever append lines to a local file. A thread of the harness (or, later, `python -m
-components replay`) reads them from where it last stopped and tells MLflow. So a server that is slow, down or hung
-neither stops training nor loses a point: what could not be told stays in the spool.
+components replay`) reads them from where it last stopped and sends them to MLflow. So a server that is slow, down or
+hung neither stops training nor loses a point: what could not be sent stays in the spool.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import events, layout, locks
+from core.errors import StemmaError, redacted
 from core.files import read_json, write_json
 from core.parameters_file import flatten
+from core.workspace import mlflow_uri, sqlite_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,36 +30,44 @@ if TYPE_CHECKING:
 EXPERIMENT = "stemma"
 BATCH = 500  # MLflow takes at most 1,000 metrics a call; half leaves room for a slow server
 VALUE_LIMIT = 500  # characters of a parameter value; the whole configuration is logged as an artifact too
+_START: Mapping[str, Any] = {"offset": 0, "run_id": None, "parent_run_id": None, "experiment_id": None}
 
 
-def tracking_uri(home: Path) -> str:
-    """``MLFLOW_TRACKING_URI``, or the workspace's own SQLite database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+class TrackingProblem(StemmaError):
+    """MLflow can be reached and takes nothing; the message says what to do."""
 
 
 def connect(home: Path) -> tuple[MlflowClient, str]:
-    """(client, experiment id). The first process makes the database and the experiment, the others wait for it.
+    """(client, experiment id) of ``MLFLOW_TRACKING_URI``, or of the home's own SQLite database.
 
-    Two processes on a fresh SQLite file race in MLflow's own migration, and ``set_experiment`` races into
-    experiment 0; the lock prevents both.
+    The first process makes the database and the experiment, the others wait for it: two processes on a fresh SQLite
+    file race in MLflow's own migration, and ``set_experiment`` races into experiment 0.
+
+    Raises:
+        TrackingProblem: the experiment was deleted.
     """
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
 
-    uri = tracking_uri(home)
-    with _file_lock(home / "mlflow.lock"):
-        database = home / "mlflow.db"
-        if uri == f"sqlite:///{database}" and not database.exists():
+    uri = mlflow_uri(home)
+    with locks.holding(layout.mlflow_lock(home)):
+        database = layout.mlflow_database(home)
+        if uri == sqlite_url(database) and not database.exists():
             _make_database(database)
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return client, experiment.experiment_id
-        # A server knows where its artifacts go; a bare database would put them into the current folder.
-        location = (home / "mlartifacts").as_uri() if not uri.startswith("http") else None
-        return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+        if experiment is None:
+            # A server knows where its artifacts go; a bare database would put them into the current folder.
+            location = layout.mlflow_artifacts(home).as_uri() if not uri.startswith("http") else None
+            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingProblem(
+            f"MLflow's experiment {EXPERIMENT!r} was deleted; restore it: MLFLOW_TRACKING_URI='{redacted(uri)}' "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
+    return client, experiment.experiment_id
 
 
 def _make_database(path: Path) -> None:
@@ -67,84 +77,92 @@ def _make_database(path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     for leftover in path.parent.glob(f"{partial.name}*"):
         leftover.unlink()
-    MlflowClient(tracking_uri=f"sqlite:///{partial}").get_experiment_by_name(EXPERIMENT)
+    MlflowClient(tracking_uri=sqlite_url(partial)).get_experiment_by_name(EXPERIMENT)
     with contextlib.closing(sqlite3.connect(partial)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     os.replace(partial, path)
 
 
-class Replay:
-    """Reads one spool and tells MLflow what it has not told it yet."""
+def cause(error: BaseException) -> str:
+    """Why MLflow could not be updated, in one line."""
+    if isinstance(error, StemmaError):
+        return str(error)
+    lines = redacted(str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
-    def __init__(self, home: Path, events: Path):
-        self.home, self.events = home, events
-        self._cursor_path = events.with_name("cursor.json")
-        self.cursor: dict[str, Any] = {
-            "offset": 0,
-            "run_id": None,
-            "parent_run_id": None,
-            "experiment_id": None,
-            "last_steps": {},
-        }
-        self.cursor.update(read_json(self._cursor_path, {}))
-        self._client: MlflowClient | None = None
+
+class Replay:
+    """Reads one spool and sends MLflow what it has not been sent yet."""
+
+    def __init__(self, home: Path, spool: Path):
+        self.home, self.spool = home, spool
+        self._cursor_path = layout.replay_cursor(spool)
+        self.cursor: dict[str, Any] = {**_START, "last_steps": {}, **read_json(self._cursor_path, {})}
+        self._client: Any = None
 
     @property
     def pending(self) -> bool:
-        """True while the spool holds events that MLflow was not told."""
-        return self.events.exists() and self.events.stat().st_size > self.cursor["offset"]
+        """True while the spool holds events that MLflow was not sent."""
+        return self.spool.exists() and self.spool.stat().st_size > self.cursor["offset"]
 
     def step(self) -> bool:
-        """Tell the next batch of events; True if there was one.
+        """Send the next batch of events; True if there was one.
+
+        A run that somebody deleted in MLflow is replaced by a new one, to which the whole spool is sent again.
 
         Raises:
+            TrackingProblem: MLflow's experiment was deleted.
             Exception: whatever MLflow's client raises when it cannot be reached; nothing is lost then.
         """
         try:
             return self._step()
-        except BaseException:
-            # What was prepared in memory was not told; take up again from what is on disk.
-            self.cursor.update(read_json(self._cursor_path, {"offset": 0, "last_steps": {}}))
+        except BaseException as error:
+            # What was prepared in memory was not sent; take up again from what is on disk.
+            self.cursor = {**_START, "last_steps": {}, **read_json(self._cursor_path, {})}
             self._client = None
+            if isinstance(error, Exception) and self._replace_deleted_runs():
+                return True
             raise
 
     def _step(self) -> bool:
-        lines, end = self._next_lines()
-        if not lines:
+        found, end = events.read(self.spool, self.cursor["offset"], BATCH)
+        if end == self.cursor["offset"]:
             return False
         if self._client is None:
             self._client, self.cursor["experiment_id"] = connect(self.home)
         points: list[tuple[str, float, int, int]] = []
-        for event in lines:
+        for event in found:
             if event["kind"] == "point":
                 points += self._new_points(event)
             else:
                 self._log_points(points)
                 points = []
-                self._tell(event)
+                self._send(event)
         self._log_points(points)
         self.cursor["offset"] = end
         write_json(self._cursor_path, self.cursor)
         return True
 
-    def _next_lines(self) -> tuple[list[dict[str, Any]], int]:
-        events: list[dict[str, Any]] = []
-        end = self.cursor["offset"]
-        if not self.events.exists():
-            return events, end
-        with open(self.events, "rb") as file:
-            file.seek(end)
-            for line in file:
-                if not line.endswith(b"\n") or len(events) >= BATCH:
-                    break
-                end += len(line)
-                # A process killed within a write leaves a torn line; the next attempt ends it with a newline.
-                with contextlib.suppress(json.JSONDecodeError):
-                    events.append(json.loads(line))
-        return events, end
+    def _replace_deleted_runs(self) -> bool:
+        """See that MLflow still has the spool's runs; True if one was deleted, and the next step may succeed."""
+        run, parent = self.cursor["run_id"], self.cursor["parent_run_id"]
+        if run is None or parent is None:
+            return False
+        client, experiment = connect(self.home)
+        if _is_deleted(client, run):
+            self.cursor = {**_START, "last_steps": {}}
+        elif _is_deleted(client, parent):
+            opened = next(event for event in events.read(self.spool)[0] if event["kind"] == "open")
+            parent = _parent_of(client, experiment, self.home, opened)
+            client.set_tag(run, "mlflow.parentRunId", parent)
+            self.cursor["parent_run_id"] = parent
+        else:
+            return False
+        write_json(self._cursor_path, self.cursor)
+        return True
 
     def _new_points(self, event: Mapping[str, Any]) -> list[tuple[str, float, int, int]]:
-        """The event's points that were not told before: a resumed stage logs again what follows its checkpoint."""
+        """The event's points that were not sent before: a resumed stage logs again what follows its checkpoint."""
         steps, fresh = self.cursor["last_steps"], []
         for name, value in event["metrics"].items():
             if event["step"] > steps.get(name, -1):
@@ -158,15 +176,15 @@ class Replay:
 
             self._client.log_batch(self.cursor["run_id"], metrics=[Metric(*point) for point in points])
 
-    def _tell(self, event: Mapping[str, Any]) -> None:
-        handler = getattr(self, f"_tell_{event['kind']}", None)
+    def _send(self, event: Mapping[str, Any]) -> None:
+        handler = getattr(self, f"_on_{event['kind']}", None)
         if handler is not None:
             handler(event)
 
-    def _tell_open(self, event: Mapping[str, Any]) -> None:
+    def _on_open(self, event: Mapping[str, Any]) -> None:
         """Start the stage's run, or set the run of an interrupted attempt going again."""
         client, experiment = self._client, self.cursor["experiment_id"]
-        parent = parent_run(client, experiment, self.home, event["run"], event["tags"], int(event["time"] * 1000))
+        parent = _parent_of(client, experiment, self.home, event)
         # The spool's own name lets a run be found whose creation succeeded while the answer was lost.
         spool = self.cursor.setdefault("spool", uuid.uuid4().hex)
         self.cursor["parent_run_id"] = parent
@@ -208,8 +226,8 @@ class Replay:
             ],
         )
 
-    def _tell_metric(self, event: Mapping[str, Any]) -> None:
-        """A final figure, with its error and its baselines beside it under stable names."""
+    def _on_metric(self, event: Mapping[str, Any]) -> None:
+        """A final metric, with its error and its baselines beside it under stable names."""
         values = {event["name"]: event["value"]}
         if event["stderr"] is not None:
             values[f"{event['name']}/stderr"] = event["stderr"]
@@ -218,7 +236,7 @@ class Replay:
         when, steps = int(event["time"] * 1000), self.cursor["last_steps"]
         self._log_points([(name, float(value), when, steps.get(name, 0)) for name, value in values.items()])
 
-    def _tell_artifact(self, event: Mapping[str, Any]) -> None:
+    def _on_artifact(self, event: Mapping[str, Any]) -> None:
         staged = Path(event["path"])
         published = Path(
             *(
@@ -226,31 +244,32 @@ class Replay:
                 for part in staged.parts
             )
         )
-        for path in (self.events.with_name("kept") / staged.name, staged, published):
+        for path in (self.spool.with_name("kept") / staged.name, staged, published):
             if path.exists():
                 self._client.log_artifact(self.cursor["run_id"], str(path))
                 return
 
-    def _tell_warning(self, event: Mapping[str, Any]) -> None:
+    def _on_warning(self, event: Mapping[str, Any]) -> None:
         number = self.cursor["warnings"] = self.cursor.get("warnings", 0) + 1
         name = "stemma.warning" if number == 1 else f"stemma.warning.{number}"
         self._client.set_tag(self.cursor["run_id"], name, event["message"][:5000])
 
-    def _tell_close(self, event: Mapping[str, Any]) -> None:
+    def _on_close(self, event: Mapping[str, Any]) -> None:
         for name, value in event["tags"].items():
             self._client.set_tag(self.cursor["run_id"], name, value)
         ended = int(event["time"] * 1000)
         self._client.set_terminated(self.cursor["run_id"], status=event["status"], end_time=ended)
-        # The pipeline run lasts until its last stage ends; which one that is nobody here knows.
+        # The pipeline run lasts until its last stage ends, and which one that is is not known here.
         self._client.set_terminated(self.cursor["parent_run_id"], end_time=ended)
 
 
 class ReplayThread(threading.Thread):
-    """Keeps one spool told while a stage runs; a dead or hung server only makes it late."""
+    """Keeps MLflow up to date with one spool while a stage runs; a dead or hung server only makes it late."""
 
     def __init__(self, replay: Replay):
         super().__init__(daemon=True, name="mlflow-replay")
-        self.replay, self.error = replay, None
+        self.replay = replay
+        self.error: Exception | None = None
         self._finish = threading.Event()
         self.started_run = threading.Event()
 
@@ -258,18 +277,18 @@ class ReplayThread(threading.Thread):
         patience = 0.5
         while True:
             try:
-                told = self.replay.step()
+                sent = self.replay.step()
                 self.error, patience = None, 0.5
                 if self.replay.cursor["run_id"]:
                     self.started_run.set()
             except Exception as error:  # any failure of the server or the network: keep the spool, try again
-                self.error, told = error, False
+                self.error, sent = error, False
                 patience = min(patience * 2, 30.0)
                 if self._finish.is_set():
                     return
-            if self._finish.is_set() and not told and not self.replay.pending:
+            if self._finish.is_set() and not sent and not self.replay.pending:
                 return
-            if not told:
+            if not sent:
                 self._finish.wait(patience)
 
     def wait_for_run(self, timeout: float) -> None:
@@ -279,32 +298,30 @@ class ReplayThread(threading.Thread):
             pass
 
     def finish(self, timeout: float) -> bool:
-        """Tell what is left for at most ``timeout`` seconds; True if all of it was told."""
+        """Send what is left for at most ``timeout`` seconds; True if MLflow has all of it."""
         self._finish.set()
         self.join(timeout)
         return not self.is_alive() and not self.replay.pending
 
 
-def parent_run(
-    client: MlflowClient, experiment_id: str, home: Path, run: str, tags: Mapping[str, str], started: int
-) -> str:
-    """The MLflow run that stands for the pipeline run ``run``; the first stage that asks makes it.
-
-    Args:
-        started: when that stage started, in milliseconds since the epoch.
-    """
-    record = home / "runs" / run / "parent.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with _file_lock(record.with_suffix(".lock")):
-        if run_id := read_json(record, {}).get("run_id"):
-            return run_id
-        run_id = _find(client, experiment_id, "stemma.pipeline_run", run)
+def _parent_of(client: MlflowClient, experiment_id: str, home: Path, opened: Mapping[str, Any]) -> str:
+    """The MLflow run that stands for the pipeline run of a stage; the first stage that needs it makes it."""
+    record = layout.run(home, opened["run"]) / "parent.json"
+    with locks.holding(record.with_suffix(".lock")):
+        known: str | None = read_json(record, {}).get("run_id")
+        if known and not _is_deleted(client, known):
+            return known
+        run_id = _find(client, experiment_id, "stemma.pipeline_run", opened["run"])
         if run_id is None:
+            tags = opened["tags"]
             inherited = {name: tags[name] for name in ("mlflow.source.git.commit", "mlflow.user") if name in tags}
             made = client.create_run(
-                experiment_id, start_time=started, tags={"stemma.pipeline_run": run, **inherited}, run_name=run
+                experiment_id,
+                start_time=int(opened["time"] * 1000),
+                tags={"stemma.pipeline_run": opened["run"], **inherited},
+                run_name=opened["run"],
             )
-            run_id = made.info.run_id
+            run_id = str(made.info.run_id)
             client.set_terminated(run_id)
         write_json(record, {"run_id": run_id, "experiment_id": experiment_id})
         return run_id
@@ -315,32 +332,31 @@ def _find(client: MlflowClient, experiment_id: str, tag: str, value: str) -> str
     return found[0].info.run_id if found else None
 
 
+def _is_deleted(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return True
+        raise
+
+
 def replay_pending(home: Path) -> tuple[int, list[str]]:
-    """Tell MLflow every spool that still holds something: (spools told, what could not be told and why)."""
-    told, failures = 0, []
-    for events in sorted((home / "scratch").glob("*/*/tracking/events.jsonl")):
-        if not Replay(home, events).pending:
+    """Send MLflow what the spools still hold: (spools that were sent, what could not be sent and why)."""
+    sent, failures = 0, []
+    for spool in layout.event_logs(home):
+        if events.sent(spool):
             continue
-        with _file_lock(events.with_name("lock"), wait=False) as free:
-            if not free:
-                continue
-            replay = Replay(home, events)  # whoever held the lock may have moved the cursor
+        with locks.holding(layout.scratch_lock(spool), wait=False) as lock:
+            if lock is None:
+                continue  # a stage runs, and sends its own
+            replay = Replay(home, spool)
             try:
                 while replay.step():
                     pass
-                told += 1
+                sent += 1
             except Exception as error:
-                failures.append(f"{events.parent.parent.parent.name}: {type(error).__name__}: {error}")
-    return told, failures
-
-
-@contextlib.contextmanager
-def _file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            free = True
-        except BlockingIOError:
-            free = False
-        yield free
+                failures.append(f"{spool.parent.parent.parent.name}: {cause(error)}")
+    return sent, failures

@@ -35,7 +35,7 @@ def main() -> int:
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
     if launched or os.environ.get(launch.NODE_RANK, "0") == "0":
-        # On the other machines whoever starts this module there ends it: Slurm, Kubernetes, a shell.
+        # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
         follow_parent(int(os.environ.get(launch.LAUNCHER) or order["supervisor"]))
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
         return _launch(order, order_path, local, nodes)
@@ -43,7 +43,7 @@ def main() -> int:
     _watch_signals(context, components.load(order["component"]).resumable)
     state, problems = _run(order, context)
     if context.is_main:
-        _tell(order, context, state, problems)
+        _report(order, context, state, problems)
     elif state == PROBLEMS:
         # The main process may never learn of it: it waits for this one, and is ended with it.
         write_json(Path(order["outcome"]).with_name(OF_A_RANK), {"state": state, "problems": problems})
@@ -103,7 +103,7 @@ def _no_space(order: dict[str, Any], error: OSError) -> str:
     return f"no space left on device while writing {where} ({free}); free some, or point STEMMA_HOME at a larger disk"
 
 
-def _tell(order: dict[str, Any], context: Context, state: str, problems: list[str]) -> None:
+def _report(order: dict[str, Any], context: Context, state: str, problems: list[str]) -> None:
     write_json(
         Path(order["outcome"]),
         {
@@ -130,7 +130,7 @@ def _possible(processes: int) -> int:
 def _launch(order: dict[str, Any], order_path: Path, local: int, nodes: int) -> int:
     """Become the launcher of ``local`` ranks of this module."""
     parameters = order["parameters"]
-    # The first machine's harness has asked already; the others begin here.
+    # The first machine's harness has checked this already; the others begin here.
     if found := launch.problems(order["component"], parameters, order["processes"], os.environ):
         print("\n".join(found), file=sys.stderr)
         return EXIT_CODES[PROBLEMS]

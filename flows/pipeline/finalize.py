@@ -51,14 +51,14 @@ def finish(prepared: Prepared) -> Finished:
     workspace = Workspace(prepared.root, prepared.home)
     walked = [stage for stage, line in prepared.board.lines.items() if line.state in DONE]
     run = None if prepared.board.all_cached else prepared.run
-    waiting = spools.tell_pending(workspace)  # before the sync, which looks up the MLflow runs that receipts miss
+    waiting = spools.send_pending(workspace)  # before the sync, which looks up the MLflow runs that receipts miss
     rows = report.rows(prepared.root, prepared.board, workspace.mlflow_uri)
     finished = Finished(sync(workspace, run=run, stages=walked), rows=rows)
     finished.notes += pages.refresh(prepared.root, walked)  # a restored report has none, or one of other bytes
     finished.notes += [*finished.sync.problems, *([waiting] if waiting else [])]
     if finished.sync.mirror.error:
         finished.notes.append(
-            f"MLflow was not told everything; the next sync tries again: {finished.sync.mirror.error}"
+            f"MLflow update incomplete; it will be retried at the next sync: {finished.sync.mirror.error}"
         )
     with open_registry(workspace.registry_url) as registry:
         outcomes = promotion.promote_candidates(

@@ -1,4 +1,4 @@
-"""How far a running stage is, from the file of events that its harness writes."""
+"""How far a running stage is, from its event log."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from core import events
 from core.numbers import duration, figure
 
 
 @dataclass
 class Progress:
-    """The latest word of a running stage.
+    """The latest state of a running stage.
 
     Attributes:
         description: what it does now (``pretrain``, ``sampling answers``).
         done, total: how far, in ``unit``; ``total`` may be 0 where the end is not known.
-        fields: figures beside the bar, such as loss and tokens per second.
-        warnings: what the stage told the user meanwhile.
+        fields: values beside the bar, such as loss and tokens per second.
+        warnings: the stage's warnings so far.
         seconds_left: at the pace so far; ``None`` where there is none to go by.
     """
 
@@ -44,45 +46,33 @@ class Progress:
 
 
 class EventTail:
-    """Follows a stage's events. The harness writes the path of its events file into ``pointer`` when it starts."""
+    """Follows a stage's event log. The harness writes the log's path into ``pointer`` when it starts."""
 
     def __init__(self, pointer: Path):
         self.pointer = pointer
         self.progress = Progress()
-        self._events: Path | None = None
+        self._log: Path | None = None
         self._offset = 0
-        self._rest = b""
         self._first: tuple[str, float, float] | None = None  # description, done and time where the pace is taken from
         self._began = time.time()
 
     @property
     def started(self) -> bool:
         """True once the stage itself runs: DVC has found no result of this work."""
-        return self._events is not None
+        return self._log is not None
 
     def poll(self) -> bool:
         """Read what is new; True if the progress changed."""
-        if self._events is None:
+        if self._log is None:
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                self._events = Path(json.loads(self.pointer.read_text(encoding="utf-8")))
-        if self._events is None:
+                self._log = Path(json.loads(self.pointer.read_text(encoding="utf-8")))
+        if self._log is None:
             return False
-        try:
-            with open(self._events, "rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return False
-        self._offset += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return any([self._take(line) for line in lines])
+        found, self._offset = events.read(self._log, self._offset)
+        return any([self._take(event) for event in found])
 
-    def _take(self, line: bytes) -> bool:
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:  # torn by a kill in an earlier attempt
-            return False
-        if not isinstance(event, dict) or event.get("time", self._began) < self._began:
+    def _take(self, event: dict[str, Any]) -> bool:
+        if event.get("time", self._began) < self._began:
             return False  # of an earlier attempt at the same work: the file is appended to
         if event.get("kind") == "warning":
             self.progress.warnings.append(event["message"])

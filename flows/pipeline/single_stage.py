@@ -58,7 +58,7 @@ def run_stages(
             except BaseException:
                 board.finish(stage, "failed")
                 raise
-    if note := spools.tell_pending(workspace):
+    if note := spools.send_pending(workspace):
         say(note)
     sync(workspace, run=board.run, stages=stages)
     return board

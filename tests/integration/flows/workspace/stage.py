@@ -119,7 +119,7 @@ def main() -> int:
         "seconds": time.time() - started,
     }
     events = HOME / "scratch" / SLUG / "0" / "tracking" / "events.jsonl"
-    cursor = json.dumps({"offset": events.stat().st_size})  # nothing waits to be told to MLflow
+    cursor = json.dumps({"offset": events.stat().st_size})  # MLflow has everything
     events.with_name("cursor.json").write_text(cursor)
     Path("receipts").mkdir(exist_ok=True)
     Path(f"receipts/{SLUG}.json").write_text(json.dumps(receipt))
