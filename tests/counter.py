@@ -46,7 +46,8 @@ import os
 import random
 import time
 
-from components.contract import InputProblem, Interrupted, Metric
+from components.contract import Interrupted, Metric
+from core.errors import InputProblem
 
 
 def run(context):

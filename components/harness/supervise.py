@@ -104,9 +104,9 @@ class _Execution:
         if not thread.finish(FLUSH_SECONDS if outcome["state"] == COMPLETE and not thread.error else FLUSH_SECONDS / 4):
             if outcome["state"] == COMPLETE:
                 self._keep_artifacts()
-            why = f" ({cause(thread.error)})" if thread.error else ""
+            why = cause(thread.error) if thread.error else "it answers slowly"
             print(
-                f"{job.stage}: MLflow update incomplete{why}. Nothing is lost: the metrics are kept in "
+                f"{job.stage}: MLflow update incomplete ({why}). Nothing is lost: the metrics are kept in "
                 f"{scratch.events} and are sent at the next run or sync, or by `python -m components replay`.",
                 file=sys.stderr,
             )
