@@ -10,12 +10,12 @@ import pytest
 from core import layout, mlflow_store
 
 
-@pytest.fixture
-def home(tmp_path):
-    """A home with one run that has an artifact, as MLflow's own client makes it."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(home with one run that has an artifact, as MLflow's own client makes it; a copy of it that stays whole)"""
     from mlflow import MlflowClient
 
-    home = tmp_path / "first place%20" / ".stemma"
+    home = tmp_path_factory.mktemp("mlflow") / "first place%20" / ".stemma"
     home.mkdir(parents=True)
     client = MlflowClient(tracking_uri=f"sqlite:///{layout.mlflow_database(home)}")
     experiment = client.create_experiment("stemma", artifact_location=layout.mlflow_artifacts(home).as_uri())
@@ -23,7 +23,15 @@ def home(tmp_path):
     client.log_text(run.info.run_id, "kept", "note.txt")
     client.create_registered_model("base")
     client.create_model_version("base", f"{run.info.artifact_uri}/model", run.info.run_id)
-    return home
+    return home, shutil.copytree(home, home.parents[1] / "whole")
+
+
+@pytest.fixture
+def home(made):
+    """The home as it was made, where it was made."""
+    home, whole = made
+    shutil.rmtree(home, ignore_errors=True)
+    return shutil.copytree(whole, home)
 
 
 def _artifact(home) -> str:
