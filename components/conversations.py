@@ -67,7 +67,7 @@ def render(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
         return text_ids(tokenizer, [conversation[-1]["content"] for conversation in conversations])
     spelling = control_tokens(tokenizer)
     texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
     for place, conversation in enumerate(conversations):
         if _spells(conversation, spelling):
             ids[place], _ = _escaped(tokenizer, conversation, spelling, add_generation_prompt=True)
@@ -76,7 +76,8 @@ def render(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 
 def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of plain texts, without any control token."""
-    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
 
 
 def control_tokens(tokenizer: Any) -> re.Pattern[str]:

@@ -72,7 +72,7 @@ def answers(
             batch = jobs[start : start + batch_size]
             longest = max(len(ids[number]) for number, _ in batch)
             steps = min(max_new_tokens, context - longest)
-            choose = _greedy
+            choose: Choose = _greedy
             if temperature > 0:
                 uniforms = torch.stack([_uniforms(keys[number], sample, seed, steps) for number, sample in batch])
                 choose = _inversion(uniforms.to(model.device), temperature)
@@ -129,7 +129,8 @@ def _generate(
         if len(going) <= len(rows) // 2:
             tokens, seen, rows = tokens[going], seen[going], rows[going]
             cache.batch_select_indices(going)
-    return tokenizer.batch_decode(written, skip_special_tokens=True)
+    texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
+    return texts
 
 
 def _greedy(logits: Any, rows: Any, step: int) -> Any:

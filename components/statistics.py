@@ -1,4 +1,4 @@
-"""Standard errors of evaluation figures.
+"""Standard errors of metrics.
 
 Questions about one function, or documents of one module, rise and fall together; an error bar that takes them for
 independent is too small. The clustered forms follow Liang and Zeger, "Longitudinal data analysis using generalized
@@ -13,10 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over ``n`` observations and its standard error, in the unit of the mean; None with fewer than two
+    clusters."""
+
+    value: float
+    stderr: float | None
+    n: int
 
 
 class Difference(NamedTuple):
@@ -26,15 +37,10 @@ class Difference(NamedTuple):
     stderr: float | None
 
 
-def binomial_stderr(proportion: float, n: int) -> float | None:
-    """Standard error of a proportion of ``n`` independent yes/no observations, sqrt(p (1 - p) / (n - 1)).
-
-    Raises:
-        ValueError: the proportion is not within 0 and 1.
-    """
-    if not 0 <= proportion <= 1:
-        raise ValueError(f"a proportion lies between 0 and 1, not at {proportion}")
-    return math.sqrt(proportion * (1 - proportion) / (n - 1)) if n > 1 else None
+def estimate(values: ArrayLike, clusters: Sequence[Hashable]) -> Estimate:
+    """The mean of ``values`` (shape ``[n]``) with its clustered standard error."""
+    values = np.asarray(values, float)
+    return Estimate(float(values.mean()), clustered_stderr(values, clusters), len(values))
 
 
 def clustered_stderr(values: ArrayLike, clusters: Sequence[Hashable]) -> float | None:
@@ -91,10 +97,10 @@ def clustered_bootstrap_stderr(
 ) -> float | None:
     """Standard error of any statistic by resampling whole clusters (Efron and Tibshirani 1993, chapter 6).
 
-    For figures that are no mean and no ratio, such as macro-F1.
+    For metrics that are neither a mean nor a ratio, such as macro-F1.
 
     Args:
-        statistic: takes indices of observations, repeats among them, and returns the figure for that sample.
+        statistic: takes indices of observations, repeats among them, and returns the metric of that sample.
         clusters: cluster of each observation.
         seed: of the resampling; the same seed gives the same error.
         repetitions: number of samples; 200 gives the error to about 5 %.

@@ -1,7 +1,38 @@
 """classify_finetune: the decoder's output layer replaced by a class head."""
 
-from components.classify_finetune.parameters import ClassifyFinetuneParameters
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
 from components.contract import Artifact, Component
+from components.finetuning.parameters import FineTuningParameters, one_device
+from components.training import CheckpointEvery, LearningRate, MuonLearningRate, Steps
+
+
+class ClassifyFinetuneParameters(FineTuningParameters):
+    """A classifier on the pretrained decoder."""
+
+    train: Literal["head", "last_layer", "all"] = Field(
+        default="all",
+        description="What learns: the new class head; also the last block and final norm; or every weight",
+    )
+    seq_length: int | None = Field(
+        default=96,
+        ge=1,
+        le=1_048_576,
+        description="Texts are cut to so many tokens; null: to as many as the model takes",
+    )
+    prediction_batch_size: int = Field(default=128, ge=1, le=65_536, description="Texts classified side by side")
+    steps: Steps = 70
+    muon_learning_rate: MuonLearningRate = 0.02
+    learning_rate: LearningRate = 4e-3
+    checkpoint_every: CheckpointEvery = 35
+
+    def problems(self) -> list[str]:
+        return [*super().problems(), *one_device(self)]
+
 
 component = Component(
     name="classify_finetune",

@@ -70,7 +70,7 @@ def choose_trained(model: Any, train: Literal["head", "last_layer", "all"]) -> i
 def predict(
     model: Any, encoded: Sequence[Sequence[int]], *, pad: int, batch_size: int, advance: Any
 ) -> NDArray[np.int64]:
-    """Place of the most probable label of each text (shape ``[n]``), given as token ids. Calls ``advance(n)``."""
+    """Place of the most probable label of each text (shape ``[n]``), given as token ids."""
     import torch
 
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.classify_finetune.labels import LabelledTexts
-from components.classify_finetune.scores import Scores, confusion, f1_by_label
+from components.classify_finetune.scores import ClassScores, confusion, f1_by_label
 from components.contract import Context
-from components.finetuning.curves import curve_figure, write_curve
+from components.finetuning.report import plot_curve, write_curve
 from components.finetuning.training import Curve
 from components.statistics import paired_difference
 
@@ -23,7 +23,7 @@ _MISTAKES = 12
 
 
 @dataclass(frozen=True)
-class Result:
+class ClassifierResult:
     """What the stage found out.
 
     Attributes:
@@ -38,14 +38,14 @@ class Result:
     data: LabelledTexts
     curve: Curve
     predicted: dict[str, NDArray[np.int64]]
-    scores: dict[str, dict[str, Scores]]
+    scores: dict[str, dict[str, ClassScores]]
     strength: float
     trained: int
     limit: int
     at_limit: int
 
 
-def write_report(context: Context, result: Result) -> None:
+def write_report(context: Context, result: ClassifierResult) -> None:
     """Write ``report.json``, the curve and the pictures."""
     data = result.data
     model, *others = result.predicted
@@ -57,8 +57,8 @@ def write_report(context: Context, result: Result) -> None:
     }
 
     write_curve(result.curve, context.outputs["report"] / "training.csv")
-    context.figure("loss", curve_figure(result.curve, {"loss": "training loss", "learning_rate": "rate"}))
-    context.figure("confusion", _confusion_figure(matrix, data.names))
+    context.figure("loss", plot_curve(result.curve, {"loss": "training loss", "learning_rate": "rate"}))
+    context.figure("confusion", _plot_confusion(matrix, data.names))
     wrong = np.flatnonzero(own != truth)[:_MISTAKES]
     context.report({
         "labels": data.names,
@@ -79,7 +79,7 @@ def write_report(context: Context, result: Result) -> None:
     })  # fmt: skip
 
 
-def _confusion_figure(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:
+def _plot_confusion(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """True classes down, predicted across; shade and number are shares of the true class."""
     from matplotlib.figure import Figure
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.classify_finetune import baselines
 from components.classify_finetune.classifier import choose_trained, load_classifier, predict
 from components.classify_finetune.labels import SPLITS, LabelledTexts, read_labels
-from components.classify_finetune.report import Result, write_report
-from components.classify_finetune.scores import Scores, score
+from components.classify_finetune.report import ClassifierResult, write_report
+from components.classify_finetune.scores import ClassScores, majority, score, tfidf_logistic_regression
 from components.contract import Context, Interrupted, Metric
 from components.finetuning.models import context_length, load_tokenizer, save
 from components.finetuning.training import Curve, arguments, train
@@ -48,8 +47,8 @@ def run(context: Context) -> None:
     model.requires_grad_(True)
     save(model, tokenizer, context.outputs["model"])
 
-    linear = baselines.tfidf_logistic_regression(data)
-    commonest = baselines.majority(data)
+    linear = tfidf_logistic_regression(data)
+    commonest = majority(data)
     predicted = {
         split: {
             MODEL: predictions[split],
@@ -64,7 +63,7 @@ def run(context: Context) -> None:
     }
     _record(context, scores["validation"], scores["test"])
     cut = sum(len(ids) == limit for ids in encoded["train"])  # at the limit: cut, or just fitting
-    result = Result(data, curve, predicted["test"], scores, linear.strength, trained, limit, cut)
+    result = ClassifierResult(data, curve, predicted["test"], scores, linear.strength, trained, limit, cut)
     write_report(context, result)
 
 
@@ -72,7 +71,7 @@ def fit(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encod
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-    class ClassifierTrainer(Trainer):
+    class ClassifierTrainer(Trainer):  # type: ignore[misc]
         """The Trainer, corrected: the loss of a sequence classifier is a mean over its part of the batch.
 
         A forward that takes any keywords passes for one that divides by the count of the whole batch.
@@ -116,12 +115,12 @@ def _predict(context: Context, model: Any, tokenizer: Any, split: str, encoded: 
         )
 
 
-def _score(context: Context, data: LabelledTexts, split: str, predicted: NDArray[np.int64]) -> Scores:
+def _score(context: Context, data: LabelledTexts, split: str, predicted: NDArray[np.int64]) -> ClassScores:
     texts = getattr(data, split)
     return score(texts.labels, predicted, texts.groups, len(data.names), context.seed)
 
 
-def _record(context: Context, validation: dict[str, Scores], test: dict[str, Scores]) -> None:
+def _record(context: Context, validation: dict[str, ClassScores], test: dict[str, ClassScores]) -> None:
     own = test[MODEL]
     others = {name: scores for name, scores in test.items() if name != MODEL}
     accuracies = {name: scores.accuracy for name, scores in others.items()}

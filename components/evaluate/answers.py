@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.contract import Metric
 from components.conversations import render
-from components.finetuning.records import conversation, read_records
+from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
+from components.finetuning.records import Record, conversation, read_records
+from components.finetuning.scoring import AnswerScores, checkable, score, score_baselines
 from components.generation import answers
-from components.statistics import Difference, clustered_stderr, paired_difference
-from components.tasks import baseline_answers, has_verifier, judge
+from components.statistics import Estimate, paired_difference
 from core.errors import InputProblem
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from matplotlib.figure import Figure
+    from transformers import PreTrainedTokenizerBase
 
-Record = Mapping[str, Any]
 # A question as the beginning of a document, for a model that has learnt documents and no turns.
 DOCUMENT = "{{ eos_token }}{{ messages[-1]['content'] }} Answer:"
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Score:
-    """A mean over ``n`` questions, its error clustered by the questions' group."""
-
-    value: float
-    stderr: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One question with an answer and its verdict."""
-
-    record: Record
-    answer: str
-    correct: bool
-    terse: bool
 
 
 def load(instructions: Path, limit: int, seed: int) -> tuple[list[Record], int]:
@@ -81,62 +64,116 @@ def require_room(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record], 
         )
 
 
-def answer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    records: Sequence[Record],
-    *,
-    chat: bool,
-    max_new_tokens: int,
-    batch_size: int,
-    seed: int,
-    on_batch: Callable[[int], None],
-) -> list[str]:
-    """The model's most probable answer to each record, asked in its chat template or (``chat`` false) as a document."""
-    if not chat:
+def measure_answers(subject: Subject, records: Sequence[Record], available: int) -> dict[str, Any] | None:
+    """Record accuracy on the test instructions and return what the report shows of it; ``None`` if there are none."""
+    context = subject.context
+    parameters = context.parameters.answers
+    if not records:
+        context.warn("there are no test instructions: answers were not measured")
+        return None
+    replies = _answer(subject, records)
+    given = {id(record): [reply] for record, reply in zip(records, replies, strict=True)}
+    judged = checkable(records)
+    report: dict[str, Any] = {
+        "prompts": len(records),
+        "available": available,
+        "judged": len(judged),
+        "max_new_tokens": parameters.max_new_tokens,
+    }
+    if unjudged := len(records) - len(judged):
+        context.warn(f"{unjudged} of {len(records)} test instructions have no checkable reference and were not judged")
+    if judged:
+        report |= _accuracy(subject, judged, score(judged, [given[id(record)] for record in judged]))
+    examples = list(zip(records, replies, strict=True))[: parameters.examples]
+    report["examples"] = [
+        {"prompt": record["prompt"], "reference": record.get("reference"), "answer": reply}
+        for record, reply in examples
+    ]
+    return report
+
+
+def _answer(subject: Subject, records: Sequence[Record]) -> list[str]:
+    """The model's most probable answer to each record, asked in its chat template or as a document."""
+    context, parameters, tokenizer = subject.context, subject.context.parameters.answers, subject.tokenizer
+    if not subject.chat:
         tokenizer = copy.copy(tokenizer)
         tokenizer.chat_template = DOCUMENT
-    prompts = [conversation(record) if chat else record["prompt"] for record in records]
-    replies = answers(
-        model, tokenizer, prompts, max_new_tokens=max_new_tokens, seed=seed, batch_size=batch_size, on_batch=on_batch
-    )
+    with context.progress("answers", len(records), unit="prompts") as advance:
+
+        def on_batch(count: int) -> None:
+            advance(count)
+            subject.raise_if_stopping()
+
+        replies = answers(
+            subject.model,
+            tokenizer,
+            [conversation(record) if subject.chat else record["prompt"] for record in records],
+            max_new_tokens=parameters.max_new_tokens,
+            seed=context.seed,
+            batch_size=parameters.batch_size,
+            on_batch=on_batch,
+        )
     return [reply[0] for reply in replies]
 
 
-def judge_all(records: Iterable[Record], replies: Iterable[str]) -> list[Judged]:
-    """Verdicts on the records that can be checked; the others are left out (and counted by the caller)."""
-    judged = []
-    for record, reply in zip(records, replies, strict=True):
-        if has_verifier(record):
-            verdict = judge(record, reply)
-            judged.append(Judged(record, reply, verdict.correct, verdict.correct and verdict.terse))
-    return judged
-
-
-def baselines(instructions: Path, records: Sequence[Record]) -> dict[str, list[Judged]]:
-    """What needs no model: the most common training answer of each kind, and fixed-place lookups."""
-    path = instructions / "instruct.jsonl"
+def _accuracy(subject: Subject, records: Sequence[Record], scores: AnswerScores) -> dict[str, Any]:
+    context = subject.context
+    path = context.inputs["instructions"] / "instruct.jsonl"
     trained = path.is_file() and path.read_text(encoding="utf-8").strip()
-    training = read_records(instructions, "instruct", needs="prompt") if trained else []
-    return {name: judge_all(records, given) for name, given in baseline_answers(training, records).items()}
+    training = read_records(path.parent, "instruct", needs="prompt") if trained else []
+    baselines = score_baselines(training, records)
+    # The baselines answer tersely, so both their shares are one.
+    beside = {name: baseline.correct.value for name, baseline in baselines.items()}
+    for name, share in (("accuracy", scores.correct), ("correct_and_terse", scores.terse)):
+        metric = Metric(name, share.value, True, share.stderr, share.n, "instructions", beside)
+        context.record(metric, headline=subject.headline == name)
+    by_kind = {name: {kind: pair[0] for kind, pair in each.by_kind.items()} for name, each in baselines.items()}
+    own = {kind: correct for kind, (correct, _) in scores.by_kind.items()}
+    context.figure("accuracy_by_kind", _plot_by_kind(subject.name, own, by_kind))
+    groups = [record["group"] for record in records]
+    return {
+        "accuracy": asdict(scores.correct),
+        "correct_and_terse": asdict(scores.terse),
+        "baselines": {name: asdict(baseline.correct) for name, baseline in baselines.items()},
+        "gain_over": {
+            name: paired_difference(scores.right, baseline.right, groups)._asdict()
+            for name, baseline in baselines.items()
+        },
+        "by_kind": {
+            kind: {
+                "accuracy": asdict(correct),
+                "correct_and_terse": asdict(terse),
+                "baselines": {name: by_kind[name][kind].value for name in baselines},
+            }
+            for kind, (correct, terse) in scores.by_kind.items()
+        },
+    }
 
 
-def score(judged: Sequence[Judged], what: str = "correct") -> Score:
-    """Mean of ``correct`` or ``terse`` (right *and* terse)."""
-    values = [float(getattr(one, what)) for one in judged]
-    return Score(float(np.mean(values)), clustered_stderr(values, [one.record["group"] for one in judged]), len(values))
+def _plot_by_kind(
+    model: str, scores: Mapping[str, Estimate], baselines: Mapping[str, Mapping[str, Estimate]]
+) -> Figure:
+    """Accuracy of each kind of question with one standard error either way, beside the baselines'."""
+    from matplotlib.figure import Figure
 
-
-def by_kind(judged: Sequence[Judged], what: str = "correct") -> dict[str, Score]:
-    """:func:`score` of each kind of question, kinds in ABC order."""
-    kinds = sorted({one.record["kind"] for one in judged})
-    return {kind: score([one for one in judged if one.record["kind"] == kind], what) for kind in kinds}
-
-
-def gain(judged: Sequence[Judged], baseline: Sequence[Judged]) -> Difference:
-    """How much more often the model is right than the baseline, on the same questions."""
-    return paired_difference(
-        [one.correct for one in judged],
-        [one.correct for one in baseline],
-        [one.record["group"] for one in judged],
-    )
+    kinds = list(scores)
+    shown = {model: scores, **baselines}
+    height = 0.8 / len(shown)
+    figure = Figure(figsize=(7.5, 1.0 + 0.55 * len(kinds)))
+    axes = figure.subplots()
+    for place, (name, of_kind) in enumerate(shown.items()):
+        axes.barh(
+            [row + place * height - 0.4 + height / 2 for row in range(len(kinds))],
+            [of_kind[kind].value for kind in kinds],
+            height=height,
+            xerr=[of_kind[kind].stderr or 0.0 for kind in kinds] if place == 0 else None,
+            label=name,
+            color=MODEL_COLOUR if place == 0 else BASELINE_COLOURS[(place - 1) % len(BASELINE_COLOURS)],
+        )
+    axes.set_yticks(range(len(kinds)), [f"{kind} (n={scores[kind].n})" for kind in kinds])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of questions answered correctly")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return figure

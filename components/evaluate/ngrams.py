@@ -126,8 +126,8 @@ class NGramModel:
             contexts=contexts,
             grams=grams,
             discounted=counts - discount,
-            totals=np.bincount(context, weights=counts, minlength=size),
-            reserved=np.bincount(context, weights=discount, minlength=size),
+            totals=np.bincount(context, weights=counts, minlength=size).astype(float),
+            reserved=np.bincount(context, weights=discount, minlength=size).astype(float),
         )
 
 

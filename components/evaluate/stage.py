@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.contract import Context
-from components.evaluate import answers, documents
-from components.evaluate.continuations import continuations_section
-from components.evaluate.section_answers import answers_section
-from components.evaluate.section_harness import harness_section
-from components.evaluate.section_held_out import held_out_section
+from components.conversations import text_ids
+from components.evaluate import answers, held_out
+from components.evaluate.lm_eval_tasks import measure_tasks
 from components.evaluate.subject import Subject
 from components.finetuning.models import load_causal, load_tokenizer
 from components.tasks import has_verifier
 from core.errors import InputProblem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # The base model has learnt documents, not turns: the harness shows it questions as documents.
 _CHAT_INSTANCES = frozenset({"instruct", "assistant"})
@@ -26,8 +28,8 @@ def run(context: Context) -> None:
     parameters = context.parameters
     include_path = _include_path(parameters.lm_eval.include_path)
     corpus, instructions = context.inputs["corpus"], context.inputs["instructions"]
-    test = documents.sample(corpus, "test", parameters.held_out.documents, context.seed)
-    training = documents.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
+    test = held_out.sample(corpus, "test", parameters.held_out.documents, context.seed)
+    training = held_out.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
     records, available = answers.load(instructions, parameters.answers.prompts, context.seed)
 
     # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
@@ -48,14 +50,70 @@ def run(context: Context) -> None:
     answers.require_room(subject.tokenizer, records, subject.window)
 
     report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": subject.chat}
-    report["held_out"] = held_out_section(subject, test, training)
-    subject.stop_if_asked()
-    report["answers"] = answers_section(subject, records, available)
-    subject.stop_if_asked()
-    report["lm_eval"] = harness_section(subject, test, records, include_path)
-    report["continuations"] = continuations_section(subject)
+    report["held_out"] = held_out.measure_held_out(subject, test, training)
+    subject.raise_if_stopping()
+    report["answers"] = answers.measure_answers(subject, records, available)
+    subject.raise_if_stopping()
+    report["lm_eval"] = measure_tasks(subject, test, records, include_path)
+    report["continuations"] = continuations(subject)
 
     context.report(report)
+
+
+def continuations(subject: Subject) -> dict[str, Any]:
+    """Continuations of the fixed prompts, and how they were drawn."""
+    context = subject.context
+    parameters = context.parameters.samples
+    texts = continue_documents(
+        subject.model,
+        subject.tokenizer,
+        parameters.prompts,
+        max_new_tokens=parameters.max_new_tokens,
+        temperature=parameters.temperature,
+        context=subject.window,
+        seed=context.seed,
+    )
+    pairs = zip(parameters.prompts, texts, strict=True)
+    return {
+        "temperature": parameters.temperature,
+        "samples": [{"prompt": prompt, "continuation": text} for prompt, text in pairs],
+    }
+
+
+def continue_documents(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    context: int,
+    seed: int,
+) -> list[str]:
+    """What the model writes after each prompt, put where a document begins. Not chat: plain text for every model."""
+    import torch
+    from transformers import GenerationConfig
+
+    texts = []
+    for number, prompt in enumerate(prompts):
+        ids = [tokenizer.eos_token_id, *text_ids(tokenizer, [prompt])[0]]
+        ids = ids[-(context - 1) :]
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed + number)
+            inputs = torch.tensor([ids], device=model.device)
+            generated = model.generate(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
+                generation_config=GenerationConfig(
+                    max_new_tokens=min(max_new_tokens, context - len(ids)),
+                    pad_token_id=tokenizer.pad_token_id,
+                    eos_token_id=tokenizer.eos_token_id,
+                    **sampling,
+                ),
+            )
+        texts.append(tokenizer.decode(generated[0, len(ids) :], skip_special_tokens=True))
+    return texts
 
 
 def _include_path(configured: str | None) -> Path | None:

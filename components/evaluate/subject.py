@@ -1,4 +1,4 @@
-"""What is being measured, as the sections of the report are handed it."""
+"""What is being measured, as it is handed to each part of the evaluation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from components.contract import Context, Interrupted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+MODEL_COLOUR, BASELINE_COLOURS = "#2f5d8a", ("#b7c4d1", "#8f9ba8", "#d7dde5")  # of the report's pictures
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,16 @@ class Subject:
     chat: bool
 
     @property
+    def name(self) -> str:
+        """Which of the models it is: the stage's instance."""
+        return str(self.context.instance)
+
+    @property
     def window(self) -> int:
         """Tokens the model was made for."""
-        return self.model.config.max_position_embeddings
+        return int(self.model.config.max_position_embeddings)
 
-    def stop_if_asked(self) -> None:
+    def raise_if_stopping(self) -> None:
         """Nothing here is worth a checkpoint: the stage takes seconds and starts over."""
         if self.context.stopping:
-            raise Interrupted("evaluate was asked to stop")
+            raise Interrupted("evaluate was stopped")

@@ -41,6 +41,21 @@ def load_causal(folder: Path, dtype: str = "float32") -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device())
 
 
+def load_reward_model(folder: Path, seed: int) -> Any:
+    """A sequence classifier with one output, in float32; its head is drawn from ``seed`` where the folder has none."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+    from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+    require_decoder(folder)
+    torch.manual_seed(seed)
+    with suppress_seqcls_warning():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, dtype=torch.float32, local_files_only=True
+        )
+    return model.to(device())
+
+
 def device() -> str:
     """Where the stage computes: this process's accelerator, or the processor."""
     import torch

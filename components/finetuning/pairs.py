@@ -1,13 +1,20 @@
-"""Pairs of a better and a worse answer to one question."""
+"""Pairs of a better and a worse answer to one question: the user's own, or answers drawn from a model and ranked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
+from components.contract import Context
 from components.finetuning.records import Record, has_pair
+from components.finetuning.sampling import answer_records
+from components.finetuning.scoring import rewards
+from components.finetuning.templates import encode_answers, fitting
 from components.tasks import has_verifier, judge
+
+_FEWEST_PROMPTS = 0.05  # share of questions whose drawn answers differ in quality
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,57 @@ class Pair:
     chosen: str
     rejected: str
     same_style: bool | None
+
+
+def candidates(
+    context: Context,
+    model: Any,
+    tokenizer: Any,
+    records: Sequence[Record],
+    limit: int,
+    *,
+    name: str,
+    file: str,
+    reward_model: Any = None,
+) -> list[Pair]:
+    """Pairs for every record that gives some.
+
+    A record with ``chosen`` and ``rejected`` gives those. To any other, answers are drawn from ``model`` and ranked by
+    the verifier where the record has one, else by ``reward_model``. Where hardly any question has one answer better
+    than another (a model at its beginning gets nothing right), the records' own completions join them, with a warning.
+
+    Args:
+        limit: most tokens of a question with its answer; pairs that are longer are left out and counted.
+        name: the stage.
+        file: the records' file in ``data/instructions``.
+    """
+    parameters = context.parameters
+    where = f"data/instructions/{file}.jsonl"
+    own = user_pairs(records)
+    if own:
+        lengths = {file: ([pair.record for pair in own], _lengths(tokenizer, own))}
+        [kept] = fitting(context, name, lengths, limit, what="question and answer")
+        own = [own[place] for place in kept]
+    asked = [record for record in records if not has_pair(record)]
+    sampling = parameters.sampling
+    answers = answer_records(
+        context, name, model, tokenizer, asked, sampling, samples=sampling.samples, temperature=sampling.temperature
+    )
+    drawn = _rank(tokenizer, asked, answers, limit, parameters.pairs_per_prompt, reward_model)
+    if asked and len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(asked):
+        context.warn(
+            f"{where}: the model's answers differ in quality for only {len({id(pair.record) for pair in drawn})} of "
+            f"{len(asked)} questions; the rows' own completions join them"
+        )
+        answers = [
+            [*given, record["completion"]] if record.get("completion") else given
+            for record, given in zip(asked, answers, strict=True)
+        ]
+        drawn = _rank(tokenizer, asked, answers, limit, parameters.pairs_per_prompt, reward_model)
+    pairs = [pair for pair, length in zip(drawn, _lengths(tokenizer, drawn), strict=True) if length <= limit]
+    if len(pairs) < len(drawn):
+        context.warn(f"{where}: {len(drawn) - len(pairs)} of {len(drawn)} pairs exceed {limit} tokens and are left out")
+    return own + pairs
 
 
 def ranked_pairs(record: Record, answers: Sequence[str], values: Sequence[float], most: int) -> list[Pair]:
@@ -68,3 +126,46 @@ def split_by_group(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list
 
 def _same_style(record: Record, a: str, b: str) -> bool | None:
     return judge(record, a).terse == judge(record, b).terse if has_verifier(record) else None
+
+
+def _rank(
+    tokenizer: Any,
+    records: Sequence[Record],
+    answers: Sequence[Sequence[str]],
+    limit: int,
+    most: int,
+    reward_model: Any,
+) -> list[Pair]:
+    values = _values(tokenizer, records, answers, limit, reward_model)
+    return [
+        pair
+        for record, given, value in zip(records, answers, values, strict=True)
+        for pair in ranked_pairs(record, given, value, most)
+    ]
+
+
+def _values(
+    tokenizer: Any, records: Sequence[Record], answers: Sequence[Sequence[str]], limit: int, reward_model: Any
+) -> list[list[float]]:
+    """The verifier's ranks where there is one, rewards elsewhere."""
+    values = [
+        by_verifier(record, given) if has_verifier(record) else [0.0] * len(given)
+        for record, given in zip(records, answers, strict=True)
+    ]
+    open_ended = [row for row, record in enumerate(records) if not has_verifier(record)]
+    flat = [(row, place) for row in open_ended for place in range(len(answers[row]))]
+    if flat:
+        encoded = encode_answers(tokenizer, [records[r] for r, _ in flat], [answers[r][p] for r, p in flat]).whole()
+        scored = rewards(reward_model, [ids[:limit] for ids in encoded.input_ids], pad=tokenizer.pad_token_id)
+        for (row, place), value in zip(flat, scored, strict=True):
+            values[row][place] = value
+    return values
+
+
+def _lengths(tokenizer: Any, pairs: Sequence[Pair]) -> list[int]:
+    """Tokens of each pair's longer conversation."""
+    sides = [
+        encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs]).whole().input_ids
+        for side in ("chosen", "rejected")
+    ]
+    return [max(len(a), len(b)) for a, b in zip(*sides, strict=True)]

@@ -42,15 +42,15 @@ def one_device(parameters: TrainingParameters) -> list[str]:
 class GenerationParameters(StageParameters):
     """How answers are generated."""
 
-    max_new_tokens: int = Field(24, ge=1, le=32_768, description="Longest answer, in tokens")
-    batch_size: int = Field(256, ge=1, le=65_536, description="Answers generated side by side")
+    max_new_tokens: int = Field(default=24, ge=1, le=32_768, description="Longest answer, in tokens")
+    batch_size: int = Field(default=256, ge=1, le=65_536, description="Answers generated side by side")
 
 
 class SamplingParameters(GenerationParameters):
     """Several answers a prompt, to be ranked."""
 
-    samples: int = Field(4, ge=2, le=64, description="Answers drawn for every prompt")
-    temperature: float = Field(1.0, gt=0, le=10, description="Temperature of the draws")
+    samples: int = Field(default=4, ge=2, le=64, description="Answers drawn for every prompt")
+    temperature: float = Field(default=1.0, gt=0, le=10, description="Temperature of the draws")
 
 
 TooLong = Literal["fail", "skip"]

@@ -1,39 +1,33 @@
-"""Answers judged by the verifier: shares of right and of right and terse answers, overall and by kind."""
+"""How good answers are: by the verifier of their record, by their likelihood under a model, by a reward model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from components.conversations import Encoded
 from components.finetuning.records import Record
-from components.statistics import clustered_stderr
-from components.tasks import has_verifier, judge
+from components.statistics import Estimate, estimate
+from components.tasks import baseline_answers, has_verifier, judge
 
 
 @dataclass(frozen=True)
-class Score:
-    """A mean over observations; its standard error is clustered by the records' group.
+class AnswerScores:
+    """Shares of answers that are right, and right and terse; with several answers a question, means over them.
 
     Attributes:
-        value: the mean, for shares between 0 and 1.
-        stderr: None with fewer than two groups.
-        n: observations.
+        by_kind: both shares for each kind of question, kinds in alphabetical order.
+        right: of each question, the share of its answers that are right.
     """
 
-    value: float
-    stderr: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Shares of answers that are right, and right and terse; with several answers a question, means over them."""
-
-    correct: Score
-    terse: Score
-    by_kind: dict[str, tuple[Score, Score]]
+    correct: Estimate
+    terse: Estimate
+    by_kind: dict[str, tuple[Estimate, Estimate]]
+    right: list[float]
 
 
 def checkable(records: Sequence[Record]) -> list[Record]:
@@ -41,27 +35,95 @@ def checkable(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if has_verifier(record)]
 
 
-def score(records: Sequence[Record], answers: Sequence[Sequence[str]]) -> Scores:
+def score(records: Sequence[Record], answers: Sequence[Sequence[str]]) -> AnswerScores:
     """Judge every answer; ``answers[i]`` are those to ``records[i]``."""
-    correct, terse, groups, kinds = [], [], [], []
-    for record, given in zip(records, answers, strict=True):
-        ranks = [judge(record, answer).rank for answer in given]
-        correct.append(float(np.mean([rank >= 1 for rank in ranks])))
-        terse.append(float(np.mean([rank == 2 for rank in ranks])))
-        groups.append(record["group"])
-        kinds.append(record["kind"])
-    by_kind = {}
-    for kind in sorted(set(kinds)):
-        chosen = [index for index, other in enumerate(kinds) if other == kind]
-        by_kind[kind] = (_score(correct, groups, chosen), _score(terse, groups, chosen))
-    everything = range(len(groups))
-    return Scores(_score(correct, groups, everything), _score(terse, groups, everything), by_kind)
+    ranks = [[judge(r, answer).rank for answer in given] for r, given in zip(records, answers, strict=True)]
+    correct = [float(np.mean([rank >= 1 for rank in given])) for given in ranks]
+    terse = [float(np.mean([rank == 2 for rank in given])) for given in ranks]
+
+    def both(rows: Iterable[int]) -> tuple[Estimate, Estimate]:
+        rows = list(rows)
+        groups = [records[row]["group"] for row in rows]
+        return estimate([correct[row] for row in rows], groups), estimate([terse[row] for row in rows], groups)
+
+    kinds = [record["kind"] for record in records]
+    by_kind = {kind: both(row for row, other in enumerate(kinds) if other == kind) for kind in sorted(set(kinds))}
+    return AnswerScores(*both(range(len(records))), by_kind, correct)
 
 
-def mean_score(values: Sequence[float], groups: Sequence[str]) -> Score:
-    """Mean of ``values`` with its clustered standard error."""
-    return Score(float(np.mean(values)), clustered_stderr(values, groups), len(values))
+def score_baselines(training: Iterable[Record], records: Sequence[Record]) -> dict[str, AnswerScores]:
+    """What answers to ``records`` score that need no model: the commonest one in ``training``, and fixed rules."""
+    given = baseline_answers(training, records)
+    return {name: score(records, [[answer] for answer in answers]) for name, answers in given.items()}
 
 
-def _score(values: Sequence[float], groups: Sequence[str], chosen: Sequence[int]) -> Score:
-    return mean_score([values[index] for index in chosen], [groups[index] for index in chosen])
+class Likelihood(NamedTuple):
+    """Of each conversation: natural-log probability of its answers' tokens, and their number."""
+
+    log_probabilities: list[float]
+    tokens: list[int]
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood, nats a token of the answers."""
+        return -math.fsum(self.log_probabilities) / sum(self.tokens)
+
+
+def likelihood(
+    model: Any, encoded: Encoded, *, pad: int, batch_size: int = 128, on_batch: Callable[[int], None] | None = None
+) -> Likelihood:
+    """Score the marked tokens of each conversation under a causal language model. Batches are sorted by length."""
+    import torch
+
+    order = sorted(range(len(encoded.input_ids)), key=lambda index: len(encoded.input_ids[index]))
+    scores, counts = [0.0] * len(order), [0] * len(order)
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            longest = max(len(encoded.input_ids[row]) for row in rows)
+            ids = torch.full((len(rows), longest), pad)
+            learnt, real = torch.zeros((len(rows), longest)), torch.zeros((len(rows), longest), dtype=torch.long)
+            for place, row in enumerate(rows):
+                size = len(encoded.input_ids[row])
+                ids[place, :size] = torch.tensor(encoded.input_ids[row])
+                learnt[place, :size] = torch.tensor(encoded.answer_mask[row], dtype=torch.float)
+                real[place, :size] = 1
+            ids, learnt, real = (tensor.to(model.device) for tensor in (ids, learnt, real))
+            logits = model(input_ids=ids, attention_mask=real).logits[:, :-1].float()
+            # Position t predicts token t + 1; the right-hand padding is never asked for.
+            picked = torch.log_softmax(logits, dim=-1).gather(2, ids[:, 1:, None])[..., 0] * learnt[:, 1:]
+            for row, total, count in zip(rows, picked.sum(1).tolist(), learnt[:, 1:].sum(1).tolist(), strict=True):
+                scores[row], counts[row] = total, int(count)
+            if on_batch:
+                on_batch(len(rows))
+    return Likelihood(scores, counts)
+
+
+def rewards(
+    model: Any,
+    conversations: Sequence[list[int]],
+    *,
+    pad: int,
+    batch_size: int = 128,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[float]:
+    """The reward of each conversation, given as token ids (any unit; only differences mean something)."""
+    import torch
+
+    order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
+    found = [0.0] * len(order)
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            longest = max(len(conversations[row]) for row in rows)
+            gaps = [longest - len(conversations[row]) for row in rows]
+            ids = torch.tensor([conversations[row] + [pad] * gap for row, gap in zip(rows, gaps, strict=True)])
+            real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps])
+            logits = model(input_ids=ids.to(model.device), attention_mask=real.to(model.device)).logits[:, 0]
+            for row, value in zip(rows, logits.float().tolist(), strict=True):
+                found[row] = value
+            if on_batch:
+                on_batch(len(rows))
+    return found

@@ -1,24 +1,34 @@
-"""TRL trainers inside a stage: curves to the context, sealed checkpoints, bit-exact resume, stopping on request."""
+"""TRL trainers inside a stage: the order of examples, curves, sealed checkpoints, exact resume, stopping on request.
+
+The order is fixed before training starts. A checkpoint is written file by file, so a kill can leave half of one: it
+counts only once a seal lies in it, which is written after everything else is on the disk and names the size of every
+file.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.contract import Context, Interrupted
-from components.finetuning import checkpoints
-from components.finetuning.order import batch_order
 from components.finetuning.parameters import FineTuningParameters
 from components.training import choose_precision
 from core.errors import InputProblem
+from core.files import sync, write_json
 
 Curve = list[dict[str, float]]
 
 # Left out of curves: they depend on the clock, or count from the last resume.
 _NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos"}
+_SEAL = "sealed.json"
+_BATCHES_SORTED_TOGETHER = 50
 
 
 def processes() -> int:
@@ -26,7 +36,7 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def arguments(context: Context, config: type, parameters: FineTuningParameters, **settings: Any) -> Any:
+def arguments(context: Context, config: Callable[..., Any], parameters: FineTuningParameters, **settings: Any) -> Any:
     """Arguments of a TRL trainer (``config`` is its configuration class) for this stage.
 
     Also joins the processes of the stage, so it must come before anything that they do together.
@@ -103,13 +113,16 @@ def train(
     order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed)
     context.tokens += sum(lengths[index] for index in order)
     root = context.scratch / "checkpoints"
-    checkpoint = checkpoints.latest(root) if context.is_main or processes() == 1 else None
+    checkpoint = latest(root) if context.is_main or processes() == 1 else None
     checkpoint = _agreed(checkpoint)
     if checkpoint is not None and checkpoint.name == f"checkpoint-{parameters.steps}":
         return _restore(model, checkpoint)
 
-    class StageTrainer(trainer):
+    class StageTrainer(trainer):  # type: ignore[misc]
         """The TRL trainer with this stage's order, optimizer and sealed checkpoints."""
+
+        optimizer: Any
+        lr_scheduler: Any
 
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset  # it holds tokens already
@@ -147,7 +160,7 @@ def train(
             Trainer._save_checkpoint(self, model, trial)  # TRL's own only adds a model card
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                checkpoints.seal(root / f"checkpoint-{self.state.global_step}")
+                seal(root / f"checkpoint-{self.state.global_step}")
 
     with context.progress(description, parameters.steps, unit="steps") as advance:
         running = StageTrainer(
@@ -160,10 +173,71 @@ def train(
     return _curve(running.state.log_history)
 
 
+def batch_order(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[int]:
+    """Indices of ``steps * batch_size`` examples, epoch after epoch, with examples of a batch of like length.
+
+    As transformers' length-grouped sampler (shuffle, sort within some 50 batches), but the batches are shuffled again:
+    there, lengths fall from long to short every 50 steps, and training ends on the shortest examples. The whole order
+    depends on nothing but the arguments, so a resumed run sees what an uninterrupted one sees.
+    """
+    random = np.random.default_rng(seed)
+    lengths_array = np.asarray(lengths)
+    needed = steps * batch_size
+    order: list[int] = []
+    while len(order) < needed:
+        # A batch may straddle two passes over the data, so that no example is left out however few there are.
+        passes = max(1, -(-batch_size // len(lengths_array)))
+        shuffled = np.concatenate([random.permutation(len(lengths_array)) for _ in range(passes)])
+        batches = []
+        window = _BATCHES_SORTED_TOGETHER * batch_size
+        for start in range(0, len(shuffled), window):
+            part = shuffled[start : start + window]
+            part = part[np.argsort(lengths_array[part], kind="stable")]
+            batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        whole = [batch for batch in batches if len(batch) == batch_size]
+        rest = [batch for batch in batches if len(batch) < batch_size]
+        for index in random.permutation(len(whole)):
+            order.extend(whole[index].tolist())
+        for batch in rest:
+            missing = random.choice(len(lengths_array), batch_size - len(batch))
+            order.extend([*batch.tolist(), *missing.tolist()])
+    return order[:needed]
+
+
+def seal(folder: Path) -> None:
+    """Mark the checkpoint in ``folder`` as whole, durably."""
+    sizes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _SEAL:
+            sync(path)
+            sizes[str(path.relative_to(folder))] = path.stat().st_size
+    write_json(folder / _SEAL, sizes)
+    sync(folder.parent)
+
+
+def is_whole(folder: Path) -> bool:
+    """True if ``folder`` was sealed and still has every file at its size."""
+    try:
+        sizes = json.loads((folder / _SEAL).read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+
+
+def latest(root: Path) -> Path | None:
+    """The newest whole ``checkpoint-<step>`` under ``root``; torn ones are removed."""
+    found = sorted(root.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in found if is_whole(path)]
+    for path in found:
+        if path not in whole:
+            shutil.rmtree(path, ignore_errors=True)
+    return whole[-1] if whole else None
+
+
 def _callback(context: Context, parameters: FineTuningParameters, advance: Any) -> Any:
     from transformers import TrainerCallback
 
-    class Reporting(TrainerCallback):
+    class Reporting(TrainerCallback):  # type: ignore[misc]
         """Curves and progress to the context; a checkpoint at the end and when the stage is asked to stop."""
 
         def __init__(self) -> None:
@@ -233,4 +307,5 @@ def _agreed(checkpoint: Path | None) -> Path | None:
         return checkpoint
     from accelerate.utils import broadcast_object_list
 
-    return broadcast_object_list([checkpoint])[0]
+    agreed: list[Path | None] = broadcast_object_list([checkpoint])
+    return agreed[0]

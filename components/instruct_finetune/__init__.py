@@ -1,7 +1,25 @@
 """instruct_finetune: a base model learns to answer, from demonstrations."""
 
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
 from components.contract import Artifact, Component
-from components.instruct_finetune.parameters import InstructFinetuneParameters
+from components.finetuning.parameters import TOO_LONG, FineTuningParameters, GenerationParameters, TooLong
+
+
+class InstructFinetuneParameters(FineTuningParameters):
+    """Supervised fine-tuning on demonstrations."""
+
+    template: Literal["chat", "alpaca"] = Field(
+        default="chat",
+        description="How the model sees questions: the tokenizer's own chat template, or Alpaca's prompt",
+    )
+    too_long: TooLong = Field(default="fail", description=TOO_LONG)
+    generation: GenerationParameters = Field(default=GenerationParameters(), description="How answers are generated")
+
 
 component = Component(
     name="instruct_finetune",

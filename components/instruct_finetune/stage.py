@@ -6,14 +6,12 @@ from typing import Any
 
 from components.contract import Context, Metric
 from components.conversations import Encoded, encode, render
-from components.finetuning.likelihood import Likelihood, likelihood
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.records import Record, conversation, demonstration, read_files
 from components.finetuning.sampling import answer_records
-from components.finetuning.scoring import Scores, checkable, score
+from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score, score_baselines
 from components.finetuning.templates import fitting, install_template, warn_of_control_tokens
 from components.finetuning.training import Curve, arguments, train
-from components.instruct_finetune.floors import baselines
 from components.instruct_finetune.report import write_report
 
 _MEASURED = 2000  # held-out demonstrations whose loss is measured
@@ -39,13 +37,13 @@ def run(context: Context) -> None:
         return
     save(model, tokenizer, context.outputs["model"])
 
-    scores, floors = None, {}
+    scores, baselines = None, {}
     if judged:
         given = {id(record): answer for record, answer in zip(development, answers, strict=True)}
         scores = score(judged, [given[id(record)] for record in judged])
-        floors = baselines(training, judged)
-    _record(context, scores, floors, before, after, len(held_out.input_ids))
-    write_report(context, curve, training, development, answers, scores, floors, before, after)
+        baselines = score_baselines(training, judged)
+    _record(context, scores, baselines, before, after, len(held_out.input_ids))
+    write_report(context, curve, training, development, answers, scores, baselines, before, after)
 
 
 def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve:
@@ -87,14 +85,19 @@ def _fit(
 
 
 def _record(
-    context: Context, scores: Scores | None, floors: dict[str, Scores], before: Likelihood, after: Likelihood, n: int
+    context: Context,
+    scores: AnswerScores | None,
+    baselines: dict[str, AnswerScores],
+    before: Likelihood,
+    after: Likelihood,
+    n: int,
 ) -> None:
     if scores:
         correct, terse = scores.correct, scores.terse
-        below = {name: floor.correct.value for name, floor in floors.items()}
+        beside = {name: baseline.correct.value for name, baseline in baselines.items()}
         context.record(
-            Metric("accuracy", correct.value, True, correct.stderr, correct.n, "instructions", below), headline=True
+            Metric("accuracy", correct.value, True, correct.stderr, correct.n, "instructions", beside), headline=True
         )
-        context.record(Metric("correct_and_terse", terse.value, True, terse.stderr, terse.n, "instructions", below))
+        context.record(Metric("correct_and_terse", terse.value, True, terse.stderr, terse.n, "instructions", beside))
     loss = Metric("answer_loss", after.loss, False, None, n, "instructions", {"base": before.loss})
     context.record(loss, headline=scores is None)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.contract import Context
-from components.finetuning.curves import curve_figure, write_curve
 from components.finetuning.pairs import Pair
 from components.finetuning.records import Record
-from components.finetuning.scoring import Score
+from components.finetuning.report import plot_curve, shown, verdict, write_curve
 from components.finetuning.training import Curve
-from components.tasks import has_verifier, judge
+from components.statistics import Estimate
+from components.tasks import has_verifier
 
 if TYPE_CHECKING:
     from components.preference_tune.stage import Measured
-
-_SHOWN = 24
 
 
 def write_report(
@@ -28,8 +25,8 @@ def write_report(
     sets: Mapping[str, Sequence[Record]],
     before: Mapping[str, Measured],
     after: Mapping[str, Measured],
-    preference: Score,
-    raw: Score,
+    preference: Estimate,
+    raw: Estimate,
 ) -> None:
     """Write ``report.json``, ``curve.csv`` and the picture."""
     write_curve(curve, context.outputs["report"] / "curve.csv")
@@ -38,7 +35,7 @@ def write_report(
         "rewards/accuracies": "training pairs in the right order",
         "rewards/margins": "margin of implicit rewards",
     }
-    context.figure("training", curve_figure(curve, panels))
+    context.figure("training", plot_curve(curve, panels))
     parameters = context.parameters
     context.report({
         "training_pairs": len(training),
@@ -58,7 +55,7 @@ def write_report(
             "n": after["test"].reward.n, "instruct": before["test"].reward.value,
             "assistant": after["test"].reward.value, "stderr": after["test"].reward.stderr,
         },
-        "answers": _samples(sets["test"], before, after),
+        "answers": _answers(sets["test"], before, after),
         "pairs": [
             {"question": pair.record["prompt"], "better": pair.chosen.strip(), "worse": pair.rejected.strip()}
             for pair in training[:10]
@@ -88,26 +85,16 @@ def _task_rows(
     return rows
 
 
-def _samples(
+def _answers(
     records: Sequence[Record], before: Mapping[str, Measured], after: Mapping[str, Measured]
 ) -> list[dict[str, str]]:
-    """The first questions of each kind in turn."""
-    seen: Counter[str] = Counter()
-    order = []
-    for row, record in enumerate(records):
-        order.append((seen[record["kind"]], row))
-        seen[record["kind"]] += 1
-    shown = []
-    for _, row in sorted(order)[:_SHOWN]:
-        record, old, new = records[row], before["test"].answers[row], after["test"].answers[row]
+    answers = []
+    for place in shown(records):
+        record, old, new = records[place], before["test"].answers[place], after["test"].answers[place]
         expected = record["reference"] if has_verifier(record) else (record.get("completion") or "")
-        shown.append({
+        answers.append({
             "question": record["prompt"], "expected": expected.strip(),
-            "instruct": old.strip(), "instruct_verdict": _verdict(record, old),
-            "assistant": new.strip(), "assistant_verdict": _verdict(record, new),
+            "instruct": old.strip(), "instruct_verdict": verdict(record, old),
+            "assistant": new.strip(), "assistant_verdict": verdict(record, new),
         })  # fmt: skip
-    return shown
-
-
-def _verdict(record: Record, answer: str) -> str:
-    return ("wrong", "right, chatty", "right, terse")[judge(record, answer).rank] if has_verifier(record) else ""
+    return answers

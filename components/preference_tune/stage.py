@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Metric
-from components.finetuning.candidates import candidates
-from components.finetuning.likelihood import likelihood
-from components.finetuning.models import context_length, load_causal, load_tokenizer, save
-from components.finetuning.pairs import Pair, split_by_group
+from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
+from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, read_files
-from components.finetuning.rewards import load_reward_model, rewards
 from components.finetuning.sampling import answer_records
-from components.finetuning.scoring import Score, Scores, checkable, mean_score, score
+from components.finetuning.scoring import AnswerScores, checkable, likelihood, rewards, score
 from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
 from components.preference_tune.report import write_report
+from components.statistics import Estimate, estimate
 from core.errors import InputProblem
 
 _FILE = "data/instructions/preference.jsonl"
@@ -35,9 +33,9 @@ class Measured:
         answers: the greedy answers.
     """
 
-    greedy: Scores | None
-    sampled: Scores | None
-    reward: Score
+    greedy: AnswerScores | None
+    sampled: AnswerScores | None
+    reward: Estimate
     rewards: list[float]
     answers: list[str]
 
@@ -93,7 +91,7 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    class TokenWeighted(DPOTrainer):
+    class TokenWeighted(DPOTrainer):  # type: ignore[misc]
         """DPO in which the sft loss, a mean over tokens, is that of the whole batch however it is cut into parts.
 
         TRL takes the mean over each part's tokens and averages the parts: a part of short answers counts too much.
@@ -167,10 +165,12 @@ def measure(
     whole = encode_answers(tokenizer, records, answers).whole().input_ids
     limit = context_length(model, tokenizer, context.parameters.seq_length)
     values = rewards(reward_model, [ids[:limit] for ids in whole], pad=tokenizer.pad_token_id)
-    return Measured(verdicts, drawn, mean_score(values, [record["group"] for record in records]), values, answers)
+    return Measured(verdicts, drawn, estimate(values, [record["group"] for record in records]), values, answers)
 
 
-def preference_accuracy(policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]) -> tuple[Score, Score]:
+def preference_accuracy(
+    policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]
+) -> tuple[Estimate, Estimate]:
     """Share of held-out pairs in the right order, by the implicit reward (gain in log-probability over the reference),
     and by the reference's own log-probability as the baseline."""
     logps: dict[tuple[str, str], np.ndarray] = {}
@@ -183,11 +183,11 @@ def preference_accuracy(policy: Any, reference: Any, tokenizer: Any, pairs: Sequ
     groups = [pair.record["group"] for pair in pairs]
     right = 0.5 + 0.5 * np.sign(gain["chosen"] - gain["rejected"])
     likelier = 0.5 + 0.5 * np.sign(logps["reference", "chosen"] - logps["reference", "rejected"])
-    return mean_score(right.tolist(), groups), mean_score(likelier.tolist(), groups)
+    return estimate(right.tolist(), groups), estimate(likelier.tolist(), groups)
 
 
 def _record(
-    context: Context, before: dict[str, Measured], after: dict[str, Measured], preference: Score, raw: Score
+    context: Context, before: dict[str, Measured], after: dict[str, Measured], preference: Estimate, raw: Estimate
 ) -> None:
     judged = after["test"].greedy is not None
     for set_name in ("test", "development"):

@@ -25,7 +25,7 @@ FEATURES = (
 def shorter_wins(pairs: Sequence[Pair]) -> NDArray[np.float64]:
     """1 where the chosen answer has fewer characters, 0.5 where both have as many, else 0."""
     difference = np.array([len(pair.rejected.strip()) - len(pair.chosen.strip()) for pair in pairs], float)
-    return 0.5 + 0.5 * np.sign(difference)
+    return np.asarray(0.5 + 0.5 * np.sign(difference))
 
 
 def surface_features(train: Sequence[Pair], held_out: Sequence[Pair], seed: int) -> NDArray[np.float64]:
@@ -38,7 +38,8 @@ def surface_features(train: Sequence[Pair], held_out: Sequence[Pair], seed: int)
     fitted = LogisticRegression(fit_intercept=False, random_state=seed, max_iter=1000).fit(
         np.concatenate([difference, -difference]) / scale, np.repeat([1, 0], len(difference))
     )
-    return 0.5 + 0.5 * np.sign(np.round(fitted.decision_function(_differences(held_out) / scale), 9))
+    decided = np.round(fitted.decision_function(_differences(held_out) / scale), 9)
+    return np.asarray(0.5 + 0.5 * np.sign(decided))
 
 
 def features(question: str, answer: str) -> NDArray[np.float64]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Context
-from components.finetuning.curves import curve_figure, write_curve
 from components.finetuning.pairs import Pair
+from components.finetuning.report import plot_curve, write_curve
 from components.finetuning.training import Curve
 from components.reward_model.baselines import FEATURES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SHOWN = 20
 
@@ -30,8 +34,8 @@ def write_report(
     ``margins`` are rewards of the chosen less those of the rejected answers of ``held_out``.
     """
     write_curve(curve, context.outputs["report"] / "curve.csv")
-    context.figure("training", curve_figure(curve, {"loss": "loss", "accuracy": "pairs in the right order"}))
-    context.figure("margins", _margins(margins, held_out))
+    context.figure("training", plot_curve(curve, {"loss": "loss", "accuracy": "pairs in the right order"}))
+    context.figure("margins", _plot_margins(margins, held_out))
     accuracy = {}
     for name, chosen in (
         ("all pairs", np.ones(len(held_out), bool)),
@@ -58,12 +62,12 @@ def write_report(
     })  # fmt: skip
 
 
-def _margins(margins: NDArray[np.float64], pairs: Sequence[Pair]):
+def _plot_margins(margins: NDArray[np.float64], pairs: Sequence[Pair]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.1), layout="constrained")
     axes = figure.subplots()
-    bins = np.linspace(min(margins.min(), -1), max(margins.max(), 1), 40)
+    bins = np.linspace(min(margins.min(), -1), max(margins.max(), 1), 40).tolist()
     alike = np.array([pair.same_style is True for pair in pairs])
     shown = [(margins[alike], "worded alike"), (margins[~alike], "worded differently" if alike.any() else "pairs")]
     axes.hist([v for v, _ in shown if len(v)], bins=bins, stacked=True, label=[name for v, name in shown if len(v)])

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Context, Metric
-from components.finetuning.candidates import candidates
-from components.finetuning.models import context_length, load_causal, load_tokenizer, save
-from components.finetuning.pairs import Pair, split_by_group
+from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
+from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
-from components.finetuning.rewards import load_reward_model, rewards
+from components.finetuning.scoring import rewards
 from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
 from components.reward_model.baselines import shorter_wins, surface_features
@@ -106,9 +105,9 @@ def _record(context: Context, pairs: Sequence[Pair], verdicts: dict[str, NDArray
         if not chosen.any():
             continue
         own = verdicts["reward model"][chosen]
-        floors = {floor: float(v[chosen].mean()) for floor, v in verdicts.items() if floor != "reward model"}
+        beside = {other: float(v[chosen].mean()) for other, v in verdicts.items() if other != "reward model"}
         stderr = clustered_stderr(own, [group for group, picked in zip(groups, chosen, strict=True) if picked])
         context.record(
-            Metric(name, float(own.mean()), True, stderr, int(chosen.sum()), "instructions", floors),
+            Metric(name, float(own.mean()), True, stderr, int(chosen.sum()), "instructions", beside),
             headline=name == "accuracy",
         )

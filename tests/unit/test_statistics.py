@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.statistics import (
-    binomial_stderr,
     clustered_bootstrap_stderr,
     clustered_stderr,
+    estimate,
     paired_difference,
     ratio_stderr,
 )
@@ -43,10 +43,11 @@ def test_error_ignores_shifts_and_follows_scale(sample, shift, scale):
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=50))
-def test_binomial_is_the_unclustered_case_of_yes_and_no(answers):
-    assert binomial_stderr(np.mean(answers), len(answers)) == pytest.approx(
-        clustered_stderr(answers, range(len(answers))), abs=1e-12
-    )
+def test_unclustered_shares_have_the_binomial_error(answers):
+    share = estimate(answers, range(len(answers)))
+    assert (share.value, share.n) == (pytest.approx(np.mean(answers)), len(answers))
+    expected = math.sqrt(share.value * (1 - share.value) / (share.n - 1))
+    assert share.stderr == pytest.approx(expected, abs=1e-9)
 
 
 @given(values)
@@ -62,15 +63,12 @@ def test_correlated_clusters_widen_the_error():
 
 
 def test_undefined_errors_are_none():
-    assert binomial_stderr(1.0, 1) is None
     assert clustered_stderr([1.0, 0.0], ["a", "a"]) is None
     assert clustered_stderr([], []) is None
     assert clustered_bootstrap_stderr(lambda rows: 0.0, ["a", "a"], seed=1) is None
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        binomial_stderr(1.2, 10)
     with pytest.raises(ValueError, match="do not match"):
         clustered_stderr([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match="positive"):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.heldout import negative_log_likelihoods, windows
+from components.evaluate.held_out import negative_log_likelihoods, windows
 from tests.unit.evaluate.conftest import save_model
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.finetuning.order import batch_order
+from components.finetuning.training import batch_order
 
 
 @given(

@@ -9,9 +9,8 @@ import pytest
 from components import classify_finetune, instruct_finetune, preference_tune, reward_model
 from components.contract import Context
 from components.conversations import encode
-from components.finetuning.models import load_causal, load_tokenizer
+from components.finetuning.models import load_causal, load_reward_model, load_tokenizer
 from components.finetuning.pairs import Pair
-from components.finetuning.rewards import load_reward_model
 from tests.unit.finetuning.workspace import quick, signature_records, write_model
 
 # Answers of very different lengths: a mean over each part's tokens is then not the mean over the batch's.

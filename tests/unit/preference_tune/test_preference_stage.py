@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from components import pages
 from components.contract import Context, Interrupted
-from components.preference_tune import component
-from components.preference_tune.parameters import PreferenceTuneParameters
+from components.preference_tune import PreferenceTuneParameters, component
 from components.reward_model import component as reward_component
 from core.errors import InputProblem
 from tests.stage import run_component

@@ -1,4 +1,7 @@
-"""Tasks of the lm-evaluation-harness on a model in memory, without the network unless a task names a remote set."""
+"""Tasks of the lm-evaluation-harness on a model in memory: two made of the held-out data, and the user's own.
+
+Nothing is fetched from the network unless a task names a remote data set.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,18 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from components.contract import Metric
+from components.conversations import control_tokens
+from components.evaluate import choices
+from components.evaluate.held_out import Sample
+from components.evaluate.subject import Subject
+from components.finetuning.records import Record, texts
 from components.statistics import clustered_stderr, ratio_stderr
 from core.errors import InputProblem
 
@@ -23,8 +32,8 @@ TASK_FILES = Path(__file__).parent / "tasks"
 
 
 @dataclass(frozen=True)
-class TaskFigure:
-    """One figure of one task."""
+class TaskMetric:
+    """One metric of one task."""
 
     task: str
     metric: str
@@ -39,7 +48,61 @@ class TaskFigure:
         return re.sub(r"\W+", "_", f"lm_eval_{self.task}_{self.metric}").strip("_").lower()
 
 
-def run(
+def measure_tasks(
+    subject: Subject, test: Sample, records: Sequence[Record], include_path: Path | None
+) -> dict[str, Any]:
+    """Record the metrics of the harness's tasks."""
+    context = subject.context
+    parameters = context.parameters.lm_eval
+    # The harness makes tokens of strings, in which a spelled control token would become one.
+    spelling = control_tokens(subject.tokenizer)
+    plain = [record for record in records if not any(map(spelling.search, texts(record)))]
+    items = choices.build(plain, context.seed)[: parameters.limit]
+    sampled = [document for document in test.documents if not spelling.search(document.text)][: parameters.limit]
+    # The inputs that our own tasks are made of.
+    sources = {"instruction_choice": "instructions", "heldout_documents": "corpus"}
+    found, refused = run_tasks(
+        subject.model,
+        subject.tokenizer,
+        tasks=parameters.tasks,
+        rows={
+            "instruction_choice": choices.as_rows(items, chat=subject.chat, end=subject.tokenizer.eos_token),
+            "heldout_documents": [{"text": document.text, "group": document.group} for document in sampled],
+        },
+        include_path=include_path,
+        chat=subject.chat,
+        context=subject.window,
+        limit=parameters.limit,
+        batch_size=parameters.batch_size,
+        seed=context.seed,
+        scratch=context.scratch,
+    )
+    if "instruction_choice" in parameters.tasks and not items:
+        context.warn("lm_eval's instruction_choice was left out: no test instruction has a right and a wrong answer")
+    for task, reason in refused.items():
+        context.warn(f"lm_eval's task {task} was left out: {reason}")
+    for metric in found:
+        guessing = {"chance": choices.chance_level(items)} if metric.task == "instruction_choice" else {}
+        context.record(
+            Metric(
+                metric.name,
+                metric.value,
+                metric.higher_is_better,
+                metric.stderr,
+                metric.n,
+                sources.get(metric.task),
+                guessing,
+            )
+        )
+    return {
+        "limit": parameters.limit,
+        "chance": choices.chance_level(items) if items else None,
+        "tasks": [asdict(metric) for metric in found],
+        "refused": refused,
+    }
+
+
+def run_tasks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -52,7 +115,7 @@ def run(
     batch_size: int,
     seed: int,
     scratch: Path,
-) -> tuple[list[TaskFigure], dict[str, str]]:
+) -> tuple[list[TaskMetric], dict[str, str]]:
     """Run ``tasks``; return their metrics in order, and the reason for each task that was refused.
 
     Standard errors are clustered by the items' ``group`` where they have one, else the harness's own.
@@ -117,7 +180,7 @@ def run(
         bootstrap_iters=100,
         apply_chat_template=chat,
     )
-    return _figures(results), refused
+    return _metrics(results), refused
 
 
 def _load(manager: Any, specifications: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -151,8 +214,8 @@ def _write(task: str, rows: Sequence[Mapping[str, Any]], scratch: Path) -> dict[
     return {"data_files": {"test": str(path)}, "cache_dir": str(scratch / "datasets")}
 
 
-def _figures(results: Mapping[str, Any]) -> list[TaskFigure]:
-    figures = []
+def _metrics(results: Mapping[str, Any]) -> list[TaskMetric]:
+    metrics = []
     for task in sorted(results["results"]):
         values = results["results"][task]
         samples = results["samples"].get(task, [])
@@ -167,13 +230,13 @@ def _figures(results: Mapping[str, Any]) -> list[TaskFigure]:
                 stderr = float(reported)
             n = int(values.get("sample_len") or len(samples))
             shown = metric if rule == "none" else f"{metric}_{rule}"
-            figures.append(TaskFigure(task, shown, float(value), stderr, n, direction.get(metric)))
-    return figures
+            metrics.append(TaskMetric(task, shown, float(value), stderr, n, direction.get(metric)))
+    return metrics
 
 
 def _clustered(metric: str, samples: Sequence[Mapping[str, Any]]) -> float | None:
-    """Clustered error of a mean, or of bits over bytes; ``None`` for other figures and for items without a group."""
-    values = [sample.get(metric) for sample in samples]
+    """Clustered error of a mean, or of bits over bytes; ``None`` for other metrics and for items without a group."""
+    values: list[Any] = [sample.get(metric) for sample in samples]
     clusters = [sample["doc"].get("group") for sample in samples]
     if not values or any(cluster is None for cluster in clusters):
         return None
