@@ -33,8 +33,7 @@ from components import optimizers
 from components.contract import Context
 from components.pretrain.architecture import from_scratch
 from components.pretrain.parameters import Architecture, PretrainParameters
-from components.pretrain.progress import Progress
-from components.pretrain.training_state import TrainingState
+from components.pretrain.training_state import Progress, TrainingState
 
 ARCHITECTURE = Architecture(
     hidden_size=320, intermediate_size=864, num_hidden_layers=6, num_attention_heads=5, tie_word_embeddings=False

@@ -44,7 +44,7 @@ def plan(
         str | None, typer.Option(metavar="N", help="Tokens of a sequence; else the preset's, at most 8192.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of products: float32, bfloat16 or float8.")
+        str | None, typer.Option(metavar="NAME", help="Of products: fp32, bf16 or fp8.")
     ] = None,
     optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="adamw or muon; else adamw.")] = None,
     mfu: Annotated[

@@ -40,12 +40,9 @@ def build(
     hidden, matrices, vectors = split_parameters(model)
     if algorithm == "adamw":
         matrices, hidden = hidden + matrices, []
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    decayed = ((matrices, weight_decay), (vectors, 0.0))
     # Parameters that are divided in different ways cannot be stepped in one call.
-    groups = [{**group, "params": alike} for group in groups for alike in _by_mesh(group["params"])]
+    groups = [{"params": alike, "weight_decay": decay} for members, decay in decayed for alike in _by_mesh(members)]
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True) if groups else None
     muon = Muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay) if hidden else None
     if adamw is None and muon is None:

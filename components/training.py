@@ -168,7 +168,8 @@ def factor(
         fall = max(1, min(round(decay_ratio * steps), last - rise))
         return 1 - (1 - min_lr_ratio) * max(0, step - (last - fall)) / fall
     if schedule == "linear":
-        return min_lr_ratio + (1 - min_lr_ratio) * max(0, last - step) / max(1, last - rise)
+        left = max(0, last - step) / max(1, last - rise)
+        return min(1.0, min_lr_ratio + (1 - min_lr_ratio) * left)
     progress = min(1.0, (step - rise) / max(1, last - rise))
     return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
 

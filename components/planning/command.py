@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 # As in the pretrain stage, before torch is imported: threads that spin while they wait spoil each other's timing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from components.planning import activations, flops, machine, memory, probe, scaling, stages
+from components.planning import activations, devices, flops, memory, probe, stages
 from components.planning.activations import Activations
 from components.planning.decoder import Decoder, read
 from components.planning.devices import DEVICES, Precision
@@ -24,9 +24,6 @@ from components.planning.estimate import Training, estimate
 from components.planning.options import Options, parse
 from components.pretrain.presets import PRESETS, configuration
 from core.errors import InputProblem
-
-if TYPE_CHECKING:
-    pass
 
 #: Presets with very long contexts are planned at this one unless another is asked for.
 CONTEXT = 8192
@@ -61,7 +58,7 @@ def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float 
         InputProblem: a parameter of the workspace is wrong, or there is no workspace.
     """
     if options.preset is not None:
-        return {"plans": [estimate(_preset(options, seconds))], "skipped": []}
+        return {"plans": [estimate(_preset(options.preset, options, seconds))], "skipped": []}
     from core.parameters_file import read as read_parameters
     from core.workspace import find_root
 
@@ -82,14 +79,14 @@ def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float 
     return {"plans": found, "skipped": skipped}
 
 
-def _preset(options: Options, seconds: float) -> Training:
-    preset = PRESETS[options.preset]
+def _preset(name: str, options: Options, seconds: float) -> Training:
+    preset = PRESETS[name]
     context = options.context or min(preset.context, CONTEXT)
-    config = configuration(options.preset, max_position_embeddings=max(context, preset.context))
+    config = configuration(name, max_position_embeddings=max(context, preset.context))
     notes = []
     tokens = options.tokens
     if tokens is None:
-        tokens = round(scaling.tokens_by_rule(preset.active))
+        tokens = round(flops.tokens_by_rule(preset.active))
         notes.append("tokens: 20 a parameter, since --tokens was not given")
     work = stages.Work(
         config=config,
@@ -102,7 +99,7 @@ def _preset(options: Options, seconds: float) -> Training:
         processes=options.count or 1,
         notes=tuple(notes),
     )
-    return _training(options.preset, work, options, seconds)
+    return _training(name, work, options, seconds)
 
 
 def _stage(
@@ -117,7 +114,7 @@ def _stage(
     count = options.count or work.processes
     # A processor's last run of the stage says more than a probe: it had everything in it that a run has.
     rate = None
-    if receipt is not None and (options.device or machine.device_here()) == "cpu":
+    if receipt is not None and (options.device or devices.device_here()) == "cpu":
         rate = _last_rate(stage, receipt, values, root, count)
     return _training(stage, work, options, seconds, rate)
 
@@ -125,12 +122,12 @@ def _stage(
 def _training(
     name: str, work: stages.Work, options: Options, seconds: float, last_rate: float | None = None
 ) -> Training:
-    device = options.device or machine.device_here()
+    device = options.device or devices.device_here()
     on_processor = DEVICES[device].is_processor
     count = options.count or work.processes
     micro_batch = min(work.micro_batch or work.sequences, max(1, work.sequences // count))
     precision = options.precision or work.precision or _suiting(on_processor)
-    mixed = precision != "float32"
+    mixed = precision != "fp32"
     decoder = read(work.config, name)
     kept = activations.measure(
         work.config, work.context, mixed=mixed, on_processor=on_processor, chunked=work.loss == "chunks"
@@ -141,7 +138,7 @@ def _training(
         # After a run of the stage the probe is for the memory alone, which its first steps show.
         speed = probe.measure(
             work.config, work.context, micro_batch, optimizer=work.optimizer, mixed=mixed,
-            threads=machine.threads_of(count), memory=machine.capacity(device, count) / 2,
+            threads=devices.threads_of(count), memory=devices.capacity(device, count) / 2,
             seconds=seconds if last_rate is None else 0,
         )  # fmt: skip
         rate, measured, calibration = speed.flops_per_second, _told(speed), asdict(speed)
@@ -159,7 +156,7 @@ def _training(
         count=count,
         precision=precision,
         optimizer=work.optimizer,
-        capacity=machine.capacity(device, count),
+        capacity=devices.capacity(device, count),
         micro_batch=micro_batch,
         sharding=options.sharding or work.sharding,
         checkpointed=options.gradient_checkpointing or work.checkpointed,
@@ -198,10 +195,10 @@ def _allocator(
 def _suiting(on_processor: bool) -> Precision:
     """The precision that training picks where nothing else is asked for."""
     if not on_processor:
-        return "bfloat16"
+        return "bf16"
     from components.training import bf16_units
 
-    return "bfloat16" if bf16_units() else "float32"
+    return "bf16" if bf16_units() else "fp32"
 
 
 def _receipt(root: Path, stage: str) -> dict[str, Any] | None:

@@ -1,15 +1,17 @@
-"""What devices can do, as their makers publish it: dense peak FLOPs a second, memory, bandwidth, power.
+"""What devices can do, as their makers publish it: dense peak FLOPs a second, memory, bandwidth, power; and which of
+them this machine has.
 
 Peaks are those of dense matrix products (half of what data sheets print "with sparsity"), at boost clock.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["float32", "bfloat16", "float8"]
+Precision = Literal["fp32", "bf16", "fp8"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Device:
 def _gpu(title: str, float32: float, bfloat16: float, float8: float | None, memory: float, bandwidth: float,
          power: float, source: str) -> Device:  # fmt: skip
     """Figures in TFLOPs a second, GB, TB a second and watts."""
-    peak: dict[Precision, float] = {"float32": float32 * 1e12, "bfloat16": bfloat16 * 1e12}
+    peak: dict[Precision, float] = {"fp32": float32 * 1e12, "bf16": bfloat16 * 1e12}
     if float8 is not None:
-        peak["float8"] = float8 * 1e12
+        peak["fp8"] = float8 * 1e12
     return Device(title, peak, memory * 1e9, bandwidth * 1e12, power, source)
 
 
@@ -75,3 +77,40 @@ DEVICES: dict[str, Device] = {
     # Processors differ too much for a table: speed is measured by a probe, memory asked of the system.
     "cpu": Device("this machine's processor", {}, 0, 0, 0, "measured here"),
 }  # fmt: skip
+
+
+_MARKS = {
+    "H100": "h100", "H200": "h200", "H800": "h800", "B200": "b200", "L40S": "l40s", "RTX 4090": "4090",
+    "MI300X": "mi300x",
+}  # fmt: skip
+
+
+def device_here() -> str:
+    """Name in :data:`DEVICES` of the accelerator here; ``cpu`` where there is none, or none that the table knows."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    title = torch.cuda.get_device_name()
+    if "A100" in title:
+        return "a100-80" if torch.cuda.get_device_properties(0).total_memory > 60e9 else "a100-40"
+    return next((name for mark, name in _MARKS.items() if mark in title), "cpu")
+
+
+def threads_of(processes: int) -> int:
+    """Threads of each of ``processes`` processes, as the pretrain stage sets them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes)
+
+
+def capacity(device: str, processes: int) -> float:
+    """Bytes that one process's training may take: a device's memory, or a share of what is free here.
+
+    A process of a processor also holds Python and its libraries: as much as this one, which has imported them.
+    """
+    if not DEVICES[device].is_processor:
+        return DEVICES[device].memory
+    import psutil
+
+    own = psutil.Process().memory_info().rss
+    return (psutil.virtual_memory().available + own) / processes - own

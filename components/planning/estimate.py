@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.planning import flops, memory, scaling
+from components.planning import flops, memory
 from components.planning.activations import Activations
 from components.planning.decoder import Decoder
 from components.planning.devices import Device, Precision
@@ -92,7 +92,7 @@ def estimate(training: Training) -> dict[str, Any]:
         "compute": {
             "tokens": training.tokens,
             "context_tokens": context,
-            "flops_6nd": flops.six_n_d(decoder, training.tokens) * training.passes,
+            "flops_6nd": flops.training_flops(decoder.active, training.tokens) * training.passes,
             "flops_exact": total,
             "attention_flops_share": flops.attention_per_token(decoder, context)
             / flops.forward_per_token(decoder, context),
@@ -122,14 +122,14 @@ def estimate(training: Training) -> dict[str, Any]:
 def _scaling(training: Training) -> dict[str, Any]:
     parameters, tokens = training.decoder.active, training.tokens
     best_parameters = best_tokens = above = None
-    if parameters >= scaling.SMALLEST_FITTED:
-        best_parameters, best_tokens = scaling.LOSS.optimal(flops.six_n_d(training.decoder, tokens))
-        above = scaling.LOSS.loss(parameters, tokens) - scaling.LOSS.loss(best_parameters, best_tokens)
+    if parameters >= flops.SMALLEST_FITTED:
+        best_parameters, best_tokens = flops.LOSS.optimal(flops.training_flops(training.decoder.active, tokens))
+        above = flops.LOSS.loss(parameters, tokens) - flops.LOSS.loss(best_parameters, best_tokens)
     return {
         "tokens_per_parameter": tokens / parameters,
-        "compute_optimal_tokens_by_20_per_parameter": scaling.tokens_by_rule(parameters),
-        "compute_optimal_tokens_by_hoffmann": scaling.compute_optimal_tokens(parameters),
-        "remark": scaling.remark(parameters, tokens),
+        "compute_optimal_tokens_by_20_per_parameter": flops.tokens_by_rule(parameters),
+        "compute_optimal_tokens_by_hoffmann": flops.compute_optimal_tokens(parameters),
+        "remark": flops.remark(parameters, tokens),
         "same_compute_optimal_parameters": best_parameters,
         "same_compute_optimal_tokens": best_tokens,
         "loss_above_optimum_nats_per_token": above,
@@ -139,7 +139,7 @@ def _scaling(training: Training) -> dict[str, Any]:
 def _memory(training: Training) -> list[dict[str, Any]]:
     """Each way of dividing. The wanted one is chosen; else the first that fits, or the one that comes nearest."""
     capacity = training.capacity * (1 - memory.RESERVED)
-    options = {
+    options: dict[str, Any] = {
         "count": training.count,
         "micro_batch": training.micro_batch or 1,
         "precision": training.precision,

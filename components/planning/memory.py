@@ -92,7 +92,7 @@ def per_device(
     *,
     count: int,
     micro_batch: int,
-    precision: Precision = "float32",
+    precision: Precision = "fp32",
     optimizer: str = "adamw",
     checkpointed: bool = False,
     frozen: int = 0,
@@ -106,7 +106,7 @@ def per_device(
         frozen: parameters of a second model, such as DPO's reference, which lies whole on every device.
     """
     parameters, moments = decoder.total, optimizer_bytes(decoder, optimizer)
-    mixed = precision != "float32"
+    mixed = precision != "fp32"
     copies = BFLOAT16 * decoder.total if mixed else 0
     # With more than one device, gradients wait in DDP's buckets, which are a second copy of them.
     sent = FLOAT32 * parameters if count > 1 else 0

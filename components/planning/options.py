@@ -1,17 +1,50 @@
-"""The options of a plan, as texts from a command line: read and checked, every mistake told at once."""
+"""The options of a plan, as texts from a command line: read and checked, every mistake reported at once."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from components.planning import estimate, memory
 from components.planning.devices import DEVICES, Precision
-from components.planning.quantities import parse_count, parse_positive
 from components.pretrain.presets import PRESETS
+from components.training import Optimizer
 from core.errors import InputProblem
+
+_FACTORS = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_NUMBER = re.compile(r"(\d[\d_]*(?:\.\d+)?(?:e\+?\d+)?)\s*([kmbgt]?)", re.IGNORECASE)
+
+
+def parse_count(text: str) -> int:
+    """A whole number of things from ``140B``, ``1.5T``, ``2M``, ``300k``, ``1e9`` or ``1_000``.
+
+    Raises:
+        ValueError: it is none of these, or not above 0; the message says what would do.
+    """
+    match = _NUMBER.fullmatch(text.strip())
+    value = round(float(match[1].replace("_", "")) * _FACTORS[match[2].lower()]) if match else 0
+    if value < 1:
+        raise ValueError(f"{text!r} is no number above 0; write it like 140B, 1.5T, 2M or 1000000")
+    return value
+
+
+def parse_positive(text: str, most: float = float("inf")) -> float:
+    """A number above 0 and at most ``most``.
+
+    Raises:
+        ValueError: it is not; the message says the bounds.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= most:
+        raise ValueError(f"{text!r} is no number above 0" + (f" and at most {most:g}" if most < float("inf") else ""))
+    return value
+
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 OPTIMIZERS = ("adamw", "muon")
@@ -32,7 +65,7 @@ class Options:
     micro_batch: int | None = None
     context: int | None = None
     precision: Precision | None = None
-    optimizer: str | None = None
+    optimizer: Optimizer | None = None
     mfu: float = estimate.MFU
     goodput: float = 1.0
     pue: float = estimate.PUE
@@ -72,8 +105,8 @@ def _together(given: Mapping[str, str | bool | None], values: Mapping[str, Any])
     if device and precision and not DEVICES[device].is_processor and precision not in DEVICES[device].peak:
         known = " or ".join(DEVICES[device].peak)
         yield f"--precision: {DEVICES[device].title} has no {precision} units; choose {known}"
-    if device and DEVICES[device].is_processor and precision == "float8":
-        yield "--precision: processors have no float8 units; choose float32 or bfloat16"
+    if device and DEVICES[device].is_processor and precision == "fp8":
+        yield "--precision: processors have no fp8 units; choose fp32 or bf16"
     if values.get("sharding") not in (None, "ddp") and count == 1:
         yield "--sharding: one device divides nothing; give a larger --count"
     preset = PRESETS.get(values.get("preset", ""))
@@ -119,7 +152,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "sharding": _choice(memory.SHARDINGS, memory.ALIASES),
     "micro_batch": parse_count,
     "context": parse_count,
-    "precision": _choice(PRECISIONS, {"fp32": "float32", "bf16": "bfloat16", "fp8": "float8"}),
+    "precision": _choice(PRECISIONS, {"float32": "fp32", "bfloat16": "bf16", "float8": "fp8"}),
     "optimizer": _choice(OPTIMIZERS),
     "mfu": _share,
     "goodput": _share,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from components.planning import flops
 from components.planning.decoder import read
+from components.training import Optimizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -60,7 +61,7 @@ def measure(
     context: int,
     sequences: int,
     *,
-    optimizer: str = "adamw",
+    optimizer: Optimizer = "adamw",
     mixed: bool = False,
     threads: int = 1,
     memory: float = float("inf"),
@@ -75,12 +76,12 @@ def measure(
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from transformers import AutoModelForCausalLM
 
     from components.optimizers import build
     from components.pretrain.loss import CausalLoss
-    from components.pretrain.memory import keep_freed_memory
-    from components.pretrain.step import accumulate, update
+    from components.pretrain.step import accumulate, keep_freed_memory, update
 
     blocks = config.num_hidden_layers
     config, rows = _cut(config, context, sequences, threads, memory)
@@ -89,10 +90,14 @@ def measure(
     torch.manual_seed(0)
     keep_freed_memory()
     resident = _forget_peak()
+    # accelerate keeps one precision for the whole process, and the stages that are measured here one after the other
+    # may compute in different ones.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision="bf16" if mixed else "no")
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     module, stepper = accelerator.prepare(CausalLoss(model).train(), build(model, optimizer))
-    wall, processor = [], []
+    wall: list[float] = []
+    processor: list[float] = []
     began = time.monotonic()
     while len(wall) <= MINIMUM_STEPS or time.monotonic() - began < seconds:
         tokens = torch.randint(config.vocab_size, (rows, context + 1))

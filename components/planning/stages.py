@@ -16,8 +16,9 @@ import components
 from components.harness.parameters import validate
 from components.planning.devices import Precision
 from components.planning.memory import Sharding
-from components.pretrain.batches import Batches
+from components.pretrain.data import Batches
 from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, read_pointer
+from components.training import Optimizer
 from core.errors import InputProblem
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", 
 #: Records whose lengths stand for all: the first of the file.
 SAMPLE = 400
 
-_PRECISIONS: dict[str, Precision | None] = {"auto": None, "fp32": "float32", "bf16": "bfloat16"}
 _SHARDINGS: dict[str, Sharding] = {
     "ddp": "ddp",
     # All divide weights, gradients and moments among all devices.
@@ -71,7 +71,7 @@ class Work:
     tokens: int
     steps: int | None
     sequences: int
-    optimizer: str
+    optimizer: Optimizer
     micro_batch: int | None = None
     precision: Precision | None = None
     processes: int = 1
@@ -129,7 +129,7 @@ def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
         sequences=parameters.batch_size,
         micro_batch=parameters.per_device_batch_size,
         optimizer=parameters.optimizer,
-        precision=_PRECISIONS[parameters.precision],
+        precision=None if parameters.precision == "auto" else parameters.precision,
         processes=parameters.processes,
         checkpoints=parameters.keep_last + parameters.keep_best + 1,
         sharding=_SHARDINGS[parameters.sharding] if parameters.processes > 1 else None,
@@ -181,7 +181,7 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         sequences=parameters.batch_size * sides,
         micro_batch=parameters.per_device_batch_size * sides,
         optimizer=parameters.optimizer,
-        precision=_PRECISIONS[parameters.precision],
+        precision=None if parameters.precision == "auto" else parameters.precision,
         processes=processes,
         checkpointed=parameters.gradient_checkpointing,
         passes=passes,
@@ -235,7 +235,7 @@ def _conversations(path: Path) -> list[str]:
     """Each record's words: its messages, or its prompt with its (chosen) answer."""
     if not path.is_file():
         raise Unknown("data/instructions is not there yet: run the curate stage first")
-    texts = []
+    texts: list[str] = []
     with open(path, encoding="utf-8") as file:
         for line in file:
             if len(texts) == SAMPLE:
@@ -262,20 +262,20 @@ def _index(root: Path) -> dict[str, Any] | None:
 
 
 class _Vocabulary:
-    """As much of a tokenizer as a configuration needs: the packed corpus's size of vocabulary, or the one asked for."""
+    """As much of a tokenizer as a configuration needs: the size of the vocabulary, of the corpus or of the parameters."""
 
     bos_token_id = eos_token_id = pad_token_id = 0
 
     def __init__(self, root: Path, values: Mapping[str, Any]):
         index = _index(root)
-        self._size = index["vocab_size"] if index else _asked_vocabulary(values)
+        self._size = index["vocab_size"] if index else _wanted_vocabulary(values)
 
     def __len__(self) -> int:
         return self._size
 
 
-def _asked_vocabulary(values: Mapping[str, Any]) -> int:
-    parameters = validate(values, "tokenize", components.load("tokenize").parameters)
+def _wanted_vocabulary(values: Mapping[str, Any]) -> int:
+    parameters: Any = validate(values, "tokenize", components.load("tokenize").parameters)
     if parameters.tokenizer is None:
         return parameters.vocabulary_size
     from transformers import AutoTokenizer

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.files import sync
+
 MANIFEST = "manifest.json"
 
 
@@ -31,14 +33,14 @@ def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
         write(partial)
         files = sorted(partial.iterdir())
         for path in files:
-            _sync(path)
+            sync(path)
         manifest = partial / MANIFEST
         manifest.write_bytes(_manifest({"step": step, "files": {path.name: _digest(path) for path in files}}))
-        _sync(manifest)
-        _sync(partial)
+        sync(manifest)
+        sync(partial)
         shutil.rmtree(final, ignore_errors=True)
         os.rename(partial, final)
-        _sync(folder)
+        sync(folder)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -108,11 +110,3 @@ def _paths(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -162,3 +168,81 @@ def evaluation_batches(
 
 def _starts(shard: np.ndarray, context: int) -> range:
     return range(0, len(shard), context)
+
+
+class Batches:
+    """Sizes of the batches: ``start`` sequences rising linearly in tokens to ``size`` over ``ramp_tokens``.
+
+    Small batches waste less while the gradient is still large compared with its noise (McCandlish et al. 2018; Llama 3
+    raises its batch twice). Without ``start`` every step takes ``size``.
+
+    Args:
+        size: sequences of a full batch.
+        context: tokens of a sequence.
+        multiple: every size is a multiple of it: the processes that share a batch.
+    """
+
+    def __init__(
+        self, size: int, context: int, *, start: int | None = None, ramp_tokens: int | None = None, multiple: int = 1
+    ):
+        self.full = size
+        self._context = context
+        sizes, seen = [], 0
+        while start is not None and ramp_tokens is not None and seen * context < ramp_tokens:
+            raised = start + (size - start) * seen * context / ramp_tokens
+            sizes.append(max(multiple, int(raised) // multiple * multiple))
+            seen += sizes[-1]
+        self._sizes = sizes
+        self._ends = list(itertools.accumulate(sizes))
+
+    def size(self, step: int) -> int:
+        """Sequences of step number ``step`` (from 0)."""
+        return self._sizes[step] if step < len(self._sizes) else self.full
+
+    def before(self, step: int) -> int:
+        """Sequences of all steps before step number ``step``."""
+        ramp = min(step, len(self._sizes))
+        return (self._ends[ramp - 1] if ramp else 0) + (step - ramp) * self.full
+
+    def tokens(self, steps: int) -> int:
+        """Tokens of the first ``steps`` steps."""
+        return self.before(steps) * self._context
+
+    def steps(self, sequences: float) -> int:
+        """Steps that take at least so many sequences; at least one."""
+        ramp = self._ends[-1] if self._ends else 0
+        if sequences <= ramp:
+            return bisect.bisect_left(self._ends, sequences) + 1
+        return max(1, len(self._sizes) + math.ceil((sequences - ramp) / self.full))
+
+
+T = TypeVar("T")
+
+
+class Prefetch(Generic[T]):
+    """The next step's data, read while the present step is computed: a thread calls ``read(step)`` one step ahead.
+
+    Args:
+        read: a pure function of the step that draws from no shared random state, so that a checkpoint holds the same
+            state whether or not the thread has run ahead.
+        steps: no step from this number on is read.
+    """
+
+    def __init__(self, read: Callable[[int], T], steps: int):
+        self._read, self._steps = read, steps
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._next: tuple[int, Future[T]] | None = None
+
+    def __enter__(self) -> Prefetch[T]:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def get(self, step: int) -> T:
+        """What ``read(step)`` returns, or the exception it raised; the next step is begun."""
+        ahead = self._next
+        future = ahead[1] if ahead and ahead[0] == step else self._thread.submit(self._read, step)
+        batch = future.result()
+        self._next = (step + 1, self._thread.submit(self._read, step + 1)) if step + 1 < self._steps else None
+        return batch

@@ -1,4 +1,4 @@
-"""Validation loss, and the unigram model it is compared with."""
+"""What a decoder can do: its validation loss beside the unigram model's, and text that it continues."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from components.pretrain.data import IGNORED, TokenSplit, document_positions, evaluation_batches
-from components.pretrain.division import Division
 from components.pretrain.loss import CausalLoss
+from components.pretrain.parallelism import Parallelism
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def evaluate(
         documents: attention ends at documents, as in a training that masks them.
     """
     module: CausalLoss = accelerator.unwrap_model(model)
-    division = Division.of(accelerator)
+    parallelism = Parallelism.of(accelerator)
     training = module.training
     module.eval()
     # Processes that share each product look at the same windows.
@@ -70,8 +71,8 @@ def evaluate(
         context,
         batch,
         tokens=tokens,
-        rank=division.process // division.tensor,
-        processes=division.averaged,
+        rank=parallelism.rank // parallelism.tensor_parallel,
+        processes=parallelism.averaging,
     ):
         inputs = inputs.to(accelerator.device)
         positions = document_positions(inputs, split.end) if documents else None
@@ -83,7 +84,7 @@ def evaluate(
         sums += torch.stack([ones, loss, count, loss * loss, loss * count, count * count], dim=1).sum(dim=0)
     module.train(training)
     # float64 stays on the CPU where the device has none.
-    sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu() / division.tensor
+    sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu() / parallelism.tensor_parallel
     n, loss, count, loss2, product, count2 = sums.tolist()
     mean = loss / count
     squares = max(0.0, loss2 - 2 * mean * product + mean * mean * count2)
@@ -96,3 +97,46 @@ def unigram(train: TokenSplit, held: TokenSplit) -> float:
     counts = train.counts() + 1
     surprise = math.log(counts.sum()) - np.log(counts)
     return float(surprise @ held.counts() / held.tokens)
+
+
+@torch.no_grad()
+def sample(
+    module: CausalLoss,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    *,
+    tokens: int,
+    seed: int,
+    together: bool = False,
+) -> list[str]:
+    """One continuation of each prompt at temperature 0.8 among the 50 likeliest; the random state stays as it was.
+
+    It has at most ``tokens`` tokens, and ends where the model's positions do.
+
+    Args:
+        together: all processes call this, since each has a part of the weights; they get the same texts.
+    """
+    training, model = module.training, module.model
+    module.eval()
+    texts = []
+    room = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for prompt in prompts:
+            ids = [tokenizer.eos_token_id, *tokenizer.encode(prompt, add_special_tokens=False)][-(room - 1) :]
+            inputs = torch.tensor([ids], device=model.device)
+            output = module.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                do_sample=True,
+                temperature=0.8,
+                top_k=50,
+                max_new_tokens=min(tokens, room - len(ids)),
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                synced_gpus=together,
+            )
+            texts.append(tokenizer.decode(output[0, 1:], skip_special_tokens=True))
+    module.train(training)
+    return texts

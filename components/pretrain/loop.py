@@ -14,17 +14,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from components import optimizers
 from components.contract import Context, Interrupted
-from components.pretrain.batches import Batches
-from components.pretrain.data import TokenSplit, TrainingOrder, Window, document_positions
-from components.pretrain.division import Division, prepare
-from components.pretrain.evaluation import evaluate
+from components.pretrain.data import Batches, Prefetch, TokenSplit, TrainingOrder, Window, document_positions
+from components.pretrain.evaluation import evaluate, sample
 from components.pretrain.loss import CausalLoss, masks_documents
+from components.pretrain.parallelism import Parallelism, prepare
 from components.pretrain.parameters import PretrainParameters
-from components.pretrain.prefetch import Prefetch
-from components.pretrain.progress import Progress
-from components.pretrain.samples import sample
 from components.pretrain.step import accumulate, update
-from components.pretrain.training_state import TrainingState
+from components.pretrain.training_state import Progress, TrainingState
 from core.errors import InputProblem
 
 
@@ -61,12 +57,12 @@ def train(
         weight_decay=parameters.weight_decay,
         betas=(parameters.beta1, parameters.beta2),
     )
-    division = Division.of(accelerator)
-    if not division.sharded:  # else it comes there shard by shard
+    parallelism = Parallelism.of(accelerator)
+    if not parallelism.sharded:  # else it comes there shard by shard
         model.to(accelerator.device)
     # Each process draws its own dropout, but those that share each product must draw the same; without dropout nothing
     # below touches these generators.
-    torch.manual_seed(context.seed + accelerator.process_index // division.tensor)
+    torch.manual_seed(context.seed + accelerator.process_index // parallelism.tensor_parallel)
     module, bare, optimizer = prepare(
         accelerator,
         _with_loss(context, model),
@@ -93,7 +89,7 @@ def train(
             # return to that checkpoint, which does not hold the result yet.
             if _due(progress.step, parameters.evaluate_every, steps):
                 state.wait()
-                _look(context, accelerator, module, tokenizer, held, progress)
+                _validate(context, accelerator, module, tokenizer, held, progress)
                 if _any(accelerator, context.stopping):
                     raise Interrupted(f"stopped after step {progress.step} of {steps}; the checkpoint is saved")
             if progress.step == steps:
@@ -140,10 +136,11 @@ class Batch:
 
 
 class _Clock:
-    """Tokens a second since the first step, whose warm-up (kernels are chosen, code is compiled) is told apart."""
+    """Tokens a second since the first step, whose warm-up (kernels, compilation) is a metric of its own."""
 
     def __init__(self, context: Context):
-        self._context, self._start, self._first = context, time.monotonic(), None
+        self._context, self._start = context, time.monotonic()
+        self._first: tuple[float, int] | None = None  # time and tokens after the first step
 
     def tokens_per_second(self) -> float:
         now, tokens = time.monotonic(), self._context.tokens
@@ -174,9 +171,9 @@ def _with_loss(context: Context, model: PreTrainedModel) -> CausalLoss:
 
 
 def _read(accelerator: Accelerator, order: TrainingOrder, windows: list[Window], parameters) -> Batch:
-    division = Division.of(accelerator)
-    share = len(windows) // division.parts
-    mine = windows[division.part * share : (division.part + 1) * share]
+    parallelism = Parallelism.of(accelerator)
+    share = len(windows) // parallelism.data_parallel
+    mine = windows[parallelism.data_parallel_rank * share : (parallelism.data_parallel_rank + 1) * share]
     inputs, labels = order.read(mine)
     positions = document_positions(inputs, order.end) if parameters.mask_documents else None
     return Batch(windows, mine, inputs, labels, positions)
@@ -208,7 +205,7 @@ def _step(context, accelerator, module, optimizer, order, batch: Batch, step: in
         flag=context.stopping,
     )
     if not math.isfinite(loss):
-        raise NonFinite(_blame(accelerator, module, order, batch, step))
+        raise NonFinite(_non_finite_sequences(accelerator, module, order, batch, step))
     norm = update(accelerator, module, optimizer, max_grad_norm=parameters.max_grad_norm)
     if not math.isfinite(norm):
         raise NonFinite(
@@ -219,7 +216,7 @@ def _step(context, accelerator, module, optimizer, order, batch: Batch, step: in
     return loss, norm, stopping
 
 
-def _blame(accelerator, module, order: TrainingOrder, batch: Batch, step: int) -> str:
+def _non_finite_sequences(accelerator, module, order: TrainingOrder, batch: Batch, step: int) -> str:
     """Which sequences have a loss that is not finite, each computed again by itself."""
     decoder = accelerator.unwrap_model(module).eval()
     bad = []
@@ -253,7 +250,7 @@ def _point(context: Context, progress: Progress, rates: dict[str, float], norm: 
     context.log({**live, "tokens_per_second": speed}, progress.step)
 
 
-def _look(context, accelerator, module, tokenizer, held: TokenSplit, progress: Progress) -> None:
+def _validate(context, accelerator, module, tokenizer, held: TokenSplit, progress: Progress) -> None:
     """Validation loss on part of the split, and samples."""
     parameters: PretrainParameters = context.parameters
     result = evaluate(
@@ -269,7 +266,7 @@ def _look(context, accelerator, module, tokenizer, held: TokenSplit, progress: P
         {"step": progress.step, "tokens": context.tokens, "loss": result.loss, "bits_per_byte": bits}
     )
     context.log({"validation_loss": result.loss, "validation_bits_per_byte": bits}, progress.step)
-    together = Division.of(accelerator).sharded
+    together = Parallelism.of(accelerator).sharded
     stopping = _any(accelerator, context.stopping) if together else context.stopping
     if (accelerator.is_main_process or together) and parameters.sample_prompts and not stopping:
         texts = sample(

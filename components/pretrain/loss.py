@@ -85,12 +85,12 @@ class CausalLoss(nn.Module):
     def token_losses(self, inputs: Tensor, labels: Tensor, positions: Tensor | None = None) -> Tensor:
         """Cross-entropy of each token, [sequences, context]; zero where the label is ignored."""
         output, logits = self._run(inputs, positions)
-        if logits is not None:
+        if (head := self._head) is None:
             return _losses(logits.flatten(0, 1).float(), labels.flatten()).view(labels.shape)
         hidden, flat = output.last_hidden_state.flatten(0, 1), labels.flatten()
         losses = [
-            _losses(_capped(_logits(hidden[rows].to(_compute_dtype(hidden)), self._head), self._head), flat[rows])
-            for rows in _chunks(hidden, self._head)
+            _losses(_capped(_logits(hidden[rows].to(_compute_dtype(hidden)), head), head), flat[rows])
+            for rows in _chunks(hidden, head)
         ]
         return torch.cat(losses).view(labels.shape)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -77,7 +78,7 @@ class Architecture(StageParameters):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Architecture:
-        base = DEFAULTS
+        base: Mapping[str, Any] = DEFAULTS
         problems = []
         if self.preset is not None:
             if self.preset not in PRESETS:
@@ -91,10 +92,9 @@ class Architecture(StageParameters):
                     f"model_type {self.model_type} is not {self.preset}'s, which is {preset.model_type}; make one of "
                     f"the two null"
                 )
-        width, heads, groups = (
-            getattr(self, name) or base.get(name)
-            for name in ("hidden_size", "num_attention_heads", "num_key_value_heads")
-        )
+        width = self.hidden_size or base["hidden_size"]
+        heads = self.num_attention_heads or base["num_attention_heads"]
+        groups = self.num_key_value_heads or base.get("num_key_value_heads")
         if width % heads:
             problems.append(f"hidden_size {width} is not divisible by num_attention_heads {heads}; choose a multiple")
         elif "head_dim" not in self.extra and "head_dim" not in base and (width // heads) % 2:

@@ -20,13 +20,12 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from components.contract import Context, Metric
 from components.pretrain import zero3
 from components.pretrain.architecture import make
-from components.pretrain.batches import Batches
-from components.pretrain.data import TokenSplit, TrainingOrder
-from components.pretrain.division import gathered
+from components.pretrain.data import Batches, TokenSplit, TrainingOrder
 from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
 from components.pretrain.loop import train
-from components.pretrain.memory import keep_freed_memory
+from components.pretrain.parallelism import gathered
 from components.pretrain.parameters import PretrainParameters
+from components.pretrain.step import keep_freed_memory
 from components.training import ChosenPrecision, choose_precision
 from core.errors import InputProblem
 
@@ -121,7 +120,7 @@ def _steps(parameters: PretrainParameters, windows: int, batches: Batches) -> in
         return parameters.steps
     if parameters.epochs is not None:
         return batches.steps(parameters.epochs * windows)
-    return batches.steps(parameters.tokens / parameters.seq_length)
+    return batches.steps((parameters.tokens or 0) / parameters.seq_length)  # set, where the others are not
 
 
 def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:

@@ -17,14 +17,17 @@ import contextlib
 import errno
 import json
 import os
+import random
 import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 from accelerate import Accelerator
@@ -35,9 +38,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from components.contract import Context
-from components.pretrain import checkpoint, optimizer_state, random_state, zero3
+from components.pretrain import checkpoint, optimizer_state, zero3
 from components.pretrain.parameters import PretrainParameters
-from components.pretrain.progress import Progress
 from components.pretrain.snapshot import Snapshot, placed_as
 from core.errors import InputProblem
 
@@ -45,6 +47,25 @@ MODEL, OPTIMIZER, TRAINING, CONFIG = "model.safetensors", "optimizer.safetensors
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 PATIENCE = 1.0  # seconds for which a step may wait for the disk before the user is told
+
+
+@dataclass
+class Progress:
+    """What the loop has seen so far; part of every checkpoint, and all of it repeatable.
+
+    Attributes:
+        step: optimizer steps done; with the seed it fixes the position in the data.
+        curve: points of the training curve.
+        validation: validation losses within the training.
+        samples: what the model wrote at each validation.
+        loss_sum: sum of losses since the last point of the curve.
+    """
+
+    step: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    validation: list[dict[str, float]] = field(default_factory=list)
+    samples: list[dict[str, str | int]] = field(default_factory=list)
+    loss_sum: float = 0.0
 
 
 class TrainingState:
@@ -106,7 +127,7 @@ class TrainingState:
                 weights[name].copy_(placed_as(weights[name], tensor))
         moments = self._read(path, OPTIMIZER, shapes[OPTIMIZER])
         optimizer_state.restore(self._model, self._optimizer, training["optimizer"], moments)
-        random_state.restore(training["random"][self._accelerator.process_index])
+        restore_random_state(training["random"][self._accelerator.process_index])
         return Progress(**training["progress"])
 
     def save(self, progress: Progress) -> None:
@@ -115,7 +136,7 @@ class TrainingState:
         Returns as soon as it is copied. If the last one is still being written, that is waited for first.
 
         Raises:
-            OSError: the last checkpoint could not be written, for another reason than a full disk, which is told.
+            OSError: the last checkpoint could not be written, for another reason than a full disk, of which it warns.
         """
         started = time.monotonic()
         self.wait()
@@ -125,7 +146,7 @@ class TrainingState:
                 f"step {progress.step} waited {waited:.1f} s for the checkpoint before it to be written: raise "
                 f"pretrain.checkpoint_every, or point STEMMA_HOME at a faster disk"
             )
-        random_states = gather_object([random_state.capture()])
+        random_states = gather_object([capture_random_state()])
         weights = {f"{MODEL}/{name}": tensor for name, tensor in _weights(self._model).items()}
         moments = optimizer_state.tensors(self._model, self._optimizer)
         self._snapshot.take(weights | {f"{OPTIMIZER}/{name}": tensor for name, tensor in moments.items()})
@@ -149,7 +170,7 @@ class TrainingState:
         """Until the last checkpoint that was handed over lies on the disk.
 
         Raises:
-            OSError: it could not be written, for another reason than a full disk, which is told.
+            OSError: it could not be written, for another reason than a full disk, of which it warns.
         """
         if self._pending is None:
             return
@@ -215,9 +236,11 @@ class TrainingState:
 
 def _weights(model: PreTrainedModel) -> dict[str, Tensor | zero3.Part]:
     """Parameters and buffers by name, a tied one under its first name only."""
-    seen: set[int] = set()
-    named = model.state_dict(keep_vars=True).items()
-    return {name: zero3.part(tensor) for name, tensor in named if id(tensor) not in seen and not seen.add(id(tensor))}
+    first: dict[int, str] = {}
+    named = model.state_dict(keep_vars=True)
+    for name, tensor in named.items():
+        first.setdefault(id(tensor), name)
+    return {name: zero3.part(named[name]) for name in first.values()}
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -243,3 +266,34 @@ def _mlflow_run(scratch: Path) -> str | None:
         return json.loads((scratch / "tracking" / "cursor.json").read_text())["run_id"]
     except (OSError, ValueError, KeyError):
         return None
+
+
+def capture_random_state() -> dict[str, Any]:
+    """States of Python's, NumPy's and torch's generators, torch's as hexadecimal digits; of GPUs the current one's."""
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": [name, keys.tolist(), position, has_gauss, cached],
+        "torch": _digits(torch.get_rng_state()),
+        "cuda": _digits(torch.cuda.get_rng_state()) if torch.cuda.is_available() else None,
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put the generators back where :func:`capture_random_state` found them."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(_bytes(state["torch"]))
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(_bytes(state["cuda"]))
+
+
+def _digits(state: torch.Tensor) -> str:
+    return state.numpy().tobytes().hex()
+
+
+def _bytes(digits: str) -> torch.Tensor:
+    return torch.frombuffer(bytearray.fromhex(digits), dtype=torch.uint8)

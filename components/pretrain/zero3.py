@@ -167,7 +167,7 @@ def _settings(accelerator: Accelerator, module: CausalLoss, max_grad_norm: float
     }
 
 
-def _compute_as_called(module: CausalLoss, device: torch.device, dtype: torch.dtype | None) -> None:
+def _compute_as_called(module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
     """Have every method of ``module`` gather weights, and training and evaluation compute products in ``dtype``.
 
     DeepSpeed gathers when a module is called, and ends any autocast around its engine.

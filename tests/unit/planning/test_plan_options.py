@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.planning.options import Options, parse
-from components.planning.quantities import parse_count
+from components.planning.options import Options, parse, parse_count
 from core.errors import InputProblem
 
 
@@ -44,7 +43,7 @@ def test_every_mistake_at_once():
         ({"tokens": "1B"}, "--tokens"),
         ({"micro_batch": "2"}, "--micro-batch"),
         ({"preset": "gpt2-small", "context": "2048"}, "--context"),
-        ({"preset": "gpt2-small", "device": "a100-80", "precision": "float8"}, "--precision"),
+        ({"preset": "gpt2-small", "device": "a100-80", "precision": "fp8"}, "--precision"),
         ({"preset": "gpt2-small", "count": "1", "sharding": "zero3"}, "--sharding"),
     ],
 )
@@ -56,4 +55,4 @@ def test_options_that_do_not_go_together(given, option):
 
 def test_aliases_and_defaults():
     options = parse({"preset": "gpt2-small", "sharding": "fsdp2", "precision": "bf16", "count": "8", "tokens": None})
-    assert options == Options(preset="gpt2-small", sharding="zero3", precision="bfloat16", count=8)
+    assert options == Options(preset="gpt2-small", sharding="zero3", precision="bf16", count=8)

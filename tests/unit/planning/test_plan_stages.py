@@ -121,3 +121,18 @@ def test_the_data_without_which_a_run_plans_nothing_are_inputs_of_their_stages()
     assert set(TRAINING_DATA) == set(stages.STAGES)
     for stage, path in TRAINING_DATA.items():
         assert path in {artifact.path for artifact in components.load(stage).inputs}
+
+
+def test_stages_of_different_precisions_are_planned_in_one_process(workspace, tmp_path, monkeypatch):
+    """accelerate keeps one precision for the whole process; each stage is measured in its own."""
+    shutil.copytree(workspace, tmp_path / "both", symlinks=True)
+    monkeypatch.chdir(tmp_path / "both")
+    values = {**PARAMETERS, "pretrain": {**tiny.PARAMETERS, "precision": "bf16"}}
+    with open("params.yaml", "w") as file:
+        YAML().dump(values, file)
+    shutil.rmtree("receipts", ignore_errors=True)
+    options = Options(device="cpu")
+    wanted = ["pretrain", "instruct_finetune", "pretrain"]
+    found = [command.plans(options, [stage], seconds=0)["plans"][0] for stage in wanted]
+    assert [plan["device"]["precision"] for plan in found] == ["bf16", "fp32", "bf16"]
+    assert all(plan["calibration"]["steps"] >= 3 for plan in found)

@@ -90,7 +90,7 @@ def test_bfloat16_adds_copies_of_weights_and_halves_much_of_what_is_kept():
     decoder = read(config)
     full = memory.per_device(decoder, activations.measure(config, 1024), "ddp", count=1, micro_batch=4)
     kept = activations.measure(config, 1024, mixed=True)
-    mixed = memory.per_device(decoder, kept, "ddp", count=1, micro_batch=4, precision="bfloat16")
+    mixed = memory.per_device(decoder, kept, "ddp", count=1, micro_batch=4, precision="bf16")
     assert mixed.weights == full.weights * 1.5
     assert 0.5 < mixed.activations / full.activations < 0.8
 

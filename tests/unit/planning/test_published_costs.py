@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoConfig
 
-from components.planning import flops, scaling
+from components.planning import flops
 from components.planning.activations import Activations
 from components.planning.decoder import Decoder, read
 from components.planning.devices import DEVICES
@@ -59,12 +59,12 @@ def test_deepseek_v3():
     With 37B active parameters this is an MFU of 17.3 % of the float8 peak, or 34.6 % of the bfloat16 one, which is what
     well-tuned trainings reach: the paper's figures hold together.
     """
-    spent = scaling.training_flops(37e9, 14.8e12)
+    spent = flops.training_flops(37e9, 14.8e12)
     reached = spent / (2.664e6 * 3600)
-    mfu = reached / DEVICES["h800"].peak["float8"]
+    mfu = reached / DEVICES["h800"].peak["fp8"]
     assert mfu == pytest.approx(0.173, abs=0.001)
-    assert reached / DEVICES["h800"].peak["bfloat16"] == pytest.approx(0.346, abs=0.002)
-    planned = plan(37 * 10**9, 14.8e12, "h800", "float8", count=2048, mfu=mfu, price=2.0)
+    assert reached / DEVICES["h800"].peak["bf16"] == pytest.approx(0.346, abs=0.002)
+    planned = plan(37 * 10**9, 14.8e12, "h800", "fp8", count=2048, mfu=mfu, price=2.0)
     assert planned["time"]["device_hours"] == pytest.approx(2.664e6, rel=1e-6)
     # 119K hours of context extension and 5K of post-training come on top.
     assert planned["cost"]["money"] + (119e3 + 5e3) * 2 == pytest.approx(5.576e6, rel=0.001)
@@ -81,10 +81,10 @@ def test_deepseek_v3s_parameters():
 def test_llama_3_405b():
     """The model card says 30.84M H100 hours; arXiv:2407.21783 says 15.6T tokens, 3.8e25 FLOPs, an MFU of 38 to 43 % and
     more than 90 % effective training time. At the lower end of both, the hours come out."""
-    planned = plan(405 * 10**9, 15.6e12, "h100", "bfloat16", count=16384, mfu=0.38, goodput=0.9)
+    planned = plan(405 * 10**9, 15.6e12, "h100", "bf16", count=16384, mfu=0.38, goodput=0.9)
     assert planned["compute"]["flops_6nd"] == pytest.approx(3.8e25, rel=0.01)
     assert planned["time"]["device_hours"] == pytest.approx(30.84e6, rel=0.02)
-    least = plan(405 * 10**9, 15.6e12, "h100", "bfloat16", count=16384, mfu=0.43)
+    least = plan(405 * 10**9, 15.6e12, "h100", "bf16", count=16384, mfu=0.43)
     assert least["time"]["device_hours"] < 30.84e6
     # What is not the device's power is stated: 700 W (the model card), PUE 1.1.
     assert planned["cost"]["energy_kilowatt_hours"] == pytest.approx(30.84e6 * 0.7 * 1.1, rel=0.02)
@@ -98,10 +98,10 @@ def test_llama_3_405bs_attention():
     )  # fmt: skip
     decoder = read(config)
     assert decoder.total == pytest.approx(405.9e9, rel=0.001)
-    assert flops.training(decoder, 8192, 1) / flops.six_n_d(decoder, 1) == pytest.approx(1.036, abs=0.002)
+    assert flops.training(decoder, 8192, 1) / flops.training_flops(decoder.active, 1) == pytest.approx(1.036, abs=0.002)
 
 
 def test_checkpoints_and_data_on_disk():
-    disk = plan(10**9, 20e9, "h100", "bfloat16", count=8)["disk"]
+    disk = plan(10**9, 20e9, "h100", "bf16", count=8)["disk"]
     assert disk["data_bytes"] == 40e9  # two bytes a token with a vocabulary below 65,537
     assert disk["checkpoint_bytes"] == 12e9 and disk["checkpoints_bytes"] == 36e9 and disk["model_bytes"] == 4e9

@@ -9,9 +9,8 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from components.pretrain.architecture import from_scratch, make
+from components.pretrain.architecture import fit_vocabulary, from_scratch, make
 from components.pretrain.parameters import Architecture, PretrainParameters
-from components.pretrain.vocabulary import fit_vocabulary
 from core.errors import InputProblem
 
 VOCABULARY = 64

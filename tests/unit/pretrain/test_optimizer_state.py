@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components import optimizers
-from components.pretrain import optimizer_state, random_state
+from components.pretrain import optimizer_state, training_state
 
 
 class Model(nn.Module):
@@ -98,7 +98,7 @@ def test_the_random_states_survive_json():
 
     random.gauss(0, 1)
     np.random.normal()
-    state = json.loads(json.dumps(random_state.capture()))
+    state = json.loads(json.dumps(training_state.capture_random_state()))
     drawn = (random.gauss(0, 1), random.random(), np.random.normal(), torch.rand(3).tolist())
-    random_state.restore(state)
+    training_state.restore_random_state(state)
     assert (random.gauss(0, 1), random.random(), np.random.normal(), torch.rand(3).tolist()) == drawn

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from components import pages
-from components.pretrain.batches import Batches
-from components.pretrain.data import TokenSplit, TrainingOrder
+from components.pretrain.data import Batches, TokenSplit, TrainingOrder
 from components.pretrain.loop import NonFinite
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.presets import PRESETS

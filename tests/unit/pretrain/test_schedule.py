@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.pretrain.batches import Batches
+from components.pretrain.data import Batches
 from components.training import factor
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from components.pretrain.data import IGNORED
+from components.pretrain.data import IGNORED, Prefetch
 from components.pretrain.loss import CausalLoss
-from components.pretrain.prefetch import Prefetch
 from components.pretrain.step import accumulate, update
 from tests.unit.pretrain.test_chunked_loss import batch, gradients, make
 

@@ -1,4 +1,4 @@
-"""How the processes of a training divide batches and weights among them: what the launch file asks of accelerate.
+"""How the processes of a training divide batches and weights among them, as the launch file of accelerate says.
 
 Ranks are numbered as accelerate numbers them: those that share a matrix product are neighbours, then those that share
 a sequence, then those that share the weights alone.
@@ -30,54 +30,54 @@ EXACT_STYLES = {"colwise", "rowwise", "packed_colwise", "moe_tp_experts"}
 
 
 @dataclass(frozen=True)
-class Division:
-    """Who does what.
+class Parallelism:
+    """How the processes of a training are used.
 
     Attributes:
-        process: this process's number.
-        processes: how many there are.
-        tensor: processes that share each matrix product and therefore see the same sequences, whole.
-        sequence: processes that share each sequence, of which each takes a part.
+        rank: this process's number.
+        world_size: how many there are.
+        tensor_parallel: processes that share each matrix product and therefore see the same sequences, whole.
+        context_parallel: processes that share each sequence, of which each takes a part.
         sharded: weights, gradients and moments are divided among the processes (FSDP2, ZeRO-3).
     """
 
-    process: int = 0
-    processes: int = 1
-    tensor: int = 1
-    sequence: int = 1
+    rank: int = 0
+    world_size: int = 1
+    tensor_parallel: int = 1
+    context_parallel: int = 1
     sharded: bool = False
 
     @classmethod
-    def of(cls, accelerator: Accelerator) -> Division:
+    def of(cls, accelerator: Accelerator) -> Parallelism:
         """What accelerate was started with."""
         degrees = accelerator.parallelism_config
         return cls(
             accelerator.process_index,
             accelerator.num_processes,
-            tensor=degrees.tp_size if degrees else 1,
-            sequence=degrees.cp_size if degrees else 1,
+            tensor_parallel=degrees.tp_size if degrees else 1,
+            context_parallel=degrees.cp_size if degrees else 1,
             sharded=accelerator.is_fsdp2 or zero3.active(accelerator),
         )
 
     @property
-    def readers(self) -> int:
+    def model_parallel(self) -> int:
         """Processes that read the same sequences."""
-        return self.tensor * self.sequence
+        return self.tensor_parallel * self.context_parallel
 
     @property
-    def parts(self) -> int:
+    def data_parallel(self) -> int:
         """Into how many parts each batch is cut."""
-        return self.processes // self.readers
+        return self.world_size // self.model_parallel
 
     @property
-    def part(self) -> int:
+    def data_parallel_rank(self) -> int:
         """The part of the batch that this process reads."""
-        return self.process // self.readers
+        return self.rank // self.model_parallel
 
     @property
-    def averaged(self) -> int:
+    def averaging(self) -> int:
         """Processes over which gradients are averaged: those that share a product have parts of one gradient."""
-        return self.processes // self.tensor
+        return self.world_size // self.tensor_parallel
 
 
 def prepare(
@@ -88,7 +88,7 @@ def prepare(
     seq_length: int,
     max_grad_norm: float | None,
 ) -> tuple[nn.Module, Optimizer, Optimizer]:
-    """Divide the model as accelerate was asked to, with gradients summed in float32 in any case.
+    """Divide the model as accelerate is configured to, with gradients summed in float32 in any case.
 
     Args:
         build: makes the optimizer of a model.
@@ -101,17 +101,17 @@ def prepare(
     Raises:
         InputProblem: the model cannot be divided so.
     """
-    division, model = Division.of(accelerator), module.model
-    if problems := unsuited(model, division, seq_length):
+    parallelism, model = Parallelism.of(accelerator), module.model
+    if problems := unsuited(model, parallelism, seq_length):
         raise InputProblem(problems)
     if zero3.active(accelerator):
         return zero3.prepare(accelerator, module, build, max_grad_norm=max_grad_norm)
-    if division.sharded:
+    if parallelism.sharded:
         # Weights are gathered in the precision of the products: under autocast alone, the backward pass would keep a
         # bfloat16 copy of the whole model. accelerate's own policy would also sum gradients and return the loss in it.
         dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(dtype, reduce_dtype=torch.float32)
-    if division.tensor > 1:
+    if parallelism.tensor_parallel > 1:
         # accelerate's own preparation of divided products asks transformers for a class that it has no more. Dividing
         # is transformers' work anyway, and sharding the result is accelerate's.
         apply_tensor_parallelism(model, accelerator.torch_device_mesh["tp"], products(model))
@@ -145,10 +145,10 @@ def products(model: PreTrainedModel) -> dict[str, str]:
     return found
 
 
-def unsuited(model: PreTrainedModel, division: Division, seq_length: int) -> list[str]:
+def unsuited(model: PreTrainedModel, parallelism: Parallelism, seq_length: int) -> list[str]:
     """Why the model cannot be divided so."""
     config, kind, found = model.config, model.config.model_type, []
-    if division.tensor > 1:
+    if parallelism.tensor_parallel > 1:
         where = "pretrain.sharding: tensor_parallel"
         styles = set(products(model).values())
         if not styles:
@@ -160,19 +160,20 @@ def unsuited(model: PreTrainedModel, division: Division, seq_length: int) -> lis
             )
         heads = {name: getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads")}
         found += [
-            f"{where}: {name} {count} is not divisible by {division.tensor}, the processes that share a product"
+            f"{where}: {name} {count} is not divisible by {parallelism.tensor_parallel}, the processes of a product"
             for name, count in heads.items()
-            if count and count % division.tensor
+            if count and count % parallelism.tensor_parallel
         ]
-    if division.sequence > 1:
+    if parallelism.context_parallel > 1:
         where = "pretrain.sharding: context_parallel"
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
         if kinds or getattr(config, "sliding_window", None):
             found.append(f"{where}: a {kind} looks at part of the sequence alone, which ring attention cannot")
         elif not any(name.endswith("self_attn") for name, _ in model.named_modules()):
             found.append(f"{where}: accelerate does not know the attention of a {kind}; use fsdp2")
-        if seq_length % (2 * division.sequence):
-            found.append(f"{where}: seq_length must be a multiple of {2 * division.sequence}, and it is {seq_length}")
+        if seq_length % (2 * parallelism.context_parallel):
+            multiple = 2 * parallelism.context_parallel
+            found.append(f"{where}: seq_length must be a multiple of {multiple}, and it is {seq_length}")
     return found
 
 
@@ -185,7 +186,7 @@ def shared_sequences(
     Yields:
         inputs, labels and positions, [sequences, context / processes that share them].
     """
-    if Division.of(accelerator).sequence == 1:
+    if Parallelism.of(accelerator).context_parallel == 1:
         yield inputs, labels, positions
         return
     if positions is None:
@@ -203,7 +204,7 @@ def gathered(accelerator: Accelerator, model: PreTrainedModel) -> dict[str, Tens
 
     All processes call it together.
     """
-    if not Division.of(accelerator).sharded:
+    if not Parallelism.of(accelerator).sharded:
         return None
     found, by_tensor = {}, {}
     for name, tensor in model.state_dict(keep_vars=True).items():
