@@ -207,6 +207,17 @@ def choose_precision(wanted: Precision) -> ChosenPrecision:
     return ChosenPrecision(wanted, "set")
 
 
+def forget_precision() -> None:
+    """Have the next ``Accelerator`` of this process choose its precision anew.
+
+    accelerate keeps one for the whole process; a process that trains or measures several stages one after the other
+    needs each stage's own.
+    """
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+
+
 def bf16_units() -> str | None:
     """The units that multiply bfloat16 matrices on the device that will be used; ``None`` if there are none."""
     import torch

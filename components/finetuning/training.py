@@ -19,7 +19,7 @@ import numpy as np
 
 from components.contract import Context, Interrupted
 from components.finetuning.parameters import FineTuningParameters
-from components.training import choose_precision
+from components.training import choose_precision, forget_precision
 from core.errors import InputProblem
 from core.files import sync, write_json
 
@@ -58,6 +58,7 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
     on_cpu = not torch.cuda.is_available()
     precision = choose_precision(parameters.precision)
     context.environment["precision"] = precision.name
+    forget_precision()
     built = config(
         output_dir=str(context.scratch / "checkpoints"),
         max_steps=parameters.steps,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from components.planning import flops
 from components.planning.decoder import read
-from components.training import Optimizer
+from components.training import Optimizer, forget_precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -76,7 +76,6 @@ def measure(
     """
     import torch
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
     from transformers import AutoModelForCausalLM
 
     from components.optimizers import build
@@ -90,9 +89,7 @@ def measure(
     torch.manual_seed(0)
     keep_freed_memory()
     resident = _forget_peak()
-    # accelerate keeps one precision for the whole process, and the stages that are measured here one after the other
-    # may compute in different ones.
-    AcceleratorState._reset_state()
+    forget_precision()
     accelerator = Accelerator(cpu=True, mixed_precision="bf16" if mixed else "no")
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     module, stepper = accelerator.prepare(CausalLoss(model).train(), build(model, optimizer))

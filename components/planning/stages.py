@@ -262,7 +262,7 @@ def _index(root: Path) -> dict[str, Any] | None:
 
 
 class _Vocabulary:
-    """As much of a tokenizer as a configuration needs: the size of the vocabulary, of the corpus or of the parameters."""
+    """As much of a tokenizer as a configuration needs: the size of its vocabulary, by the corpus or the parameters."""
 
     bos_token_id = eos_token_id = pad_token_id = 0
 

@@ -26,7 +26,7 @@ from components.pretrain.loop import train
 from components.pretrain.parallelism import gathered
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.step import keep_freed_memory
-from components.training import ChosenPrecision, choose_precision
+from components.training import ChosenPrecision, choose_precision, forget_precision
 from core.errors import InputProblem
 
 
@@ -127,6 +127,7 @@ def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:
     precision = choose_precision(context.parameters.precision)
     context.environment["precision"] = precision.name
     on_cpu = not torch.cuda.is_available()
+    forget_precision()
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision=precision.mixed,

@@ -7,7 +7,10 @@ import itertools
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from components import training
 from core.errors import InputProblem
 from tests.unit.pretrain import tiny
 
@@ -43,11 +46,26 @@ def test_all_options_killed_amid_and_run_again_end_with_the_same_bytes(made, tmp
     assert points[-1]["learning_rate/adamw"] == pytest.approx(3e-4)
 
 
-def test_bfloat16_when_asked_for_is_told_in_the_report(workspace):
-    # In a process of its own: accelerate's precision is the whole process's.
-    tiny.finish(tiny.start(workspace, precision="bf16", steps=3, sample_prompts=[]))
-    told = json.loads((workspace / "reports/pretrain/report.json").read_text())["precision"]
-    assert told.startswith("bf16 (set")
+@pytest.mark.parametrize(
+    ("precision", "units", "reported"),
+    [
+        ("auto", "AMX", "bf16 (detected: AMX)"),
+        ("auto", None, "fp32 (detected: no bfloat16 units in the processor)"),
+        ("bf16", "AMX", "bf16 (set)"),
+        ("fp32", "AMX", "fp32 (set)"),
+    ],
+)
+def test_each_precision_trains_with_its_products_and_is_reported(workspace, monkeypatch, precision, units, reported):
+    seen = set()
+    original = torch.nn.functional.silu
+    monkeypatch.setattr(training, "bf16_units", lambda: units)
+    monkeypatch.setattr(torch.nn.functional, "silu", lambda x, *rest: seen.add(x.dtype) or original(x, *rest))
+    context = tiny.pretrain(workspace, precision=precision, steps=2, sample_prompts=[])
+    assert (torch.bfloat16 in seen) == reported.startswith("bf16"), "autocast of the products"
+    assert json.loads((workspace / "reports/pretrain/report.json").read_text())["precision"] == reported
+    assert context.environment["precision"] == reported[:4]
+    weights = load_file(workspace / "models/base/model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
 
 
 def test_a_model_that_cannot_mask_documents_is_refused(workspace):
