@@ -1,7 +1,7 @@
 # An S3 store on a folder: VersityGW (Apache 2.0). Build from the repository's root:
 #   docker build -f deploy/docker/storage.Dockerfile -t stemma/storage:0.1.0 .
-# Chosen because MinIO's community images are no longer published, and because it has a single port, which always asks
-# for keys: SeaweedFS's filer serves every object without any on a second one. Objects are plain files below /data.
+# Chosen because MinIO's community images are no longer published, and because it has a single port, which always needs
+# keys: SeaweedFS's filer serves every object without any on a second one. Objects are plain files below /data.
 FROM versity/versitygw:v1.8.0
 
 # The image runs as root, and its new volumes would belong to root.

@@ -85,7 +85,7 @@ class AccessControl:
 
     @staticmethod
     def _refuse_strange_host(host: str) -> None:
-        """Without keys only this machine has access; a foreign web page that makes a browser ask has another name."""
+        """Without keys only this machine has access; a foreign page in a browser would send another host name."""
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if name.lower() not in LOCAL_NAMES:
             raise ApiError(

@@ -35,7 +35,7 @@ def generate(
 ) -> Iterator[str]:
     """The answer, piece by piece as it is generated.
 
-    ``base`` continues the prompt; every other model was tuned on the chat template and is asked through it.
+    ``base`` continues the prompt; every other model was tuned on the chat template, so the prompt goes through it.
 
     Args:
         top_k: sample from this number of likeliest tokens; 0: all.

@@ -1,1 +1,1 @@
-"""The stack on Kubernetes: kustomize's base and overlays, and the work pool whose job template asks for GPUs."""
+"""The stack on Kubernetes: kustomize's base and overlays, and the work pool whose job template requests GPUs."""

@@ -1,8 +1,7 @@
 """Registers the work pool, its deployments and their guards: ``python -m deploy.k8s.register JOB_TEMPLATE``.
 
 At the server that ``PREFECT_API_URL`` names, from the workspace in the current folder. ``STEMMA_JOB_GPUS`` and
-``STEMMA_JOB_IMAGE`` say what a flow run's pod asks for unless the run says otherwise. Done again, it changes what has
-changed.
+``STEMMA_JOB_IMAGE`` are the defaults of a flow run's pod. Run again, it changes what has changed.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def migrate(uri: str) -> None:
 
 
 def _make(path: Path) -> None:
-    """A new database, under its name only once it is whole: killed half-way, the migration could not be taken up."""
+    """A new database, under its name only once it is whole: a migration killed half-way cannot be continued."""
     partial = path.with_name(f"{path.name}.partial")
     for leftover in path.parent.glob(f"{partial.name}*"):
         leftover.unlink()

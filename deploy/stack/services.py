@@ -151,7 +151,7 @@ def _clients(settings: StackSettings) -> dict[str, str]:
 
 
 def polls_for_work(api: str, auth: str | None, born: float) -> None:
-    """Whether somebody has asked the server for the deployments' runs since ``born``, and lately."""
+    """Raise :class:`Unhealthy` unless the deployments' process polled since ``born`` and within the last minute."""
     found = post(f"{api}/deployments/filter", {"deployments": {"tags": {"all_": ["stemma"]}}}, auth)
     polled = [datetime.datetime.fromisoformat(each["last_polled"]) for each in found if each.get("last_polled")]
     if not polled:
