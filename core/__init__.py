@@ -8,6 +8,6 @@
 - ``dvc``: DVC's command line; ``dvc_lock``: ``dvc.lock`` and ``*.dvc`` files as they are
 - ``parameters_file``: reading and writing ``params.yaml``
 - ``events``: the log of events that a stage appends to and others follow
-- ``mlflow_store``: the artifact folders that MLflow's database names, after a workspace was moved
+- ``mlflow_store``: MLflow's database in a home, also after the workspace was moved
 - ``numbers``: numbers as people read them
 """

@@ -1,4 +1,4 @@
-"""The artifact folders that MLflow's database names, kept right when a workspace is moved or copied.
+"""MLflow's SQLite database in a home: created whole, and kept right when the workspace is moved or copied.
 
 MLflow stores absolute addresses. In the SQLite database of a home those of its own artifacts begin with the home's
 folder at the time; after a move they point to a folder that is gone, after a copy to another workspace's.
@@ -7,12 +7,14 @@ folder at the time; after a move they point to a folder that is gone, after a co
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from core import layout
+from core.workspace import sqlite_url
 
 _COLUMNS = (
     ("experiments", "artifact_location"),
@@ -22,6 +24,23 @@ _COLUMNS = (
     ("model_versions", "storage_location"),
 )
 BUSY_SECONDS = 30
+
+
+def create_database(path: Path, create_tables: Callable[[str], object]) -> None:
+    """Create the database under another name, then rename it: a migration killed half-way cannot be continued.
+
+    To be called under :func:`core.layout.mlflow_lock`.
+
+    Args:
+        create_tables: creates MLflow's tables in the database of a URL, and closes it.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    for leftover in path.parent.glob(f"{partial.name}*"):
+        leftover.unlink()
+    create_tables(sqlite_url(partial))
+    with contextlib.closing(sqlite3.connect(partial)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.replace(partial, path)
 
 
 def moved_from(home: Path) -> dict[str, int]:

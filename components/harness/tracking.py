@@ -7,10 +7,8 @@ hung neither stops training nor loses a point: what could not be sent stays in t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
 import threading
 import time
 import uuid
@@ -18,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import events, layout, locks
+from core import events, layout, locks, mlflow_store
 from core.errors import StemmaError, redacted
 from core.files import read_json, write_json
 from core.parameters_file import flatten
@@ -54,8 +52,13 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
     uri = mlflow_uri(home)
     with locks.holding(layout.mlflow_lock(home)):
         database = layout.mlflow_database(home)
-        if uri == sqlite_url(database) and not database.exists():
-            _make_database(database)
+        if uri == sqlite_url(database):
+            if database.exists():
+                mlflow_store.adopt_artifacts(home)  # of a workspace that was moved or copied here
+            else:
+                mlflow_store.create_database(
+                    database, lambda url: MlflowClient(tracking_uri=url).get_experiment_by_name(EXPERIMENT)
+                )
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
@@ -68,19 +71,6 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
     return client, experiment.experiment_id
-
-
-def _make_database(path: Path) -> None:
-    """Let MLflow make its database under another name: a process killed within the migration leaves no half of one."""
-    from mlflow import MlflowClient
-
-    partial = path.with_name(f"{path.name}.partial")
-    for leftover in path.parent.glob(f"{partial.name}*"):
-        leftover.unlink()
-    MlflowClient(tracking_uri=sqlite_url(partial)).get_experiment_by_name(EXPERIMENT)
-    with contextlib.closing(sqlite3.connect(partial)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    os.replace(partial, path)
 
 
 def cause(error: BaseException) -> str:

@@ -11,7 +11,8 @@ RUN pip install -c /tmp/constraints.txt "mlflow[auth]==3.17.2" "psycopg[binary]"
  && install -d -o stemma -g stemma /var/lib/mlflow
 
 # These know only what is installed above.
-COPY core/__init__.py core/files.py core/layout.py core/locks.py core/mlflow_store.py /opt/stemma/core/
+COPY core/__init__.py core/files.py core/layout.py core/locks.py core/mlflow_store.py core/workspace.py \
+     core/errors.py core/git.py /opt/stemma/core/
 COPY deploy/__init__.py /opt/stemma/deploy/
 COPY deploy/stack/__init__.py deploy/stack/mlflow_server.py /opt/stemma/deploy/stack/
 COPY deploy/docker/__init__.py deploy/docker/buckets.py /opt/stemma/deploy/docker/

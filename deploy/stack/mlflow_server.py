@@ -8,16 +8,15 @@ one, with half the memory and half the start. It takes MLflow's own variables, a
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import sqlite3
 import uuid
 from pathlib import Path
 
 from core import layout
 from core.files import write_text
 from core.locks import FileLock
-from core.mlflow_store import adopt_artifacts
+from core.mlflow_store import adopt_artifacts, create_database
+from core.workspace import sqlite_path
 
 STOP_SECONDS = 5
 # Every account may read, and change what it made. The accounts lie in the database of the runs.
@@ -32,32 +31,20 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 def migrate(uri: str) -> None:
     """Create MLflow's tables, or upgrade them to the installed version; to be called under the lock of the database."""
     from mlflow.store.db import utils
+    from sqlalchemy.engine import make_url
 
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        if not path.exists():
-            _make(path)
-    engine = utils.create_sqlalchemy_engine_with_retry(uri)
-    try:
-        utils._safe_initialize_tables(engine)
-        utils._upgrade_db(engine)
-    finally:
-        engine.dispose()
+    def create_tables(database: str) -> None:
+        engine = utils.create_sqlalchemy_engine_with_retry(database)
+        try:
+            utils._safe_initialize_tables(engine)
+            utils._upgrade_db(engine)
+        finally:
+            engine.dispose()
 
-
-def _make(path: Path) -> None:
-    """A new database, under its name only once it is whole: a migration killed half-way cannot be continued."""
-    partial = path.with_name(f"{path.name}.partial")
-    for leftover in path.parent.glob(f"{partial.name}*"):
-        leftover.unlink()
-    from mlflow.store.db import utils
-
-    engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{partial}")
-    utils._safe_initialize_tables(engine)
-    engine.dispose()
-    with contextlib.closing(sqlite3.connect(partial)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    os.replace(partial, path)
+    url = make_url(uri)
+    if url.get_backend_name() == "sqlite" and (path := sqlite_path(url)) is not None and not path.exists():
+        create_database(path, create_tables)
+    create_tables(uri)
 
 
 def main() -> None:
