@@ -208,9 +208,13 @@ def test_changed_code_concerns_its_stage(lived):
 
 def test_every_stage_leaves_a_page_to_look_at(lived):
     workspace, _ = lived
+    client = MlflowClient(tracking_uri=f"sqlite:///{workspace.home / 'mlflow.db'}")
     for stage in STAGES:
         page = (workspace.root / "reports" / f"{stage.replace('@', '-')}.html").read_text()
         assert "<table" in page and str(workspace.root) not in page
+        slug = stage.replace("@", "-")
+        run = json.loads((workspace.root / "receipts" / f"{slug}.json").read_text())["mlflow"]["run_id"]
+        assert f"{slug}.html" in [item.path for item in client.list_artifacts(run)]
 
 
 def test_bad_parameters_change_nothing(lived):

@@ -1,5 +1,6 @@
 """Every problem is told at once, with exit code 2 and nothing changed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from tests.counter import configure
+from tests.workspace import wait_until
 
 
 def _tree(workspace):
@@ -102,3 +104,27 @@ def test_a_problem_that_only_another_process_finds_is_told(workspace):
     done = workspace.stage("counter", check=False)
     assert done.returncode == 2, done.stderr
     assert "data/numbers: cannot be read by this process" in done.stderr
+
+
+def test_what_changed_while_a_stage_ran_is_not_taken_for_what_it_read(workspace, tmp_path):
+    """DVC notes the state of dependencies after a stage: it would call outputs of the old bytes up to date."""
+    go_on = tmp_path / "go-on"
+    configure(workspace, steps=20, awaits=str(go_on))
+    stage = workspace.start(workspace.tool("dvc"), "repro")
+    events = workspace.home / "scratch" / "counter"
+    wait_until(lambda: any('"step": 10,' in log.read_text() for log in events.glob("*/tracking/events.jsonl")), 60)
+    with open(workspace.root / "data" / "numbers" / "seen.txt", "a") as file:
+        file.write("4\n")
+    configure(workspace, steps=21, awaits=str(go_on))
+    with open(workspace.root / "components" / "counter" / "stage.py", "a") as file:
+        file.write("\n# another line\n")
+    go_on.touch()
+    assert stage.wait(60) != 0
+    said = (workspace.root.parent / f"{workspace.root.name}.dvc.log").read_text()
+    assert "data/numbers: changed while counter ran" in said
+    assert "params.yaml: counter or seed changed while counter ran" in said
+    assert "the code of counter changed while it ran" in said
+    assert not (workspace.root / "models" / "total").exists()
+    workspace.dvc("repro")
+    assert json.loads((workspace.root / "receipts" / "counter.json").read_text())["tokens"] == 21
+    assert workspace.dvc("status", "--json").stdout.strip() == "{}"
