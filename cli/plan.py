@@ -43,9 +43,7 @@ def plan(
     context: Annotated[
         str | None, typer.Option(metavar="N", help="Tokens of a sequence; else the preset's, at most 8192.")
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of products: fp32, bf16 or fp8.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(metavar="NAME", help="Of products: fp32, bf16 or fp8.")] = None,
     optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="adamw or muon; else adamw.")] = None,
     mfu: Annotated[
         str | None, typer.Option(metavar="X", help="Share of the published peak that is reached; else 0.4.")

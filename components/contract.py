@@ -38,19 +38,21 @@ class StageParameters(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _a_truth_value_is_no_number(cls, values: Any, handler: Callable[[Any], Any]) -> Any:
-        """pydantic would take ``true`` for 1; told together with whatever else is wrong."""
+    def _reject_booleans_for_numbers(cls, values: Any, handler: Callable[[Any], Any]) -> Any:
+        """pydantic would take ``true`` for 1; reported together with every other problem."""
         bools = {name for name, value in values.items() if isinstance(value, bool)} if isinstance(values, dict) else ()
         wrong = [name for name in bools if name in cls.model_fields and _numbers_only(cls.model_fields[name])]
         if not wrong:
             return handler(values)
-        mistake = {"type": "value_error", "ctx": {"error": ValueError("a number belongs here")}}
-        problems = [{**mistake, "loc": (name,), "input": values[name]} for name in wrong]
+        mistake: dict[str, Any] = {"type": "value_error", "ctx": {"error": ValueError("a number belongs here")}}
+        problems: list[Any] = [{**mistake, "loc": (name,), "input": values[name]} for name in wrong]
         try:
             handler(values)
         except ValidationError as error:
             keys = InitErrorDetails.__annotations__
-            others = ({key: value for key, value in each.items() if key in keys} for each in error.errors())
+            others: list[dict[str, Any]] = [
+                {key: value for key, value in each.items() if key in keys} for each in error.errors()
+            ]
             problems += [other for other in others if other["loc"][:1] not in {(name,) for name in wrong}]
         raise ValidationError.from_exception_data(cls.__name__, problems)
 
@@ -61,7 +63,7 @@ def _numbers_only(field: FieldInfo) -> bool:
 
 
 @dataclass(frozen=True)
-class Artifact:
+class ArtifactSpec:
     """A named, typed input or output of a component.
 
     Attributes:
@@ -70,7 +72,7 @@ class Artifact:
         type: what the bytes are.
         role: what they are for (ML Metadata's event path): corpus, tokenizer, base, reference, eval_set ...
         registered_model: name under which the registry keeps versions of this output, if it does.
-        optional: an input that there may be none of: its folder is then empty, and counts as nothing.
+        optional: an input that may be absent: its folder is then empty, and is no input.
     """
 
     name: str
@@ -80,7 +82,7 @@ class Artifact:
     registered_model: str | None = None
     optional: bool = False
 
-    def for_instance(self, instance: str | None) -> Artifact:
+    def for_instance(self, instance: str | None) -> ArtifactSpec:
         """The same artifact with ``{instance}`` filled in."""
         if instance is None:
             return self
@@ -106,7 +108,7 @@ class Component:
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
-        check: problems of the inputs that can be told before the stage starts, from its parameters, the workspace's
+        check: problems of the inputs that can be found before the stage starts, from its parameters, the workspace's
             root and the digests of the optional inputs that are there.
     """
 
@@ -114,8 +116,8 @@ class Component:
     version: str
     summary: str
     parameters: type[StageParameters]
-    inputs: tuple[Artifact, ...]
-    outputs: tuple[Artifact, ...]
+    inputs: tuple[ArtifactSpec, ...]
+    outputs: tuple[ArtifactSpec, ...]
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
@@ -128,11 +130,11 @@ class Component:
 
 @dataclass(frozen=True)
 class Metric:
-    """A final figure about what a stage made, kept by DVC, MLflow and the registry.
+    """A final metric of what a stage made, kept by DVC, MLflow and the registry.
 
     Attributes:
         name: stable name, ``snake_case``.
-        value: the figure itself.
+        value: its value.
         higher_is_better: its direction; ``None`` where neither is better.
         stderr: standard error of the value, in its unit.
         n: number of observations behind it.
@@ -164,7 +166,7 @@ class Context:
         outputs: empty staging folder for each declared output, by name; published by rename when ``run`` returns.
         scratch: folder named by the fingerprint; survives crashes, so checkpoints go here.
         instance: instance of a ``foreach`` stage.
-        events: append-only file that the harness tails: curves, figures, final metrics, progress.
+        events: the event log that the harness follows: curves, pictures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
         device: device the work ran on, for the receipt.
         environment: what else the numbers depend on and only the work itself finds out, such as the precision that was
@@ -196,7 +198,7 @@ class Context:
         self._emit("point", step=step, metrics={name: float(value) for name, value in metrics.items()})
 
     def record(self, metric: Metric, *, headline: bool = False) -> None:
-        """Record a final figure; the ``headline`` one is shown on the run's last screen."""
+        """Record a final metric; the ``headline`` one is shown on the run's last screen."""
         self.metrics.append(metric)
         if headline:
             self.headline = metric.name
@@ -222,7 +224,7 @@ class Context:
         self._emit("artifact", path=str(path))
 
     def warn(self, message: str) -> None:
-        """Tell the user something that does not stop the stage; it is kept in the receipt."""
+        """Show the user something that does not stop the stage; it is kept in the receipt."""
         self.warnings.append(message)
         self._emit("warning", message=message)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.workspace import Workspace, add_component
 
 INIT = """
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.counter.parameters import CounterParameters
 
 component = Component(
@@ -19,10 +19,10 @@ component = Component(
     version="1.2.3",
     summary="Sums seeded random numbers",
     parameters=CounterParameters,
-    inputs=(Artifact("numbers", "data/numbers", "dataset", "corpus"),),
+    inputs=(ArtifactSpec("numbers", "data/numbers", "dataset", "corpus"),),
     outputs=(
-        Artifact("model", "models/total", "model", "base", "total"),
-        Artifact("report", "reports/counter", "report", "report"),
+        ArtifactSpec("model", "models/total", "model", "base", "total"),
+        ArtifactSpec("report", "reports/counter", "report", "report"),
     ),
     resumable=True,
     processes=lambda parameters: parameters.processes,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import FineTuningParameters, one_device
 from components.training import CheckpointEvery, LearningRate, MuonLearningRate, Steps
 
@@ -40,12 +40,12 @@ component = Component(
     summary="A text classifier: the base model with a class head, beside TF-IDF with logistic regression.",
     parameters=ClassifyFinetuneParameters,
     inputs=(
-        Artifact("base", "models/base", "model", "base"),
-        Artifact("labels", "data/labels", "dataset", "labels"),
+        ArtifactSpec("base", "models/base", "model", "base"),
+        ArtifactSpec("labels", "data/labels", "dataset", "labels"),
     ),
     outputs=(
-        Artifact("model", "models/classifier", "model", "classifier", registered_model="classifier"),
-        Artifact("report", "reports/classify_finetune", "report", "report"),
+        ArtifactSpec("model", "models/classifier", "model", "classifier", registered_model="classifier"),
+        ArtifactSpec("report", "reports/classify_finetune", "report", "report"),
     ),
     resumable=True,
 )

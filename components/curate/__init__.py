@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.curate import user_files
 from components.curate.parameters import CurateParameters
 
@@ -19,12 +19,12 @@ component = Component(
     version="1.0.0",
     summary="Raw sources to clean, deduplicated, split text, labels and instructions",
     parameters=CurateParameters,
-    inputs=(Artifact("raw", "data/raw", "raw", "raw"),),
+    inputs=(ArtifactSpec("raw", "data/raw", "raw", "raw"),),
     outputs=(
-        Artifact("corpus", "data/corpus", "dataset", "corpus"),
-        Artifact("labels", "data/labels", "dataset", "labels"),
-        Artifact("instructions", "data/instructions", "dataset", "instructions"),
-        Artifact("report", "reports/curate", "report", "report"),
+        ArtifactSpec("corpus", "data/corpus", "dataset", "corpus"),
+        ArtifactSpec("labels", "data/labels", "dataset", "labels"),
+        ArtifactSpec("instructions", "data/instructions", "dataset", "instructions"),
+        ArtifactSpec("report", "reports/curate", "report", "report"),
     ),
     check=_problems,
 )

@@ -97,7 +97,7 @@ def build(
     read = sum(ledger.read.values())
     kept = sum(counts.documents for counts in splits.values())
     duplicates = ledger.dropped["exact_duplicate"] + ledger.dropped["near_duplicate"]
-    figures = {
+    metrics = {
         "documents_read": read,
         "documents_kept": kept,
         "share_kept": kept / read,
@@ -111,7 +111,7 @@ def build(
         "corpus_digest": corpus_digest,
         "python": sys.version.split()[0],
         "seed": context.seed,
-        "figures": figures,
+        "metrics": metrics,
         "sources": [
             {"name": name, "documents": ledger.read[name], "characters": ledger.read_characters[name]}
             for name in sorted(ledger.read)
@@ -148,7 +148,7 @@ def build(
     }  # fmt: skip
     context.report(report)
     _pictures(context, splits, report["rules"])
-    return figures
+    return metrics
 
 
 def _pictures(context: Context, splits: dict[str, SplitCounts], rules: list[dict]) -> None:

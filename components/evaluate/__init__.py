@@ -1,6 +1,6 @@
 """Evaluate: what a model can do, measured on data it never saw, beside honest baselines."""
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.evaluate.parameters import EvaluateParameters
 
 component = Component(
@@ -9,10 +9,10 @@ component = Component(
     summary="Measure a model on held-out documents and instructions, beside n-gram, majority and rule baselines.",
     parameters=EvaluateParameters,
     inputs=(
-        Artifact("model", "models/{instance}", "model", "{instance}"),
-        Artifact("corpus", "data/corpus", "dataset", "eval_set"),
-        Artifact("instructions", "data/instructions", "dataset", "eval_set"),
+        ArtifactSpec("model", "models/{instance}", "model", "{instance}"),
+        ArtifactSpec("corpus", "data/corpus", "dataset", "eval_set"),
+        ArtifactSpec("instructions", "data/instructions", "dataset", "eval_set"),
     ),
-    outputs=(Artifact("report", "reports/evaluate-{instance}", "report", "report"),),
+    outputs=(ArtifactSpec("report", "reports/evaluate-{instance}", "report", "report"),),
     instances=("base", "instruct", "assistant"),
 )

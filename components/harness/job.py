@@ -16,7 +16,7 @@ import psutil
 
 import components
 from components import code
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.harness import launch
 from components.harness import parameters as params
 from components.harness.fingerprint import code_digest, data_digest, fingerprint
@@ -41,8 +41,8 @@ class Job:
     root: Path
     home: Path
     run: str
-    inputs: tuple[tuple[Artifact, str, int], ...]
-    outputs: tuple[Artifact, ...]
+    inputs: tuple[tuple[ArtifactSpec, str, int], ...]
+    outputs: tuple[ArtifactSpec, ...]
     code: str
     fingerprint: str
     states: Mapping[str, FolderState]
@@ -137,7 +137,7 @@ def _parameters(job: Job) -> tuple[Any, int] | None:
 
 
 def _state(path: Path) -> FolderState:
-    """What tells a changed file or folder without reading its bytes."""
+    """What differs where a file or folder changed, found without reading its bytes."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found = []
     for file in files:
@@ -161,7 +161,7 @@ def _component(stage: str) -> tuple[Component, str | None]:
 
 
 def _run_name() -> str:
-    """The pipeline run's name: given by whoever started it, else derived from the `dvc repro` above this process."""
+    """The pipeline run's name: given by the process that started it, or derived from the `dvc repro` above this one."""
     if name := os.environ.get("STEMMA_RUN"):
         return name
     process = psutil.Process()

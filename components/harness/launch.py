@@ -1,7 +1,7 @@
-"""Starts the processes of a stage that asks for several: `accelerate launch` with a file of ``accelerate/``.
+"""Starts the processes of a stage that needs several: `accelerate launch` with a file of ``accelerate/``.
 
 Without GPUs torchrun is called itself, and accelerate finds the ranks by its environment: `accelerate launch --cpu`
-without MPI starts one process whatever it is asked for.
+without MPI always starts one process.
 """
 
 from __future__ import annotations

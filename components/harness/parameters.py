@@ -1,4 +1,4 @@
-"""Reads a stage's section of ``params.yaml`` and tells every mistake in it at once."""
+"""Reads a stage's section of ``params.yaml`` and reports every mistake in it at once."""
 
 from __future__ import annotations
 

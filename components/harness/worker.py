@@ -1,6 +1,6 @@
 """The process that does a component's work: `python -m components.harness.worker ORDER.json`.
 
-Where a component asks for several processes this module becomes their launcher.
+Where a component needs several processes this module becomes their launcher.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _report(order: dict[str, Any], context: Context, state: str, problems: list[
 
 
 def _possible(processes: int) -> int:
-    """As many processes as asked for, but no more than there are accelerators, where there are any: each drives one."""
+    """As many processes as wanted, but no more than there are accelerators, where there are any: each drives one."""
     import torch
 
     return min(processes, torch.cuda.device_count()) if torch.cuda.is_available() else processes

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, GenerationParameters, TooLong
 
 
@@ -27,12 +27,12 @@ component = Component(
     summary="A model that answers instructions: supervised fine-tuning with the loss on the answers alone.",
     parameters=InstructFinetuneParameters,
     inputs=(
-        Artifact("base", "models/base", "model", "base"),
-        Artifact("instructions", "data/instructions", "dataset", "instructions"),
+        ArtifactSpec("base", "models/base", "model", "base"),
+        ArtifactSpec("instructions", "data/instructions", "dataset", "instructions"),
     ),
     outputs=(
-        Artifact("model", "models/instruct", "model", "instruct"),
-        Artifact("report", "reports/instruct_finetune", "report", "report"),
+        ArtifactSpec("model", "models/instruct", "model", "instruct"),
+        ArtifactSpec("report", "reports/instruct_finetune", "report", "report"),
     ),
     processes=lambda parameters: parameters.processes,
     resumable=True,

@@ -13,11 +13,11 @@ Report = dict[str, Any]
 def render(folder: Path) -> Page:
     """The page of the report in ``folder``."""
     report = read_report(folder)
-    figures = report["figures"]
+    metrics = report["metrics"]
     page = Page(
         "Data card of the corpus",
-        f"{figures['documents_kept']:,} of {figures['documents_read']:,} documents kept "
-        f"({figures['share_kept']:.0%}), {figures['characters_kept'] / 1e6:.2f} million characters. "
+        f"{metrics['documents_kept']:,} of {metrics['documents_read']:,} documents kept "
+        f"({metrics['share_kept']:.0%}), {metrics['characters_kept'] / 1e6:.2f} million characters. "
         f"Python {report['python']}, corpus digest {report['corpus_digest'][:16]}.",
     )
     page.heading("Sources")

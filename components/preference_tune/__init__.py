@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
 from components.training import CheckpointEvery, LearningRate, Optimizer, PerDeviceBatchSize, Steps
 
@@ -46,13 +46,13 @@ component = Component(
     summary="The instruct model tuned by DPO on its own ranked answers to fresh questions, or on the user's pairs.",
     parameters=PreferenceTuneParameters,
     inputs=(
-        Artifact("instruct", "models/instruct", "model", "reference"),
-        Artifact("reward", "models/reward", "model", "reward_model"),
-        Artifact("instructions", "data/instructions", "dataset", "preferences"),
+        ArtifactSpec("instruct", "models/instruct", "model", "reference"),
+        ArtifactSpec("reward", "models/reward", "model", "reward_model"),
+        ArtifactSpec("instructions", "data/instructions", "dataset", "preferences"),
     ),
     outputs=(
-        Artifact("model", "models/assistant", "model", "assistant", registered_model="assistant"),
-        Artifact("report", "reports/preference_tune", "report", "report"),
+        ArtifactSpec("model", "models/assistant", "model", "assistant", registered_model="assistant"),
+        ArtifactSpec("report", "reports/preference_tune", "report", "report"),
     ),
     resumable=True,
 )

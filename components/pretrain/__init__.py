@@ -1,6 +1,6 @@
 """Pretrain: a decoder trained from scratch, or on from existing weights, on the packed tokens."""
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.pretrain import parent
 from components.pretrain.parameters import PretrainParameters
 
@@ -10,13 +10,13 @@ component = Component(
     summary="Train a decoder on the packed tokens.",
     parameters=PretrainParameters,
     inputs=(
-        Artifact("tokens", "data/tokens", "dataset", "tokens"),
-        Artifact("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
-        Artifact("parent", parent.FOLDER, "model", "parent", optional=True),
+        ArtifactSpec("tokens", "data/tokens", "dataset", "tokens"),
+        ArtifactSpec("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
+        ArtifactSpec("parent", parent.FOLDER, "model", "parent", optional=True),
     ),
     outputs=(
-        Artifact("model", "models/base", "model", "base", registered_model="base"),
-        Artifact("report", "reports/pretrain", "report", "report"),
+        ArtifactSpec("model", "models/base", "model", "base", registered_model="base"),
+        ArtifactSpec("report", "reports/pretrain", "report", "report"),
     ),
     processes=lambda parameters: parameters.processes,
     resumable=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
 from components.training import CheckpointEvery, LearningRate, Steps
 
@@ -30,12 +30,12 @@ component = Component(
     summary="A model that scores answers, trained on ranked answers of the instruct model or on the user's pairs.",
     parameters=RewardModelParameters,
     inputs=(
-        Artifact("instruct", "models/instruct", "model", "instruct"),
-        Artifact("instructions", "data/instructions", "dataset", "preferences"),
+        ArtifactSpec("instruct", "models/instruct", "model", "instruct"),
+        ArtifactSpec("instructions", "data/instructions", "dataset", "preferences"),
     ),
     outputs=(
-        Artifact("model", "models/reward", "model", "reward_model", registered_model="reward"),
-        Artifact("report", "reports/reward_model", "report", "report"),
+        ArtifactSpec("model", "models/reward", "model", "reward_model", registered_model="reward"),
+        ArtifactSpec("report", "reports/reward_model", "report", "report"),
     ),
     resumable=True,
 )

@@ -1,6 +1,6 @@
 """Tokenize: a byte-level BPE tokenizer, and the corpus packed into a few large token shards."""
 
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 from components.tokenize.parameters import TokenizeParameters
 
 component = Component(
@@ -8,10 +8,10 @@ component = Component(
     version="1.0.0",
     summary="Train or load a tokenizer and pack the corpus into token shards.",
     parameters=TokenizeParameters,
-    inputs=(Artifact("corpus", "data/corpus", "dataset", "corpus"),),
+    inputs=(ArtifactSpec("corpus", "data/corpus", "dataset", "corpus"),),
     outputs=(
-        Artifact("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
-        Artifact("tokens", "data/tokens", "dataset", "tokens"),
-        Artifact("report", "reports/tokenize", "report", "report"),
+        ArtifactSpec("tokenizer", "models/tokenizer", "tokenizer", "tokenizer"),
+        ArtifactSpec("tokens", "data/tokens", "dataset", "tokens"),
+        ArtifactSpec("report", "reports/tokenize", "report", "report"),
     ),
 )

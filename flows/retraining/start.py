@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 import components
-from components.contract import Artifact
+from components.contract import ArtifactSpec
 from components.pretrain.parent import FOLDER as PARENT
 from core import dvc
 from flows.pipeline.prepare import Prepared
@@ -17,7 +17,7 @@ from registry.store.materialize import materialize
 DECODER_STAGE = "pretrain"
 
 
-def decoder() -> Artifact:
+def decoder() -> ArtifactSpec:
     """What the pretraining stage makes: its path in the workspace, and the name of its registered model."""
     return next(output for output in components.load(DECODER_STAGE).outputs if output.registered_model)
 

@@ -14,17 +14,17 @@ from tests.workspace import REPOSITORY, Workspace, add_component
 
 INIT = """
 from components.chat.parameters import ChatParameters
-from components.contract import Artifact, Component
+from components.contract import ArtifactSpec, Component
 
 component = Component(
     name="chat",
     version="1.0.0",
     summary="A chat model that counts",
     parameters=ChatParameters,
-    inputs=(Artifact("instructions", "data/instructions", "dataset", "eval_set"),),
+    inputs=(ArtifactSpec("instructions", "data/instructions", "dataset", "eval_set"),),
     outputs=(
-        Artifact("model", "models/assistant", "model", "assistant", "assistant"),
-        Artifact("report", "reports/chat", "report", "report"),
+        ArtifactSpec("model", "models/assistant", "model", "assistant", "assistant"),
+        ArtifactSpec("report", "reports/chat", "report", "report"),
     ),
 )
 """

@@ -1,4 +1,4 @@
-"""Every problem is told at once, with exit code 2 and nothing changed."""
+"""Every problem is reported at once, with exit code 2 and nothing changed."""
 
 import json
 import os

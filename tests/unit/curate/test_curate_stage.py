@@ -36,8 +36,8 @@ def test_every_document_is_accounted_for(tmp_path, monkeypatch, source):
     card, rows = report(context), all_rows(context)
     dropped = {rule["rule"]: rule["dropped"] for rule in card["rules"]}
     assert dropped == {"empty": 1, "gopher_min_words": 1, "exact_duplicate": 5, "near_duplicate": 4}
-    assert card["figures"]["documents_read"] == len(DIRTY)
-    assert len(rows) == len(DIRTY) - sum(dropped.values()) == card["figures"]["documents_kept"]
+    assert card["metrics"]["documents_read"] == len(DIRTY)
+    assert len(rows) == len(DIRTY) - sum(dropped.values()) == card["metrics"]["documents_kept"]
     assert [rule["in"] for rule in card["rules"][1:]] == [rule["out"] for rule in card["rules"][:-1]]
     assert card["rules"][-1]["out"] == len(rows)
     assert card["changes"]["redacted email"] == card["changes"]["redacted phone"] == 1

@@ -55,7 +55,7 @@ def test_only_what_differs_from_the_default_is_listed():
     assert parameters.non_default(Outer(steps=3, inner=Inner(rate=0.2))) == {"steps": 3, "inner.rate": 0.2}
 
 
-def test_a_truth_value_is_no_number_and_is_told_with_the_rest():
+def test_a_boolean_for_a_number_is_reported_with_the_rest():
     with pytest.raises(InputProblem) as caught:
         parameters.validate({"outer": {"steps": True, "inner": {"rate": False}, "nmes": []}}, "outer", Outer)
     told = "\n".join(caught.value.problems)
