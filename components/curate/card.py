@@ -7,12 +7,12 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.contract import Context
+from components.curate.documents import ShardWriter
 from components.curate.ledger import Ledger
 from components.curate.quality import RULES as QUALITY_RULES
-from components.curate.shards import ShardWriter
 from components.curate.splitting import SplitAssignment
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def build(
     ledger: Ledger,
     division: SplitAssignment,
     splits: dict[str, SplitCounts],
-    instructions_report: dict,
-    labels_report: dict,
+    instructions_report: dict[str, Any],
+    labels_report: dict[str, Any],
 ) -> dict[str, float]:
     """Write ``report.json`` and its pictures; return the numbers that become metrics."""
     read = sum(ledger.read.values())
@@ -151,7 +151,7 @@ def build(
     return metrics
 
 
-def _pictures(context: Context, splits: dict[str, SplitCounts], rules: list[dict]) -> None:
+def _pictures(context: Context, splits: dict[str, SplitCounts], rules: list[dict[str, Any]]) -> None:
     lengths = [sum(counts.lengths[edge] for counts in splits.values()) for edge in LENGTH_EDGES]
     edges = [str(edge) for edge in LENGTH_EDGES]
     context.figure("lengths", _bars("characters in a document (from)", "documents", edges, lengths))
@@ -166,12 +166,12 @@ def _bars(x_label: str, y_label: str, labels: list[str], values: list[int]) -> F
     figure = Figure(figsize=(8, 0.9 + 0.28 * len(labels)))
     axes = figure.subplots()
     positions = range(len(labels))
-    axes.barh(positions, values, color="#3b6ea5")
+    bars = axes.barh(positions, values, color="#3b6ea5")
     axes.set_yticks(positions, labels)
     axes.invert_yaxis()
     axes.set_xlabel(y_label)
     axes.set_ylabel(x_label)
-    axes.bar_label(axes.containers[0], labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
+    axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from html.parser import HTMLParser
+from typing import Literal
 
 # C0 and C1 controls but tab and newline; soft hyphen; zero-width characters (but the joiners that scripts need);
 # bidirectional overrides; byte-order mark; lone surrogates, which cannot be encoded; non-characters.
@@ -22,7 +23,7 @@ _LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
 
-def clean(text: str, unicode_form: str = "NFC") -> str:
+def clean(text: str, unicode_form: Literal["NFC", "NFKC", "none"] = "NFC") -> str:
     """Normalize ``text``: Unicode form, newlines, blanks; no invisible characters, at most one empty line in a row.
 
     Idempotent. The indentation of lines is kept, since it carries meaning in code and lists.

@@ -157,7 +157,8 @@ def redact(text: str, types: Iterable[str]) -> tuple[str, Counter[str]]:
 
     Keys go first and phones last, so that the looser pattern never bites a piece out of the stricter one's finding.
     """
-    wanted, counts = set(types), Counter()
+    wanted = set(types)
+    counts: Counter[str] = Counter()
     if "key" in wanted:
         text, keys = _replace(_KEYS, text, PLACEHOLDERS["key"], None)
         text, assigned = _replace_assigned(text)

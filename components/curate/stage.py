@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from components.contract import Context, Interrupted, Metric
 from components.curate import card, held_out, instructions, labels, user_files
-from components.curate.documents import Document, identifier
+from components.curate.documents import Document, ShardWriter, identifier
 from components.curate.ledger import Ledger
 from components.curate.pipeline import (
     Kept,
@@ -26,7 +26,6 @@ from components.curate.pipeline import (
     read_sources,
     require_text,
 )
-from components.curate.shards import ShardWriter
 from components.curate.sources import module_of
 from components.curate.splitting import SPLITS, SplitAssignment, divide
 from components.curate.tables import unused_warnings
@@ -60,7 +59,10 @@ def run(context: Context) -> None:
     _warn_of_drift(context, workspace)
     ledger = Ledger(parameters.examples, conceal)
     staged = context.scratch / "staged"
-    identifiers, groups, sizes, origins = [], [], [], []
+    identifiers: list[str] = []
+    groups: list[str] = []
+    sizes: list[int] = []
+    origins: list[str] = []
 
     with ShardWriter(_emptied(staged), "staged", float("inf")) as writer:
 
@@ -135,7 +137,14 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _divide(identifiers, groups, sizes, links, aside, context: Context) -> SplitAssignment:
+def _divide(
+    identifiers: list[str],
+    groups: list[str],
+    sizes: list[int],
+    links: list[tuple[int, int]],
+    aside: set[int],
+    context: Context,
+) -> SplitAssignment:
     """The division of the documents that are not set aside; the test split has none of them where it stays."""
     numbers = [number for number in range(len(identifiers)) if number not in aside]
     split = context.parameters.split

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from components.tasks.contract import Judgement
 from components.tasks.signatures import VERIFIER, judging
@@ -19,8 +18,18 @@ __all__ = ["Judgement", "baseline_answers", "has_verifier", "judge", "wrong_answ
 
 Record = Mapping[str, Any]
 
-# Each has ``judge``, ``rule_answer`` and ``wrong_answers`` of records.
-_TASKS: dict[str, ModuleType] = {VERIFIER: judging}
+
+class _Judging(Protocol):
+    """What a task's module of judging has."""
+
+    def judge(self, record: Record, answer: str) -> Judgement: ...
+
+    def rule_answer(self, record: Record) -> str: ...
+
+    def wrong_answers(self, record: Record, same_kind: Counter[str], most: int) -> list[str]: ...
+
+
+_TASKS: dict[str, _Judging] = {VERIFIER: judging}
 
 
 def has_verifier(record: Record) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import Field
 
@@ -73,8 +74,8 @@ def topic_of(module: str) -> str | None:
 
 
 def label(
-    documents: Iterable[Mapping], shares: Mapping[str, float], parameters: TopicsParameters, seed: int
-) -> tuple[dict[str, list[dict]], dict]:
+    documents: Iterable[Mapping[str, str]], shares: Mapping[str, float], parameters: TopicsParameters, seed: int
+) -> tuple[dict[str, list[dict[str, str]]], dict[str, Any]]:
     """Rows (text, label, group) by split, no module in two of them, and the report.
 
     Args:
@@ -104,12 +105,12 @@ def label(
             seen.add(document["text"])
             texts[topic][document["group"]].append(document["text"])
 
-    rows: dict[str, list[dict]] = {"train": [], "validation": [], "test": []}
+    rows: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
     modules: dict[str, dict[str, int]] = {}
     dropped = []
     for topic in sorted(texts):
         split_of = deal({module: len(found) for module, found in texts[topic].items()}, shares, seed)
-        sizes = Counter()
+        sizes: Counter[str] = Counter()
         for module, found in texts[topic].items():
             sizes[split_of[module]] += len(found)
         if any(sizes[split] < least for split, least in _LEAST_TEXTS.items()):
@@ -124,8 +125,8 @@ def label(
             "curate.labels: the corpus has docstrings of fewer than two topics of the standard library: add the "
             "python_docs source, or set curate.labels.source to files (your own labels) or none"
         )
-    for split, found in rows.items():
-        found.sort(key=lambda row: (unit_hash(seed, f"order {split}", row["text"]), row["text"]))
+    for split, labelled in rows.items():
+        labelled.sort(key=lambda row: (unit_hash(seed, f"order {split}", row["text"]), row["text"]))
     report = {
         "left_out": dict(sorted(left_out.items())),
         "modules_of_no_topic": dict(unlabelled.most_common(20)),

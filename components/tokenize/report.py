@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.contract import Context
 from components.tokenize.compression import Compression
+from components.tokenize.shards import TokenSplit
 
 EXAMPLE = "def read(path, *, encoding=None): return the text of the file, or raise OSError."
 
@@ -17,7 +18,7 @@ EXAMPLE = "def read(path, *, encoding=None): return the text of the file, or rai
 def write_report(
     context: Context,
     tokenizer: PreTrainedTokenizerBase,
-    splits: dict[str, dict],
+    splits: dict[str, TokenSplit],
     compressions: dict[str, dict[str, Compression]],
     lengths: dict[str, Counter[int]],
     *,
@@ -68,7 +69,7 @@ def _lengths_figure(lengths: Counter[int]) -> Figure:
     values = np.array([max(1, length) for length in lengths])
     top = max(2, int(values.max()))
     bins = np.unique(np.geomspace(1, top + 1, 40).round())
-    axes.hist(values, bins=bins, weights=list(lengths.values()), color="#4673aa")
+    axes.hist(values, bins=list(bins), weights=list(lengths.values()), color="#4673aa")
     axes.set(xscale="log", xlabel="tokens of a training document", ylabel="documents")
     return figure
 

@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
 
 
-def dtype_for(vocabulary: int) -> np.dtype:
+def dtype_for(vocabulary: int) -> np.dtype[Any]:
     """The smallest of uint16 and uint32 that holds every id."""
     return np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
+
+
+class TokenShard(TypedDict):
+    """A file of the index."""
+
+    file: str
+    tokens: int
+    documents: int
+
+
+class TokenSplit(TypedDict):
+    """A split's entry of the index."""
+
+    shards: list[TokenShard]
+    tokens: int
+    documents: int
+    bytes: int
 
 
 class TokenShardWriter:
@@ -22,40 +39,40 @@ class TokenShardWriter:
     ``shard_tokens``.
     """
 
-    def __init__(self, folder: Path, split: str, *, dtype: np.dtype, end: int, shard_tokens: int):
+    def __init__(self, folder: Path, split: str, *, dtype: np.dtype[Any], end: int, shard_tokens: int):
         self._folder, self._split, self._dtype, self._end = folder, split, dtype, end
         self._shard_tokens = shard_tokens
         self._file: BinaryIO | None = None
-        self.shards: list[dict[str, str | int]] = []
+        self._shards: list[TokenShard] = []
         self.bytes = 0
 
     def add(self, documents: list[list[int]], bytes_: int) -> None:
         """Append documents, whose texts hold ``bytes_`` bytes of UTF-8 together."""
         self.bytes += bytes_
         for ids in documents:
-            if self._file is None:
-                self._open()
-            np.asarray([*ids, self._end], dtype=self._dtype).tofile(self._file)
-            shard = self.shards[-1]
+            file = self._file or self._open()
+            np.asarray([*ids, self._end], dtype=self._dtype).tofile(file)
+            shard = self._shards[-1]
             shard["tokens"] += len(ids) + 1
             shard["documents"] += 1
             if shard["tokens"] >= self._shard_tokens:
                 self._close()
 
-    def finish(self) -> dict[str, object]:
+    def finish(self) -> TokenSplit:
         """Close the last file; the split's entry of the index."""
         self._close()
         return {
-            "shards": self.shards,
-            "tokens": sum(shard["tokens"] for shard in self.shards),
-            "documents": sum(shard["documents"] for shard in self.shards),
+            "shards": self._shards,
+            "tokens": sum(shard["tokens"] for shard in self._shards),
+            "documents": sum(shard["documents"] for shard in self._shards),
             "bytes": self.bytes,
         }
 
-    def _open(self) -> None:
-        name = f"{self._split}-{len(self.shards):05d}.bin"
+    def _open(self) -> BinaryIO:
+        name = f"{self._split}-{len(self._shards):05d}.bin"
         self._file = open(self._folder / name, "wb", buffering=1 << 20)
-        self.shards.append({"file": name, "tokens": 0, "documents": 0})
+        self._shards.append({"file": name, "tokens": 0, "documents": 0})
+        return self._file
 
     def _close(self) -> None:
         if self._file is not None:
@@ -65,7 +82,9 @@ class TokenShardWriter:
             self._file = None
 
 
-def write_index(folder: Path, *, dtype: np.dtype, vocabulary: int, end: int, splits: dict[str, dict]) -> None:
+def write_index(
+    folder: Path, *, dtype: np.dtype[Any], vocabulary: int, end: int, splits: dict[str, TokenSplit]
+) -> None:
     """Write ``index.json``; its presence says that the shards are whole."""
     index = {"dtype": dtype.name, "vocab_size": vocabulary, "eos_token_id": end, "splits": splits}
     (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n")

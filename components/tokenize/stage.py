@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from components.contract import Context, Metric
 from components.tokenize import corpus as corpora
 from components.tokenize.compression import Compression
 from components.tokenize.parameters import TokenizeParameters
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedTokenizerBase
+
+    from components.tokenize.shards import TokenSplit
 
 
 def run(context: Context) -> None:
@@ -58,11 +66,11 @@ def run(context: Context) -> None:
     write_report(context, tokenizer, splits, compressions, lengths, trained=parameters.tokenizer is None)
 
 
-def _tokenizer(context: Context):
+def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
     parameters: TokenizeParameters = context.parameters
     if parameters.tokenizer is not None:
         from components.finetuning.templates import template_problem
-        from components.tokenize.existing import load
+        from components.tokenize.tokenizer import load
 
         tokenizer, added = load(parameters.tokenizer)
         if added:
@@ -72,7 +80,7 @@ def _tokenizer(context: Context):
                 f"with template: chat, instruct_finetune cannot use the tokenizer {parameters.tokenizer}: {problem}"
             )
         return tokenizer
-    from components.tokenize.train import limited, train
+    from components.tokenize.tokenizer import limited, train
 
     batches = (texts for texts, _ in corpora.batches(context.inputs["corpus"], "train", parameters.batch_documents))
     tokenizer = train(
@@ -88,7 +96,9 @@ def _tokenizer(context: Context):
     return tokenizer
 
 
-def _pack(context: Context, tokenizer, split: str, dtype, advance) -> tuple[dict, dict[str, Compression], Counter[int]]:
+def _pack(
+    context: Context, tokenizer: PreTrainedTokenizerBase, split: str, dtype: np.dtype[Any], advance: Callable[..., None]
+) -> tuple[TokenSplit, dict[str, Compression], Counter[int]]:
     from components.tokenize.shards import TokenShardWriter
 
     parameters: TokenizeParameters = context.parameters

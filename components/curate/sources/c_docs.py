@@ -32,7 +32,7 @@ def module_names() -> list[str]:
     return sorted(n for n in names if n not in _LEFT_OUT and not n.startswith(_LEFT_OUT_PREFIXES))
 
 
-def documentation(module_name: str) -> Iterator[tuple[str, str]]:
+def documentation(module_name: str) -> Iterator[tuple[str, str | None]]:
     """Qualified name and docstring of a module, its routines, and its classes with their own members."""
     module = importlib.import_module(module_name)
     yield module_name, module.__doc__

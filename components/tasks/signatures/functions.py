@@ -19,12 +19,15 @@ _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+ParameterKind = Literal["positional_only", "positional", "args", "keyword_only", "kwargs"]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter. ``default`` is Python source, or None where there is none; annotations are dropped."""
 
     name: str
-    kind: Literal["positional_only", "positional", "args", "keyword_only", "kwargs"]
+    kind: ParameterKind
     default: str | None = None
 
     @property
@@ -138,9 +141,8 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 def _parameters(function: _Function, in_class: bool) -> tuple[Parameter, ...]:
     arguments = function.args
-    positional = [(a.arg, "positional_only") for a in arguments.posonlyargs] + [
-        (a.arg, "positional") for a in arguments.args
-    ]
+    positional: list[tuple[str, ParameterKind]] = [(a.arg, "positional_only") for a in arguments.posonlyargs]
+    positional += [(a.arg, "positional") for a in arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     found = [Parameter(name, kind, _source(d)) for (name, kind), d in zip(positional, defaults, strict=True)]
     static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in function.decorator_list)

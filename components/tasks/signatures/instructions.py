@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from components.tasks.contract import SPLITS, TaskData, choose_split, unit_hash
 from components.tasks.signatures import VERIFIER
@@ -13,6 +13,8 @@ from components.tasks.signatures.functions import Function, standard_library
 from components.tasks.signatures.parameters import SignaturesParameters
 from components.tasks.signatures.questions import KINDS, YES_NO, Question, as_text, ask, chatty
 from core.errors import InputProblem
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -100,7 +102,7 @@ def select(
     return Selection(questions, held_out, left_out, dict(sizes))
 
 
-def record(question: Question, split: str, seed: int, chatty_share: float) -> dict:
+def record(question: Question, split: str, seed: int, chatty_share: float) -> dict[str, Any]:
     """A question as one line of the instruction files.
 
     Answers start with a space, as names in the signature do: a byte-level tokenizer then cuts both alike.
@@ -171,6 +173,6 @@ def _capped(questions: Sequence[Question], share: float) -> list[Question]:
     return kept
 
 
-def _shuffled(items: Iterable, seed: int, key: Callable[[Any], str], purpose: str = "order") -> list:
+def _shuffled(items: Iterable[Item], seed: int, key: Callable[[Item], str], purpose: str = "order") -> list[Item]:
     """In an order that depends on the seed, the purpose and each item's own key alone."""
     return sorted(items, key=lambda item: (unit_hash(seed, purpose, key(item)), key(item)))

@@ -59,11 +59,11 @@ def rule_answer(record: Mapping[str, Any]) -> str:
     about, ``default`` the same; yes/no kinds look for their star; lists answer with the first name; counts with 1.
     Empty for a prompt that is no signature question.
     """
-    question, found, signature = record["prompt"].partition("? def ")
+    question, found, signature = str(record["prompt"]).partition("? def ")
     words = signature.split()
     if not found or len(words) < 3 or words[1] != "(" or words[-1] != ")":
         return ""
-    inside = words[2:-1]
+    inside: list[str] = words[2:-1]
     asked = _ASKED.match(question + "?")
     match record.get("kind"):
         case "first" | "required":

@@ -65,7 +65,7 @@ def save_model(folder, texts, context=128):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from components.tokenize.chat import CHAT_TEMPLATE, END, PAD, ROLES, SPECIAL_TOKENS
+    from components.tokenize.tokenizer import CHAT_TEMPLATE, END, PAD, ROLES, SPECIAL_TOKENS
 
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

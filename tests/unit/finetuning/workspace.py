@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.tokenize.chat import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS
+from components.tokenize.tokenizer import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS
 
 NAMES = ("alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta")
 

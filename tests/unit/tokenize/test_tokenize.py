@@ -18,10 +18,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import components
 from components import pages
-from components.tokenize.chat import CHAT_TEMPLATE
 from components.tokenize.compression import Compression
 from components.tokenize.parameters import TokenizeParameters
 from components.tokenize.shards import dtype_for
+from components.tokenize.tokenizer import CHAT_TEMPLATE
 from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.tokenize.stdlib_corpus import write_corpus, write_shard
