@@ -88,7 +88,7 @@ def _flow(ledger: Ledger) -> list[dict[str, object]]:
 def build(
     context: Context,
     ledger: Ledger,
-    division: SplitAssignment,
+    assignment: SplitAssignment,
     splits: dict[str, SplitCounts],
     instructions_report: dict[str, Any],
     labels_report: dict[str, Any],
@@ -136,11 +136,11 @@ def build(
             for split, counts in splits.items()
         },
         "clusters": {
-            "count": division.clusters,
-            "largest_documents": division.largest_documents,
-            "largest_share": round(division.largest_share, 6),
-            "largest_groups": division.largest_groups,
-            "outsized_in_train": division.outsized,
+            "count": assignment.clusters,
+            "largest_documents": assignment.largest_documents,
+            "largest_share": round(assignment.largest_share, 6),
+            "largest_groups": assignment.largest_groups,
+            "outsized_in_train": assignment.outsized,
         },
         "instructions": instructions_report,
         "labels": labels_report,

@@ -75,7 +75,7 @@ def divide(
         links: pairs of documents that must share a split.
 
     Raises:
-        InputProblem: fewer clusters than splits asked for.
+        InputProblem: fewer clusters than splits.
     """
     clusters = Clusters(len(identifiers))
     first: dict[str, int] = {}

@@ -42,7 +42,7 @@ def run(context: Context) -> None:
         *user_files.problems(parameters, workspace),
         *held_out.problems(parameters.split.held_out, workspace),
     ]
-    questions = _unless(
+    instruction_data = _unless(
         problems,
         lambda: instructions.build(
             parameters.instructions, context.seed, outputs["instructions"], workspace, context.warn
@@ -79,7 +79,7 @@ def run(context: Context) -> None:
         with context.progress("curate", total, unit="files") as advance:
             frozen = _taken(held_out.documents(parameters.split.held_out, workspace), ledger)
             read = prepare(read_sources(parameters, workspace, ledger, advance), parameters, ledger)
-            kept = deduplicate(frozen, read, parameters, context.seed, questions.held_out, ledger, keep)
+            kept = deduplicate(frozen, read, parameters, context.seed, instruction_data.held_out, ledger, keep)
     problems = ledger.problems + broken_problems(ledger, parameters.max_broken_share)
     if problems:
         raise InputProblem(problems)
@@ -92,14 +92,14 @@ def run(context: Context) -> None:
 
     relatives = held_out.relatives(kept.frozen, kept.deduplicator.links, groups, origins) - kept.held
     aside = kept.held | kept.frozen | relatives
-    division = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
-    splits = _write_corpus(staged, division, kept, relatives, questions.documents, ledger, context)
+    assignment = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
+    splits = _write_corpus(staged, assignment, kept, relatives, instruction_data.documents, ledger, context)
     if labels_report is None:
         labels_report = labels.build(
             parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
         )
-    figures = card.build(context, ledger, division, splits, questions.report, labels_report)
-    _record(context, figures)
+    metrics = card.build(context, ledger, assignment, splits, instruction_data.report, labels_report)
+    _record(context, metrics)
     for path in sorted(staged.glob("*")):
         path.unlink()
 
@@ -145,11 +145,11 @@ def _divide(
     aside: set[int],
     context: Context,
 ) -> SplitAssignment:
-    """The division of the documents that are not set aside; the test split has none of them where it stays."""
+    """The assignment of the documents that are not set aside; the test split has none of them where it stays."""
     numbers = [number for number in range(len(identifiers)) if number not in aside]
     split = context.parameters.split
     position = {number: index for index, number in enumerate(numbers)}
-    division = divide(
+    assignment = divide(
         [identifiers[n] for n in numbers],
         [groups[n] for n in numbers],
         [sizes[n] for n in numbers],
@@ -157,13 +157,13 @@ def _divide(
         split.model_copy(update={"test": 0.0}) if split.held_out else split,
         context.seed,
     )
-    if division.largest_share > 0.25 and division.clusters > 1:
+    if assignment.largest_share > 0.25 and assignment.clusters > 1:
         context.warn(
-            f"one cluster of related documents holds {division.largest_share:.0%} of the text and stays in train; it "
-            f"joins groups such as {', '.join(division.largest_groups)}. A higher "
+            f"one cluster of related documents holds {assignment.largest_share:.0%} of the text and stays in train; it "
+            f"joins groups such as {', '.join(assignment.largest_groups)}. A higher "
             "deduplication.split_threshold divides it"
         )
-    return division
+    return assignment
 
 
 def _staged_rows(staged: Path) -> Iterator[dict[str, str]]:
@@ -175,7 +175,7 @@ def _staged_rows(staged: Path) -> Iterator[dict[str, str]]:
 
 def _write_corpus(
     staged: Path,
-    division: SplitAssignment,
+    assignment: SplitAssignment,
     kept: Kept,
     relatives: set[int],
     additions: list[dict[str, str]],
@@ -183,7 +183,7 @@ def _write_corpus(
     context: Context,
 ) -> dict[str, card.SplitCounts]:
     folder, megabytes = context.outputs["corpus"], context.parameters.shard_megabytes
-    places = iter(division.splits)
+    places = iter(assignment.splits)
     counts = {split: card.SplitCounts() for split in SPLITS}
     writers = {split: ShardWriter(folder, split, megabytes) for split in SPLITS}
     with writers["train"], writers["validation"], writers["test"]:
@@ -191,7 +191,7 @@ def _write_corpus(
             if number in kept.held or number in relatives:
                 document = Document(**{key: value for key, value in row.items() if key != "id"})
                 if number in kept.held:
-                    ledger.drop("held_out_by_task", document, "answers questions of a held-out split")
+                    ledger.drop("held_out_by_task", document, "answers instruction_data of a held-out split")
                 else:
                     ledger.drop("held_out_relative", document, "resembles a held-out document, or is its sibling")
                 continue
@@ -208,7 +208,7 @@ def _write_corpus(
 
 
 def _rows(corpus: Path) -> Iterator[dict[str, str]]:
-    """Curated rows of all splits, with the split, without the questions made for pretraining."""
+    """Curated rows of all splits, with the split, without the instruction_data made for pretraining."""
     for split in SPLITS:
         for path in sorted(corpus.glob(f"{split}-*.parquet")):
             with pq.ParquetFile(path) as file:
@@ -216,12 +216,12 @@ def _rows(corpus: Path) -> Iterator[dict[str, str]]:
                     yield from ({**row, "split": split} for row in batch.to_pylist() if row["kind"] != "question")
 
 
-def _record(context: Context, figures: dict[str, float]) -> None:
-    read = int(figures["documents_read"])
+def _record(context: Context, metrics: dict[str, float]) -> None:
+    read = int(metrics["documents_read"])
     context.record(
-        Metric("documents_kept", figures["documents_kept"], n=read, baselines={"documents_read": read}), headline=True
+        Metric("documents_kept", metrics["documents_kept"], n=read, baselines={"documents_read": read}), headline=True
     )
     for name in ("characters_kept", "train_documents", "validation_documents", "test_documents", "question_documents"):
-        context.record(Metric(name, figures[name]))
+        context.record(Metric(name, metrics[name]))
     for name in ("share_kept", "duplicate_share"):
-        context.record(Metric(name, figures[name], n=read))
+        context.record(Metric(name, metrics[name], n=read))

@@ -279,7 +279,7 @@ def _csv(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
                 opened = first + _opening(lines.record, delimiter)
                 raise InputProblem(
                     f"{file.name}: a quotation mark in line {opened} opens a text that has no proper end (seen in line "
-                    f"{reader.line_num}), so the rows after it cannot be told apart: close it, remove it, or double it"
+                    f"{reader.line_num}), so the rows after it cannot be separated: close it, remove it, or double it"
                 ) from error
             yield _broken(reader.line_num, "line", f"is not CSV ({error})", "".join(lines.record))
             continue

@@ -1,4 +1,4 @@
-"""The user's files under data/raw: which ones the parameters name, told by their names alone.
+"""The user's files under data/raw: which ones the parameters name, by names alone.
 
 All of curation finds files through here, so that a format, a compression or a hidden file is the same thing in a
 corpus, in instructions and in labels.

@@ -90,8 +90,8 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
     )
     if len(tokenizer) < parameters.vocabulary_size:
         context.warn(
-            f"the corpus yields only {len(tokenizer)} of the {parameters.vocabulary_size} vocabulary entries asked "
-            f"for by tokenize.vocabulary_size"
+            f"the corpus yields only {len(tokenizer)} of the {parameters.vocabulary_size} vocabulary entries of "
+            f"tokenize.vocabulary_size"
         )
     return tokenizer
 

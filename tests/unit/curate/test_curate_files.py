@@ -1,4 +1,4 @@
-"""Every format, plain and compressed, gives the same documents; every broken row is told."""
+"""Every format, plain and compressed, gives the same documents; every broken row is reported."""
 
 import bz2
 import csv
@@ -130,7 +130,7 @@ def test_broken_rows_below_the_tolerated_share_are_counted_sampled_and_warned_of
     assert any("4 of 44 rows" in warning for warning in context.warnings)
 
 
-def test_more_broken_rows_than_tolerated_in_several_files_are_all_told(tmp_path, monkeypatch):
+def test_more_broken_rows_than_tolerated_in_several_files_are_all_reported(tmp_path, monkeypatch):
     first = put(tmp_path, "one.jsonl", encoded("jsonl") + b'{"text": \n' * 5)
     second = put(tmp_path, "two.csv", b"text,author\nonly one field\na,b,c\n" + b'"text, with a comma",x\n' * 3)
     third = put(tmp_path, "three.txt", b"fine\n" + b"\xff\xfe broken\n")
@@ -163,7 +163,7 @@ def test_a_csv_row_with_bytes_that_are_not_utf8_is_broken_not_fatal(tmp_path, mo
     assert report(context)["broken_rows"][0]["broken"] == 1
 
 
-def test_every_problem_with_files_is_told_at_once(tmp_path, monkeypatch):
+def test_every_problem_with_files_is_reported_at_once(tmp_path, monkeypatch):
     put(tmp_path, "picture.png", b"x")
     paths = ["data/raw/none*.txt", "data/raw/missing.jsonl", "elsewhere/a.txt", "data/raw/picture.png"]
     with pytest.raises(InputProblem) as caught:
@@ -174,7 +174,7 @@ def test_every_problem_with_files_is_told_at_once(tmp_path, monkeypatch):
         assert words in problems
 
 
-def test_missing_columns_and_damaged_files_are_told_at_once(tmp_path, monkeypatch):
+def test_missing_columns_and_damaged_files_are_reported_at_once(tmp_path, monkeypatch):
     put(tmp_path, "a.csv", "title,body\nx,y\n")
     put(tmp_path, "b.parquet", b"PAR1 this is not parquet")
     put(tmp_path, "c.jsonl.gz", gzip.compress(encoded("jsonl"))[:-30])

@@ -1,4 +1,4 @@
-"""Datasets by ``load_dataset``, streamed and not, from a local folder; what cannot be loaded is told."""
+"""Datasets by ``load_dataset``, streamed and not, from a local folder; what cannot be loaded is reported."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_a_local_folder_is_read(tmp_path, monkeypatch, folder, streaming):
     assert f"huggingface {folder}" in report(context)["notes"]
 
 
-def test_what_cannot_be_loaded_is_told(tmp_path, monkeypatch, folder):
+def test_what_cannot_be_loaded_is_reported(tmp_path, monkeypatch, folder):
     sources = [
         {"type": "huggingface", "id": folder},
         {"type": "huggingface", "id": folder, "split": "nothere", "text_column": "body"},

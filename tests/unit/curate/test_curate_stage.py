@@ -106,7 +106,7 @@ def test_held_out_by_tasks_and_repeats_of_their_text_stay_out_and_questions_go_t
     assert "question" not in {row["kind"] for row in splits["validation"] + splits["test"]}
 
 
-def test_problems_of_sources_instructions_and_labels_are_told_together(tmp_path, monkeypatch):
+def test_problems_of_sources_instructions_and_labels_are_reported_together(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/raw").mkdir(parents=True)
     from tests.stage import run_component
@@ -121,7 +121,7 @@ def test_problems_of_sources_instructions_and_labels_are_told_together(tmp_path,
     assert all(name in problems for name in ("a.txt", "b.jsonl", "c.csv"))
 
 
-def test_a_stage_that_is_told_to_stop_stops(tmp_path, monkeypatch, source):
+def test_a_stage_that_shall_stop_stops(tmp_path, monkeypatch, source):
     context = curate(tmp_path, [source], monkeypatch)
     context.stopping = True
     with pytest.raises(Interrupted):

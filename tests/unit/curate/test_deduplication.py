@@ -1,4 +1,4 @@
-"""Repeats are found, distinct texts stay, and the links between similar ones are told."""
+"""Repeats are found, distinct texts stay, and the links between similar ones are kept."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ def test_distinct_texts_all_stay():
     assert [deduplicator.add(sentence(n)).rule for n in range(300)] == [None] * 300
 
 
-def test_short_texts_are_told_apart():
+def test_short_texts_are_distinguished():
     deduplicator = Deduplicator(PARAMETERS, 1)
     assert [deduplicator.add(text).rule for text in ("Open the file", "Close the file", "open the FILE")] == [
         None, None, "near_duplicate",

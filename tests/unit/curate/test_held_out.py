@@ -98,7 +98,7 @@ def test_siblings_of_a_held_out_document_stay_out_and_rows_in_its_old_place_do_n
         ("data/raw/texts/m.jsonl", "unknown kind of file; supported are parquet"),
     ],
 )
-def test_what_is_no_shard_is_told(tmp_path, monkeypatch, pattern, problem):
+def test_what_is_no_shard_is_refused(tmp_path, monkeypatch, pattern, problem):
     write(tmp_path, "m.jsonl", [sentence(number) for number in range(50)])
     with pytest.raises(InputProblem, match=problem):
         curate(tmp_path, SOURCES, monkeypatch, split={**SPLIT, "held_out": [pattern]})

@@ -90,7 +90,7 @@ def test_comments_are_those_that_tokenize_finds(name):
         ("This is for a caller that imports it: see above.", False),
     ],
 )
-def test_commented_out_code_is_told_from_prose(comment, code):
+def test_commented_out_code_is_distinguished_from_prose(comment, code):
     assert python_docs.is_code(comment) is code
 
 

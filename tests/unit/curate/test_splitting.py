@@ -30,7 +30,7 @@ def corpora(draw):
 def test_no_group_and_no_link_straddles_a_boundary(corpus, seed):
     groups, sizes, links = corpus
     try:
-        division = divide(identifiers(len(groups)), groups, sizes, links, PARAMETERS, seed)
+        assignment = divide(identifiers(len(groups)), groups, sizes, links, PARAMETERS, seed)
     except InputProblem:
         clusters = Clusters(len(groups))
         for number, group in enumerate(groups):
@@ -39,20 +39,20 @@ def test_no_group_and_no_link_straddles_a_boundary(corpus, seed):
             clusters.join(one, other)
         assert len({clusters.find(number) for number in range(len(groups))}) < 3
         return
-    assert len(division.splits) == len(groups)
-    assert set(division.splits) == {"train", "validation", "test"}
+    assert len(assignment.splits) == len(groups)
+    assert set(assignment.splits) == {"train", "validation", "test"}
     for group in set(groups):
-        assert len({split for split, name in zip(division.splits, groups, strict=True) if name == group}) == 1
+        assert len({split for split, name in zip(assignment.splits, groups, strict=True) if name == group}) == 1
     for one, other in links:
-        assert division.splits[one] == division.splits[other]
+        assert assignment.splits[one] == assignment.splits[other]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_shares_come_out_for_many_small_groups(seed):
     count = 4000
-    division = divide(identifiers(count), [str(n) for n in range(count)], [1] * count, [], PARAMETERS, seed)
+    assignment = divide(identifiers(count), [str(n) for n in range(count)], [1] * count, [], PARAMETERS, seed)
     for split in ("validation", "test"):
-        assert 0.07 < division.splits.count(split) / count < 0.13
+        assert 0.07 < assignment.splits.count(split) / count < 0.13
 
 
 def test_new_groups_move_no_old_one_and_the_seed_moves_many():
@@ -66,17 +66,17 @@ def test_new_groups_move_no_old_one_and_the_seed_moves_many():
 def test_a_huge_cluster_goes_to_train_and_is_reported():
     groups = ["huge"] * 50 + [str(n) for n in range(100)]
     for seed in range(20):
-        division = divide(identifiers(150), groups, [100] * 50 + [10] * 100, [], PARAMETERS, seed)
-        assert division.splits[0] == "train"
-        assert (division.largest_documents, division.largest_groups) == (50, ["huge"])
-        assert division.largest_share == pytest.approx(5000 / 6000)
-        assert division.outsized == 1
+        assignment = divide(identifiers(150), groups, [100] * 50 + [10] * 100, [], PARAMETERS, seed)
+        assert assignment.splits[0] == "train"
+        assert (assignment.largest_documents, assignment.largest_groups) == (50, ["huge"])
+        assert assignment.largest_share == pytest.approx(5000 / 6000)
+        assert assignment.outsized == 1
 
 
 def test_no_held_out_share_means_no_held_out_document():
     no_shares = SplitParameters().model_copy(update={"validation": 0.0, "test": 0.0})
-    division = divide(identifiers(3), ["a", "b", "c"], [1, 1, 1], [], no_shares, 1)
-    assert division.splits == ["train"] * 3
+    assignment = divide(identifiers(3), ["a", "b", "c"], [1, 1, 1], [], no_shares, 1)
+    assert assignment.splits == ["train"] * 3
 
 
 def test_too_few_groups_are_a_problem_that_says_what_to_do():

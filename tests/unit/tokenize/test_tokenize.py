@@ -185,11 +185,11 @@ def test_all_problems_of_a_corpus_at_once(tmp_path):
     (corpus / "train-00001-of-00002.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputProblem) as caught:
         run_component(COMPONENT, tmp_path, {})
-    told = "\n".join(caught.value.problems)
+    problems = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 3
-    assert "train-00000-of-00002.parquet has no column 'text'" in told
-    assert "train-00001-of-00002.parquet is not a readable parquet file" in told
-    assert "no validation split" in told
+    assert "train-00000-of-00002.parquet has no column 'text'" in problems
+    assert "train-00001-of-00002.parquet is not a readable parquet file" in problems
+    assert "no validation split" in problems
 
 
 def test_an_empty_split_and_a_missing_text_are_problems(tmp_path):
