@@ -1,8 +1,8 @@
 """Personal data and secrets, replaced by typed placeholders.
 
 Patterns find candidates, checks decide: Luhn for payment cards, ISO 7064 mod 97 and the registry's lengths for IBANs,
-``ipaddress`` for addresses (private, loopback and documentation ranges identify no person and stay). A redactor by rules
-misses what has no fixed form (names, postal addresses): the report counts what was found, not what was there.
+``ipaddress`` for addresses (private, loopback and documentation ranges identify no person and stay). Rules miss
+what has no fixed form (names, postal addresses): the report counts what was found, not what was there.
 """
 
 from __future__ import annotations
