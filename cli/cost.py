@@ -22,9 +22,8 @@ def cost(
     Each execution counts once and what was reused counts nothing. Prices are in `params.yaml` under `cost`.
     """
     from cli.output import print_json, print_table
-    from core.numbers import figure
+    from core.numbers import duration, figure
     from core.workspace import Workspace
-    from flows.pipeline.report import duration
     from registry.db.database import open as open_registry
     from registry.lineage.cost import CostParameters
     from registry.lineage.cost import cost as cost_of

@@ -46,11 +46,11 @@ def add(
     from core.environment import quiet_prefect
     from core.parameters_file import read
     from core.workspace import Workspace
-    from flows.retraining import ingest, triggers
+    from flows.retraining import sources, triggers
     from flows.retraining.new_data import unread
 
     workspace = Workspace.find()
-    taken = ingest.add(workspace, files, into)
+    taken = sources.add(workspace, files, into)
     lines = [*taken.lines, *unread(read(workspace.root / "params.yaml"), taken.names)]
     sent = None
     if taken.names and (url := os.environ.get("PREFECT_API_URL") or _stack_url(workspace.home)):

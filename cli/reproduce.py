@@ -61,7 +61,7 @@ def reproduce(
         tree=tree,
         keep=keep,
         say=lambda message: console.print(f"{message} …", highlight=False, markup=False),
-        show=lambda board: Live(board, console),
+        show=lambda run_state: Live(run_state, console),
     )
     if as_json:
         print_json(result.as_dict())
@@ -73,8 +73,7 @@ def reproduce(
 
 def _print(result: Reproduction) -> None:
     from cli.output import print_table
-    from core.numbers import figure
-    from flows.pipeline.report import duration
+    from core.numbers import duration, figure
 
     comparison, source = result.comparison, result.source
     rows = []

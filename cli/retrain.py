@@ -37,28 +37,24 @@ def retrain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     from cli.screens.live import Live
     from core.processes import signals_as_exceptions
     from core.workspace import Workspace
+    from flows.prefect_server import prefect_server
     from flows.retraining import new_data
     from flows.retraining.rules import load
-    from flows.run import prefect_server
 
     workspace, console = Workspace.find(), Console(stderr=as_json)
     found = new_data.find(workspace, *load(workspace.root))
     if not found.enough:
         if as_json:
-            print_json({"outcome": "Nothing new", "message": str(found), "news": found.as_dict()})
+            print_json({"outcome": "Nothing new", "message": str(found), "new_data": found.as_dict()})
             return
         for line in [*found.notes, str(found)]:
             console.print(line, highlight=False, markup=False)
         return
     with signals_as_exceptions(), prefect_server(workspace):
-        from flows import retrain as flow
+        from flows.retrain import retraining
 
         logging.getLogger("prefect").setLevel(logging.CRITICAL)
-        token = flow.showing.set(lambda prepared: Live(prepared.board, console))
-        try:
-            done = flow.retrain(workspace=str(workspace.root))
-        finally:
-            flow.showing.reset(token)
+        done = retraining(lambda prepared: Live(prepared.run_state, console))(workspace=str(workspace.root))
     if as_json:
         print_json(asdict(done))
         return

@@ -46,23 +46,31 @@ def run(
     from rich.console import Console
 
     from cli.screens.last import last_screen
+    from core.workspace import Workspace
+    from flows.pipeline import unchanged
+
+    console = Console()
+    workspace = Workspace.find()
+    if not (assignments or until or start or recipe or isolated or name):
+        known = unchanged.recall(workspace)  # before anything else is imported: it takes a second
+        if known is not None:
+            console.print(last_screen(known, workspace))
+            return
+
     from cli.screens.live import Live
     from core import parameters_file
-    from core.workspace import Workspace
     from flows.pipeline import recipes
     from flows.pipeline.prepare import Request
     from flows.run import run as run_lifecycle
 
-    console = Console()
-    workspace = Workspace.find()
     values, problems = parameters_file.parse(assignments or [])
     if recipe is not None:
         values = {**recipes.overrides(workspace.root, recipe), **values}
     request = Request(values, until, start, isolated, name, tuple(problems))
-    result = run_lifecycle(
+    summary = run_lifecycle(
         workspace,
         request,
         lambda message: console.print(message, highlight=False, markup=False),
-        lambda prepared: Live(prepared.board, console),
+        lambda prepared: Live(prepared.run_state, console),
     )
-    console.print(last_screen(result))
+    console.print(last_screen(summary, workspace))

@@ -19,11 +19,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     """Show the services that `stemma up` keeps running, and which stages are stale and why."""
     from cli.output import print_json, print_table
     from core.workspace import Workspace
-    from flows.pipeline import graph, staleness
+    from flows.pipeline import graph
 
     workspace = Workspace.find()
     services = _services(workspace.home, as_json)
-    lines = staleness.explain(*graph.read_with_status(workspace.root))
+    lines = graph.staleness(*graph.read_with_status(workspace.root))
     if as_json:
         print_json({"stack": services, "stages": [line.as_dict() for line in lines]})
         return
@@ -63,6 +63,6 @@ def stage(
     from rich.console import Console
 
     from cli.screens.live import Live
-    from flows.pipeline import single_stage
+    from flows.pipeline.execute import execute_alone
 
-    single_stage.run_stages(name, force=force, say=print, show=lambda board: Live(board, Console()))
+    execute_alone(name, force=force, say=print, show=lambda board: Live(board, Console()))

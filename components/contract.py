@@ -108,8 +108,9 @@ class Component:
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
-        check: problems of the inputs that can be found before the stage starts, from its parameters, the workspace's
-            root and the digests of the optional inputs that are there.
+        check: problems that are known before the stage starts, from its parameters, the workspace's root and the
+            digests of the optional inputs that are there. A run calls it for every wanted stage before the first one
+            starts, when inputs that other stages make are missing or old.
     """
 
     name: str

@@ -84,6 +84,11 @@ def runs(home: Path) -> Path:
     return home / "runs"
 
 
+def last_screen(home: Path) -> Path:
+    """What the last run of all stages showed, for a run in which nothing changed."""
+    return home / "last-run.json"
+
+
 def failures(home: Path) -> Path:
     """One JSON file for each execution that failed and is not in the registry yet."""
     return home / "failures"

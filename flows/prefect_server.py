@@ -7,7 +7,6 @@ waits for itself. Its database stays in ``<home>/prefect``, so that a later ``pr
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -18,9 +17,14 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.environment import child_environment
+from core import layout, locks
+from core.environment import child_environment, quiet_prefect
+from core.errors import StemmaError
 from core.processes import die_with_parent
+from core.workspace import Workspace
+from deploy.stack import state
 from flows.pipeline.stage_process import end_group
+from registry.promotion.mirror import unreachable
 
 START_SECONDS = 120.0
 # What one local run needs is the API, the recorder of task runs and the persister of events; nobody schedules here.
@@ -37,8 +41,8 @@ _SETTINGS = {
 }
 
 
-class ServerFailed(Exception):
-    """The local Prefect server did not start; the message holds its last words."""
+class ServerFailed(StemmaError):
+    """There is no Prefect server: the user's does not answer, or the local one did not start."""
 
 
 class LocalServer:
@@ -59,8 +63,7 @@ class LocalServer:
         """Start the process; returns at once."""
         self.home.mkdir(parents=True, exist_ok=True)
         # Two servers on a fresh database would race in its migration, so the next one waits until this one is up.
-        self._lock = os.open(self.home / "start.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = locks.acquire(self.home / "start.lock")
         environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS})
         environment.pop("PREFECT_API_URL", None)
         with open(self.log, "wb") as log:
@@ -110,13 +113,42 @@ class LocalServer:
 
 @contextlib.contextmanager
 def local_server(home: Path) -> Iterator[LocalServer]:
-    """A server that has been told to start; gone when the block ends."""
+    """A server that is starting; gone when the block ends."""
     server = LocalServer(home)
     server.start()
     try:
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def prefect_server(workspace: Workspace) -> Iterator[None]:
+    """Prefect's client, set up against the server of ``PREFECT_API_URL``, or one that lasts as long as the block.
+
+    Raises:
+        ServerFailed: it does not answer, or did not start.
+    """
+    home = layout.prefect(workspace.home)
+    if url := os.environ.get("PREFECT_API_URL"):
+        if why := unreachable(url):
+            stack = state.read(workspace.home)
+            hint = "start that server, or unset PREFECT_API_URL"
+            if stack is not None and url == stack.prefect_api_url:
+                hint = "it is the stack's; try again when `stemma status` shows it healthy"
+            raise ServerFailed(f"PREFECT_API_URL: {why}; {hint}")
+        quiet_prefect(home, None)
+        yield
+        return
+    with local_server(home) as server:
+        quiet_prefect(home, server.url)
+        import prefect  # noqa: F401  (takes seconds, while the server starts)
+
+        server.wait()
+        try:
+            yield
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
 
 
 def _die_with_command() -> None:

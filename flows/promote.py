@@ -34,8 +34,8 @@ class Approval(RunInput):
 @flow(
     name="promote",
     description="Puts a version before the gate; what passes takes the alias, with a person's approval where asked.",
-    on_failure=[notifications.tell_failure],
-    on_crashed=[notifications.tell_failure],
+    on_failure=[notifications.notify_of_failure],
+    on_crashed=[notifications.notify_of_failure],
 )
 def promote(
     model: form.ModelName,

@@ -5,36 +5,30 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import Flow, flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
 from core.workspace import Workspace
-from flows.deployments import flow_run, form
-from flows.deployments.notifications import tell_failure
-from flows.lifecycle import finished_run, lifecycle, prepared_run
+from flows.deployments import flow_run
+from flows.deployments.notifications import notify_of_failure
+from flows.lifecycle import run_as_flow
 from flows.pipeline import finalize, raw_data, report
 from flows.pipeline.prepare import Prepared, Request, check, new_run_name, prepare
-from flows.retraining import held_out, new_data, pending, start
-from flows.retraining.ingest import take_in
-from flows.retraining.new_data import News
+from flows.retraining import candidate, new_data
+from flows.retraining.new_data import NewData
 from flows.retraining.parameters import RetrainParameters
-from flows.retraining.queue import NotNeeded, turn
+from flows.retraining.queue import NotNeeded, add_pending, one_at_a_time
 from flows.retraining.rules import load
+from flows.retraining.sources import ingest
 from registry.store import worktrees
 
 RUN_PREFIX = "retrain-"
 #: What became of the candidate, by what the gate did with it.
 OUTCOMES = {"promote": "Promoted", "await": "Approval asked", "reject": "Rejected"}
-
-#: Opened around the stages, to show the run's board while it lasts; the command sets it.
-showing: ContextVar[Callable[[Prepared], AbstractContextManager]] = ContextVar(
-    "showing", default=lambda _: contextlib.nullcontext()
-)
 
 
 @dataclass
@@ -58,29 +52,38 @@ class Retraining:
     notes: list[str] = field(default_factory=list)
 
 
-@flow(
-    name="retrain",
-    description="Looks for new raw data; if there is enough, trains a candidate on it and puts it before the gate.",
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-def retrain(workspace: str | None = None) -> State:
-    """Retrain if there is new data.
+def retraining(show: Callable[[Prepared], AbstractContextManager] = lambda _: contextlib.nullcontext()) -> Flow:
+    """The flow; ``show`` is opened around the stages, to show the run's state while it lasts."""
 
-    Args:
-        workspace: folder of the workspace; the current folder when left out.
-    """
-    place, logger = flow_run.begin(workspace), get_run_logger()
-    try:
-        with turn(place.home, logger.info):
-            done = _retrain(place, logger.info)
-    except NotNeeded as why:
-        done = Retraining("Not needed", str(why))
-    logger.info(done.message)
-    return Completed(name=done.outcome, message=done.message, data=done)
+    @flow(
+        name="retrain",
+        description="Looks for new raw data; if there is enough, trains a candidate on it and puts it before the gate.",
+        on_failure=[notify_of_failure],
+        on_crashed=[notify_of_failure],
+    )
+    def retrain(workspace: str | None = None) -> State:
+        """Retrain if there is new data.
+
+        Args:
+            workspace: folder of the workspace; the current folder when left out.
+        """
+        place, logger = flow_run.begin(workspace), get_run_logger()
+        try:
+            with one_at_a_time(place.home, logger.info):
+                done = _retrain(place, logger.info, show)
+        except NotNeeded as why:
+            done = Retraining("Not needed", str(why))
+        logger.info(done.message)
+        return Completed(name=done.outcome, message=done.message, data=done)
+
+    return retrain
 
 
-def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
+def _retrain(
+    workspace: Workspace,
+    say: Callable[[str], None],
+    show: Callable[[Prepared], AbstractContextManager],
+) -> Retraining:
     values, rules = load(workspace.root)
     found = new_data.find(workspace, values, rules)
     for note in found.notes:
@@ -88,19 +91,20 @@ def _retrain(workspace: Workspace, say: Callable[[str], None]) -> Retraining:
     if not found.enough:
         return Retraining("Nothing new", str(found), found.as_dict(), notes=found.notes)
     say(str(found))
-    kept = held_out.held_out(workspace, values, rules, found.champion)
-    changes = {**start.overrides(rules), **kept.overrides, **rules.parameters}
+    kept = candidate.held_out(workspace, values, rules, found.champion)
+    changes = {**candidate.overrides(rules), **kept.overrides, **rules.parameters}
     run = RUN_PREFIX + new_run_name().removeprefix("run-")
     request = Request(changes, isolated=True, run=run)
     check(workspace, request)  # before anything is changed
     _sweep(workspace)
-    take_in(workspace, [*found.outside, *kept.files], say)
+    ingest(workspace, [*found.outside, *kept.files], say)
     prepared = prepare(workspace, request, say)
     flow_run.remember(prepared)
     if rules.start == "finetune":
-        start.keep_decoder(prepared)
-    finished = _run(prepared, changes)
-    pending.add(
+        candidate.keep_decoder(prepared)
+    with show(prepared):
+        finished = run_as_flow(prepared, changes, {"isolated": True})
+    add_pending(
         workspace.home, [f"{each.model}:{each.version}" for each in finished.outcomes if each.action == "await"]
     )
     done = _judged(rules, found, finished, run)
@@ -121,22 +125,7 @@ def _sweep(workspace: Workspace) -> None:
             worktrees.remove(workspace.root, left.folder)
 
 
-def _run(prepared: Prepared, changes: dict[str, Any]) -> finalize.Finished:
-    """The lifecycle, as a flow within this one."""
-    outcome: list[finalize.Finished] = []
-    token, listener = prepared_run.set(prepared), finished_run.set(outcome)
-    try:
-        with showing.get()(prepared):
-            lifecycle(
-                parameters=form.nested(changes), isolated=True, run=prepared.run, workspace=str(prepared.workspace.root)
-            )
-    finally:
-        prepared_run.reset(token)
-        finished_run.reset(listener)
-    return outcome[0]
-
-
-def _judged(rules: RetrainParameters, found: News, finished: finalize.Finished, run: str) -> Retraining:
+def _judged(rules: RetrainParameters, found: NewData, finished: finalize.Finished, run: str) -> Retraining:
     actions = {outcome.action for outcome in finished.outcomes if outcome.model == rules.model}
     name = next((name for action, name in OUTCOMES.items() if action in actions), "Nothing to judge")
     decisions = [*finished.promoted, *finished.awaiting, *finished.refused]
@@ -151,7 +140,7 @@ def _judged(rules: RetrainParameters, found: News, finished: finalize.Finished, 
     )
 
 
-def _markdown(done: Retraining, found: News, prepared: Prepared, finished: finalize.Finished) -> str:
+def _markdown(done: Retraining, found: NewData, prepared: Prepared, finished: finalize.Finished) -> str:
     lines = [f"# {done.outcome}", "", done.message, "", "## New data", "", str(found), ""]
     lines += ["| file | from | md5 |", "|---|---|---|"]
     for file in found.new[:50]:
@@ -159,4 +148,7 @@ def _markdown(done: Retraining, found: News, prepared: Prepared, finished: final
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += [f"\n{len(found.new) - 50} more files"] if len(found.new) > 50 else []
     lines += ["", *(f"- {note}" for note in done.notes), ""]
-    return "\n".join(lines) + "\n" + report.markdown(prepared.board, finished)
+    return "\n".join(lines) + "\n" + report.markdown(prepared.run_state, finished)
+
+
+retrain = retraining()

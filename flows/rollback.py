@@ -16,8 +16,8 @@ from registry.promotion.rollback import rollback as roll_back
 @flow(
     name="rollback",
     description="Gives an alias back to an earlier holder, once its files and signature are verified.",
-    on_failure=[notifications.tell_failure],
-    on_crashed=[notifications.tell_failure],
+    on_failure=[notifications.notify_of_failure],
+    on_crashed=[notifications.notify_of_failure],
 )
 def rollback(
     model: form.ModelName,

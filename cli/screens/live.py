@@ -15,18 +15,19 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from flows.pipeline.report import MADE, duration
-from flows.pipeline.run_state import Board, StageLine
+from core.numbers import duration
+from flows.pipeline.report import STATES
+from flows.pipeline.run_state import RunState, StageState
 
 LINE_SECONDS = 15.0
 STYLES = {"cached": "dim", "restored": "cyan", "ran": "green", "failed": "bold red", "stopped": "yellow"}
 
 
 class Live:
-    """Shows a board while the block lasts."""
+    """Shows a run's state while the block lasts."""
 
-    def __init__(self, board: Board, console: Console):
-        self.board, self.console = board, console
+    def __init__(self, run_state: RunState, console: Console):
+        self.run_state, self.console = run_state, console
         self._spinner = Spinner("dots")
         self._stop = threading.Event()
         self._live = RichLive(get_renderable=self._draw, console=console, refresh_per_second=6, transient=True)
@@ -34,7 +35,7 @@ class Live:
         self._planned: set[str] = set()
 
     def __enter__(self) -> Live:
-        self.console.print(f"Run {self.board.run}", highlight=False)
+        self.console.print(f"Run {self.run_state.run}", highlight=False)
         if self.console.is_terminal:
             self._live.start()
         self._thread.start()
@@ -48,18 +49,18 @@ class Live:
 
     def _draw(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        for line in self.board.lines.values():
+        for line in self.run_state.lines.values():
             table.add_row(*self._cells(line))
-        idle = all(line.state in ("waiting", "cached") for line in self.board.lines.values())
+        idle = all(line.state in ("waiting", "cached") for line in self.run_state.lines.values())
         return Group(table, Text("starting the Prefect server" if idle else "", style="dim"))
 
-    def _cells(self, line: StageLine) -> tuple:
+    def _cells(self, line: StageState) -> tuple:
         if line.state != "running":
-            state = "" if line.state == "waiting" else MADE.get(line.state, line.state)
+            state = "" if line.state == "waiting" else STATES.get(line.state, line.state)
             took = duration(line.seconds) if line.state in ("ran", "failed", "stopped") else ""
             took += _beside_plan(line)
             style = STYLES.get(line.state, "dim")
-            return Text("✓" if line.state in MADE else " "), Text(line.stage, style=style), Text(state), Text(took)
+            return Text("✓" if line.state in STATES else " "), Text(line.stage, style=style), Text(state), Text(took)
         bar = ProgressBar(total=100, completed=line.progress.percent, width=24, pulse=not line.progress.total)
         return (
             self._spinner,
@@ -76,7 +77,7 @@ class Live:
             ending = self._stop.wait(0.2)
             periodic = time.monotonic() - last >= LINE_SECONDS
             last = time.monotonic() if periodic else last
-            for line in list(self.board.lines.values()):
+            for line in list(self.run_state.lines.values()):
                 if line.plan and line.stage not in self._planned:
                     self._planned.add(line.stage)
                     self.console.print(f"{line.stage} plan: {line.plan}", highlight=False, markup=False)
@@ -86,7 +87,7 @@ class Live:
                     printed[line.stage] = line.state
                     took = f" in {duration(line.seconds)}" if line.state in ("ran", "restored", "failed") else ""
                     took += _beside_plan(line)
-                    state = MADE.get(line.state, line.state)
+                    state = STATES.get(line.state, line.state)
                     self.console.print(f"{line.stage}: {state}{took}", highlight=False, markup=False)
                 elif periodic and line.state == "running":
                     text = f"{line.stage}: {line.progress.percent:.0f} %  {line.progress}"
@@ -95,7 +96,7 @@ class Live:
                 return
 
 
-def _beside_plan(line: StageLine) -> str:
+def _beside_plan(line: StageState) -> str:
     """How long the training of a stage that ran was expected to take; the stage also starts up and measures."""
     if line.state != "ran" or line.planned_seconds is None:
         return ""

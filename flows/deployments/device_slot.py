@@ -18,13 +18,16 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
+from core import files, layout
+from flows.pipeline.stage_process import StageStopped
+
 LIMIT = "train"
 LEASE_SECONDS = 60.0  # the shortest that the server grants
 RENEW_SECONDS = 20.0
 POLL_SECONDS = 2.0
 
 
-class NotTaken(Exception):
+class NotTaken(StageStopped):
     """The wait for a slot was given up."""
 
 
@@ -68,8 +71,7 @@ def _slot(note: Path, stopping: Callable[[], bool], waiting: Callable[[], None])
         if lease is None:
             yield
             return
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(str(lease), encoding="utf-8")
+        files.write_text(note, str(lease))
         ended = threading.Event()
         # A thread of its own: the stages that train keep theirs busy.
         renewal = threading.Thread(target=_renew, args=(lease, ended), daemon=True)
@@ -86,7 +88,7 @@ def _slot(note: Path, stopping: Callable[[], bool], waiting: Callable[[], None])
 
 def lease_note(home: Path, run: str) -> Path:
     """Where a run notes its lease."""
-    return home / "runs" / run / "train-lease"
+    return layout.run(home, run) / "train-lease"
 
 
 def give_back(note: Path) -> None:
@@ -98,7 +100,7 @@ def give_back(note: Path) -> None:
 
 def _take(client: SyncPrefectClient, stopping: Callable[[], bool], waiting: Callable[[], None]) -> UUID | None:
     """The lease of a slot, once there is one; ``None`` where the server limits nothing or cannot be asked."""
-    told = False
+    said = False
     while not stopping():
         try:
             answer = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", LEASE_SECONDS)
@@ -110,8 +112,8 @@ def _take(client: SyncPrefectClient, stopping: Callable[[], bool], waiting: Call
         else:
             body = answer.json()
             return UUID(body["lease_id"]) if body["limits"] else None
-        if not told:
-            told = True
+        if not said:
+            said = True
             waiting()
         time.sleep(POLL_SECONDS)
     raise NotTaken(f"stopped while it waited for a slot of the concurrency limit {LIMIT!r}")

@@ -1,4 +1,9 @@
-"""What the server needs beside the deployments: the limit ``train`` and the automation that marks silent runs.
+"""What a Prefect server needs beside the deployments: the limit ``train``, and the automation that marks dead runs.
+
+The global concurrency limit says how many runs may train at once on the machines that the server is for. The automation
+marks a flow run Crashed when its process was killed and none is left to say so: a flow sends heartbeats while it works
+(``PREFECT_FLOWS_HEARTBEAT_FREQUENCY``). Where the Runner lives, it sees a dead process at once; the automation is for
+runs whose Runner died too, and for a bare ``stemma run``. From Prefect's guide "Detect zombie flows".
 
 ``python -m flows.deployments.guards`` makes both at ``PREFECT_API_URL``, for servers whose runs are run by a pool of
 workers.
@@ -7,14 +12,92 @@ workers.
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from flows.deployments import limits, zombies
+from flows.deployments.catalogue import TAGS
+
+if TYPE_CHECKING:
+    from prefect.automations import Automation
+
+from flows.deployments.device_slot import LIMIT
+
+SLOTS = 1
+
+AUTOMATION = "stemma: crash zombie flow runs"
+BEAT_SECONDS = 30  # the shortest that Prefect allows; set for every flow in core/environment.py and prefect.yaml
+# A beat may be late by two thirds of its time; with the five seconds after which the server looks, a run is Crashed
+# within a minute.
+SILENCE_SECONDS = 50
 
 
 async def ensure() -> None:
     """Make both, where they are missing or not as they should be."""
-    await limits.ensure()
-    await zombies.ensure()
+    await _ensure_limit()
+    await _ensure_automation()
+
+
+def automation() -> Automation:
+    """The automation as it should be."""
+    from prefect.automations import Automation
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import EventTrigger, Posture
+
+    return Automation(
+        name=AUTOMATION,
+        description="A flow run that beat and has been silent since is no longer at work.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            # Any state ends the wait: events are named by the states' own names, such as `Nothing new`.
+            expect={"prefect.flow-run.*"},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            # Of other flows at this server nobody knows how often they beat.
+            match_related={"prefect.resource.id": [f"prefect.tag.{tag}" for tag in TAGS]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=SILENCE_SECONDS),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message="The process of this run was killed: its heartbeat stopped. Retry it: it goes on from the "
+                "last checkpoint.",
+            )
+        ],
+    )
+
+
+async def _ensure_automation() -> None:
+    """Create the automation at the server, or bring it up to date."""
+    from prefect.automations import Automation
+
+    wanted = automation()
+    try:
+        standing = await Automation.aread(name=AUTOMATION)
+    except ValueError:  # Prefect's word for: there is none
+        await wanted.acreate()
+        return
+    if standing.trigger.model_dump(exclude={"id"}) != wanted.trigger.model_dump(exclude={"id"}):
+        wanted.id = standing.id
+        await wanted.aupdate()
+
+
+async def _ensure_limit() -> None:
+    """Create the limit where there is none; a number that somebody has set in the UI stays."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+    async with get_client() as client:
+        try:
+            await client.read_global_concurrency_limit_by_name(LIMIT)
+        except ObjectNotFound:
+            try:
+                await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=SLOTS))
+            except ObjectAlreadyExists:  # made by another process meanwhile
+                return
 
 
 if __name__ == "__main__":

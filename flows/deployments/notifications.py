@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from registry.promotion.promote import PromotionOutcome
 
 SECTION = "notifications"
+APPROVAL = "promote/promote"  # the deployment whose runs wait for a person
 TIMEOUT_SECONDS = 10.0
 TRIES = 3  # to connect; what an answering server refuses is not tried again
 
@@ -169,7 +170,38 @@ def links(workspace: Workspace, reference: str | None = None) -> dict[str, str]:
     return found
 
 
-def tell_failure(flow: Any, flow_run: Any, state: Any) -> None:
+def approval_page(outcome: PromotionOutcome, reason: str) -> str | None:
+    """The page of the flow run that waits for the decision; ``None`` where no server has the deployment.
+
+    The flow run is made where there is none for this version and alias yet.
+    """
+    if not os.environ.get("PREFECT_API_URL"):  # Prefect would start a server of its own
+        return None
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+    from prefect.utilities.urls import url_for
+
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(APPROVAL)
+            flow_run = client.create_flow_run_from_deployment(
+                deployment.id,
+                parameters={
+                    "model": outcome.model,
+                    "version": outcome.version,
+                    "alias": outcome.alias,
+                    "reason": reason,
+                },
+                idempotency_key=f"{outcome.model}:{outcome.version}@{outcome.alias}",
+                tags=["approval"],
+            )
+    except (ObjectNotFound, httpx.HTTPError):
+        return None
+    return url_for("flow-run", str(flow_run.id))
+
+
+def notify_of_failure(flow: Any, flow_run: Any, state: Any) -> None:
     """Prefect's hook for ``on_failure`` and ``on_crashed``: a flow that failed tells why.
 
     A flow within a flow leaves that to the outer one.

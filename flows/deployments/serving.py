@@ -13,10 +13,14 @@ import contextlib
 import logging
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.deployments import guards
-from flows.deployments.catalogue import DEPLOYMENTS
-from flows.deployments.registration import prepared
+from flows.deployments.catalogue import DEPLOYMENTS, TAGS, Deployment
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
 
 POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
 FOLLOW_SECONDS = 5.0
@@ -49,6 +53,29 @@ async def serve(root: Path) -> None:
     for task in (stopping, following):
         task.cancel()
     await serving
+
+
+def prepared(deployment: Deployment, root: Path) -> RunnerDeployment:
+    """The deployment as Prefect takes it; its form's values are those of the workspace as it is now."""
+    from prefect.deployments.runner import EntrypointType, RunnerDeployment
+
+    made = RunnerDeployment.from_flow(
+        deployment.flow(),
+        name=deployment.name,
+        description=deployment.description,
+        tags=list(TAGS),
+        parameters=deployment.parameters(root),
+        schedules=deployment.schedules(root) if deployment.schedules else None,
+        triggers=deployment.triggers(),
+        enforce_parameter_schema=True,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    if deployment.schedules is None:
+        # An empty list would take away what somebody has set, and the server takes no null in its place.
+        made.model_fields_set.discard("schedules")
+    # Named, so that a pool that `prefect deploy` has set is taken away: these runs are run here.
+    made.work_pool_name = made.work_queue_name = None
+    return made
 
 
 async def _follow(root: Path) -> None:

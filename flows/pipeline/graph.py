@@ -1,15 +1,15 @@
-"""The graph of stages, read from DVC: ``dvc.yaml`` is the one place that knows their order."""
+"""The graph of stages, read from DVC: ``dvc.yaml`` is the one place that knows their order; and what is stale in it."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ruamel.yaml import YAML, YAMLError
 
@@ -18,6 +18,13 @@ from core.errors import DvcError, InputProblem
 
 _EDGE = re.compile(r'^"(?P<parent>[^"]+)" -> "(?P<child>[^"]+)";$')
 _NODE = re.compile(r'^"(?P<node>[^"]+)";$')
+_DEPENDENCY = {"modified": "changed", "new": "is new", "deleted": "is missing"}
+_OUTPUT = {
+    "modified": "was changed by hand",
+    "deleted": "is missing",
+    "new": "is new",
+    "not in cache": "is not in DVC's cache",
+}
 
 
 @dataclass(frozen=True)
@@ -159,9 +166,58 @@ def parse(dot: str) -> Graph:
     return Graph({stage: frozenset(needs - tracked) for stage, needs in parents.items() if stage not in tracked})
 
 
-def slug(stage: str) -> str:
-    """A stage's name in file names: ``evaluate@base`` becomes ``evaluate-base``."""
-    return re.sub(r"[@/:]", "-", stage)
+@dataclass(frozen=True)
+class Staleness:
+    """What would happen to a stage now.
+
+    Attributes:
+        state: ``stale`` would run (or be restored from the run-cache), ``follows`` depends on a stale stage above.
+        reasons: why, one line each.
+    """
+
+    stage: str
+    state: Literal["up to date", "stale", "follows"]
+    reasons: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def staleness(graph: Graph, changed: Mapping[str, list[Any]]) -> list[Staleness]:
+    """Every stage upstream first, from DVC's ``status --json``."""
+    lines: list[Staleness] = []
+    for stage in graph.order:
+        if stage in changed:
+            lines.append(Staleness(stage, "stale", reasons(changed[stage])))
+            continue
+        above = [parent for parent in graph.order if parent in changed and stage in graph.descendants([parent])]
+        if above:
+            lines.append(Staleness(stage, "follows", [f"depends on {', '.join(above)}"]))
+        else:
+            lines.append(Staleness(stage, "up to date", []))
+    return lines
+
+
+def reasons(changes: list[Any]) -> list[str]:
+    """One stage's entry of ``dvc status --json`` in words."""
+    words: list[str] = []
+    for change in changes:
+        if not isinstance(change, Mapping):
+            words.append({"changed command": "its command in dvc.yaml changed"}.get(str(change), str(change)))
+            continue
+        for path, what in change.get("changed deps", {}).items():
+            if isinstance(what, Mapping):
+                words += [f"parameter {name} {_DEPENDENCY.get(how, how)}" for name, how in what.items()]
+            elif path == "params.yaml" and what == "new":
+                words.append("it has not run yet")
+            else:
+                words.append(f"{_kind(path)} {path} {_DEPENDENCY.get(what, what)}")
+        words += [f"output {path} {_OUTPUT.get(what, what)}" for path, what in change.get("changed outs", {}).items()]
+    return ["it has not run yet"] if "it has not run yet" in words else words
+
+
+def _kind(path: str) -> str:
+    return "code" if path.startswith("components") else "input"
 
 
 def _closure(stages: Iterable[str], step: dict[str, Collection[str]]) -> set[str]:

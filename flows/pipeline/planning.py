@@ -1,4 +1,4 @@
-"""Plans of trainings: asked of ``python -m components plan`` in a process of its own, which imports what is heavy."""
+"""Plans of trainings, made by ``python -m components plan`` in a process of its own, which imports what is heavy."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import components
 from core.environment import child_environment
-from core.errors import InputProblem
-from core.numbers import count, size
+from core.errors import InputProblem, StemmaError
+from core.numbers import count, duration, size
 from core.processes import die_with_parent
-from flows.pipeline.report import duration
 
-#: The data by which a training is counted, of each stage that trains a model; the stages' names stand in params.yaml.
-TRAINING_DATA = {
-    "pretrain": "data/tokens",
-    "classify_finetune": "data/labels",
-    "instruct_finetune": "data/instructions",
-    "reward_model": "data/instructions",
-    "preference_tune": "data/instructions",
-}
 #: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
 PROBE_SECONDS = 1.0
 
 
-class PlanningFailed(Exception):
+class PlanningFailed(StemmaError):
     """The plan's process ended by an error; the message holds its last words."""
+
+
+def training_data(stage: str) -> Path | None:
+    """The data that a stage trains on, from the workspace's root; ``None`` for a stage that does not train.
+
+    By its component's declaration: a training saves checkpoints, and reads a dataset.
+    """
+    name = stage.partition("@")[0]
+    component = components.load(name) if name in components.STAGES else None
+    if component is None or not component.resumable:
+        return None
+    return next((Path(each.path) for each in component.inputs if each.type == "dataset"), None)
 
 
 def ask(arguments: Sequence[str], folder: Path) -> dict[str, Any]:

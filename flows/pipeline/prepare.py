@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import components
+from components.harness.parameters import validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.workspace import Workspace
 from flows.pipeline import graph, parameters, parent_model, raw_data
 from flows.pipeline.graph import Graph
 from flows.pipeline.parent_model import Parent
-from flows.pipeline.run_state import Board
+from flows.pipeline.run_state import RunState
 from flows.pipeline.worktree import Worktree, folder_of
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,99}(?<!\.)(?<!\.lock)")
@@ -30,7 +33,7 @@ class Request:
     Attributes:
         overrides: parameter values by dotted path, for this run.
         until: last stage wanted; what it needs is brought up to date too.
-        start: first stage wanted (``--from``); what stands above it is taken as it is.
+        from_stage: first stage wanted (``--from``); what stands above it is taken as it is.
         isolated: run in a git worktree of its own.
         run: name of the run; made up from the time when not given.
         problems: what could not even be read of the request; told together with all the others.
@@ -39,7 +42,7 @@ class Request:
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     until: str | None = None
-    start: str | None = None
+    from_stage: str | None = None
     isolated: bool = False
     run: str | None = None
     problems: tuple[str, ...] = ()
@@ -60,7 +63,7 @@ class Prepared:
         root: where the stages run: the workspace's root, or that of the run's own worktree.
         stages: stages to reproduce, upstream first.
         changed: what DVC says has changed, by stage.
-        board: the run's state, for whoever shows it.
+        run_state: the run's state, for whoever shows it.
     """
 
     workspace: Workspace
@@ -69,7 +72,7 @@ class Prepared:
     graph: Graph
     stages: list[str]
     changed: dict[str, list[Any]]
-    board: Board
+    run_state: RunState
     worktree: Worktree | None = None
 
     @property
@@ -126,7 +129,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
     if told or placed or request.overrides:
         changed = dvc.status(root)
-    return Prepared(workspace, root, run, stages_graph, stages, changed, Board(run, stages))
+    return Prepared(workspace, root, run, stages_graph, stages, changed, RunState(run, stages))
 
 
 def _prepare_isolated(
@@ -154,7 +157,7 @@ def _prepare_isolated(
             parent_model.place(root, parent, say)
         if request.overrides:
             parameters_file.write(root / "params.yaml", request.overrides)
-        return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), Board(run, stages), worktree)
+        return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), RunState(run, stages), worktree)
     except BaseException:
         worktree.remove()
         raise
@@ -179,16 +182,34 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
         stages_graph, stages = Graph({}), []
         try:
             stages_graph = reading.result()
-            stages = stages_graph.select(request.until, request.start)
+            stages = stages_graph.select(request.until, request.from_stage)
         except InputProblem as problem:
             problems += problem.problems
-    problems += raw_data.problems(workspace.root, stages, values)
     if init is not None and parent_model.STAGE in stages:
         found = (f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init))
         problems += [parameters.attribute(line, request.options) for line in found]
+    found = problems_of_stages(workspace.root, stages, values)
+    problems += [parameters.attribute(line, request.options) for line in found]
     if problems:
         raise InputProblem(problems)
     return stages_graph, stages, init
+
+
+def problems_of_stages(root: Path, stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """What the wanted stages can say of their parameters, and of the files that these name, before any of them runs.
+
+    The parent model apart, which the run itself brings. Sections with mistakes of their own are passed over.
+    """
+    problems: list[str] = []
+    for name in dict.fromkeys(stage.partition("@")[0] for stage in stages):
+        if name not in components.STAGES or name == parent_model.STAGE:
+            continue
+        component = components.load(name)
+        if any(each.type == "raw" for each in component.inputs):
+            problems += raw_data.refused_by_dvc(root)
+        with contextlib.suppress(InputProblem):
+            problems += component.check(validate(values, name, component.parameters), root, {})
+    return list(dict.fromkeys(problems))
 
 
 def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
@@ -22,6 +23,19 @@ ALIAS = "champion"
 TRIES = 5
 
 
+@dataclass
+class Decisions:
+    """What a run decided over the models that the workspace now holds.
+
+    Attributes:
+        outcomes: one for each version that was put before the gate.
+        not_judged: why a version that never was put before the gate was not now, by version.
+    """
+
+    outcomes: list[PromotionOutcome] = field(default_factory=list)
+    not_judged: dict[str, str] = field(default_factory=dict)
+
+
 def promote_candidates(
     workspace: Workspace,
     registry: Registry,
@@ -31,32 +45,39 @@ def promote_candidates(
     say: Callable[[str], None],
     *,
     approval: bool = False,
-) -> list[PromotionOutcome]:
-    """Ask the gate about each model that the workspace now holds, has rules for, and never asked about.
+) -> Decisions:
+    """Put each model that the workspace now holds, has rules for, and was never judged before the gate.
 
     A version that was judged once is not judged again by a run: going back to an older version is a person's decision
     (``stemma promote``). Nor is a model whose stage, or a stage that measures it, was left out of the run.
 
     Args:
         done: stages that are up to date by this run.
-        say: told what is measured anew for a comparison.
+        say: called with a line for each measurement that a comparison needs.
         approval: what passes waits for a person's approval instead of being promoted.
     """
     rules = PromotionParameters.load(workspace.root).rules
-    outcomes = []
+    decisions = Decisions()
     for record in receipts.read(workspace.root).stages:
         for output in record.outputs:
-            ready = record.stage in graph.parents and graph.descendants([record.stage]) <= set(done)
-            if output.registered_model in rules and ready:
-                reference = _unjudged(registry, output.registered_model, output.digest)
-                if reference is not None:
-                    reason = f"made and measured by {run}; left to the gate of params.yaml"
-                    measure = measuring(workspace, say)
-                    outcome = assess(workspace, reference, ALIAS, measure=measure) if approval else None
-                    if outcome is None or outcome.action != "await":
-                        outcome = _promote(workspace, reference, reason, measure)
-                    outcomes.append(outcome)
-    return outcomes
+            model = output.registered_model
+            reference = _unjudged(registry, model, output.digest) if model is not None else None
+            if reference is None or record.stage not in graph.parents:
+                continue
+            left_out = graph.descendants([record.stage]) - set(done)
+            if model not in rules:
+                decisions.not_judged[reference] = f"params.yaml has no rules for {model} in the section promotion"
+            elif left_out:
+                stages = ", ".join(stage for stage in graph.order if stage in left_out)
+                decisions.not_judged[reference] = f"the run left out stages that measure it or are made of it: {stages}"
+            else:
+                reason = f"made and measured by {run}; left to the gate of params.yaml"
+                measure = measuring(workspace, say)
+                outcome = assess(workspace, reference, ALIAS, measure=measure) if approval else None
+                if outcome is None or outcome.action != "await":
+                    outcome = _promote(workspace, reference, reason, measure)
+                decisions.outcomes.append(outcome)
+    return decisions
 
 
 def _promote(workspace: Workspace, reference: str, reason: str, measure: Measure) -> PromotionOutcome:

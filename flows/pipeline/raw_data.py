@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import components
-from components.harness.parameters import validate
 from core import dvc
 from core.errors import InputProblem
 
@@ -20,27 +17,6 @@ _SHOWN = 10
 def is_versioned(root: Path, changed: Mapping[str, object]) -> bool:
     """True when DVC keeps the files as they are now; ``changed`` is what ``dvc status`` says."""
     return (root / f"{RAW}.dvc").is_file() and f"{RAW}.dvc" not in changed
-
-
-def problems(root: Path, stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
-    """What the files' names, and the parameters that name them, show to be wrong before a stage reads them.
-
-    Args:
-        stages: those wanted; those that read more than raw data are passed over: their inputs may not be made yet.
-        values: the content of ``params.yaml``, overrides applied; sections with mistakes of their own are passed over.
-    """
-    found: list[str] = []
-    for name in dict.fromkeys(stage.partition("@")[0] for stage in stages):
-        component = components.load(name)
-        if any(each.type != "raw" for each in component.inputs):
-            continue
-        found += refused_by_dvc(root)
-        try:
-            parameters = validate(values, component.name, component.parameters)
-        except InputProblem:
-            continue
-        found += component.check(parameters, root, {})
-    return list(dict.fromkeys(found))
 
 
 def refused_by_dvc(root: Path) -> list[str]:

@@ -17,9 +17,9 @@ from core.errors import InputProblem, WorkspaceError
 from core.git import git
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
-from flows.pipeline import staleness
-from flows.pipeline.progress import EventTail
-from flows.pipeline.run_state import Board
+from flows.pipeline import graph
+from flows.pipeline.execute import shown
+from flows.pipeline.run_state import RunState
 from flows.pipeline.stage_process import StageFailed, StageProcess
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
@@ -80,7 +80,7 @@ def reproduce(
     tree: Path | None = None,
     keep: Path | None = None,
     say: Callable[[str], None],
-    show: Callable[[Board], contextlib.AbstractContextManager],
+    show: Callable[[RunState], contextlib.AbstractContextManager],
 ) -> Reproduction:
     """Run the lineage of the version ``reference`` again and compare it with what is recorded; record the verdict.
 
@@ -89,7 +89,7 @@ def reproduce(
     Args:
         tree: a restored tree to run in, as it was edited; left in place. Without it one is restored.
         keep: where to restore it and leave it; without it, it is taken away at the end.
-        show: opened around the work, to show the stages' board while it lasts.
+        show: opened around the work, to show the stages' state while it lasts.
 
     Raises:
         UnknownReference, WorkspaceError, MissingBytes, InvalidBytes, WorktreeFailed, DvcFailed: see :func:`restore`.
@@ -107,11 +107,11 @@ def reproduce(
             root = _root_in(workspace, folder)
         else:
             root = restore(workspace, reference, folder, say, raw_only=True).root
-        board = Board(name, [stage.name for stage in recorded])
-        with signals_as_exceptions(), running(workspace.home), show(board):
-            comparison, made = _run_again(workspace, source, recorded, root, apart, board)
+        run_state = RunState(name, [stage.name for stage in recorded])
+        with signals_as_exceptions(), running(workspace.home), show(run_state):
+            comparison, made = _run_again(workspace, source, recorded, root, apart, run_state)
         result = Reproduction(
-            source, name, comparison, None, {s: x.seconds for s, x in board.lines.items() if x.seconds}
+            source, name, comparison, None, {s: x.seconds for s, x in run_state.lines.items() if x.seconds}
         )
         _keep_logs(workspace, apart, name)
         with open_registry(workspace.registry_url) as registry:
@@ -140,7 +140,7 @@ def _root_in(workspace: Workspace, folder: Path) -> Path:
 
 
 def _run_again(
-    workspace: Workspace, source: Source, recorded: list[LineageStage], root: Path, apart: Path, board: Board
+    workspace: Workspace, source: Source, recorded: list[LineageStage], root: Path, apart: Path, run_state: RunState
 ) -> tuple[Comparison, dict[str, LineageStage]]:
     rules = PromotionParameters.load(workspace.root)
     # Where the figures go is the workspace's; all else that a home holds is the reproduction's own.
@@ -148,27 +148,21 @@ def _run_again(
     stages: list[StageComparison] = []
     made: dict[str, LineageStage] = {}
     for stage in recorded:
-        process = StageProcess(root, apart, board.run, stage.name, apart=True, environment=dict(environment))
-        tail = EventTail(process.events_pointer)
-        board.lines[stage.name].progress = tail.progress
-        board.start(stage.name)
+        process = StageProcess(root, apart, run_state.run, stage.name, apart=True, environment=dict(environment))
         try:
-            process.reproduce(tail.poll)
+            with shown(run_state, process) as tail:
+                process.reproduce(tail.poll)
         except (StageFailed, InputProblem) as failure:
-            board.finish(stage.name, "failed")
             stages.append(compare_stage(stage, None, _causes_of_failure(root, stage, failure)))
             break
-        except BaseException:
-            board.finish(stage.name, "stopped")
-            raise
-        board.finish(stage.name, "ran")
+        run_state.finish(stage.name, "ran")
         again = stage_in(root, stage.name)
         if again is not None:
             made[stage.name] = again
         stages.append(compare_stage(stage, again, [RecipeDifference(None, "the stage left no receipt")]))
-    for name, line in board.lines.items():
+    for name, line in run_state.lines.items():
         if line.state == "waiting":
-            board.finish(name, "not reached")
+            run_state.finish(name, "not reached")
     return judge(source, recorded, made, stages, rules), made
 
 
@@ -176,7 +170,7 @@ def _causes_of_failure(root: Path, stage: LineageStage, failure: StageFailed | I
     """What was not as recorded for a stage that failed, by DVC's word, and the failure's own last words."""
     causes, inputs = [], {item.path for item in stage.receipt.inputs}
     with contextlib.suppress(dvc.DvcError):
-        for reason in staleness.reasons(dvc.status(root, stage.name).get(stage.name, [])):
+        for reason in graph.reasons(dvc.status(root, stage.name).get(stage.name, [])):
             first, _, rest = reason.partition(" ")
             if first in _KINDS:
                 path = rest.split(" ")[0]

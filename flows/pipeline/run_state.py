@@ -14,7 +14,7 @@ DONE: tuple[State, ...] = ("cached", "restored", "ran")
 
 
 @dataclass
-class StageLine:
+class StageState:
     """One stage of the run; ``seconds`` is what this run spent on it, ``plan`` what it was expected to take."""
 
     stage: str
@@ -31,14 +31,22 @@ class StageLine:
         return time.monotonic() - self.started if self.state == "running" and self.started else self.seconds
 
 
-class Board:
+class RunState:
     """The lines of a run, upstream first. Written by the flow's threads, read by the one that draws."""
 
     def __init__(self, run: str, stages: list[str]):
         self.run = run
-        self.lines = {stage: StageLine(stage) for stage in stages}
+        self.lines = {stage: StageState(stage) for stage in stages}
         self.notes: list[str] = []
         self._lock = threading.Lock()
+
+    @classmethod
+    def cached(cls, run: str, stages: list[str]) -> RunState:
+        """The state of a run in which nothing changed."""
+        run_state = cls(run, stages)
+        for stage in stages:
+            run_state.finish(stage, "cached")
+        return run_state
 
     def start(self, stage: str) -> None:
         """The stage's process is about to start."""

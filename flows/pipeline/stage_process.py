@@ -23,9 +23,9 @@ import psutil
 
 from core import dvc
 from core.environment import child_environment
-from core.errors import InputProblem
+from core.errors import InputProblem, StemmaError
+from core.layout import slug
 from core.processes import die_with_parent
-from flows.pipeline.graph import slug
 
 Outcome = Literal["cached", "restored", "ran"]
 
@@ -42,7 +42,7 @@ _COMMAND_FAILED = re.compile(r"failed to run: ")
 _TAIL_LINES = 15
 
 
-class StageFailed(Exception):
+class StageFailed(StemmaError):
     """A stage ended by an error; the message holds its last words and where the whole log is."""
 
     def __init__(self, stage: str, message: str, log: Path):
@@ -50,7 +50,7 @@ class StageFailed(Exception):
         super().__init__(message)
 
 
-class StageStopped(Exception):
+class StageStopped(StemmaError):
     """A stage was stopped from outside; the next run goes on from its checkpoint."""
 
 

@@ -17,11 +17,11 @@ from core.errors import InputProblem
 from core.workspace import Workspace
 from flows.pipeline.promotion import ALIAS
 from flows.pipeline.raw_data import RAW
-from flows.retraining import pending
+from flows.retraining.candidate import decoder
 from flows.retraining.documents import Content, unseen
 from flows.retraining.parameters import FROZEN, RetrainParameters
+from flows.retraining.queue import pending
 from flows.retraining.sources import RawFile, Seen, look, matches
-from flows.retraining.start import decoder
 from registry.db.database import open as open_registry
 from registry.db.references import current, find_model
 from registry.db.schema import Artifact, Event, Execution, ModelVersion, Promotion
@@ -65,7 +65,7 @@ class Line:
 
 
 @dataclass
-class News:
+class NewData:
     """What was found.
 
     Attributes:
@@ -120,7 +120,7 @@ class News:
         }
 
 
-def find(workspace: Workspace, values: Mapping[str, Any], rules: RetrainParameters) -> News:
+def find(workspace: Workspace, values: Mapping[str, Any], rules: RetrainParameters) -> NewData:
     """Compare the raw data that there is now with what is known; runs no stage and changes nothing.
 
     Args:
@@ -164,7 +164,7 @@ def known_to(workspace: Workspace, model: str) -> Known:
         known = Known(str(standing.to_version))
         listings = FolderManifests(workspace)
         judged = select(Promotion.to_version_id).filter_by(model_id=registered.id, alias=ALIAS)
-        waiting = [int(name.partition(":")[2]) for name in pending.read(workspace.home) if name.startswith(f"{model}:")]
+        waiting = [int(name.partition(":")[2]) for name in pending(workspace.home) if name.startswith(f"{model}:")]
         versions = select(ModelVersion).filter_by(model_id=registered.id).order_by(ModelVersion.version)
         for version in session.scalars(versions.where(ModelVersion.id.in_(judged) | ModelVersion.version.in_(waiting))):
             known.judged.append(str(version))
@@ -234,7 +234,7 @@ def _compare(
     known: Known,
     seen: Seen,
     globs: list[str],
-) -> News:
+) -> NewData:
     notes = list(known.notes)
     listing = [_line(file, known, globs) for file in sorted(seen.files.values(), key=lambda file: file.name)]
     new = [seen.files[line.name] for line in listing if line.state == "new"]
@@ -250,7 +250,7 @@ def _compare(
         documents = unseen([Content(file.name, file.path) for file in new], held)
     hub = [text for key, text in _hub(values) if key not in known.hub]
     # New data that is not enough yet stays where it is.
-    return News(
+    return NewData(
         known.champion, new, documents, hub, seen.outside, rules.minimum_documents, known.judged, listing, notes
     )
 

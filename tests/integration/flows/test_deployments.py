@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.integration.flows.conftest import ToyWorkspace
-from tests.integration.flows.served import both_killed, served
+from tests.integration.flows.deployments import both_killed, deployments
 from tests.prefect_api import Refused
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def stack(first_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(first_run[0].root, folder / "ws", symlinks=True)
     (folder / "ws" / ".stemma" / "pretrain.pid").unlink(missing_ok=True)
-    with served(ToyWorkspace(folder / "ws", folder / "behave", None), folder) as found:
+    with deployments(ToyWorkspace(folder / "ws", folder / "behave", None), folder) as found:
         yield found
 
 

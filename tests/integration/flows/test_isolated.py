@@ -15,7 +15,7 @@ def test_two_isolated_runs_at_once_are_both_right_and_the_user_s_tree_is_untouch
     for beta, process in runs.items():
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert f"the run's exact tree is kept as refs/stemma/runs/iso-{beta}" in " ".join(out.split())
+        assert f"the exact tree of the run is refs/stemma/runs/iso-{beta}" in " ".join(out.split())
         receipt = json.loads(
             workspace.run_shell("git", "show", f"refs/stemma/runs/iso-{beta}:receipts/preference_tune.json")
         )

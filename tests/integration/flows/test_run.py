@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+from core.workspace import Workspace
+from flows.pipeline import unchanged
 from tests.prefect_api import ask
 
 STAGES = ["curate", "pretrain", "preference_tune", "evaluate@base", "evaluate@assistant"]
@@ -27,6 +29,8 @@ def test_a_first_run_makes_everything_promotes_and_says_where_to_look(first_run)
     workspace, text = first_run
     assert states(text) == dict.fromkeys(STAGES, "run")
     assert "Promoted: assistant:1 is now assistant@champion" in text
+    why = "base:1 was not judged: params.yaml has no rules for base in the section promotion"
+    assert f"Not promoted: {why}" in text
     assert "accuracy 0.75 ± 0.01" in text and "majority 0.3" in text
     for hint in ("stemma generate assistant@champion", "stemma trace assistant@champion", "mlflow ui"):
         assert hint in text
@@ -61,6 +65,7 @@ def test_prefect_knows_the_flow_its_tasks_progress_and_report(first_run, prefect
     }
     (report,) = [artifact["data"] for artifact in artifacts if artifact["type"] == "markdown"]
     assert "| pretrain | run |" in report and "assistant:1 is now assistant@champion" in report
+    assert "- base:1 was not judged" in report
 
 
 def test_when_nothing_changed_no_flow_is_started_and_it_works_from_any_folder(workspace, prefect_api):
@@ -69,7 +74,14 @@ def test_when_nothing_changed_no_flow_is_started_and_it_works_from_any_folder(wo
     assert "Nothing changed: every stage is cached." in text
     assert states(text) == dict.fromkeys(STAGES, "cached")
     assert "assistant@champion is assistant:1" in text
+    # Known from then on, for as long as nothing that decides it changes.
+    assert workspace.stemma("run") == text
+    place = Workspace(workspace.root, workspace.home)
+    assert unchanged.recall(place) is not None
     assert ask(prefect_api, "/flow_runs/count") == before
+    params = workspace.root / "params.yaml"
+    params.write_text(params.read_text().replace("min: 0.5", "min: 0.6"))  # DVC does not watch the rules
+    assert unchanged.recall(place) is None
     assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))["stages"]} == {"up to date"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from flows.deployments import zombies
+from flows.deployments import guards
 from flows.deployments.catalogue import DEPLOYMENTS, TAGS
 from flows.pipeline import graph
 
@@ -26,7 +26,7 @@ def test_prefect_yaml_has_the_same_deployments():
             "tags": list(TAGS),
             "work_pool": {
                 "name": "stemma",
-                "job_variables": {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(zombies.BEAT_SECONDS)}},
+                "job_variables": {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(guards.BEAT_SECONDS)}},
             },
         }
         for each in DEPLOYMENTS

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputProblem
-from flows.pipeline.graph import Graph, parse, slug
+from core.layout import slug
+from flows.pipeline.graph import Graph, parse
 
 DOT = """strict digraph {
 "data/raw.dvc";

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from core.errors import InputProblem
-from flows.pipeline import raw_data
+from flows.pipeline import prepare, raw_data
 
 FILES = {"type": "files", "paths": ["data/raw/*.txt"]}
 OWN = {"source": "files", "files": {"instruct": ["data/raw/chats.jsonl"]}}
@@ -46,20 +46,23 @@ def test_names_in_the_parameters_are_checked_for_the_stages_that_read_them(root)
     (root / "data/raw/labels.docx").write_text("x")
     labels = {"source": "files", "files": ["data/raw/labels.docx"]}
     values = {"curate": {"sources": [FILES], "instructions": OWN, "labels": labels}}
-    problems = raw_data.problems(root, ["curate", "tokenize", "evaluate@base"], values)
+    problems = prepare.problems_of_stages(root, ["curate", "tokenize", "evaluate@base"], values)
     assert [problem.split(",")[0] for problem in problems] == [
         "curate.sources: no file matches 'data/raw/*.txt' (looked in data/raw/): check the name",
         "curate.instructions.files.instruct: there is no file 'data/raw/chats.jsonl' (looked in data/raw/): check the "
         "name",
         "data/raw/labels.docx: unknown kind of file; supported are csv",
     ]
-    assert raw_data.problems(root, ["tokenize", "pretrain"], values) == []
+    assert prepare.problems_of_stages(root, ["tokenize", "pretrain"], values) == []
 
 
 def test_files_that_are_still_in_dvcs_cache_are_not_missed(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/raw.dvc").write_text("outs: []")
-    assert raw_data.problems(tmp_path, ["curate"], {"curate": {"sources": [FILES], "labels": {"source": "none"}}}) == []
+    assert (
+        prepare.problems_of_stages(tmp_path, ["curate"], {"curate": {"sources": [FILES], "labels": {"source": "none"}}})
+        == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ import time
 import pytest
 
 from core import dvc
-from flows.pipeline import receipts
-from flows.pipeline.graph import parse
+from core.numbers import duration
+from flows.pipeline.graph import parse, staleness
 from flows.pipeline.progress import EventTail
-from flows.pipeline.report import duration, rows
-from flows.pipeline.run_state import Board
+from flows.pipeline.report import receipt, rows
+from flows.pipeline.run_state import RunState
 from flows.pipeline.stage_process import outcome_of, read_problems
-from flows.pipeline.staleness import explain
 
 RAN = "Running stage 'a':\n> python s.py\nUpdating lock file 'dvc.lock'\n"
 RESTORED = "Stage 'b' is cached - skipping run, checking out outputs\nUpdating lock file 'dvc.lock'\n"
@@ -82,7 +81,7 @@ def test_staleness_in_words():
         "a": [{"changed deps": {"components/a": "modified", "params.yaml": {"a.x": "modified"}}}, "changed command"],
         "x": [{"changed deps": {"params.yaml": "new"}}, {"changed outs": {"out": "deleted"}}],
     }
-    lines = {line.stage: line for line in explain(graph, changed)}
+    lines = {line.stage: line for line in staleness(graph, changed)}
     assert lines["a"].reasons == [
         "code components/a changed",
         "parameter a.x changed",
@@ -102,10 +101,10 @@ def test_the_table_shows_the_metric_beside_its_baselines(tmp_path):
     (tmp_path / "receipts").mkdir()
     body = {"headline": "accuracy", "metrics": [{"name": "loss", "value": 1.0}, metric], "seconds": 61.0}
     (tmp_path / "receipts" / "evaluate-base.json").write_text(json.dumps(body))
-    board = Board("run", ["evaluate@base", "tune"])
-    board.finish("evaluate@base", "cached")
-    cached, waiting = rows(tmp_path, board)
+    run_state = RunState("run", ["evaluate@base", "tune"])
+    run_state.finish("evaluate@base", "cached")
+    cached, waiting = rows(tmp_path, run_state)
     shown = ("evaluate@base", "cached", "(1 min 01 s)", "accuracy 0.7312 ± 0.015", "majority 0.26, rules 0.45")
     assert cached[:5] == shown
     assert waiting[:5] == ("tune", "waiting", "0.0 s", "", "")
-    assert receipts.read(tmp_path, "nothing") is None
+    assert receipt(tmp_path, "nothing") is None

@@ -30,7 +30,7 @@ SERVER = {
 
 
 @dataclass
-class Served:
+class Deployments:
     """A server, a workspace, and what runs the runs."""
 
     api: str
@@ -129,7 +129,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(workspace: ToyWorkspace, folder: Path) -> Iterator[Served]:
+def deployments(workspace: ToyWorkspace, folder: Path) -> Iterator[Deployments]:
     """A server of its own, and the workspace's deployments at it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -141,7 +141,7 @@ def served(workspace: ToyWorkspace, folder: Path) -> Iterator[Served]:
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-    found = Served(f"http://127.0.0.1:{port}/api", workspace, folder / "deployments.log")
+    found = Deployments(f"http://127.0.0.1:{port}/api", workspace, folder / "deployments.log")
     try:
         found.wait(lambda: _answers(found.api), "the server answers")
         found.start()
@@ -163,7 +163,7 @@ def _answers(api: str) -> bool:
     return False
 
 
-def both_killed(served: Served, run: str) -> None:
+def both_killed(served: Deployments, run: str) -> None:
     """kill -9 of the serving process and of the run's own, at once: nobody is left to tell what happened."""
     process = served.flow_process(run)
     process.suspend()  # or it would hear of its starter's death first, and say so itself

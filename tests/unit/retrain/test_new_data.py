@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputProblem
 from core.workspace import Workspace
-from flows.retraining import new_data, pending
+from flows.retraining import new_data, queue
 from flows.retraining.parameters import RetrainParameters
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
@@ -62,7 +62,7 @@ class Past:
                 )
             )  # fmt: skip
 
-    def found(self, values=VALUES, rules: RetrainParameters = RULES) -> new_data.News:
+    def found(self, values=VALUES, rules: RetrainParameters = RULES) -> new_data.NewData:
         return new_data.find(self.workspace, values, rules)
 
     def _execute(self, stage: str, read, made, sources=()) -> None:
@@ -109,9 +109,9 @@ def test_what_was_judged_or_asked_about_is_not_new_again(past):
     past.write("c.jsonl", 5)
     past.made("base:3", "a.jsonl", "b.jsonl", "c.jsonl")
     assert past.found().documents == 5
-    pending.add(past.workspace.home, ["base:3"])
-    pending.add(past.workspace.home, ["assistant:9", "base:3"])
-    assert pending.read(past.workspace.home) == ["assistant:9", "base:3"]
+    queue.add_pending(past.workspace.home, ["base:3"])
+    queue.add_pending(past.workspace.home, ["assistant:9", "base:3"])
+    assert queue.pending(past.workspace.home) == ["assistant:9", "base:3"]
     assert not past.found().new
 
 

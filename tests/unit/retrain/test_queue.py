@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from flows.retraining.queue import NotNeeded, turn
+from flows.retraining.queue import NotNeeded, one_at_a_time
 from tests.workspace import wait_until
 
 
@@ -16,14 +16,14 @@ def test_the_second_waits_and_the_third_is_told(tmp_path):
     said, order = [], []
 
     def second() -> None:
-        with turn(tmp_path, said.append):
+        with one_at_a_time(tmp_path, said.append):
             order.append("second")
 
-    with turn(tmp_path, said.append):
+    with one_at_a_time(tmp_path, said.append):
         thread = threading.Thread(target=second)
         thread.start()
         wait_until(lambda: said, what="the second waits")
-        with pytest.raises(NotNeeded, match="will see the same data"), turn(tmp_path, said.append):
+        with pytest.raises(NotNeeded, match="will see the same data"), one_at_a_time(tmp_path, said.append):
             order.append("third")
         order.append("first")
     thread.join(30)
@@ -32,12 +32,12 @@ def test_the_second_waits_and_the_third_is_told(tmp_path):
 
 def test_a_killed_process_gives_its_turn_back(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from flows.retraining.queue import turn\n"
-        "with turn(Path(sys.argv[1]), print): print('mine', flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from flows.retraining.queue import one_at_a_time\n"
+        "with one_at_a_time(Path(sys.argv[1]), print): print('mine', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "mine\n"
     process.kill()
     process.wait()
-    with turn(tmp_path, pytest.fail):
+    with one_at_a_time(tmp_path, pytest.fail):
         pass
