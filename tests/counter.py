@@ -76,6 +76,8 @@ def run(context):
                 os.replace(partial, checkpoint)
             if context.stopping:
                 raise Interrupted
+            if context.parameters.fail == "die" and state["step"] % 5 == 0:
+                os.kill(os.getpid(), 9)
             if context.parameters.fail == "hang" and state["step"] == 5:
                 while True:
                     time.sleep(1)

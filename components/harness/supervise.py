@@ -28,6 +28,7 @@ from core.files import read_json, write_json
 from core.processes import adopt_orphans
 from core.workspace import Workspace
 
+RESTARTS = 2  # how often a worker that dies is started again from its checkpoint; STEMMA_RESTARTS says otherwise
 FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
 MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 QUIET = {
@@ -72,17 +73,23 @@ class _Execution:
         }
         self.processes = job.component.processes(job.parameters)
         self.stop_requested = False
+        self.warnings: list[str] = []
 
     def run(self) -> int:
         job, scratch = self.job, self.scratch
-        prepare(job.output_paths)
-        scratch.outcome.unlink(missing_ok=True)
-        scratch.outcome.with_name(OF_A_RANK).unlink(missing_ok=True)
         self.attempts = scratch.begin_attempt(self.started)
         self._open_spool()
         thread = ReplayThread(Replay(job.home, scratch.events))
         thread.start()
-        outcome = self._work()
+        outcome = self._attempt()
+        restarts = int(os.environ.get("STEMMA_RESTARTS", RESTARTS)) if job.component.resumable else 0
+        for number in range(1, restarts + 1):
+            if not outcome.get("died") or self.stop_requested:
+                break
+            self._warn(f"{outcome['problems'][0]}; started again from its checkpoint ({number} of at most {restarts})")
+            self.attempts = scratch.begin_attempt(time.time())
+            outcome = self._attempt()
+        outcome["warnings"] = [*self.warnings, *outcome.get("warnings", [])]
         if outcome["state"] == COMPLETE and (changed := changes(job)):
             outcome = {"state": PROBLEMS, "problems": changed}
         self.attempts[-1]["ended"] = time.time()
@@ -112,6 +119,8 @@ class _Execution:
             )
         if outcome["state"] == PROBLEMS:
             return _report_problems(job.stage, outcome["problems"], job)
+        if outcome.get("died"):
+            print(f"{job.stage}: {outcome['problems'][0]}", file=sys.stderr)
         if outcome["state"] == INTERRUPTED:
             print(f"{job.stage}: stopped; the next run goes on from its last checkpoint.", file=sys.stderr)
         return EXIT_CODES[outcome["state"]]
@@ -152,6 +161,18 @@ class _Execution:
         """Add an event of the harness; a line that a killed process left torn is ended first."""
         events.end_torn_line(self.scratch.events)
         events.append(self.scratch.events, kind, **body)
+
+    def _warn(self, message: str) -> None:
+        print(f"{self.job.stage}: {message}", file=sys.stderr)
+        self.warnings.append(message)
+        self._append("warning", message=message)
+
+    def _attempt(self) -> dict[str, Any]:
+        """One worker's outcome, with empty outputs to write to."""
+        prepare(self.job.output_paths)
+        self.scratch.outcome.unlink(missing_ok=True)
+        self.scratch.outcome.with_name(OF_A_RANK).unlink(missing_ok=True)
+        return self._work()
 
     def _work(self) -> dict[str, Any]:
         """Run the worker to its end, showing progress; the outcome it left, or what its death means."""
@@ -209,9 +230,10 @@ class _Execution:
             return outcome
         if self.stop_requested:
             return {"state": INTERRUPTED, "problems": []}
-        cause = f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
-        print(f"{self.job.stage}: the worker ended by {cause} without a result", file=sys.stderr)
-        return {"state": FAILED, "problems": [cause]}
+        how = f"by signal {signal.Signals(-returncode).name}" if returncode < 0 else f"with exit code {returncode}"
+        if returncode == -signal.SIGKILL:
+            how += " (the system may have run out of memory)"
+        return {"state": FAILED, "died": True, "problems": [f"the worker ended {how} and left no result"]}
 
     def _worker_environment(self) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self.processes)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import sys
 
@@ -45,7 +46,7 @@ def undisturbed(_template, tmp_path_factory) -> str:
     return (workspace.root / "models" / "total" / "total.json").read_text()
 
 
-@pytest.mark.parametrize("victim", ["components.harness.worker", "components counter", "bin/dvc"])
+@pytest.mark.parametrize("victim", ["components counter", "bin/dvc"])
 def test_kill_9_leaves_no_process_and_the_next_run_resumes(workspace, undisturbed, victim):
     configure(workspace, steps=60, pause=0.1)
     workspace.start(workspace.tool("dvc"), "repro")
@@ -67,6 +68,30 @@ def test_kill_9_leaves_no_process_and_the_next_run_resumes(workspace, undisturbe
     assert [run.info.run_id for run in runs] == [receipt["mlflow"]["run_id"]], "both attempts are one MLflow run"
     steps = [point.step for point in client.get_metric_history(runs[0].info.run_id, "total")]
     assert sorted(steps) == [*range(1, 61), 60], "no point is lost and none is told twice"
+
+
+def test_a_worker_that_dies_is_started_again_from_its_checkpoint(workspace):
+    configure(workspace, steps=14, fail="die")  # at the fifth and the tenth step
+    done = workspace.stage("counter")
+    assert "the worker ended by signal SIGKILL (the system may have run out of memory)" in done.stderr
+    assert "started again from its checkpoint (2 of at most 2)" in done.stderr
+    receipt = json.loads((workspace.root / "receipts" / "counter.json").read_text())
+    assert len(receipt["attempts"]) == 3 and len(receipt["warnings"]) == 2 and receipt["tokens"] == 14
+    steps = [json.loads(line)["step"] for line in _events(workspace).read_text().splitlines() if '"point"' in line]
+    assert steps == list(range(1, 15)), "nothing was made twice"
+    total = sum(random.Random(7 * 1_000_003 + step).random() for step in range(14))
+    assert json.loads((workspace.root / "models" / "total" / "total.json").read_text()) == total
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up_and_the_cause_is_named(workspace):
+    configure(workspace, steps=40, fail="die")
+    done = workspace.stage("counter", check=False)
+    assert done.returncode == 1 and done.stderr.count("started again") == 2
+    assert done.stderr.splitlines()[-1].endswith("ended by signal SIGKILL (the system may have run out of memory) and "
+                                                 "left no result")  # fmt: skip
+    assert not (workspace.root / "models" / "total").exists()
+    [failure] = (workspace.home / "failures").glob("*.json")
+    assert "SIGKILL" in json.loads(failure.read_text())["error"]
 
 
 def test_sigterm_checkpoints_first_and_says_so(workspace, undisturbed):
