@@ -64,7 +64,7 @@ def _numbers_only(field: FieldInfo) -> bool:
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """A named, typed input or output of a component (a channel in TFX); what flows through it is an artifact.
+    """A named, typed input or output of a component.
 
     Attributes:
         name: key under which the context hands out the path.

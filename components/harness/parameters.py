@@ -27,9 +27,13 @@ RENAMED: dict[str, str] = {
     "pretrain.final_share": "pretrain.min_lr_ratio",
     "pretrain.decay": "pretrain.decay_ratio",
     "pretrain.clip": "pretrain.max_grad_norm",
+    "curate.labels.min_characters": "curate.labels.topics.min_characters",
     "classify_finetune.max_tokens": "classify_finetune.seq_length",
     "instruct_finetune.processes": "instruct_finetune.devices",
 }
+for _name in ("questions", "questions_per_function", "functions_per_list", "common_list", "largest_answer_share",
+              "chatty_share", "renderings", "max_prompt_characters", "max_answer_characters"):  # fmt: skip
+    RENAMED[f"curate.instructions.{_name}"] = f"curate.instructions.signatures.{_name}"
 for _stage in ("classify_finetune", "instruct_finetune", "reward_model", "preference_tune"):
     for _name in ("steps", "optimizer", "muon_learning_rate", "learning_rate", "schedule", "weight_decay",
                   "checkpoint_every", "log_every"):  # fmt: skip

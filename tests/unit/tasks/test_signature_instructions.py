@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -28,13 +30,19 @@ SMALL = {"instruct": 900, "reward": 120, "preference": 120, "development": 80, "
 
 
 @pytest.fixture(scope="module")
-def library():
-    return standard_library()
+def library(tmp_path_factory):
+    """Every third file of the real library: as varied as all of it, and read in a third of the time."""
+    root, part = Path(sysconfig.get_path("stdlib")), tmp_path_factory.mktemp("library")
+    for path in sorted(root.glob("*.py"))[::3] + sorted(root.glob("[a-z]*/*.py"))[::3]:
+        if "packages" not in path.parent.name and "test" not in path.parent.name:
+            (part / path.relative_to(root)).parent.mkdir(exist_ok=True)
+            (part / path.relative_to(root)).symlink_to(path)
+    return standard_library(part)
 
 
 @pytest.fixture(scope="module")
 def built(library, tmp_path_factory):
-    """Made from the real library, which is read once for all tests."""
+    """Made from the library, which is read once for all tests."""
     folder = tmp_path_factory.mktemp("instructions")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instructions, "standard_library", lambda: library)
