@@ -113,7 +113,7 @@ def test_a_damaged_backup_is_refused_and_every_damage_is_named(lived, tmp_path):
     new = elsewhere(lived, tmp_path / "new")
     with pytest.raises(backup.BackupFailed) as refused:
         backup.restore(new, str(folder))
-    assert "databases/registry.sqlite is not what was backed up" in str(refused.value)
+    assert "databases/registry.sqlite differs from what was backed up" in str(refused.value)
     assert "repository.bundle is missing" in str(refused.value)
     assert not (new.home / "registry.db").exists() and not (new.home / "mlflow.db").exists()
 

@@ -24,6 +24,9 @@ from registry.lineage.sync import sync
 from registry.promotion.promote import promote
 
 HERE = Path(__file__).parent
+# An engine that starts in a fraction of a second, for what is the gateway's own work.
+ENGINE = f"{sys.executable} {HERE / 'tiny_engine.py'} {{model}} {{port}}"
+SMALL = "assistant@small"  # what the gateway before that engine follows
 LENGTH, CONTEXT = 120, 160  # words that the assistant counts, and tokens of its context
 PIPELINE = """
 stages:
@@ -85,9 +88,9 @@ class Gateway:
         """The engines' processes, by no other way than the system's."""
         return [child for child in psutil.Process(self.process.pid).children() if child.status() != "zombie"]
 
-    def engine_of(self, model: str) -> psutil.Process:
-        """The engine whose folder holds ``model``, as its command says."""
-        digest = self.health(f"{model}@champion")["digest"]
+    def engine_of(self, reference: str) -> psutil.Process:
+        """The engine that serves a reference, as its command says."""
+        digest = self.health(reference)["digest"]
         return next(child for child in self.engines() if any(digest in word for word in child.cmdline()))
 
 
@@ -182,3 +185,22 @@ def first_champion(lab: Lab, serving: Gateway) -> None:
     """``assistant:1`` holds the alias and answers, whatever the test before has done."""
     lab.promote("assistant:1")
     eventually(lambda: serving.serves("assistant:1") and serving.health()["starting"] is None)
+
+
+@pytest.fixture(scope="package")
+def small_gateway(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway before the small engine; it follows an alias of its own."""
+    lab.promote("assistant:1", SMALL.partition("@")[2])
+    log = tmp_path_factory.mktemp("small-gateway") / "log"
+    with gateway(lab.root, log, "--engine", ENGINE, "--model", SMALL, "--rate-limit", "0") as running:
+        eventually(lambda: running.serves("assistant:1"))
+        yield running
+
+
+@pytest.fixture
+def small(lab: Lab, small_gateway: Gateway) -> Gateway:
+    """As it was at first: ``assistant:1`` holds the alias and answers."""
+    if not small_gateway.serves("assistant:1"):
+        lab.promote("assistant:1", SMALL.partition("@")[2])
+        eventually(lambda: small_gateway.serves("assistant:1"))
+    return small_gateway

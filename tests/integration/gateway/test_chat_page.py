@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from deploy.gateway.client import ChatFailed, Conversation
 from tests.browser import chromium, context, page  # noqa: F401  (fixtures)
-from tests.integration.gateway.conftest import CONTEXT, eventually, gateway
+from tests.integration.gateway.conftest import CONTEXT, SMALL, Gateway
 
-ENGINE = f"{sys.executable} {Path(__file__).with_name('tiny_engine.py')} {{model}} {{port}}"
 LONG = "word " * (CONTEXT // 4)  # three of them, with their answers, are more than the context
 
 
-@pytest.fixture(scope="module")
-def url(lab, tmp_path_factory):
-    log = tmp_path_factory.mktemp("page") / "log"
-    with gateway(lab.root, log, "--engine", ENGINE, "--model", "assistant:1", "--rate-limit", "0") as running:
-        eventually(lambda: running.serves("assistant:1"))
-        yield running.url
-
-
 @pytest.fixture
-def chat(page: Page, url: str) -> Page:  # noqa: F811
-    page.goto(url)
+def chat(page: Page, small: Gateway) -> Page:  # noqa: F811
+    page.goto(small.url)
     expect(page.get_by_role("status")).to_contain_text("Serving assistant:1")
     return page
 
@@ -54,8 +43,8 @@ def test_a_conversation_longer_than_the_context_goes_on_with_a_mark(chat):
     expect(answers).to_have_count(3)
 
 
-def test_a_conversation_in_the_terminal_goes_on_as_well(url):
-    talk = Conversation(url, "assistant:1")
+def test_a_conversation_in_the_terminal_goes_on_as_well(small):
+    talk = Conversation(small.url, SMALL)
     answers = ["".join(talk.ask(f"say {{count}} {LONG}")) for _ in range(3)]
     assert [answer.split()[0] for answer in answers] == ["1", "3", "3"] and talk.left_out == 2
     with pytest.raises(ChatFailed, match="shorten it"):

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import openai
@@ -22,17 +21,15 @@ from deploy.gateway.__main__ import USAGE, prepare, settings_of
 from registry.db.database import open as open_registry
 from registry.db.schema import Deployment
 from registry.errors import RegistryError
-from tests.integration.gateway.conftest import eventually, gateway
+from tests.integration.gateway.conftest import ENGINE, eventually, gateway
 
-ENGINE = f"{sys.executable} {Path(__file__).with_name('tiny_engine.py')} {{model}} {{port}}"
 HI = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
 
 
 @contextlib.contextmanager
-def small(lab, tmp_path, *arguments: str):
+def own_gateway(lab, tmp_path, *arguments: str):
     """A gateway that serves the assistant by the small engine."""
-    told = ("--engine", ENGINE, "--model", "assistant:1", *arguments)
-    with gateway(lab.root, tmp_path / "log", *told) as running:
+    with gateway(lab.root, tmp_path / "log", "--engine", ENGINE, "--model", "assistant:1", *arguments) as running:
         eventually(lambda: running.serves("assistant:1"))
         yield running
 
@@ -44,29 +41,28 @@ def ask(url: str, key: str | None = None, **options) -> httpx.Response:
     )
 
 
-def test_keys_are_required_and_count_at_once(lab, tmp_path):
+def test_keys_are_required_and_count_at_once(lab, small):
     home = lab.workspace.home
-    with small(lab, tmp_path) as running:
-        assert ask(running.url).status_code == 200  # on the loopback, while there are none
-        strange = httpx.get(f"{running.url}/health", headers={"host": "evil.example"}, trust_env=False)
-        assert strange.status_code == 403
-        key = api_keys.add(home, "laptop")
-        try:
-            file = layout.api_keys(home)
-            assert key not in file.read_text() and stat.S_IMODE(file.stat().st_mode) == 0o600
-            refusal = ask(running.url)
-            assert refusal.status_code == 401 and refusal.json()["error"]["code"] == "invalid_api_key"
-            assert ask(running.url, key + "x").status_code == 401
-            assert ask(running.url, key).status_code == 200
-            assert httpx.get(f"{running.url}/health", trust_env=False).status_code == 200
-        finally:
-            api_keys.revoke(home, "laptop")
-        assert ask(running.url, key).status_code == 200  # there are none again, so none is asked for
-        assert key not in running.log.read_text()
+    assert ask(small.url).status_code == 200  # on the loopback, while there are none
+    strange = httpx.get(f"{small.url}/health", headers={"host": "evil.example"}, trust_env=False)
+    assert strange.status_code == 403
+    key = api_keys.add(home, "laptop")
+    try:
+        file = layout.api_keys(home)
+        assert key not in file.read_text() and stat.S_IMODE(file.stat().st_mode) == 0o600
+        refusal = ask(small.url)
+        assert refusal.status_code == 401 and refusal.json()["error"]["code"] == "invalid_api_key"
+        assert ask(small.url, key + "x").status_code == 401
+        assert ask(small.url, key).status_code == 200
+        assert httpx.get(f"{small.url}/health", trust_env=False).status_code == 200
+    finally:
+        api_keys.revoke(home, "laptop")
+    assert ask(small.url, key).status_code == 200  # there are none again, so none is needed
+    assert key not in small.log.read_text()
 
 
 def test_too_much_is_refused(lab, tmp_path):
-    with small(lab, tmp_path, "--rate-limit", "6", "--max-body", "2000", "--max-tokens", "40") as running:
+    with own_gateway(lab, tmp_path, "--rate-limit", "6", "--max-body", "2000", "--max-tokens", "40") as running:
         assert ask(running.url, max_tokens=41).json()["error"]["code"] == "max_tokens_too_large"
         assert ask(running.url, messages=[{"role": "user", "content": "x" * 3000}]).status_code == 413
 
@@ -83,7 +79,7 @@ def test_too_much_is_refused(lab, tmp_path):
 
 
 def test_answers_that_take_too_long_are_ended(lab, tmp_path):
-    with small(lab, tmp_path, "--timeout", "2") as running:
+    with own_gateway(lab, tmp_path, "--timeout", "2") as running:
         late = ask(running.url, max_tokens=150)
         assert late.status_code == 504 and late.json()["error"]["code"] == "timeout"
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0,
@@ -101,13 +97,13 @@ def test_answers_that_take_too_long_are_ended(lab, tmp_path):
 def test_kill_9_of_the_gateway_leaves_no_engine(lab, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    with small(lab, tmp_path, "--port", port) as running:
+    with own_gateway(lab, tmp_path, "--port", port) as running:
         engines = psutil.Process(running.process.pid).children(recursive=True)
         assert engines
         running.process.kill()
         running.process.wait()
         eventually(lambda: not any(each.is_running() and each.status() != "zombie" for each in engines), 20)
-    with small(lab, tmp_path, "--port", port) as running, open_registry(lab.workspace.registry_url) as registry:
+    with own_gateway(lab, tmp_path, "--port", port) as running, open_registry(lab.workspace.registry_url) as registry:
 
         def states() -> list[str]:
             with registry.read() as session:

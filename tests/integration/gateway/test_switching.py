@@ -16,7 +16,7 @@ from registry.db.database import open as open_registry
 from registry.db.schema import Deployment
 from registry.lineage.impact import impact
 from registry.promotion.rollback import rollback
-from tests.integration.gateway.conftest import LENGTH, eventually
+from tests.integration.gateway.conftest import LENGTH, SMALL, eventually
 
 ASKED = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "temperature": 0, "stream": True}
 CLIENTS = 6
@@ -98,33 +98,34 @@ def test_a_promotion_and_a_rollback_under_load_lose_nothing(lab, serving, first_
     assert serving.url in {service.url for service in services}
 
 
-def test_altered_files_are_refused_and_the_old_version_keeps_serving(lab, serving, first_champion):
+def test_altered_files_are_refused_and_the_old_version_keeps_serving(lab, small):
     model = _folder(lab, "assistant:2")
-    serving.process.send_signal(signal.SIGSTOP)  # so that the files are altered before the gateway looks at them
+    small.process.send_signal(signal.SIGSTOP)  # so that the files are altered before the gateway looks at them
     try:
-        lab.promote("assistant:2")
+        lab.promote("assistant:2", SMALL.partition("@")[2])
         weights = model / "model.safetensors"
         weights.chmod(0o644)
         weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     finally:
-        serving.process.send_signal(signal.SIGCONT)
-    health = eventually(lambda: (found := serving.health())["problem"] and found)
+        small.process.send_signal(signal.SIGCONT)
+    health = eventually(lambda: (found := small.health(SMALL))["problem"] and found)
     assert health["version"] == "assistant:1" and health["state"] == "serving" and "altered" in health["problem"]
-    assert httpx.get(f"{serving.url}/health", trust_env=False).json()["status"] == "degraded"
-    assert _ask(serving.url).headers["x-stemma-model"] == "assistant:1"
-    assert 'switches_total{model="assistant@champion",outcome="refused"}' in httpx.get(f"{serving.url}/metrics").text
+    assert httpx.get(f"{small.url}/health", trust_env=False).json()["status"] == "degraded"
+    assert _ask(small.url).headers["x-stemma-model"] == "assistant:1"
+    metrics = httpx.get(f"{small.url}/metrics", trust_env=False).text
+    assert f'switches_total{{model="{SMALL}",outcome="refused"}}' in metrics
     shutil.rmtree(model)  # as the message says: then the files are taken from DVC's cache
-    eventually(lambda: serving.serves("assistant:2"))
-    assert serving.health()["problem"] is None
+    eventually(lambda: small.serves("assistant:2"))
+    assert small.health(SMALL)["problem"] is None
 
 
-def test_a_killed_engine_is_started_again(lab, serving, first_champion):
-    killed = serving.engine_of("assistant")
+def test_a_killed_engine_is_started_again(small):
+    killed = small.engine_of(SMALL)
     os.kill(killed.pid, signal.SIGKILL)
     eventually(lambda: not killed.is_running() or killed.status() == "zombie", 10)
 
     def asked() -> httpx.Response | None:
-        answer = _ask(serving.url)
+        answer = _ask(small.url)
         if answer.status_code == 200:
             return answer
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
@@ -132,8 +133,8 @@ def test_a_killed_engine_is_started_again(lab, serving, first_champion):
         return None
 
     assert eventually(asked).headers["x-stemma-model"] == "assistant:1"
-    assert serving.engine_of("assistant").pid != killed.pid
-    assert serving.health()["problem"] is None
+    assert small.engine_of(SMALL).pid != killed.pid
+    assert small.health(SMALL)["problem"] is None
 
 
 def _ask(url: str) -> httpx.Response:

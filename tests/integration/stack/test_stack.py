@@ -92,6 +92,16 @@ def test_a_run_is_shown_by_the_stacks_prefect_and_mlflow_beside_one_made_without
         assert json.loads(_get(f"{running.now.mlflow_uri}/get-artifact?{query}"))["steps"] in (20, 25)
 
 
+def test_the_files_of_a_run_are_in_this_workspace_though_it_was_copied(running: RunningStack):
+    """The run ``alone`` was made in another folder, of which this workspace is a copy."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=running.now.mlflow_uri)
+    places = [client.get_run(run_id).info.artifact_uri for run_id in _run_ids(running.now.mlflow_uri).values()]
+    assert len(places) == 2
+    assert all(place.startswith((running.workspace.home / "mlartifacts").as_uri()) for place in places)
+
+
 def _run_ids(uri: str) -> dict[str, str]:
     from mlflow import MlflowClient
 
