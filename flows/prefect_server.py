@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from core import layout, locks
 from core.environment import child_environment, quiet_prefect
 from core.errors import StemmaError
+from core.network import free_port
 from core.processes import die_with_parent
 from core.workspace import Workspace
 from deploy.stack import state
@@ -54,7 +54,7 @@ class LocalServer:
     def __init__(self, home: Path):
         self.home = home
         self.log = home / "server.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         self._process: subprocess.Popen | None = None
         self._lock: int | None = None
@@ -153,9 +153,3 @@ def prefect_server(workspace: Workspace) -> Iterator[None]:
 
 def _die_with_command() -> None:
     die_with_parent(signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

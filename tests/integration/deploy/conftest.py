@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from core.network import free_port
 from tests.integration.registry.conftest import _quiet, made, postgresql, project  # noqa: F401  (fixtures)
 from tests.workspace import wait_until
 
@@ -64,12 +65,6 @@ def _refused(server: Server) -> bool:
     except psycopg.OperationalError:
         return True
     return False
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

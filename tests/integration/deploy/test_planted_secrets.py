@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from core.network import free_port
 from deploy.backup.postgresql import program
 from tests.counter import install_counter
-from tests.integration.deploy.conftest import free_port
 from tests.integration.flows.conftest import ToyWorkspace
 from tests.integration.flows.conftest import make_workspace as make_toy_workspace
 from tests.workspace import make_workspace

@@ -23,8 +23,9 @@ import boto3
 import psutil
 import pytest
 
+from core.network import free_port
 from deploy.docker import make_secrets
-from tests.integration.deploy.conftest import Server, free_port
+from tests.integration.deploy.conftest import Server
 from tests.team_stack import command_of, load_compose
 from tests.workspace import make_workspace, wait_until
 
