@@ -76,10 +76,10 @@ def answers(
             if temperature > 0:
                 uniforms = torch.stack([_uniforms(keys[number], sample, seed, steps) for number, sample in batch])
                 choose = _inversion(uniforms.to(model.device), temperature)
-            asked = list(dict.fromkeys(number for number, _ in batch))
-            place = {number: index for index, number in enumerate(asked)}
+            distinct = list(dict.fromkeys(number for number, _ in batch))
+            place = {number: index for index, number in enumerate(distinct)}
             owners = [place[number] for number, _ in batch]
-            texts = _generate(model, tokenizer, [ids[number] for number in asked], steps, choose, owners)
+            texts = _generate(model, tokenizer, [ids[number] for number in distinct], steps, choose, owners)
             for (number, sample), text in zip(batch, texts, strict=True):
                 results[number][sample] = text
             if on_batch:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.contract import Component, Context
+import pytest
+
+from components.contract import Component, Context, Interrupted
 
 
 def run_component(
@@ -33,3 +35,17 @@ def run_component(
     )
     component.run(context)
     return context
+
+
+def run_until_stopped(component: Component, workspace: Path, parameters: dict, *, step: int) -> None:
+    """Run ``component`` as above and stop it, as SIGTERM does, once ``step`` is a point of its curve."""
+    log = Context.log
+
+    def log_and_stop(self, metrics, at):
+        log(self, metrics, at)
+        self.stopping = self.stopping or at >= step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Context, "log", log_and_stop)
+        with pytest.raises(Interrupted):
+            run_component(component, workspace, parameters)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.finetuning.models import device, require_decoder
+from components.finetuning.scoring import padded_batches
 
 
 def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed: int) -> Any:
@@ -73,17 +74,10 @@ def predict(
     """Place of the most probable label of each text (shape ``[n]``), given as token ids."""
     import torch
 
-    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-    found = np.zeros(len(order), np.int64)
+    found = np.zeros(len(encoded), np.int64)
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            longest = max(len(encoded[row]) for row in rows)
-            gaps = [longest - len(encoded[row]) for row in rows]
-            ids = torch.tensor([[*encoded[row], *[pad] * gap] for row, gap in zip(rows, gaps, strict=True)])
-            real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps])
-            logits = model(input_ids=ids.to(model.device), attention_mask=real.to(model.device)).logits
-            found[rows] = logits.argmax(dim=-1).cpu().numpy()
+        for rows, ids, real in padded_batches(model, encoded, pad=pad, batch_size=batch_size):
+            found[rows] = model(input_ids=ids, attention_mask=real).logits.argmax(dim=-1).cpu().numpy()
             advance(len(rows))
     return found

@@ -31,7 +31,7 @@ def run(context: Context) -> None:
     model = load_classifier(context.inputs["base"], data.names, tokenizer.pad_token_id, context.seed)
     trained = choose_trained(model, parameters.train)
     limit = context_length(model, tokenizer, parameters.seq_length)
-    # Kept with the model, so that whoever loads it cuts texts where training did.
+    # Kept with the model, so that every program that loads it cuts texts where training did.
     tokenizer.model_max_length = limit
     # Text that spells a control token is text.
     encoded = {

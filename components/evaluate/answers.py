@@ -93,7 +93,7 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
 
 
 def _answer(subject: Subject, records: Sequence[Record]) -> list[str]:
-    """The model's most probable answer to each record, asked in its chat template or as a document."""
+    """The model's most probable answer to each record, with the question in its chat template or as a document."""
     context, parameters, tokenizer = subject.context, subject.context.parameters.answers, subject.tokenizer
     if not subject.chat:
         tokenizer = copy.copy(tokenizer)

@@ -48,9 +48,7 @@ class TaskMetric:
         return re.sub(r"\W+", "_", f"lm_eval_{self.task}_{self.metric}").strip("_").lower()
 
 
-def measure_tasks(
-    subject: Subject, test: Sample, records: Sequence[Record], include_path: Path | None
-) -> dict[str, Any]:
+def measure_tasks(subject: Subject, test: Sample, records: Sequence[Record], manager: Any) -> dict[str, Any]:
     """Record the metrics of the harness's tasks."""
     context = subject.context
     parameters = context.parameters.lm_eval
@@ -69,7 +67,7 @@ def measure_tasks(
             "instruction_choice": choices.as_rows(items, chat=subject.chat, end=subject.tokenizer.eos_token),
             "heldout_documents": [{"text": document.text, "group": document.group} for document in sampled],
         },
-        include_path=include_path,
+        manager=manager,
         chat=subject.chat,
         context=subject.window,
         limit=parameters.limit,
@@ -102,13 +100,46 @@ def measure_tasks(
     }
 
 
+def find_tasks(tasks: Sequence[str], include_path: Path | None) -> Any:
+    """The harness's catalogue, in which all ``tasks`` are.
+
+    Args:
+        include_path: folder with the user's task files.
+
+    Raises:
+        InputProblem: there are no such tasks.
+    """
+    from lm_eval.tasks import TaskManager
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    own = _own()
+    manager = TaskManager(include_path=include_path, include_defaults=False)
+    missing = [task for task in tasks if task not in own and task not in manager.all_tasks]
+    if missing:
+        found = sorted([*own, *manager.all_tasks])
+        # Reading the harness's own thousands of task files takes seconds: only where one of them may be meant.
+        manager = TaskManager(include_path=include_path)
+        if unknown := [task for task in missing if task not in manager.all_tasks]:
+            raise InputProblem([
+                f"evaluate.lm_eval.tasks: there is no task {task!r}; built here or found under include_path: "
+                f"{', '.join(found)}; for the harness's own see `lm_eval ls tasks`"
+                for task in unknown
+            ])  # fmt: skip
+    return manager
+
+
+def _own() -> dict[str, Path]:
+    """The tasks that are made of the held-out data."""
+    return {path.stem: path for path in sorted(TASK_FILES.glob("*.yaml"))}
+
+
 def run_tasks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
     tasks: Sequence[str],
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
-    include_path: Path | None,
+    manager: Any,
     chat: bool,
     context: int,
     limit: int,
@@ -122,38 +153,18 @@ def run_tasks(
 
     Args:
         rows: items of the tasks in ``TASK_FILES``; such a task without rows is not run.
-        include_path: folder with the user's task files.
+        manager: of :func:`find_tasks`.
         chat: put items into the tokenizer's chat template.
         limit: most items of a task.
         scratch: folder for item files and the cache of datasets.
-
-    Raises:
-        InputProblem: no such task.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    own = {path.stem: path for path in sorted(TASK_FILES.glob("*.yaml"))}
+    own = _own()
     wanted = [task for task in tasks if task not in own or rows.get(task)]
     if not wanted:
         return [], {}
-    manager = TaskManager(include_path=include_path, include_defaults=False)
-    missing = [task for task in wanted if task not in own and task not in manager.all_tasks]
-    if missing:
-        found = sorted([*own, *manager.all_tasks])
-        # Reading the harness's own thousands of task files takes seconds: only where one of them may be meant.
-        manager = TaskManager(include_path=include_path)
-        unknown = [task for task in missing if task not in manager.all_tasks]
-        if unknown:
-            raise InputProblem(
-                [
-                    f"evaluate.lm_eval.tasks: there is no task {task!r}; built here or found under include_path: "
-                    f"{', '.join(found)}; for the harness's own see `lm_eval ls tasks`"
-                    for task in unknown
-                ]
-            )
     specifications = [
         {**yaml.safe_load(own[task].read_text(encoding="utf-8")), "dataset_kwargs": _write(task, rows[task], scratch)}
         if task in own

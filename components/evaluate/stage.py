@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.contract import Context
 from components.conversations import text_ids
 from components.evaluate import answers, held_out
-from components.evaluate.lm_eval_tasks import measure_tasks
+from components.evaluate.lm_eval_tasks import find_tasks, measure_tasks
 from components.evaluate.subject import Subject
 from components.finetuning.models import load_causal, load_tokenizer
 from components.tasks import has_verifier
@@ -26,14 +26,14 @@ _CHAT_INSTANCES = frozenset({"instruct", "assistant"})
 def run(context: Context) -> None:
     """Measure ``models/<instance>``."""
     parameters = context.parameters
-    include_path = _include_path(parameters.lm_eval.include_path)
+    # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    manager = find_tasks(parameters.lm_eval.tasks, _include_path(parameters.lm_eval.include_path))
     corpus, instructions = context.inputs["corpus"], context.inputs["instructions"]
     test = held_out.sample(corpus, "test", parameters.held_out.documents, context.seed)
     training = held_out.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
     records, available = answers.load(instructions, parameters.answers.prompts, context.seed)
 
-    # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
-    os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
 
     context.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,7 +54,7 @@ def run(context: Context) -> None:
     subject.raise_if_stopping()
     report["answers"] = answers.measure_answers(subject, records, available)
     subject.raise_if_stopping()
-    report["lm_eval"] = measure_tasks(subject, test, records, include_path)
+    report["lm_eval"] = measure_tasks(subject, test, records, manager)
     report["continuations"] = continuations(subject)
 
     context.report(report)

@@ -1,1 +1,1 @@
-"""What the three stages that align a model share: records, templates, training with checkpoints, sampled answers."""
+"""What the fine-tuning stages share: records, templates, training with checkpoints, sampled answers, scores."""

@@ -22,8 +22,8 @@ class Pair:
     """Two answers to ``record``'s question.
 
     Attributes:
-        same_style: both are worded alike (terse or chatty), so that the wording cannot tell them apart; None where
-            there is no verifier to say so.
+        same_style: both are worded alike (terse or chatty), so that the wording does not distinguish them; None
+            where there is no verifier to say so.
     """
 
     record: Record
@@ -61,22 +61,22 @@ def candidates(
         lengths = {file: ([pair.record for pair in own], _lengths(tokenizer, own))}
         [kept] = fitting(context, name, lengths, limit, what="question and answer")
         own = [own[place] for place in kept]
-    asked = [record for record in records if not has_pair(record)]
+    unranked = [record for record in records if not has_pair(record)]
     sampling = parameters.sampling
     answers = answer_records(
-        context, name, model, tokenizer, asked, sampling, samples=sampling.samples, temperature=sampling.temperature
+        context, name, model, tokenizer, unranked, sampling, samples=sampling.samples, temperature=sampling.temperature
     )
-    drawn = _rank(tokenizer, asked, answers, limit, parameters.pairs_per_prompt, reward_model)
-    if asked and len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(asked):
+    drawn = _rank(tokenizer, unranked, answers, limit, parameters.pairs_per_prompt, reward_model)
+    if unranked and len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(unranked):
         context.warn(
             f"{where}: the model's answers differ in quality for only {len({id(pair.record) for pair in drawn})} of "
-            f"{len(asked)} questions; the rows' own completions join them"
+            f"{len(unranked)} questions; the rows' own completions are added to them"
         )
         answers = [
             [*given, record["completion"]] if record.get("completion") else given
-            for record, given in zip(asked, answers, strict=True)
+            for record, given in zip(unranked, answers, strict=True)
         ]
-        drawn = _rank(tokenizer, asked, answers, limit, parameters.pairs_per_prompt, reward_model)
+        drawn = _rank(tokenizer, unranked, answers, limit, parameters.pairs_per_prompt, reward_model)
     pairs = [pair for pair, length in zip(drawn, _lengths(tokenizer, drawn), strict=True) if length <= limit]
     if len(pairs) < len(drawn):
         context.warn(f"{where}: {len(drawn) - len(pairs)} of {len(drawn)} pairs exceed {limit} tokens and are left out")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from components.contract import Context, Interrupted
@@ -13,6 +11,7 @@ from components.finetuning.parameters import GenerationParameters
 from components.finetuning.records import Record, conversation
 from components.finetuning.training import processes
 from components.generation import answers
+from core.files import read_json, write_json
 
 _CHUNK = 1024  # prompts kept together
 
@@ -28,7 +27,7 @@ def answer_records(
     samples: int = 1,
     temperature: float = 0.0,
 ) -> list[list[str]]:
-    """``samples`` answers to each record's question. ``name`` tells apart what the stage asks of different models.
+    """``samples`` answers to each record's question. ``name`` distinguishes the stage's several sets of answers.
 
     The processes of a stage share the work.
 
@@ -54,7 +53,7 @@ def answer_records(
             chunk = records[start : start + size]
             path = folder / f"{name}-{number:05d}.json"
             if path.exists():
-                done[start] = json.loads(path.read_text(encoding="utf-8"))
+                done[start] = read_json(path, [])
                 advance(len(chunk) * samples)
                 continue
             done[start] = answers(
@@ -68,19 +67,9 @@ def answer_records(
                 seed=context.seed,
                 on_batch=on_batch,
             )
-            _write(path, done[start])
+            write_json(path, done[start])
     if world > 1:
         from accelerate.utils import gather_object
 
         done = dict(gather_object(list(done.items())))
     return [row for start in sorted(done) for row in done[start]]
-
-
-def _write(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

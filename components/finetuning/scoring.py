@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,61 +69,52 @@ class Likelihood(NamedTuple):
         return -math.fsum(self.log_probabilities) / sum(self.tokens)
 
 
-def likelihood(
-    model: Any, encoded: Encoded, *, pad: int, batch_size: int = 128, on_batch: Callable[[int], None] | None = None
-) -> Likelihood:
-    """Score the marked tokens of each conversation under a causal language model. Batches are sorted by length."""
+def likelihood(model: Any, encoded: Encoded, *, pad: int, batch_size: int = 128) -> Likelihood:
+    """Score the marked tokens of each conversation under a causal language model."""
     import torch
 
-    order = sorted(range(len(encoded.input_ids)), key=lambda index: len(encoded.input_ids[index]))
-    scores, counts = [0.0] * len(order), [0] * len(order)
+    scores, counts = [0.0] * len(encoded.input_ids), [0] * len(encoded.input_ids)
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            longest = max(len(encoded.input_ids[row]) for row in rows)
-            ids = torch.full((len(rows), longest), pad)
-            learnt, real = torch.zeros((len(rows), longest)), torch.zeros((len(rows), longest), dtype=torch.long)
+        for rows, ids, real in padded_batches(model, encoded.input_ids, pad=pad, batch_size=batch_size):
+            learnt = torch.zeros(ids.shape)
             for place, row in enumerate(rows):
-                size = len(encoded.input_ids[row])
-                ids[place, :size] = torch.tensor(encoded.input_ids[row])
-                learnt[place, :size] = torch.tensor(encoded.answer_mask[row], dtype=torch.float)
-                real[place, :size] = 1
-            ids, learnt, real = (tensor.to(model.device) for tensor in (ids, learnt, real))
+                learnt[place, : len(encoded.answer_mask[row])] = torch.tensor(encoded.answer_mask[row]).float()
+            learnt = learnt.to(model.device)
             logits = model(input_ids=ids, attention_mask=real).logits[:, :-1].float()
-            # Position t predicts token t + 1; the right-hand padding is never asked for.
+            # Position t predicts token t + 1; the right-hand padding is never predicted.
             picked = torch.log_softmax(logits, dim=-1).gather(2, ids[:, 1:, None])[..., 0] * learnt[:, 1:]
             for row, total, count in zip(rows, picked.sum(1).tolist(), learnt[:, 1:].sum(1).tolist(), strict=True):
                 scores[row], counts[row] = total, int(count)
-            if on_batch:
-                on_batch(len(rows))
     return Likelihood(scores, counts)
 
 
-def rewards(
-    model: Any,
-    conversations: Sequence[list[int]],
-    *,
-    pad: int,
-    batch_size: int = 128,
-    on_batch: Callable[[int], None] | None = None,
-) -> list[float]:
+def rewards(model: Any, conversations: Sequence[list[int]], *, pad: int, batch_size: int = 128) -> list[float]:
     """The reward of each conversation, given as token ids (any unit; only differences mean something)."""
     import torch
 
-    order = sorted(range(len(conversations)), key=lambda index: len(conversations[index]))
-    found = [0.0] * len(order)
+    found = [0.0] * len(conversations)
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            longest = max(len(conversations[row]) for row in rows)
-            gaps = [longest - len(conversations[row]) for row in rows]
-            ids = torch.tensor([conversations[row] + [pad] * gap for row, gap in zip(rows, gaps, strict=True)])
-            real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps])
-            logits = model(input_ids=ids.to(model.device), attention_mask=real.to(model.device)).logits[:, 0]
+        for rows, ids, real in padded_batches(model, conversations, pad=pad, batch_size=batch_size):
+            logits = model(input_ids=ids, attention_mask=real).logits[:, 0]
             for row, value in zip(rows, logits.float().tolist(), strict=True):
                 found[row] = value
-            if on_batch:
-                on_batch(len(rows))
     return found
+
+
+def padded_batches(
+    model: Any, sequences: Sequence[Sequence[int]], *, pad: int, batch_size: int
+) -> Iterator[tuple[list[int], Any, Any]]:
+    """All sequences, those of like length side by side: their places, and on the model's device their token ids, padded
+    on the right with ``pad``, and their attention mask (both of shape ``[rows, longest]``)."""
+    import torch
+
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        longest = max(len(sequences[row]) for row in rows)
+        gaps = [longest - len(sequences[row]) for row in rows]
+        ids = torch.tensor([[*sequences[row], *[pad] * gap] for row, gap in zip(rows, gaps, strict=True)])
+        real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps])
+        yield rows, ids.to(model.device), real.to(model.device)

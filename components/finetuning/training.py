@@ -239,7 +239,7 @@ def _callback(context: Context, parameters: FineTuningParameters, advance: Any) 
     from transformers import TrainerCallback
 
     class Reporting(TrainerCallback):  # type: ignore[misc]
-        """Curves and progress to the context; a checkpoint at the end and when the stage is asked to stop."""
+        """Curves and progress to the context; a checkpoint at the end and when the stage is stopped."""
 
         def __init__(self) -> None:
             self.beside: dict[str, float] = {}  # what is shown beside the bar: the latest point's loss and speed

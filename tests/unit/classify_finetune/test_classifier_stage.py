@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 from components import pages
 from components.classify_finetune import component
 from components.classify_finetune.classifier import choose_trained, load_classifier
-from components.contract import Interrupted
 from core.errors import InputProblem
-from tests.stage import run_component
+from tests.stage import run_component, run_until_stopped
 from tests.unit.classify_finetune.test_labels import write
-from tests.unit.evaluate.conftest import save_model
+from tests.unit.finetuning.workspace import save_model
 
 QUICK = {"steps": 12, "per_device_batch_size": 8, "checkpoint_every": 6, "log_every": 2, "learning_rate": 0.02}
 SPORTS = ["the ball went over the goal", "a team won the match", "players run on the field", "the keeper held the ball"]
@@ -95,20 +94,10 @@ def test_equal_inputs_give_equal_bytes(trained, tmp_path):
             assert (first.outputs[output] / name).read_bytes() == (second.outputs[output] / name).read_bytes(), name
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
-    from components.contract import Context
-
+def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path):
     _, whole = trained
-    workspace, log = prepare(tmp_path), Context.log
-
-    def stop_at_eight(self, metrics, step):
-        log(self, metrics, step)
-        self.stopping = step >= 6
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Context, "log", stop_at_eight)
-        with pytest.raises(Interrupted):
-            run_component(component, workspace, QUICK)
+    workspace = prepare(tmp_path)
+    run_until_stopped(component, workspace, QUICK, step=6)
     resumed = run_component(component, workspace, QUICK)
     for name, weight in _weights(whole).items():
         assert torch.equal(weight, _weights(resumed)[name]), name

@@ -13,6 +13,7 @@ import pytest
 
 from components.tasks.signatures.functions import parse
 from components.tasks.signatures.questions import ask
+from tests.unit.finetuning.workspace import save_model
 
 
 def write_corpus(folder, documents):
@@ -57,54 +58,6 @@ def paragraphs(module):
         for i, text in enumerate(inspect.getsource(module).split("\n\n"))
         if text.strip()
     ]
-
-
-def save_model(folder, texts, context=128):
-    """A Llama of 20,000 random weights and a byte-level tokenizer made from ``texts``."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from components.tokenize.tokenizer import CHAT_TEMPLATE, END, PAD, ROLES, SPECIAL_TOKENS
-
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trained.decoder = decoders.ByteLevel()
-    trained.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=400,
-            special_tokens=SPECIAL_TOKENS,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trained,
-        bos_token=END,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=list(ROLES.values()),
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=context,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return model.eval(), tokenizer
 
 
 @pytest.fixture(scope="session")

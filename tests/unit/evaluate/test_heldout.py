@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.evaluate.held_out import negative_log_likelihoods, windows
-from tests.unit.evaluate.conftest import save_model
+from tests.unit.finetuning.workspace import save_model
 
 
 @pytest.fixture(scope="module")

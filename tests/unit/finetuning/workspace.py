@@ -1,11 +1,12 @@
-"""A workspace for the alignment stages that a random model of 40,000 parameters works in within a second."""
+"""A workspace for the fine-tuning stages, in which a random model of 40,000 parameters trains within a second."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from components.tokenize.tokenizer import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS
+from components.tokenize.tokenizer import CHAT_TEMPLATE, END, PAD, ROLES, SPECIAL_TOKENS
 
 NAMES = ("alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta")
 
@@ -40,16 +41,39 @@ def write_records(workspace: Path, **files: list[dict]) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def write_model(folder: Path, *, context: int = 96, chat_template: str | None = CHAT_TEMPLATE, seed: int = 0) -> None:
-    """A random Llama with a byte-level BPE tokenizer that has seen the questions."""
+def save_model(
+    folder: Path,
+    texts: list[str],
+    *,
+    context: int = 128,
+    layers: int = 1,
+    chat_template: str | None = CHAT_TEMPLATE,
+    seed: int = 0,
+) -> tuple[Any, Any]:
+    """A Llama of 20,000 random weights or more, and a byte-level tokenizer made from ``texts``."""
     import torch
-    from tokenizers import ByteLevelBPETokenizer
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    bpe = ByteLevelBPETokenizer()
-    texts = [record["prompt"] + record["completion"] for record in signature_records(200)]
-    bpe.train_from_iterator(texts, vocab_size=400, special_tokens=SPECIAL_TOKENS, show_progress=False)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token=END, eos_token=END, pad_token=PAD)
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    trained.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=SPECIAL_TOKENS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained,
+        bos_token=END,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=list(ROLES.values()),
+    )
     tokenizer.chat_template = chat_template
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
@@ -57,7 +81,7 @@ def write_model(folder: Path, *, context: int = 96, chat_template: str | None = 
             vocab_size=len(tokenizer),
             hidden_size=32,
             intermediate_size=64,
-            num_hidden_layers=2,
+            num_hidden_layers=layers,
             num_attention_heads=2,
             max_position_embeddings=context,
             tie_word_embeddings=True,
@@ -68,6 +92,13 @@ def write_model(folder: Path, *, context: int = 96, chat_template: str | None = 
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return model.eval(), tokenizer
+
+
+def write_model(folder: Path, *, context: int = 96, chat_template: str | None = CHAT_TEMPLATE, seed: int = 0) -> None:
+    """A random Llama whose tokenizer has seen the questions."""
+    texts = [record["prompt"] + record["completion"] for record in signature_records(200)]
+    save_model(folder, texts, context=context, layers=2, chat_template=chat_template, seed=seed)
 
 
 def make_workspace(workspace: Path) -> Path:

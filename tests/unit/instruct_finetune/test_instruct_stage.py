@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from components import pages
-from components.contract import Context, Interrupted
 from components.instruct_finetune import component
-from tests.stage import run_component
+from tests.stage import run_component, run_until_stopped
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,20 +64,11 @@ def test_rows_that_may_be_skipped_are_counted(workspace):
     assert any("1 of 21 rows" in warning for warning in context.warnings)
 
 
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
     parameters = quick(6)
     run_component(component, make_workspace(tmp_path / "whole"), parameters)
     broken = make_workspace(tmp_path / "broken")
-    log = Context.log
-
-    def stop_at_three(self, metrics, step):
-        log(self, metrics, step)
-        self.stopping = self.stopping or step == 3
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Context, "log", stop_at_three)
-        with pytest.raises(Interrupted):
-            run_component(component, broken, parameters)
+    run_until_stopped(component, broken, parameters, step=3)
     assert not list((broken / "models" / "instruct").iterdir())
     assert (broken / "scratch" / "instruct_finetune" / "checkpoints" / "checkpoint-4").is_dir()
     run_component(component, broken, parameters)

@@ -7,11 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from components import pages
-from components.contract import Context, Interrupted
 from components.preference_tune import PreferenceTuneParameters, component
 from components.reward_model import component as reward_component
 from core.errors import InputProblem
-from tests.stage import run_component
+from tests.stage import run_component, run_until_stopped
 from tests.unit.finetuning.workspace import quick, signature_records, write_records
 
 SAMPLING = {"max_new_tokens": 6}
@@ -66,23 +65,14 @@ def test_the_users_pairs_are_used_as_they_are(ready):
     assert report["training_pairs"] + report["held_out_pairs"] == 30
 
 
-def test_a_stopped_run_ends_with_the_same_weights(ready, monkeypatch):
+def test_a_stopped_run_ends_with_the_same_weights(ready):
     import shutil
 
     parameters = {**quick(6), "sampling": SAMPLING}
     run_component(component, ready, parameters)
     whole = digest(ready)
     shutil.rmtree(ready / "scratch" / "preference_tune")
-    log = Context.log
-
-    def stop_at_three(self, metrics, step):
-        log(self, metrics, step)
-        self.stopping = self.stopping or step == 3
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Context, "log", stop_at_three)
-        with pytest.raises(Interrupted):
-            run_component(component, ready, parameters)
+    run_until_stopped(component, ready, parameters, step=3)
     run_component(component, ready, parameters)
     assert digest(ready) == whole
 
