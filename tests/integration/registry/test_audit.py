@@ -137,7 +137,7 @@ def test_mlflow_down_moved_and_repaired(two_versions, monkeypatch):
             ("mirror", "behind"),
             ("mirror", "unchecked"),
         }
-        assert not report.sound and "`stemma sync` tells it" in report.broken[0].detail
+        assert not report.sound and "`stemma sync` sets it" in report.broken[0].detail
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert not audit(workspace).sound
     sync(workspace)

@@ -17,7 +17,8 @@ from registry.integrity.chain import broken_link
 from registry.integrity.verification import verify
 from registry.lineage.catalog import models
 from registry.lineage.sync import sync
-from registry.promotion.history import history, promote
+from registry.promotion.history import history
+from registry.promotion.promote import promote
 
 # Three processes that promote at the same moment, forked where everything is imported: imports take far longer.
 AT_ONCE = """
