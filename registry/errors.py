@@ -18,7 +18,7 @@ class UnknownReference(RegistryError):
 
 
 class PromotionRefused(RegistryError):
-    """The promotion cannot be judged: no reason, an invalid alias, or mistakes in the parameters."""
+    """The promotion cannot be judged: no reason, or an invalid alias."""
 
 
 class PromotionConflict(RegistryError):

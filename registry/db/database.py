@@ -107,7 +107,7 @@ def _sqlite(location: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A read transaction that turns into a writing one can fail at once, whatever the busy timeout says.
+        # A read transaction that turns into a writing one can fail at once, without regard to the busy timeout.
         writes = connection.get_execution_options().get("stemma_writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -109,7 +109,7 @@ def find_artifacts(session: Session, prefix: str) -> list[Artifact]:
     Raises:
         UnknownReference: ``prefix`` starts more than one digest.
     """
-    # Digests are hexadecimal, some with ".dir" behind them: "g" follows them all, in whatever order a database sorts.
+    # Digests are hexadecimal, some with ".dir" behind them: "g" sorts behind them all in every database.
     span = select(Artifact).where(Artifact.digest >= prefix, Artifact.digest < f"{prefix}g").order_by(Artifact.id)
     found = list(session.scalars(span.limit(100)))
     digests = sorted({row.digest for row in found})

@@ -202,7 +202,7 @@ def check_mirror(workspace: Workspace, registry: Registry, report: AuditReport) 
     why = unreachable(workspace.mlflow_uri)
     try:
         found = None if why else _shown(workspace)
-    except Exception as error:  # whatever a server, a network or a damaged database makes of it
+    except Exception as error:  # a server, a network or a damaged database can raise anything
         lines = str(error).strip().splitlines() or [""]
         found, why = None, redacted(f"{type(error).__name__}: {lines[0][:300]}")
     if found is None:

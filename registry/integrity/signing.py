@@ -203,7 +203,7 @@ def lineage_in(bundle: str) -> dict[str, Any] | None:
     """The lineage that a bundle states; ``None`` where it was signed without. Only for a bundle that was verified.
 
     Raises:
-        InvalidBytes: it is no bundle.
+        InvalidBytes: it is not a bundle.
     """
     try:
         payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
@@ -229,7 +229,7 @@ def _identity(parameters: SigningParameters) -> str:
 
 
 def _add_lineage(config: Config, statement: Statement) -> None:
-    """Have the configured signer sign the lineage too. The library offers no hook, so its signer is wrapped."""
+    """Make the configured signer sign the lineage too. The library offers no hook, so its signer is wrapped."""
     signer = config._signer
 
     class WithLineage:

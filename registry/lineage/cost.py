@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from core.errors import WorkspaceError
 from registry.lineage.trace import ExecutionNode, trace
+from registry.promotion.parameters import load_section
 
 CPU, GPU = "cpu", "gpu"
 
@@ -33,18 +31,9 @@ class CostParameters(BaseModel):
         """Read ``params.yaml``.
 
         Raises:
-            WorkspaceError: there is no such file, or the section has mistakes; all of them are listed.
+            InputProblem: see :func:`load_section`.
         """
-        path = root / "params.yaml"
-        try:
-            return cls.model_validate((YAML(typ="safe").load(path.read_bytes()) or {}).get("cost") or {})
-        except FileNotFoundError:
-            raise WorkspaceError(f"{path} is missing; restore it with `git checkout params.yaml`") from None
-        except (YAMLError, AttributeError, UnicodeDecodeError) as error:
-            raise WorkspaceError(f"{path} is not readable: {str(error).splitlines()[0]}") from None
-        except ValidationError as error:
-            problems = [".".join(map(str, ("cost", *e["loc"]))) + f": {e['msg']}" for e in error.errors()]
-            raise WorkspaceError("\n".join(["params.yaml:", *problems])) from None
+        return load_section(root, "cost", cls)
 
     def price(self, device: str) -> float | None:
         """Price of an hour on one such device; ``None`` where none is given."""

@@ -145,7 +145,7 @@ def send(session: Session, url: str) -> int:
         for event in events(session):
             client.emit(event)
             count += 1
-    except Exception as error:  # the client passes on whatever its HTTP library raises
+    except Exception as error:  # the client passes on every error of its HTTP library
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportFailed(
             f"{redacted(url)} took {count} events, then: {redacted(lines[0])[:300]}; check that the server runs and "

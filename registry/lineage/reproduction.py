@@ -74,7 +74,7 @@ class StageComparison:
     """A stage, recorded and run again.
 
     Attributes:
-        outputs: (recorded, made) digest of each output that is no report, by path.
+        outputs: (recorded, made) digest of each output that is not a report, by path.
         reports_differ: reports whose bytes differ; they are no part of the verdict.
         differences: what was not as recorded before it ran.
     """
@@ -299,7 +299,7 @@ def tag_mlflow_runs(
         for run in runs:
             client.set_tag(run, "stemma.reproduction_of", source.version)
             client.set_tag(run, "stemma.verdict", comparison.verdict)
-    except Exception as error:  # whatever a server or a damaged database makes of it
+    except Exception as error:  # a server or a damaged database can raise anything
         return redacted(
             f"the MLflow runs of {name} are not tagged as a reproduction: {type(error).__name__}: {error}"[:300]
         )

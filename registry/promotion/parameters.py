@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from registry.errors import PromotionRefused
+from core import parameters_file
+from core.errors import InputProblem
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -57,9 +56,9 @@ class PromotionParameters(BaseModel):
         """Read ``params.yaml``.
 
         Raises:
-            PromotionRefused: there is no such file, or the section has mistakes; all of them are listed.
+            InputProblem: see :func:`load_section`.
         """
-        return _load(root, "promotion", cls)
+        return load_section(root, "promotion", cls)
 
 
 class SigningParameters(BaseModel):
@@ -88,19 +87,19 @@ class SigningParameters(BaseModel):
         """Read ``params.yaml``.
 
         Raises:
-            PromotionRefused: there is no such file, or the section has mistakes; all of them are listed.
+            InputProblem: see :func:`load_section`.
         """
-        return _load(root, "signing", cls)
+        return load_section(root, "signing", cls)
 
 
-def _load(root: Path, section: str, model: type[Section]) -> Section:
-    path = root / "params.yaml"
+def load_section(root: Path, section: str, model: type[Section]) -> Section:
+    """A section of ``params.yaml``.
+
+    Raises:
+        InputProblem: the file is missing or not readable, or the section has mistakes; all of them are listed.
+    """
     try:
-        return model.model_validate((YAML(typ="safe").load(path.read_bytes()) or {}).get(section) or {})
-    except FileNotFoundError:
-        raise PromotionRefused(f"{path} is missing; restore it with `git checkout params.yaml`") from None
-    except (YAMLError, AttributeError, UnicodeDecodeError) as error:
-        raise PromotionRefused(f"{path} is not readable: {str(error).splitlines()[0]}") from None
+        return model.model_validate(parameters_file.read(root / "params.yaml").get(section) or {})
     except ValidationError as error:
-        problems = [".".join(map(str, (section, *e["loc"]))) + f": {e['msg']}" for e in error.errors()]
-        raise PromotionRefused("\n".join(["params.yaml:", *problems])) from None
+        problems = [(".".join(map(str, (section, *each["loc"]))), each["msg"]) for each in error.errors()]
+        raise InputProblem([f"params.yaml: {path}: {message}" for path, message in problems]) from None

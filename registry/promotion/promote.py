@@ -99,7 +99,8 @@ def promote(
         approval: what a person decided; it is kept with the gate's own checks, and counts as one of them.
 
     Raises:
-        PromotionRefused: it cannot be judged: no reason, an alias of the wrong form, mistakes in ``params.yaml``.
+        PromotionRefused: it cannot be judged: no reason, or an alias of the wrong form.
+        InputProblem: mistakes in ``params.yaml``.
         PromotionConflict: another promotion moved the alias meanwhile.
         UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files are missing or damaged.
         KeyProblem: there is no key to sign with.

@@ -53,7 +53,7 @@ class FolderManifests:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(content)}
 
     def _of_workspace(self, digest: str, path: str) -> dict[str, str] | None:
-        """A folder that DVC was never asked to keep still has its files, if nobody changed them."""
+        """A folder that DVC does not keep still has its files in the workspace, if they were not changed."""
         folder = self.workspace.root / path
         files = {file.relative_to(folder).as_posix(): md5_of(file) for file in folder.rglob("*") if file.is_file()}
         return files if manifest_digest(files) == digest else None

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 import registry.promotion.promote
+from core.errors import InputProblem
 from registry.db.database import open as open_registry
 from registry.errors import InvalidBytes, PromotionConflict, PromotionRefused, UnknownReference
 from registry.integrity.chain import broken_link
@@ -125,7 +126,7 @@ def test_what_cannot_be_judged(synced):
     with pytest.raises(UnknownReference, match="known: base"):
         promote(workspace, "bass", "champion", "why", "Ada")
     synced.set("min: 0.5", "mn: 0.5")
-    with pytest.raises(PromotionRefused, match=r"promotion\.base\.accuracy\.mn"):
+    with pytest.raises(InputProblem, match=r"promotion\.base\.accuracy\.mn"):
         promote(workspace, "base", "champion", "why", "Ada")
     assert told(synced)[0] == []
 

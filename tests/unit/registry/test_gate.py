@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from core.errors import InputProblem
 from registry.db.references import resolve
 from registry.db.schema import ModelVersion
-from registry.errors import PromotionRefused
 from registry.lineage.recording import record_execution
 from registry.promotion.gate import Check, Verdict
 from registry.promotion.gate import judge as judge_evidence
@@ -190,7 +190,7 @@ def test_every_mistake_in_the_rules_is_told(tmp_path):
         "promotion:\n  base:\n    loss: {min: 2, max: 1}\n    accuracy: {mni: 1, max_drop: -1}\n"
         "  reward: {accuracy: high}\n"
     )
-    with pytest.raises(PromotionRefused) as refused:
+    with pytest.raises(InputProblem) as refused:
         PromotionParameters.load(tmp_path)
     for told in (
         "base.loss: ",
@@ -201,5 +201,5 @@ def test_every_mistake_in_the_rules_is_told(tmp_path):
     ):
         assert told in str(refused.value)
     (tmp_path / "params.yaml").write_text("promotion: [")
-    with pytest.raises(PromotionRefused, match="not readable"):
+    with pytest.raises(InputProblem, match="not readable"):
         PromotionParameters.load(tmp_path)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
-from core.errors import WorkspaceError
+from core.errors import InputProblem, WorkspaceError
 from core.workspace import Workspace
 from registry.db.references import find_artifacts, resolve
 from registry.db.schema import Artifact, Base
@@ -109,7 +109,7 @@ def test_cost_counts_each_execution_once(registry, finished):
 
 def test_every_problem_of_the_prices_is_told(tmp_path):
     (tmp_path / "params.yaml").write_text("cost: {currency: '', price_per_device_hour: {cpu: -1, gpu: x}, tax: 1}\n")
-    with pytest.raises(WorkspaceError) as told:
+    with pytest.raises(InputProblem) as told:
         CostParameters.load(tmp_path)
     for path in ("cost.currency", "cost.price_per_device_hour.cpu", "cost.price_per_device_hour.gpu", "cost.tax"):
         assert f"{path}: " in str(told.value)

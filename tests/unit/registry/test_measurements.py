@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from core.errors import InputProblem
 from registry.db.schema import ModelVersion
-from registry.errors import PromotionRefused
 from registry.lineage.recording import record_execution
 from registry.promotion.gate import Check, judge
 from registry.promotion.measurements import Gap, counterpart, gaps, measurements
@@ -98,7 +98,7 @@ def test_what_a_stage_makes_cannot_be_measured_on_another_set(registry, versions
 
 def test_the_identity_of_a_sigstore_signature_has_to_be_named(tmp_path):
     (tmp_path / "params.yaml").write_text("signing: {method: sigstore, identity: ci@example.org}\n")
-    with pytest.raises(PromotionRefused, match=r"signing: .*set both"):
+    with pytest.raises(InputProblem, match=r"signing: .*set both"):
         SigningParameters.load(tmp_path)
     (tmp_path / "params.yaml").write_text("seed: 1\n")
     assert SigningParameters.load(tmp_path).method == "key"
