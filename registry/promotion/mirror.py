@@ -115,7 +115,10 @@ def connect(workspace: Workspace) -> MlflowClient:
     import mlflow
     from mlflow import MlflowClient
 
+    chosen = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(workspace.mlflow_uri)
+    if chosen is None:  # MLflow sets it, and this process may turn to another workspace
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     return MlflowClient(tracking_uri=workspace.mlflow_uri)
 
 

@@ -83,7 +83,7 @@ def test_a_folder_whose_files_are_unknown_is_no_silent_gap(grown):
     ("asked", "told"),
     [
         ("data/raw/none.txt", "in none of the 3 recorded versions of data/raw"),
-        ("nowhere/x.txt", "in no folder that the registry knows"),
+        ("nowhere/x.txt", "in no recorded folder"),
         ("/etc/hostname", "outside the workspace"),
         ("abcdef123456", "no recorded artifact"),
         ("nobody", "there is no model 'nobody'"),

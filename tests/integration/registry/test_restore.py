@@ -22,15 +22,16 @@ from registry.store.restore import restore, source_of
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from registry import dvc, restore
+from core import dvc
 from core.workspace import Workspace
+from registry.store.restore import restore
 run = dvc.run
 def dies(root, *arguments):
     if arguments[0] == "checkout":
         os.kill(os.getpid(), signal.SIGKILL)
     return run(root, *arguments)
 dvc.run = dies
-restore.restore(Workspace.find(), "base:1", Path(sys.argv[1]))
+restore(Workspace.find(), "base:1", Path(sys.argv[1]))
 """
 
 

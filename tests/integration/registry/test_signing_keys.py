@@ -111,5 +111,5 @@ def test_a_copy_anywhere(champion, tmp_path):
     (copy / "extra.txt").write_text("more")
     with pytest.raises(InvalidBytes, match="is not a registered version"):
         verify_folder(workspace, copy)
-    with pytest.raises(UnknownReference, match="is no folder"):
+    with pytest.raises(UnknownReference, match="is not a folder"):
         verify_folder(workspace, tmp_path / "nowhere")
