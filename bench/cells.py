@@ -47,7 +47,7 @@ class Cell:
     profile: bool = False
 
     @property
-    def told(self) -> str:
+    def title(self) -> str:
         """The cell in words."""
         rate = "" if self.learning_rate is None else f", rate {self.learning_rate:g}"
         return f"{self.variant.name}: {self.steps} steps, {self.cores} core(s), seed {self.seed}{rate}"
@@ -90,7 +90,7 @@ class Bench:
                 return
             place = free.get()
             try:
-                print(f"{cell.told} ...", flush=True)
+                print(f"{cell.title} ...", flush=True)
                 self.measure(cell, allowed[place * cell.cores : (place + 1) * cell.cores])
             finally:
                 free.put(place)

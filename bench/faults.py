@@ -1,4 +1,4 @@
-"""What may happen to a run: the processes killed, asked to end, the power cut, the disk full."""
+"""What may happen to a run: the processes killed, ended by a signal, the power cut, the disk full."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _fill_disk(stage: psutil.Process, workspace: Workspace, draw: random.Random)
     How large that is shows the checkpoint before it, so the first one is waited for.
     """
     _wait(stage, lambda: checkpoints(workspace))
-    offset = workspace.told()
+    offset = workspace.reported()
     largest = max((path.stat().st_size for saved in checkpoints(workspace)[-1:] for path in saved.iterdir()), default=0)
     for worker in _workers(stage):
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -159,7 +159,7 @@ class Workspace:
             )  # fmt: skip
 
     def events(self, offset: int = 0) -> Iterator[dict[str, Any]]:
-        """What the stage told from byte ``offset`` of its spool on; a torn line is left out."""
+        """What the stage reported from byte ``offset`` of its spool on; a torn line is left out."""
         path = self.scratch / "tracking/events.jsonl" if self.scratch else None
         if path is None or not path.exists():
             return
@@ -171,7 +171,7 @@ class Workspace:
                 except ValueError:
                     continue
 
-    def told(self) -> int:
+    def reported(self) -> int:
         """Bytes of the spool by now."""
         path = self.scratch / "tracking/events.jsonl" if self.scratch else None
         return path.stat().st_size if path is not None and path.exists() else 0
@@ -186,7 +186,7 @@ def run(workspace: Workspace, plan: list[tuple[float, faults.Fault]], draw: rand
     """Run the stage to its end; each fault of the plan strikes when it has trained for its seconds."""
     attempts: list[Attempt] = []
     for after, fault in [*plan, (float("inf"), None)]:
-        attempt, offset = Attempt(time.time()), workspace.told()
+        attempt, offset = Attempt(time.time()), workspace.reported()
         attempts.append(attempt)
         stage = workspace.start()
         processes = [stage]
@@ -225,7 +225,7 @@ class Result:
     Attributes:
         identical: both ended with the same bytes.
         faults: what ended each attempt, in order.
-        told: warnings of damaged checkpoints and refused writes.
+        warnings: those of damaged checkpoints and refused writes.
         longest_stop: seconds from the last step to the last process's end, after SIGTERM or the harness's death.
         digests: SHA-256 of what the undisturbed run ended with.
     """
@@ -234,7 +234,7 @@ class Result:
     undisturbed: Account
     disturbed: Account
     faults: list[str]
-    told: list[str]
+    warnings: list[str]
     longest_stop: float
     digests: dict[str, str]
 
@@ -251,7 +251,7 @@ def measure(folder: Path, data: Path, parameters: dict[str, Any], *, interval: f
     first = run(quiet, [], draw)
     noisy = Workspace(folder / "disturbed", data, PARAMETERS | parameters)
     attempts = run(noisy, faults.plan(draw, interval, count), draw)
-    asked = [a for a in attempts if a.fault in (faults.SIGTERM.name, faults.KILL_HARNESS.name)]
+    signalled = [a for a in attempts if a.fault in (faults.SIGTERM.name, faults.KILL_HARNESS.name)]
     wrong = [a.code for a in attempts if a.fault == faults.SIGTERM.name and a.code != os.EX_TEMPFAIL]
     if wrong:
         raise RuntimeError(f"after SIGTERM the stage ended with {wrong}, not with {os.EX_TEMPFAIL} (resume)")
@@ -260,8 +260,8 @@ def measure(folder: Path, data: Path, parameters: dict[str, Any], *, interval: f
         undisturbed=account(first),
         disturbed=account(attempts),
         faults=[attempt.fault for attempt in attempts if attempt.fault],
-        told=[event["message"] for event in noisy.events() if event["kind"] == "warning"],
-        longest_stop=max((a.ended - max(a.steps.values()) for a in asked), default=0.0),
+        warnings=[event["message"] for event in noisy.events() if event["kind"] == "warning"],
+        longest_stop=max((a.ended - max(a.steps.values()) for a in signalled), default=0.0),
         digests=quiet.result(),
     )
 
@@ -279,7 +279,7 @@ def report(result: Result) -> str:
         f"{noisy.interruptions} interruptions, one every {result.interval:.1f} s: Llama 3's one every "
         f"{LLAMA3_SECONDS:,.0f} s, {LLAMA3_SECONDS / result.interval:,.0f} times as often",
         *(f"  {count} x {name}" for name, count in counts.items()),
-        *(f"  told: {message}" for message in result.told),
+        *(f"  warning: {message}" for message in result.warnings),
         f"an interruption cost {noisy.cost:.2f} s (end, next start, steps done again), measured",
         f"effective training time with that cost every {LLAMA3_SECONDS:,.0f} s, computed: "
         f"{noisy.effective_at(LLAMA3_SECONDS):.2%}",

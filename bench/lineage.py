@@ -2,7 +2,7 @@
 
 Fills a registry with families: raw data that ``FAN_OUT`` chains start from, each chain ``DEPTH`` executions deep, each
 execution reading what the one before it made and writing ``OUTPUTS`` artifacts. The end of a chain is a model version.
-Then asks it, and records one more run of 50 artifacts as `stemma sync` does. SQLite in a temporary folder, or
+Then queries it, and records one more run of 50 artifacts as `stemma sync` does. SQLite in a temporary folder, or
 PostgreSQL where ``STEMMA_REGISTRY_URL`` names an empty database.
 """
 
@@ -42,7 +42,7 @@ BATCH = 20_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", type=int, default=1_000_000)
-    parser.add_argument("--questions", type=int, default=50, help="how often each question is asked")
+    parser.add_argument("--questions", type=int, default=50, help="how often each question is repeated")
     parser.add_argument("--seed", type=int, default=1337)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stemma-bench-") as folder:
@@ -58,7 +58,7 @@ def main() -> None:
             print(f"filled with {counts} in {time.perf_counter() - began:.1f} s")
             workspace = make_workspace(Path(folder) / "workspace")
             for name, timings in measure(registry, workspace, arguments.questions, arguments.seed).items():
-                told(name, timings)
+                report(name, timings)
 
 
 Timing = tuple[float, float]  # seconds of wall time; seconds of processor time, subprocesses (git) included
@@ -82,7 +82,7 @@ def _processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def told(name: str, timings: list[Timing]) -> None:
+def report(name: str, timings: list[Timing]) -> None:
     """One line: median and spread, in milliseconds."""
     parts = []
     for title, seconds in zip(("wall", "processor"), zip(*timings, strict=True), strict=True):
@@ -167,7 +167,7 @@ def measure(registry: Registry, workspace: Workspace, questions: int, seed: int)
         raw = [row.digest for row in session.query(Artifact.digest).filter(Artifact.type == "raw")]
     prices = CostParameters(price_per_device_hour={"cpu": 0.05})
 
-    def asked(question: Callable, subject: Callable[[], str]) -> list[Timing]:
+    def answered(question: Callable, subject: Callable[[], str]) -> list[Timing]:
         timings: list[Timing] = []
         for about in [subject() for _ in range(questions)]:
             with Stopwatch(timings), registry.read() as session:
@@ -178,9 +178,9 @@ def measure(registry: Registry, workspace: Workspace, questions: int, seed: int)
         return f"base:{chosen.randint(1, versions)}"
 
     found = {
-        f"trace ({DEPTH} executions)": asked(trace, version),
-        f"cost ({DEPTH} executions)": asked(lambda session, about: cost(session, about, prices), version),
-        f"impact ({FAN_OUT * DEPTH} executions)": asked(
+        f"trace ({DEPTH} executions)": answered(trace, version),
+        f"cost ({DEPTH} executions)": answered(lambda session, about: cost(session, about, prices), version),
+        f"impact ({FAN_OUT * DEPTH} executions)": answered(
             lambda session, about: impact(session, workspace, about), lambda: chosen.choice(raw)
         ),
     }
@@ -189,7 +189,7 @@ def measure(registry: Registry, workspace: Workspace, questions: int, seed: int)
     for number in range(min(questions, 5)):
         finish_run(workspace.root, number)
         for name in ("sync of a run with 50 artifacts", "sync again, nothing new"):
-            # MLflow is a server of its own with its own speed; the run's flow tells it after the sync.
+            # MLflow is a server of its own with its own speed; the run's flow reports to it after the sync.
             with Stopwatch(found[name]):
                 report = sync(workspace, run=f"run-{number}", update_mlflow=False)
             assert not report.problems, report.problems

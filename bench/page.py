@@ -31,7 +31,7 @@ def write(path: Path, text: str) -> None:
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """The summary as Markdown; a goal that is missed is told as missed."""
+    """The summary as Markdown; a missed goal is reported as missed."""
     parts = [_machine(summary), _ceiling(summary), _speed(summary), _profile(summary), _quality(summary), _gpu(summary)]
     return "\n\n".join(part for part in parts if part)
 
@@ -39,11 +39,11 @@ def render(summary: Mapping[str, Any]) -> str:
 def _machine(summary: Mapping[str, Any]) -> str:
     machine, peers = summary["machine"], summary["versions"]
     units = "with" if machine["bf16_units"] else "without"
-    told = "; ".join(f"{peer}: {versions}" for peer, versions in peers.items())
+    lines = "; ".join(f"{peer}: {versions}" for peer, versions in peers.items())
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['vectors']}, {units} bfloat16 units, "
         f"{machine['memory_gb']} GB; {machine['system']}, Python {machine['python']}, torch {machine['torch']}, "
-        f"transformers {machine['transformers']}. Peers: {told}.\n\n"
+        f"transformers {machine['transformers']}. Peers: {lines}.\n\n"
         f"Model: Llama, {summary['parameters']:,} parameters (head not tied), batch {summary['batch']} x "
         f"{summary['context']} = {summary['batch'] * summary['context']:,} tokens."
     )
@@ -86,14 +86,14 @@ def _speed(summary: Mapping[str, Any]) -> str:
 
 def _speed_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     speed = {row["variant"]: row["tokens_per_cpu_second"] for row in rows}
-    told = []
+    lines = []
     for ours in ("stemma", "stemma-adamw", "stemma-compiled"):
         for theirs, goal in (("litgpt-bf16", 1.2), ("litgpt-fp32", 1.2), ("trainer-fp32", 2.0), ("trainer-bf16", None)):
             if ours in speed and theirs in speed:
                 ratio = speed[ours] / speed[theirs]
                 verdict = "" if goal is None else f" (goal {goal:g}: {'met' if ratio >= goal else 'missed'})"
-                told.append(f"- {ours} / {theirs}: {ratio:.2f}{verdict}")
-    return "Tokens per CPU second, ratios:\n\n" + "\n".join(told) if told else ""
+                lines.append(f"- {ours} / {theirs}: {ratio:.2f}{verdict}")
+    return "Tokens per CPU second, ratios:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _profile(summary: Mapping[str, Any]) -> str:
@@ -128,21 +128,21 @@ def _quality(summary: Mapping[str, Any]) -> str:
         for row in rows
     ]
     heads = ["budget, CPU s", "trainer", "rate", "steps", "spent, CPU s", "bits per byte (least to most)", "seeds"]
-    told = []
+    lines = []
     for budget in dict.fromkeys(row["budget"] for row in rows):
         bits = {row["trainer"]: row["bits_per_byte"] for row in rows if row["budget"] == budget}
         for peer in PEERS:
             if "stemma" in bits and peer in bits:
                 change = bits["stemma"] / bits[peer] - 1
                 verdict = "met" if change <= -0.05 else "missed"
-                told.append(f"- {budget:g} s: Stemma {change:+.1%} against {NAMES[peer]} (goal -5 %: {verdict})")
+                lines.append(f"- {budget:g} s: Stemma {change:+.1%} against {NAMES[peer]} (goal -5 %: {verdict})")
     return (
         f"### Bits per byte after equal CPU seconds\n\n{rows[0]['held_out_tokens']:,} held-out tokens, the same for "
         "all. Each peer in the precision that is faster on this processor, AdamW (betas 0.9 and 0.95, decay 0.1); "
         "Stemma with its defaults (Muon on the blocks' matrices, AdamW on the rest). Everybody at the best of the "
         "rates 0.001, 0.003 and 0.01 at the middle budget, seed 0 (0.003 is Stemma's default; Muon's rate is scaled "
         "along), 5 % warm-up (the peers begin it at 0, so where it is a single step they have none), cosine to a tenth "
-        "over the budget, clipping at 1.\n\n" + _table(heads, table) + "\n\n" + "\n".join(told)
+        "over the budget, clipping at 1.\n\n" + _table(heads, table) + "\n\n" + "\n".join(lines)
     )
 
 

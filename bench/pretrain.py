@@ -78,7 +78,7 @@ def main(
         core_counts, budget_list = _numbers("--cores", cores, int), _numbers("--budgets", budgets, float)
         most = max(max(core_counts), jobs)
         if most > (there := _cores()):
-            raise InputProblem(f"--cores, --jobs: {most} cores asked for, and {there} are at hand")
+            raise InputProblem(f"--cores, --jobs: {most} cores are wanted, and this machine has {there}")
         home = folder or Workspace.find(ROOT).home / "bench"
         bench = _bench(home.resolve(), fresh)
         options = {"rounds": rounds, "steps": steps, "slow_steps": slow_steps}
@@ -175,7 +175,7 @@ def _summary(bench, parts, chosen, core_counts, options, budgets, seeds) -> dict
         "quality": quality.summarise(bench, quality.contestants(rows), budgets=budgets, seeds=seeds),
         "gpu": gpu.measure(bench, rounds=options["rounds"], steps=options["steps"])
         if Part.gpu in parts
-        else {"reason": "not asked for"},
+        else {"reason": "not requested"},
     }
 
 
@@ -187,11 +187,11 @@ def _speed_rows(bench, chosen, core_counts, options) -> list[dict[str, Any]]:
 
 def _versions(bench, chosen) -> dict[str, str]:
     wanted = ("litgpt", "lightning", "transformers", "accelerate", "torch")
-    told = {}
+    found = {}
     for peer in sorted({variant.trainer for variant in chosen} - {"stemma"}):
         versions = versions_of(python_of(peer, bench.folder / "environments"))
-        told[peer] = ", ".join(f"{name} {versions[name]}" for name in wanted if name in versions)
-    return told
+        found[peer] = ", ".join(f"{name} {versions[name]}" for name in wanted if name in versions)
+    return found
 
 
 def _ceiling(bench: Bench, cores: int, *, measure: bool) -> dict[str, Any] | None:

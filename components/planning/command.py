@@ -25,7 +25,7 @@ from components.planning.options import Options, parse
 from components.pretrain.presets import PRESETS, configuration
 from core.errors import InputProblem
 
-#: Presets with very long contexts are planned at this one unless another is asked for.
+#: Presets with very long contexts are planned at this one unless --context says otherwise.
 CONTEXT = 8192
 
 
@@ -141,7 +141,7 @@ def _training(
             threads=devices.threads_of(count), memory=devices.capacity(device, count) / 2,
             seconds=seconds if last_rate is None else 0,
         )  # fmt: skip
-        rate, measured, calibration = speed.flops_per_second, _told(speed), asdict(speed)
+        rate, measured, calibration = speed.flops_per_second, _words(speed), asdict(speed)
         allocator = _allocator(speed, decoder, kept, micro_batch, work.optimizer, precision)
     if last_rate is not None:
         rate, measured, calibration = last_rate, "the stage's last run here, start-up and measuring included", None
@@ -193,7 +193,7 @@ def _allocator(
 
 
 def _suiting(on_processor: bool) -> Precision:
-    """The precision that training picks where nothing else is asked for."""
+    """The precision that training picks where no other is set."""
     if not on_processor:
         return "bf16"
     from components.training import bf16_units
@@ -223,7 +223,7 @@ def _last_rate(
         return None
 
 
-def _told(speed: probe.Speed) -> str:
+def _words(speed: probe.Speed) -> str:
     size = f"{speed.steps} steps of {speed.sequences} sequences, {speed.blocks} blocks, {speed.threads} threads"
     cut = "; cut down from the real model or batch" if speed.scaled else ""
     return f"probe: {size}, median {speed.step_seconds:.3g} s a step{cut}"

@@ -25,7 +25,7 @@ class Device:
         memory: bytes; makers' gigabytes are taken as 1e9.
         bandwidth: of that memory, bytes a second.
         power: thermal design power, watts.
-        source: where these figures are printed.
+        source: where these numbers are published.
     """
 
     title: str
@@ -37,13 +37,13 @@ class Device:
 
     @property
     def is_processor(self) -> bool:
-        """Whether nothing was published that would hold for it: the machine at hand is asked instead."""
+        """Whether nothing was published that would hold for it: this machine is measured instead."""
         return not self.peak
 
 
 def _gpu(title: str, float32: float, bfloat16: float, float8: float | None, memory: float, bandwidth: float,
          power: float, source: str) -> Device:  # fmt: skip
-    """Figures in TFLOPs a second, GB, TB a second and watts."""
+    """Numbers in TFLOPs a second, GB, TB a second and watts."""
     peak: dict[Precision, float] = {"fp32": float32 * 1e12, "bf16": bfloat16 * 1e12}
     if float8 is not None:
         peak["fp8"] = float8 * 1e12
@@ -74,7 +74,7 @@ DEVICES: dict[str, Device] = {
         "AMD Instinct MI300X", 163.4, 1307.4, 2614.9, 192, 5.3, 750,
         "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html",
     ),
-    # Processors differ too much for a table: speed is measured by a probe, memory asked of the system.
+    # Processors differ too much for a table: speed is measured by a probe, memory read from the system.
     "cpu": Device("this machine's processor", {}, 0, 0, 0, "measured here"),
 }  # fmt: skip
 

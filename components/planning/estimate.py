@@ -1,6 +1,6 @@
 """The plan of one training: parameters, compute, memory, time, money, energy and disk, as one flat answer.
 
-Every figure is a number; the key names its unit.
+Every quantity is a number; the key names its unit.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Training:
         capacity: bytes of memory of a device.
         rate: FLOPs a second of one device as measured, which goes before ``mfu``.
         measured: where ``rate`` comes from, in words.
-        calibration: figures of the probe behind ``rate``, for programs.
+        calibration: measurements of the probe behind ``rate``, for programs.
     """
 
     name: str
@@ -219,7 +219,7 @@ def _disk(training: Training) -> dict[str, Any]:
 
 
 def _assumptions(training: Training) -> list[dict[str, Any]]:
-    """What the figures rest on: name, value, what it means, and the option that overrides it."""
+    """What the plan rests on: name, value, what it means, and the option that overrides it."""
     if training.rate:
         lines = [_assumption("speed_flops_per_second", training.rate, f"of each process; {training.measured}")]
     else:

@@ -10,7 +10,7 @@ How many tokens: Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556.
 Their first approach (the lowest loss on each training curve) gave the table that people quote, :data:`PUBLISHED`: model
 and data grow in equal proportion, at about 20 tokens a parameter. Their third approach fits a loss in closed form,
 L(N, D) = E + A / N^alpha + B / D^beta. Its published constants are rounded so far that they do not give back the
-paper's own figures; :data:`LOSS` is the fit repaired by Besiroglu et al. 2024, https://arxiv.org/abs/2404.10102, which
+paper's own results; :data:`LOSS` is the fit repaired by Besiroglu et al. 2024, https://arxiv.org/abs/2404.10102, which
 agrees with the first approach.
 """
 
@@ -80,7 +80,7 @@ def tokens_by_rule(parameters: float) -> float:
 def compute_optimal_tokens(parameters: float) -> float:
     """Compute-optimal tokens by the first approach: the power law through table 3's rows of 1B and 10T parameters.
 
-    Its exponent, 1.0074, is the paper's N_opt ~ C^0.50 with one more figure: N_opt ~ C^0.498. The rows between are met
+    Its exponent, 1.0074, is the paper's N_opt ~ C^0.50 with one more digit: N_opt ~ C^0.498. The rows between are met
     within 2 %, save the one of 67B (7 %), whose tokens the paper prints as 1.5T and whose FLOPs say 1.43T.
     """
     return 20.2e9 * (parameters / 1e9) ** 1.00738

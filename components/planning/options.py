@@ -54,7 +54,7 @@ OF_PRESET = ("tokens", "context", "micro_batch", "optimizer")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for; None where a default is to be found out."""
+    """The options that were given; None where a default is to be found."""
 
     preset: str | None = None
     tokens: int | None = None

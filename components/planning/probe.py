@@ -42,7 +42,7 @@ class Speed:
         blocks: of the measured model.
         threads: of the process.
         scaled: whether model or batch were cut down.
-        peak_bytes: resident memory at its highest, less what it was before; None where the system does not tell.
+        peak_bytes: resident memory at its highest, less what it was before; None where the system does not report it.
     """
 
     flops_per_second: float

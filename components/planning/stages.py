@@ -63,7 +63,7 @@ class Work:
         sharding: how the processes share the work.
         checkpointed: gradient checkpointing.
         stored_tokens: packed tokens on disk.
-        notes: what the figures leave out.
+        notes: what the plan leaves out.
     """
 
     config: PreTrainedConfig

@@ -116,8 +116,8 @@ def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTraine
         raise InputProblem(
             f"pretrain.seq_length: {parameters.seq_length} is more than the {longest} positions of {init}"
         )
-    if told := fit_vocabulary(model, _tokenizer_of(folder), tokenizer):
-        context.warn(f"{init}: {told}")
+    if change := fit_vocabulary(model, _tokenizer_of(folder), tokenizer):
+        context.warn(f"{init}: {change}")
     return model
 
 

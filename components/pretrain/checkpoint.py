@@ -48,7 +48,7 @@ def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that is whole; each damaged one is told of by ``warn``, removed and passed over."""
+    """The newest checkpoint that is whole; each damaged one is removed, with a warning, and passed over."""
     if not folder.exists():
         return None
     for partial in folder.glob("step-*.partial"):

@@ -44,7 +44,7 @@ class TokenSplit:
             if size != shard["tokens"] * dtype.itemsize:
                 found = "is missing" if size < 0 else f"has {size} bytes"
                 problems.append(
-                    f"{path.name} {found}; index.json tells of {shard['tokens'] * dtype.itemsize} bytes: "
+                    f"{path.name} {found}; index.json lists {shard['tokens'] * dtype.itemsize} bytes: "
                     f"run the tokenize stage again"
                 )
             elif size:

@@ -113,7 +113,7 @@ class CausalLoss(nn.Module):
 
 
 def masks_documents(model: PreTrainedModel) -> Literal["model", "here"] | None:
-    """Who keeps attention within a document where positions begin anew, by trying it; nobody can for some models.
+    """What keeps attention within a document where positions begin anew, found by trying; for some models nothing does.
 
     transformers reads documents off such positions (``masking_utils.find_packed_sequence_indices``), but a few models
     (GPT-OSS) do not hand it the positions; they take masks that are made here in the same way.
@@ -151,7 +151,7 @@ def _keeps_documents_apart(model: PreTrainedModel, *, masks: bool) -> bool:
 
 
 def _head(model: PreTrainedModel) -> Head | None:
-    """The head as its configuration tells, if the logits made so are the model's own; else nothing."""
+    """The head as its configuration describes it, if the logits made so are the model's own; else nothing."""
     linear, config = model.get_output_embeddings(), model.config
     if not isinstance(linear, nn.Linear) or model.base_model is model:
         return None
@@ -170,7 +170,7 @@ def _head(model: PreTrainedModel) -> Head | None:
 
 
 def _balance(model: PreTrainedModel) -> Callable | None:
-    """The auxiliary loss that keeps a mixture's experts equally busy, where the configuration asks for it."""
+    """The auxiliary loss that keeps a mixture's experts equally busy, where the configuration sets it."""
     config = model.config
     if not getattr(config, "output_router_logits", False):
         return None

@@ -112,7 +112,7 @@ def prepare(
         dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy(dtype, reduce_dtype=torch.float32)
     if parallelism.tensor_parallel > 1:
-        # accelerate's own preparation of divided products asks transformers for a class that it has no more. Dividing
+        # accelerate's own preparation of divided products needs a class that transformers no longer has. Dividing
         # is transformers' work anyway, and sharding the result is accelerate's.
         apply_tensor_parallelism(model, accelerator.torch_device_mesh["tp"], products(model))
         module = fsdp2_prepare_model(accelerator, module)

@@ -150,7 +150,7 @@ class PretrainParameters(TrainingParameters):
         default=False, description="Attention stays within a document, and positions begin anew at each."
     )
     compile: bool = Field(
-        default=False, description="torch.compile the model: minutes of warm-up, told apart from the speed."
+        default=False, description="torch.compile the model: minutes of warm-up, which the reported speed leaves out."
     )
     sharding: Literal["ddp", "fsdp2", "zero3", "tensor_parallel", "context_parallel"] = Field(
         default="ddp",

@@ -24,7 +24,7 @@ class Pointer:
 
     Attributes:
         kept: DVC's digest of the folder, as DVC keeps it.
-        init: the value of ``pretrain.init`` that it was brought for; ``None`` where somebody else added it.
+        init: the value of ``pretrain.init`` that it was brought for; ``None`` where it was added by hand.
         source: what that was then: ``model:version``, a folder, or ``owner/name@commit`` of the hub.
         digest: of the bytes that were brought.
     """

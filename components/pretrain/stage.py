@@ -151,9 +151,11 @@ def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // local))
     context.device = "cpu" if on_cpu else torch.cuda.get_device_name(accelerator.device)
-    asked, running = context.parameters.processes, accelerator.num_processes
-    if running != asked:
-        context.warn(f"pretrain asks for {asked} processes and {running} run: the result differs by rounding")
+    wanted, running = context.parameters.processes, accelerator.num_processes
+    if running != wanted:
+        context.warn(
+            f"pretrain.devices x nodes is {wanted} and {running} processes run: the result differs by rounding"
+        )
     if context.parameters.batch_size % running:
         raise InputProblem(
             f"pretrain: the whole batch of {context.parameters.batch_size} sequences (per_device_batch_size x "

@@ -77,7 +77,7 @@ def accumulate(
                 objective, cross_entropy = model(ids, following, places, weight=weight)
             accelerator.backward(objective)
         total += cross_entropy
-    # One small message tells every process the same mean loss and whether one of them has its flag set.
+    # One small reduction gives every process the same mean loss, and whether one of them has its flag set.
     both = torch.stack([total, total.new_tensor(float(flag))])
     summed, flags = accelerator.reduce(both, "sum").tolist()
     return summed / (parallelism.tensor_parallel * max(1, everywhere)), flags > 0
@@ -87,7 +87,7 @@ def update(
     accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, *, max_grad_norm: float | None = None
 ) -> float:
     """Clip the gradient, step unless it is not finite, and clear it; the norm it had."""
-    if zero3.active(accelerator):  # it was told what to clip to when it was made
+    if zero3.active(accelerator):  # its engine clips by itself
         return zero3.step(model)
     norm = whole(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or math.inf)).item()
     if math.isfinite(norm):

@@ -46,7 +46,7 @@ from core.errors import InputProblem
 MODEL, OPTIMIZER, TRAINING, CONFIG = "model.safetensors", "optimizer.safetensors", "training.json", "config.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
-PATIENCE = 1.0  # seconds for which a step may wait for the disk before the user is told
+PATIENCE = 1.0  # seconds for which a step may wait for the disk before the user is warned
 
 
 @dataclass
@@ -247,7 +247,7 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        # The library tells of a full disk in the text of an error of its own.
+        # The library reports a full disk in the text of an error of its own.
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise

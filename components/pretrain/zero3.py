@@ -152,7 +152,7 @@ def _settings(accelerator: Accelerator, module: CausalLoss, max_grad_norm: float
     return {
         "bf16": {"enabled": False},  # it would step weights in bfloat16; see _compute_as_called
         "gradient_clipping": max_grad_norm or 0.0,
-        # Gradients are summed until a step is asked for. The objective is weighed already, so that these count nothing.
+        # Gradients are summed until a step is requested. The objective is weighed already, so that these count nothing.
         "managed_gradient_accumulation": False,
         "gradient_accumulation_steps": 1,
         "train_micro_batch_size_per_gpu": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.contract import Context, Metric
@@ -75,6 +76,11 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
         tokenizer, added = load(parameters.tokenizer)
         if added:
             context.warn(f"added to the tokenizer {parameters.tokenizer}: {'; '.join(added)}")
+        if Path(parameters.tokenizer).is_dir():
+            context.warn(
+                f"tokenize.tokenizer: the files in {parameters.tokenizer} are not watched: where they change, put them "
+                f"into a folder of another name and set tokenize.tokenizer to it"
+            )
         if problem := template_problem(tokenizer):
             context.warn(
                 f"with template: chat, instruct_finetune cannot use the tokenizer {parameters.tokenizer}: {problem}"

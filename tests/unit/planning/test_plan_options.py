@@ -1,4 +1,4 @@
-"""Options as people write them; every mistake told at once."""
+"""Options as people write them; every mistake reported at once."""
 
 import pytest
 from hypothesis import given
@@ -32,9 +32,9 @@ def test_every_mistake_at_once():
     with pytest.raises(InputProblem) as caught:
         parse({"preset": "llama2-7", "tokens": "many", "device": "h10", "count": "0", "mfu": "2", "pue": "0.5",
                "sharding": "zero9", "precision": "int4", "price": "-1"})  # fmt: skip
-    told = "\n".join(caught.value.problems)
+    messages = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 9
-    assert "did you mean 'llama2-7b'" in told and "did you mean 'h100'" in told and "--pue" in told
+    assert "did you mean 'llama2-7b'" in messages and "did you mean 'h100'" in messages and "--pue" in messages
 
 
 @pytest.mark.parametrize(

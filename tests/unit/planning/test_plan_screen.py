@@ -91,8 +91,8 @@ def test_wrong_parameters_are_told_as_everywhere(tmp_path):
 
     with pytest.raises(InputProblem) as caught:
         planning.ask(["--stage", "pretrain"], tmp_path)
-    told = "\n".join(caught.value.problems)
-    assert "pretrain.context" in told and "did you mean 'steps'" in told
+    messages = "\n".join(caught.value.problems)
+    assert "pretrain.context" in messages and "did you mean 'steps'" in messages
 
 
 @pytest.mark.parametrize("value, text", [(6_738_415_616, "6.74B"), (1.5e12, "1.5T"), (999_600, "1M"), (12, "12")])

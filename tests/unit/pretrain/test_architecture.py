@@ -54,9 +54,9 @@ TOKENIZER = Tokenizer(entries=VOCABULARY, bos_token_id=0, eos_token_id=0, pad_to
 
 def loaded(folder, context=32):
     parameters = PretrainParameters(init=str(folder), seq_length=context)
-    told = []
-    context = SimpleNamespace(parameters=parameters, inputs={"parent": folder}, warn=told.append)
-    return make(context, TOKENIZER), told
+    messages = []
+    context = SimpleNamespace(parameters=parameters, inputs={"parent": folder}, warn=messages.append)
+    return make(context, TOKENIZER), messages
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -65,11 +65,11 @@ def test_saved_weights_are_loaded_and_predict_the_same(family, tmp_path):
     config = AutoConfig.for_model(family, **SIZES | OWN.get(family, {}))
     saved = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     saved.save_pretrained(tmp_path)
-    model, told = loaded(tmp_path)
+    model, messages = loaded(tmp_path)
     ids = torch.arange(2, 34).view(2, 16)
     with torch.no_grad():
         assert torch.equal(model.eval()(ids).logits, saved(ids).logits)
-    assert told == []
+    assert messages == []
 
 
 def test_pickled_weights_are_refused_with_the_way_out(tmp_path):
@@ -119,10 +119,10 @@ def test_conflicts_with_a_preset_are_told(settings, message):
 def test_settings_that_the_family_does_not_know_are_told_all_at_once():
     extra = {"atn_pdrop": 0.0, "wings": 2, "resid_pdrop": 0.1}
     architecture = Architecture(model_type="gpt2", intermediate_size=352, num_key_value_heads=2, extra=extra)
-    with pytest.raises(InputProblem) as told:
+    with pytest.raises(InputProblem) as refused:
         from_scratch(architecture, 64, TOKENIZER)
     unknown = "the configuration of gpt2 has no such setting"
-    assert told.value.problems == [
+    assert refused.value.problems == [
         f"pretrain.architecture.intermediate_size: {unknown}; make it null and set extra.n_inner",
         f"pretrain.architecture.num_key_value_heads: {unknown}; make it null",
         f"pretrain.architecture.extra.atn_pdrop: {unknown}; did you mean attn_pdrop?",
@@ -161,8 +161,8 @@ def test_tokens_that_both_vocabularies_know_keep_their_rows(tied):
     sizes = SIZES | {"vocab_size": 4, "tie_word_embeddings": tied}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes))
     old, head = model.get_input_embeddings().weight.clone(), model.get_output_embeddings().weight.clone()
-    told = fit_vocabulary(model, Vocabulary("a", "b", "c", "d"), Vocabulary("c", "new", "a", "b", "more"))
-    assert "4 rows became 5; 3 tokens" in told and model.config.vocab_size == 5
+    messages = fit_vocabulary(model, Vocabulary("a", "b", "c", "d"), Vocabulary("c", "new", "a", "b", "more"))
+    assert "4 rows became 5; 3 tokens" in messages and model.config.vocab_size == 5
     for weights, before in ((model.get_input_embeddings().weight, old), (model.get_output_embeddings().weight, head)):
         torch.testing.assert_close(weights[[0, 2, 3]], before[[2, 0, 1]])
         torch.testing.assert_close(weights[[1, 4]], before.mean(dim=0).expand(2, -1))

@@ -52,9 +52,9 @@ def test_a_missing_file_is_told_of_and_the_checkpoint_before_is_taken(name, tmp_
     for step in (9, 10):
         checkpoint.publish(tmp_path, step, write)
     (tmp_path / "step-0000000010" / name).unlink()
-    told = []
-    assert checkpoint.newest(tmp_path, told.append).name == "step-0000000009"
-    assert len(told) == 1 and "step-0000000010 is damaged" in told[0] and name in told[0]
+    messages = []
+    assert checkpoint.newest(tmp_path, messages.append).name == "step-0000000009"
+    assert len(messages) == 1 and "step-0000000010 is damaged" in messages[0] and name in messages[0]
 
 
 def test_leftovers_of_a_killed_writer_are_no_checkpoint_and_go(tmp_path, whole):

@@ -20,7 +20,7 @@ meta: {{init: "registry:base@champion", source: "base:1", digest: aa.dir}}
 """
 
 
-def told(root, init: str, digest: str | None = None) -> list[str]:
+def problems_of(root, init: str, digest: str | None = None) -> list[str]:
     return problems(SimpleNamespace(init=init), root, {"parent": digest} if digest else {})
 
 
@@ -44,11 +44,11 @@ def test_names_of_none_or_of_whichever_is_newest(init):
 
 def test_what_was_brought_is_read_back(brought):
     assert read_pointer(brought) == Pointer("aa.dir", "registry:base@champion", "base:1", "aa.dir")
-    assert told(brought, "registry:base@champion", "aa.dir") == []
+    assert problems_of(brought, "registry:base@champion", "aa.dir") == []
 
 
 def test_from_scratch_there_is_no_parent(tmp_path):
-    assert read_pointer(tmp_path) is None and told(tmp_path, "scratch") == []
+    assert read_pointer(tmp_path) is None and problems_of(tmp_path, "scratch") == []
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_from_scratch_there_is_no_parent(tmp_path):
     ],
 )
 def test_a_stale_parent_is_told_with_the_way_on(brought, init, digest, message):
-    (problem,) = told(brought, init, digest)
+    (problem,) = problems_of(brought, init, digest)
     assert re.match(f"pretrain.init: .*{message}", problem)
 
 
 @pytest.mark.parametrize("content", ["", "- a list", "outs: []", "outs: [{path: parent, md5: aa.dir}]", "{: not yaml"])
 def test_a_pointer_that_says_nothing_vouches_for_nothing(brought, content):
     (brought / "models/parent.dvc").write_text(content)
-    assert told(brought, "registry:base@champion", "aa.dir")
+    assert problems_of(brought, "registry:base@champion", "aa.dir")
 
 
 def test_only_safetensors_are_weights(tmp_path):

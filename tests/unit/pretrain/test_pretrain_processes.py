@@ -18,7 +18,7 @@ from components.pretrain.parameters import PretrainParameters
 from tests.unit.pretrain import tiny
 
 # Without dropout, of which each process draws its own; long enough to be interrupted on a busy machine.
-CHANGES = {"architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": 240}
+CHANGES = {"architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": 120}
 
 
 def losses(workspace, name="curve.csv"):

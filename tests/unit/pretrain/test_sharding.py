@@ -26,11 +26,11 @@ CHANGES = {
     "architecture": tiny.PARAMETERS["architecture"] | {"extra": {}},
     "per_device_batch_size": 1,
     "gradient_accumulation_steps": 8,
-    "steps": 6,
+    "steps": 4,
     "log_every": 1,
     "checkpoint_every": 2,
     "keep_last": 4,
-    "evaluate_every": 3,
+    "evaluate_every": 2,
 }
 
 

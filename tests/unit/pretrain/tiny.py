@@ -70,7 +70,7 @@ def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **chan
 
 
 def kill_amid(workspace: Path, process: Forked, step: int, steps: int = PARAMETERS["steps"]) -> None:
-    """kill -9 once the started stage has told of ``step`` of its ``steps``; it must not be done yet."""
+    """kill -9 once the started stage has reported ``step`` of its ``steps``; it must not be done yet."""
     wait_for_step(workspace, process, step)
     process.kill()
     process.communicate()
@@ -79,7 +79,7 @@ def kill_amid(workspace: Path, process: Forked, step: int, steps: int = PARAMETE
 
 
 def wait_for_step(workspace: Path, process: Forked, step: int) -> None:
-    """Until the started stage has told of ``step`` steps."""
+    """Until the started stage has reported ``step`` steps."""
     tokens = step * PARAMETERS["per_device_batch_size"] * PARAMETERS["seq_length"]
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
@@ -97,7 +97,7 @@ def finish(process: Forked, timeout: float = 300) -> str:
 
 
 def events(workspace: Path, kind: str) -> list[dict]:
-    """Events of one kind that the stage has told of so far; a torn last line is left out."""
+    """Events of one kind that the stage has reported so far; a torn last line is left out."""
     path = workspace / "pretrain.events.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [event for line in lines if line.endswith("}") for event in [json.loads(line)] if event["kind"] == kind]
