@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from components.harness.job import Job
+from components.harness.parameters import non_default
 from core.git import git
 
 SCHEMA = 1
@@ -58,4 +62,80 @@ def git_state(root: Path) -> dict[str, Any]:
     return {
         "commit": git(root, "rev-parse", "HEAD"),
         "dirty": bool(git(root, "status", "--porcelain", "--", ".", *written)),
+    }
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a stage runs in.
+
+    Attributes:
+        git: commit and whether the tree differs from it.
+        environment: versions and machine.
+        prefect: ids of the flow run and the task run, where there are any.
+        processes: how many processes do the work.
+    """
+
+    git: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    prefect: Mapping[str, str | None]
+    processes: int
+
+    @classmethod
+    def of(cls, job: Job) -> Surroundings:
+        names = {"flow_run_id": "STEMMA_PREFECT_FLOW_RUN_ID", "task_run_id": "STEMMA_PREFECT_TASK_RUN_ID"}
+        prefect = {name: os.environ.get(variable) for name, variable in names.items()}
+        return cls(git_state(job.root), environment(), prefect, job.component.processes(job.parameters))
+
+
+def described_inputs(job: Job) -> list[dict[str, Any]]:
+    """The inputs with the digests that they had when the stage read them."""
+    return [
+        {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "digest": digest, "size": size}
+        for a, digest, size in job.inputs
+    ]
+
+
+def receipt(
+    job: Job,
+    surroundings: Surroundings,
+    outcome: Mapping[str, Any],
+    attempts: Sequence[Mapping[str, Any]],
+    cursor: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The receipt of an execution.
+
+    Args:
+        outcome: what the worker left.
+        attempts: start and end of each, in seconds since the epoch.
+        cursor: of the spool; it names the MLflow runs.
+    """
+    return {
+        "schema": SCHEMA,
+        "stage": job.stage,
+        "component": {"name": job.component.name, "version": job.component.version, "code_digest": job.code},
+        "fingerprint": job.fingerprint,
+        "run": job.run,
+        "parameters": job.parameters.model_dump(mode="json"),
+        "non_default": non_default(job.parameters),
+        "seed": job.seed,
+        "inputs": described_inputs(job),
+        "outputs": [
+            {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "registered_model": a.registered_model}
+            for a in job.outputs
+        ],
+        "metrics": outcome["metrics"],
+        "headline": outcome["headline"],
+        "warnings": outcome["warnings"],
+        "git": surroundings.git,
+        "mlflow": {name: cursor[name] for name in ("run_id", "experiment_id", "parent_run_id")},
+        "prefect": surroundings.prefect,
+        "environment": {**surroundings.environment, **outcome.get("environment", {})},
+        "device": outcome["device"],
+        "processes": surroundings.processes,
+        "tokens": outcome["tokens"],
+        "attempts": list(attempts),
+        "started": attempts[0]["started"],
+        "ended": attempts[-1]["ended"],
+        "seconds": sum(attempt["ended"] - attempt["started"] for attempt in attempts),
     }

@@ -14,9 +14,8 @@ from typing import Any
 import psutil
 
 from components import pages
-from components.harness import parameters as params
 from components.harness.job import Job, changes, make_job
-from components.harness.receipt import SCHEMA, environment, git_state
+from components.harness.receipt import Surroundings, described_inputs, receipt
 from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread, cause
@@ -66,12 +65,7 @@ class _Execution:
     def __init__(self, job: Job, scratch: Scratch, lock: int | None, started: float):
         self.job, self.scratch, self.lock = job, scratch, lock
         self.started = started
-        self.git, self.environment = git_state(job.root), environment()
-        self.prefect = {
-            "flow_run_id": os.environ.get("STEMMA_PREFECT_FLOW_RUN_ID"),
-            "task_run_id": os.environ.get("STEMMA_PREFECT_TASK_RUN_ID"),
-        }
-        self.processes = job.component.processes(job.parameters)
+        self.surroundings = Surroundings.of(job)
         self.stop_requested = False
         self.warnings: list[str] = []
 
@@ -126,27 +120,27 @@ class _Execution:
         return EXIT_CODES[outcome["state"]]
 
     def _open_spool(self) -> None:
-        job = self.job
+        job, about = self.job, self.surroundings
         self._append(
             "open",
             name=job.stage,
             run=job.run,
             seed=job.seed,
             parameters=job.parameters.model_dump(mode="json"),
-            environment=self.environment,
-            inputs=self._described_inputs(),
+            environment=about.environment,
+            inputs=described_inputs(job),
             tags={
                 "stemma.stage": job.stage,
                 "stemma.fingerprint": job.fingerprint,
                 "stemma.component_version": job.component.version,
                 "stemma.code_digest": job.code,
                 "stemma.run": job.run,
-                "stemma.git_dirty": str(self.git["dirty"]).lower(),
+                "stemma.git_dirty": str(about.git["dirty"]).lower(),
                 "mlflow.source.name": f"python -m components {job.stage}",
                 "mlflow.source.type": "PROJECT",
                 "mlflow.user": account(),
-                **({"mlflow.source.git.commit": self.git["commit"]} if self.git["commit"] else {}),
-                **{f"stemma.prefect.{name}": value for name, value in self.prefect.items() if value},
+                **({"mlflow.source.git.commit": about.git["commit"]} if about.git["commit"] else {}),
+                **{f"stemma.prefect.{name}": value for name, value in about.prefect.items() if value},
             },
         )
 
@@ -190,7 +184,7 @@ class _Execution:
                 "scratch": str(scratch.folder),
                 "events": str(scratch.events),
                 "outcome": str(scratch.outcome),
-                "processes": self.processes,
+                "processes": self.surroundings.processes,
                 "supervisor": os.getpid(),
             },
         )
@@ -236,7 +230,7 @@ class _Execution:
         return {"state": FAILED, "died": True, "problems": [f"the worker ended {how} and left no result"]}
 
     def _worker_environment(self) -> dict[str, str]:
-        threads = max(1, (os.cpu_count() or 1) // self.processes)
+        threads = max(1, (os.cpu_count() or 1) // self.surroundings.processes)
         return {
             **os.environ,
             **QUIET,
@@ -246,12 +240,6 @@ class _Execution:
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         }
-
-    def _described_inputs(self) -> list[dict[str, Any]]:
-        return [
-            {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "digest": digest, "size": size}
-            for a, digest, size in self.job.inputs
-        ]
 
     def _write_receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
@@ -286,36 +274,7 @@ class _Execution:
             write_json(layout.failures(self.job.home) / name, body)
 
     def _receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> dict[str, Any]:
-        job, attempts = self.job, self.attempts
-        return {
-            "schema": SCHEMA,
-            "stage": job.stage,
-            "component": {"name": job.component.name, "version": job.component.version, "code_digest": job.code},
-            "fingerprint": job.fingerprint,
-            "run": job.run,
-            "parameters": job.parameters.model_dump(mode="json"),
-            "non_default": params.non_default(job.parameters),
-            "seed": job.seed,
-            "inputs": self._described_inputs(),
-            "outputs": [
-                {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "registered_model": a.registered_model}
-                for a in job.outputs
-            ],
-            "metrics": outcome["metrics"],
-            "headline": outcome["headline"],
-            "warnings": outcome["warnings"],
-            "git": self.git,
-            "mlflow": {name: cursor[name] for name in ("run_id", "experiment_id", "parent_run_id")},
-            "prefect": self.prefect,
-            "environment": {**self.environment, **outcome.get("environment", {})},
-            "device": outcome["device"],
-            "processes": self.processes,
-            "tokens": outcome["tokens"],
-            "attempts": attempts,
-            "started": attempts[0]["started"],
-            "ended": attempts[-1]["ended"],
-            "seconds": sum(attempt["ended"] - attempt["started"] for attempt in attempts),
-        }
+        return receipt(self.job, self.surroundings, outcome, self.attempts, cursor)
 
     def _keep_artifacts(self) -> None:
         """Copy the report and its page beside the spool: a later run may overwrite them before MLflow gets them."""

@@ -16,7 +16,7 @@ def _tree(workspace):
             if ".git" not in path.parts and ".stemma" not in path.parts}  # fmt: skip
 
 
-def test_wrong_parameters_are_all_told_with_their_paths(workspace):
+def test_wrong_parameters_are_all_reported_with_their_paths(workspace):
     configure(workspace, stepz=3, pause=-1.0, processes="two")
     before = _tree(workspace)
     done = workspace.stage("counter", check=False)
@@ -28,7 +28,7 @@ def test_wrong_parameters_are_all_told_with_their_paths(workspace):
     assert _tree(workspace) == before
 
 
-def test_a_missing_input_and_a_bad_seed_are_told_together(workspace):
+def test_a_missing_input_and_a_bad_seed_are_reported_together(workspace):
     (workspace.root / "data" / "numbers" / "seen.txt").unlink()
     (workspace.root / "data" / "numbers").rmdir()
     (workspace.root / "params.yaml").write_text("seed: -3\ncounter: {}\n")
@@ -37,7 +37,7 @@ def test_a_missing_input_and_a_bad_seed_are_told_together(workspace):
     assert "data/numbers: missing" in done.stderr and "seed" in done.stderr
 
 
-def test_what_keeps_machines_and_devices_apart_is_told_with_the_rest(workspace):
+def test_what_keeps_machines_and_devices_apart_is_reported_with_the_rest(workspace):
     (workspace.root / "params.yaml").write_text("pretrain: {nodes: 2, devices: 4, sharding: fsdp2}\n")
     done = workspace.stage("pretrain", check=False, CUDA_VISIBLE_DEVICES="", STEMMA_NODE_RANK="2")
     assert done.returncode == 2
@@ -53,7 +53,7 @@ def test_duplicate_keys_are_a_problem(workspace):
     assert done.returncode == 2 and "seed" in done.stderr
 
 
-def test_problems_found_by_the_component_are_all_told(workspace):
+def test_problems_found_by_the_component_are_all_reported(workspace):
     configure(workspace, fail="problem")
     done = workspace.stage("counter", check=False)
     assert done.returncode == 2
@@ -80,7 +80,7 @@ def test_outside_git_and_outside_a_workspace_it_says_what_to_do(workspace, tmp_p
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount the small file system that gets full")
-def test_a_full_disk_is_told_before_or_during_the_work(workspace, tmp_path):
+def test_a_full_disk_is_reported_before_or_during_the_work(workspace, tmp_path):
     full = tmp_path / "full"
     full.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(full)], check=True)
@@ -99,7 +99,7 @@ def test_it_works_from_any_folder_of_the_workspace(workspace):
     assert (workspace.root / "models" / "total" / "total.json").exists()
 
 
-def test_a_problem_that_only_another_process_finds_is_told(workspace):
+def test_a_problem_that_only_another_process_finds_is_reported(workspace):
     configure(workspace, fail="problem of a rank", processes=2)
     done = workspace.stage("counter", check=False)
     assert done.returncode == 2, done.stderr

@@ -33,7 +33,7 @@ def _points(workspace) -> int:
     return sum(spool.read_text().count('"point"') for spool in spools)
 
 
-def _told_of(workspace) -> bool:
+def _known_to_mlflow(workspace) -> bool:
     """Whether MLflow knows the run."""
     cursors = (workspace.home / "scratch" / "counter").glob("*/tracking/cursor.json")
     return any(json.loads(cursor.read_text())["run_id"] for cursor in cursors)
@@ -122,7 +122,7 @@ def test_a_server_that_comes_back_in_mid_run_gets_every_point(workspace, tmp_pat
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        wait_until(lambda: _told_of(workspace), 120, "a server that is back")
+        wait_until(lambda: _known_to_mlflow(workspace), 120, "a server that is back")
         back.touch()
         assert stage.wait(120) == 0
         receipt = _receipt(workspace)

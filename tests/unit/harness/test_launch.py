@@ -1,4 +1,4 @@
-"""What keeps a stage's processes from being started is told before anything runs."""
+"""What keeps a stage's processes from being started is reported before anything runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_machines_need_a_place_to_meet(address):
 
 
 @pytest.mark.parametrize(
-    ("sharding", "processes", "gpus", "told"),
+    ("sharding", "processes", "gpus", "reported"),
     [
         ("fsdp2", 2, 0, "divides the model among GPUs, and this machine has none"),
         ("fsdp2", 4, 2, "needs 4 GPUs, one a process, and this machine has 2"),
@@ -37,9 +37,9 @@ def test_machines_need_a_place_to_meet(address):
         ("tensor_parallel", 2, 8, "needs 4 processes or a larger multiple of 2, and there are 2"),
     ],
 )
-def test_a_sharding_needs_enough_devices(sharding, processes, gpus, told):
+def test_a_sharding_needs_enough_devices(sharding, processes, gpus, reported):
     (problem,) = problems(processes, gpus, sharding=sharding)
-    assert problem.startswith(f"params.yaml: pretrain.sharding: {sharding}: ") and told in problem
+    assert problem.startswith(f"params.yaml: pretrain.sharding: {sharding}: ") and reported in problem
 
 
 def test_zero3_names_the_extra_that_brings_deepspeed(monkeypatch):

@@ -22,14 +22,14 @@ def test_a_missing_section_means_the_defaults():
     assert parameters.validate({"outer": None}, "outer", Outer) == Outer()
 
 
-def test_every_problem_is_told_with_its_path():
+def test_every_problem_is_reported_with_its_path():
     with pytest.raises(InputProblem) as caught:
         parameters.validate({"outer": {"step": 1, "steps": 0, "inner": {"rate": 2}}}, "outer", Outer)
-    told = caught.value.problems
-    assert len(told) == 3
-    assert any("outer.step: unknown parameter; did you mean 'steps'?" in line for line in told)
-    assert any("outer.steps:" in line and "(it is 0)" in line for line in told)
-    assert any("outer.inner.rate:" in line for line in told)
+    reported = caught.value.problems
+    assert len(reported) == 3
+    assert any("outer.step: unknown parameter; did you mean 'steps'?" in line for line in reported)
+    assert any("outer.steps:" in line and "(it is 0)" in line for line in reported)
+    assert any("outer.inner.rate:" in line for line in reported)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "seed: [", "seed: 1\nseed: 2\n"])
@@ -58,6 +58,6 @@ def test_only_what_differs_from_the_default_is_listed():
 def test_a_boolean_for_a_number_is_reported_with_the_rest():
     with pytest.raises(InputProblem) as caught:
         parameters.validate({"outer": {"steps": True, "inner": {"rate": False}, "nmes": []}}, "outer", Outer)
-    told = "\n".join(caught.value.problems)
-    assert "outer.steps: a number belongs here" in told
-    assert "outer.inner.rate: a number belongs here" in told and "outer.nmes" in told
+    reported = "\n".join(caught.value.problems)
+    assert "outer.steps: a number belongs here" in reported
+    assert "outer.inner.rate: a number belongs here" in reported and "outer.nmes" in reported

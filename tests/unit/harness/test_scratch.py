@@ -65,7 +65,7 @@ def test_an_attempt_killed_before_its_first_event_does_not_stop_the_next(tmp_pat
     assert scratch.begin_attempt(200.0)[0]["ended"] == 100.0
 
 
-def test_only_old_finished_and_told_work_is_forgotten(tmp_path):
+def test_only_old_finished_and_replayed_work_is_forgotten(tmp_path):
     for number in range(6):
         other = Scratch.of(tmp_path, "stage", f"finished-{number}")
         other.events.write_text("{}\n")
@@ -88,14 +88,14 @@ def test_clearing_keeps_the_lock_that_is_held(tmp_path):
         assert not (scratch.folder / "checkpoint").exists()
 
 
-def test_clearing_keeps_a_spool_that_was_not_told(tmp_path):
+def test_clearing_keeps_a_spool_that_mlflow_lacks(tmp_path):
     scratch = Scratch.of(tmp_path, "stage", "abc")
     with scratch.lock():
-        scratch.events.write_text("told\nwaits\n")
+        scratch.events.write_text("sent\nwaits\n")
         write_json(scratch.tracking / "cursor.json", {"offset": 5})
         scratch.clear()
     [aside] = [folder for folder in scratch.folder.parent.iterdir() if folder != scratch.folder]
-    assert (aside / "tracking" / "events.jsonl").read_text() == "told\nwaits\n"
+    assert (aside / "tracking" / "events.jsonl").read_text() == "sent\nwaits\n"
     assert read_json(aside / "tracking" / "cursor.json", {}) == {"offset": 5}
 
 
