@@ -15,7 +15,7 @@ from deploy.gateway import classification, errors, generation, status
 from deploy.gateway.access import AccessControl
 from deploy.gateway.api_keys import Keyring
 from deploy.gateway.generation import ClientDisconnected
-from deploy.gateway.metrics import Measured, Metrics
+from deploy.gateway.metrics import Metrics, RequestMetrics
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.settings import GatewaySettings
 
@@ -58,7 +58,7 @@ def build(models: ModelRouter, metrics: Metrics, keyring: Keyring, settings: Gat
     app.include_router(_page())
     app.add_middleware(AccessControl, keyring=keyring, limits=settings.limits, loopback=settings.loopback)
     paths = frozenset({path for path in _document(app)["paths"] if "{" not in path} | {"/"})
-    app.add_middleware(Measured, metrics=metrics, paths=paths)
+    app.add_middleware(RequestMetrics, metrics=metrics, paths=paths)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 

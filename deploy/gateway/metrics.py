@@ -48,7 +48,7 @@ class Metrics:
         return generate_latest(self.collection)
 
 
-class Measured:
+class RequestMetrics:
     """Counts and times every request to the endpoints in ``paths``; any other address is ``other``."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]):

@@ -182,7 +182,7 @@ class Message(BaseModel):
         return message
 
 
-class Function(BaseModel):
+class ToolFunction(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: str
@@ -192,7 +192,7 @@ class Function(BaseModel):
 
 class Tool(BaseModel):
     type: Literal["function"] = "function"
-    function: Function
+    function: ToolFunction
 
 
 class ChatRequest(_Generation):
