@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from core.workspace import Workspace
+    from flows.pipeline.report import Summary
 
 EPILOG = """[bold]Examples[/]
 
@@ -41,21 +46,25 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the run; made from the time if not given.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the last screen as JSON, and progress to standard error.")
+    ] = False,
 ) -> None:
     """Run every stage that is out of date, record the results, and promote the models that pass the gate."""
     from rich.console import Console
 
-    from cli.screens.last import last_screen
     from core.workspace import Workspace
-    from flows.pipeline import unchanged
+    from flows.pipeline import graph, unchanged
 
-    console = Console()
+    console = Console(stderr=as_json)
     workspace = Workspace.find()
     if not (assignments or until or start or recipe or isolated or name):
         known = unchanged.recall(workspace)  # before anything else is imported: it takes a second
         if known is not None:
-            console.print(last_screen(known, workspace))
+            _print(known, workspace, as_json)
             return
+    if moved := graph.moved_code(workspace.root):
+        console.print(moved, highlight=False, markup=False)
 
     from cli.screens.live import Live
     from core import parameters_file
@@ -73,4 +82,20 @@ def run(
         lambda message: console.print(message, highlight=False, markup=False),
         lambda prepared: Live(prepared.run_state, console),
     )
-    console.print(last_screen(summary, workspace))
+    _print(summary, workspace, as_json)
+
+
+def _print(summary: Summary, workspace: Workspace, as_json: bool) -> None:
+    from rich.console import Console
+
+    from cli.output import print_json
+    from cli.screens.last import last_screen
+
+    if not as_json:
+        Console().print(last_screen(summary, workspace))
+        return
+    body = asdict(summary)
+    names = ("stage", "state", "time", "metric", "baselines", "made_by")
+    body["rows"] = [dict(zip(names, row, strict=True)) for row in summary.rows]
+    body["decisions"] = [{"decision": kind, "text": text} for kind, text in summary.decisions]
+    print_json(body)

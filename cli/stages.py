@@ -27,6 +27,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if as_json:
         print_json({"stack": services, "stages": [line.as_dict() for line in lines]})
         return
+    if moved := graph.moved_code(workspace.root):
+        print(f"{moved}\n")
     print_table(("stage", "state", "why"), [(line.stage, line.state, "\n".join(line.reasons)) for line in lines])
     stale = sum(line.state != "up to date" for line in lines)
     print(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ruamel.yaml import YAML, YAMLError
 
 from core import dvc
+from core.dvc_lock import LockUnreadable, stages_of
 from core.errors import DvcError, InputProblem
 
 _EDGE = re.compile(r'^"(?P<parent>[^"]+)" -> "(?P<child>[^"]+)";$')
@@ -205,15 +206,36 @@ def reasons(changes: list[Any]) -> list[str]:
         if not isinstance(change, Mapping):
             words.append({"changed command": "its command in dvc.yaml changed"}.get(str(change), str(change)))
             continue
+        files: dict[tuple[str, str], list[str]] = {}
         for path, what in change.get("changed deps", {}).items():
             if isinstance(what, Mapping):
                 words += [f"parameter {name} {_DEPENDENCY.get(how, how)}" for name, how in what.items()]
             elif path == "params.yaml" and what == "new":
                 words.append("it has not run yet")
             else:
-                words.append(f"{_kind(path)} {path} {_DEPENDENCY.get(what, what)}")
+                files.setdefault((_kind(path), _DEPENDENCY.get(what, what)), []).append(path)
+        words += [f"{kind} {_some(paths)} {how}" for (kind, how), paths in files.items()]
         words += [f"output {path} {_OUTPUT.get(what, what)}" for path, what in change.get("changed outs", {}).items()]
     return ["it has not run yet"] if "it has not run yet" in words else words
+
+
+def moved_code(root: Path) -> str | None:
+    """What to say of a workspace whose ``dvc.lock`` an earlier version wrote, whose code lay in other files."""
+    try:
+        stages = stages_of((root / "dvc.lock").read_bytes(), "dvc.lock").values()
+    except (FileNotFoundError, LockUnreadable):
+        return None
+    code = {path for stage in stages for path in stage.deps if path.startswith("components/")}
+    if all((root / path).exists() for path in code):
+        return None
+    return (
+        "dvc.lock is of an earlier version of Stemma, whose code lay in other files: each stage that it made is stale "
+        "once. Versions made before keep their own code (stemma restore, stemma reproduce). See docs/upgrade.md."
+    )
+
+
+def _some(paths: list[str], most: int = 3) -> str:
+    return ", ".join(paths[:most]) + (f" and {len(paths) - most} more" if len(paths) > most else "")
 
 
 def _kind(path: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from core import dvc
 from core.numbers import duration
-from flows.pipeline.graph import parse, staleness
+from flows.pipeline.graph import moved_code, parse, staleness
 from flows.pipeline.progress import EventTail
 from flows.pipeline.report import receipt, rows
 from flows.pipeline.run_state import RunState
@@ -76,9 +76,10 @@ def test_events_are_followed_over_torn_lines_and_earlier_attempts(tmp_path):
 
 
 def test_staleness_in_words():
-    graph = parse('"a";"b";"c";'.replace(";", ";\n") + '"a" -> "b";\n"b" -> "c";\n"x";\n')
+    graph = parse('"a";"b";"c";'.replace(";", ";\n") + '"a" -> "b";\n"b" -> "c";\n"x";\n"y";\n')
     changed = {
         "a": [{"changed deps": {"components/a": "modified", "params.yaml": {"a.x": "modified"}}}, "changed command"],
+        "y": [{"changed deps": {f"components/y/{file}.py": "modified" for file in range(9)} | {"data/y": "deleted"}}],
         "x": [{"changed deps": {"params.yaml": "new"}}, {"changed outs": {"out": "deleted"}}],
     }
     lines = {line.stage: line for line in staleness(graph, changed)}
@@ -87,8 +88,22 @@ def test_staleness_in_words():
         "parameter a.x changed",
         "its command in dvc.yaml changed",
     ]
+    assert lines["y"].reasons == [
+        "code components/y/0.py, components/y/1.py, components/y/2.py and 6 more changed",
+        "input data/y is missing",
+    ]
     assert (lines["b"].state, lines["c"].state) == ("follows", "follows")
     assert lines["x"].reasons == ["it has not run yet"]
+
+
+def test_a_workspace_of_an_earlier_layout_gets_one_message(tmp_path):
+    assert moved_code(tmp_path) is None
+    lock = "schema: '2.0'\nstages:\n  pretrain:\n    cmd: x\n    deps:\n    - {path: %s, hash: md5, md5: '1'}\n"
+    (tmp_path / "components" / "pretrain").mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text(lock % "components/pretrain")
+    assert moved_code(tmp_path) is None
+    (tmp_path / "dvc.lock").write_text(lock % "components/alignment/training.py")
+    assert "docs/upgrade.md" in moved_code(tmp_path)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.21, "4.2 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")])
