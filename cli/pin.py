@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def pin(
             print(f"Pinned: {pins.pin(registry, subject, reason, default_actor(workspace))}")
             return
         with registry.read() as session:
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {"pinned": pins.name_of(row), "reason": row.reason, "actor": row.actor, "created": row.created}
                 for row in pins.active(session)
             ]

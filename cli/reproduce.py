@@ -105,8 +105,8 @@ def _print(result: Reproduction) -> None:
             )
     else:
         others = [(stage.stage, str(cause)) for stage in comparison.stages for cause in stage.differences]
-        for stage_name, cause in dict.fromkeys(others):
-            print(f"  Note: {stage_name}: {cause}; the bytes are the same")
+        for stage_name, text in dict.fromkeys(others):
+            print(f"  Note: {stage_name}: {text}; the bytes are the same")
     for stage in comparison.stages:
         if stage.reports_differ and stage.same:
             print(

@@ -129,7 +129,8 @@ def _detached(settings: StackSettings, console) -> None:
     if process.poll() is not None:
         print("\n".join(last_lines(log, 20)), file=sys.stderr)
         raise typer.Exit(process.returncode or FAILED)
-    console.print(table(stack))
+    if stack is not None:
+        console.print(table(stack))
     console.print(f"It runs in the background (process {process.pid}, {log}); `stemma down` ends it.", soft_wrap=True)
 
 

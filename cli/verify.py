@@ -46,7 +46,9 @@ def verify(
     if (model is None) == (folder is None):
         raise typer.BadParameter("name a model or a --folder, one of the two", param_hint="MODEL")
     workspace = Workspace.find()
-    found = verify_folder(workspace, folder) if folder is not None else [verify_version(workspace, model)]
+    found = [verify_version(workspace, model)] if model is not None else []
+    if folder is not None:
+        found = verify_folder(workspace, folder)
     if bundle is not None:
         write_bundle(workspace, found[0].version, bundle)
     if as_json:

@@ -6,8 +6,10 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from core.errors import StemmaError
 from core.git import git, git_bytes
@@ -99,11 +101,11 @@ def read_at(root: Path, commit: str, name: str) -> bytes | None:
     return git_bytes(root, "cat-file", "blob", f"{commit}:{prefix}{name}")
 
 
-def _digests(entries: list[dict]) -> dict[str, str]:
+def _digests(entries: list[dict[str, Any]]) -> dict[str, str]:
     return {item["path"]: item[item.get("hash", "md5")] for item in entries if item.get(item.get("hash", "md5"))}
 
 
-def _load(content: bytes, where: str) -> dict:
+def _load(content: bytes, where: str) -> dict[str, Any]:
     try:
         body = YAML(typ="safe").load(io.BytesIO(content)) or {}
         body.get("stages")

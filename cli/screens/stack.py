@@ -28,8 +28,8 @@ def megabytes(service: ServiceState) -> str:
 def table(stack: Stack) -> Table:
     """Service, URL, state and memory."""
     made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name, justify in (("service", "left"), ("URL", "left"), ("state", "left"), ("memory", "right")):
-        made.add_column(name, justify=justify, no_wrap=True)
+    for name in ("service", "URL", "state", "memory"):
+        made.add_column(name, justify="right" if name == "memory" else "left", no_wrap=True)
     made.add_column("")
     for service in stack.services:
         again = f"started again {service.restarts}×" if service.restarts else ""

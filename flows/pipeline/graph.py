@@ -11,7 +11,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from core import dvc
 from core.dvc_lock import LockUnreadable, stages_of
@@ -214,7 +215,7 @@ def reasons(changes: list[Any]) -> list[str]:
                 words.append("it has not run yet")
             else:
                 files.setdefault((_kind(path), _DEPENDENCY.get(what, what)), []).append(path)
-        words += [f"{kind} {_some(paths)} {how}" for (kind, how), paths in files.items()]
+        words = [*(f"{kind} {_some(paths)} {how}" for (kind, how), paths in files.items()), *words]
         words += [f"output {path} {_OUTPUT.get(what, what)}" for path, what in change.get("changed outs", {}).items()]
     return ["it has not run yet"] if "it has not run yet" in words else words
 
