@@ -14,7 +14,7 @@ from components.statistics import Estimate
 from components.tasks import has_verifier
 
 if TYPE_CHECKING:
-    from components.preference_tune.stage import Measured
+    from components.preference_tune.stage import MeasuredModel
 
 
 def write_report(
@@ -23,8 +23,8 @@ def write_report(
     training: Sequence[Pair],
     held_out: Sequence[Pair],
     sets: Mapping[str, Sequence[Record]],
-    before: Mapping[str, Measured],
-    after: Mapping[str, Measured],
+    before: Mapping[str, MeasuredModel],
+    after: Mapping[str, MeasuredModel],
     preference: Estimate,
     raw: Estimate,
 ) -> None:
@@ -65,7 +65,7 @@ def write_report(
 
 
 def _task_rows(
-    sets: Mapping[str, Sequence[Record]], before: Mapping[str, Measured], after: Mapping[str, Measured]
+    sets: Mapping[str, Sequence[Record]], before: Mapping[str, MeasuredModel], after: Mapping[str, MeasuredModel]
 ) -> list[dict[str, Any]]:
     rows = []
     for name in sets:
@@ -86,7 +86,7 @@ def _task_rows(
 
 
 def _answers(
-    records: Sequence[Record], before: Mapping[str, Measured], after: Mapping[str, Measured]
+    records: Sequence[Record], before: Mapping[str, MeasuredModel], after: Mapping[str, MeasuredModel]
 ) -> list[dict[str, str]]:
     answers = []
     for place in shown(records):

@@ -24,7 +24,7 @@ _FILE = "data/instructions/preference.jsonl"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredModel:
     """One model on one set of questions.
 
     Attributes:
@@ -148,7 +148,7 @@ def _chosen_tokens(inputs: Any) -> Any:
 
 def measure(
     context: Context, name: str, model: Any, tokenizer: Any, records: Sequence[Record], reward_model: Any
-) -> Measured:
+) -> MeasuredModel:
     """Greedy and drawn answers of ``model`` to ``records``, judged by the verifier and by the reward model."""
     sampling = context.parameters.sampling
     greedy = answer_records(context, f"{name}-greedy", model, tokenizer, records, sampling)
@@ -165,7 +165,7 @@ def measure(
     whole = encode_answers(tokenizer, records, answers).whole().input_ids
     limit = context_length(model, tokenizer, context.parameters.seq_length)
     values = rewards(reward_model, [ids[:limit] for ids in whole], pad=tokenizer.pad_token_id)
-    return Measured(verdicts, drawn, estimate(values, [record["group"] for record in records]), values, answers)
+    return MeasuredModel(verdicts, drawn, estimate(values, [record["group"] for record in records]), values, answers)
 
 
 def preference_accuracy(
@@ -187,7 +187,7 @@ def preference_accuracy(
 
 
 def _record(
-    context: Context, before: dict[str, Measured], after: dict[str, Measured], preference: Estimate, raw: Estimate
+    context: Context, before: dict[str, MeasuredModel], after: dict[str, MeasuredModel], preference: Estimate, raw: Estimate
 ) -> None:
     judged = after["test"].greedy is not None
     for set_name in ("test", "development"):

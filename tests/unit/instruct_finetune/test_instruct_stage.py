@@ -2,13 +2,9 @@
 
 import hashlib
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
-import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +12,6 @@ from components import pages
 from components.instruct_finetune import component
 from tests.stage import run_component, run_until_stopped
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def digests(workspace):
@@ -75,30 +69,29 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
     assert digests(broken) == digests(tmp_path / "whole")
 
 
+def train_and_be_killed(workspace, steps):
+    run_component(component, workspace, quick(steps))
+
+
 def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
     steps = 30
     run_component(component, make_workspace(tmp_path / "whole"), quick(steps))
     workspace = make_workspace(tmp_path / "killed")
-    script = textwrap.dedent(
-        f"""
-        import sys
-        from pathlib import Path
-        from components.instruct_finetune import component
-        from tests.stage import run_component
-        from tests.unit.finetuning.workspace import quick
-        run_component(component, Path({str(workspace)!r}), quick({steps}))
-        """
-    )
     checkpoints = workspace / "scratch" / "instruct_finetune" / "checkpoints"
+    # Forked from a process that has imported the libraries and computed nothing: each would import them again.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["datasets", "trl.trainer.sft_trainer", "components.optimizers"])
     deaths = []
     for least in (3, 14):  # killed twice, at different places, once while resumed
-        process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, start_new_session=True)
-        while process.poll() is None and not any(
+        process = processes.Process(target=train_and_be_killed, args=(workspace, steps))
+        process.start()
+        while process.is_alive() and not any(
             int(path.name.rpartition("-")[2]) >= least for path in checkpoints.glob("checkpoint-*")
         ):
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
-        deaths.append(process.wait())
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+        deaths.append(process.exitcode)
     assert deaths == [-signal.SIGKILL, -signal.SIGKILL]
     assert not (workspace / "models" / "instruct" / "model.safetensors").exists()
     context = run_component(component, workspace, quick(steps))
