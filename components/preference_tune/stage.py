@@ -187,7 +187,11 @@ def preference_accuracy(
 
 
 def _record(
-    context: Context, before: dict[str, MeasuredModel], after: dict[str, MeasuredModel], preference: Estimate, raw: Estimate
+    context: Context,
+    before: dict[str, MeasuredModel],
+    after: dict[str, MeasuredModel],
+    preference: Estimate,
+    raw: Estimate,
 ) -> None:
     judged = after["test"].greedy is not None
     for set_name in ("test", "development"):
