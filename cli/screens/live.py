@@ -71,7 +71,8 @@ class Live:
         )
 
     def _print_lines(self) -> None:
-        printed: dict[str, str] = {}
+        printed: dict[str, str] = {}  # the last state of each stage
+        shown: dict[str, str] = {}  # the last line of progress of each stage
         last = time.monotonic()
         while True:
             ending = self._stop.wait(0.2)
@@ -89,11 +90,24 @@ class Live:
                     took += _beside_plan(line)
                     state = STATES.get(line.state, line.state)
                     self.console.print(f"{line.stage}: {state}{took}", highlight=False, markup=False)
-                elif periodic and line.state == "running":
-                    text = f"{line.stage}: {line.progress.percent:.0f} %  {line.progress}"
+                elif (
+                    periodic
+                    and line.state == "running"
+                    and (text := _progress(line)) not in ("", shown.get(line.stage))
+                ):
+                    shown[line.stage] = text
                     self.console.print(text, highlight=False, markup=False)
             if ending:
                 return
+
+
+def _progress(line: StageState) -> str:
+    """How far a running stage is, in a line; empty while nothing has moved."""
+    progress = line.progress
+    if line.state != "running" or not (progress.done or progress.fields):
+        return ""
+    share = f"{progress.percent:.0f} %  " if progress.total else ""
+    return f"{line.stage}: {share}{progress}"
 
 
 def _beside_plan(line: StageState) -> str:
