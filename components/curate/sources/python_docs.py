@@ -22,7 +22,6 @@ from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import PythonDocsSource
 from components.curate.sources import c_docs
-from components.tasks.signatures.functions import module_name
 
 NAME = "python_docs"
 LICENSE = "PSF-2.0"
@@ -55,7 +54,8 @@ def source_files() -> list[tuple[str, Path]]:
         for name in names:
             if name.endswith(".py") and name not in _LEFT_OUT and not name.startswith(_LEFT_OUT_PREFIXES):
                 path = Path(folder, name)
-                found.append((module_name(path.relative_to(root)), path))
+                module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+                found.append((module, path))
     return sorted(found, key=lambda entry: entry[1].parts)
 
 
