@@ -28,7 +28,7 @@ from sqlalchemy import insert, text
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
-from registry.db.schema import Artifact, Component, Event, Execution, ModelVersion, RegisteredModel
+from registry.db.schema import Artifact, ComponentVersion, Event, Execution, ModelVersion, RegisteredModel
 from registry.lineage.cost import CostParameters, cost
 from registry.lineage.impact import impact
 from registry.lineage.sync import sync
@@ -98,7 +98,9 @@ def fill(registry: Registry, artifacts: int) -> dict[str, int]:
     rows: dict[type, list[dict]] = {kind: [] for kind in (Artifact, Execution, Event, ModelVersion)}
     next_id = dict.fromkeys(rows, 0)
     with registry.write() as session:
-        session.execute(insert(Component), [{"id": 1, "name": "pretrain", "version": "1.0.0", "spec_digest": "c" * 64}])
+        session.execute(
+            insert(ComponentVersion), [{"id": 1, "name": "pretrain", "version": "1.0.0", "spec_digest": "c" * 64}]
+        )
         session.execute(insert(RegisteredModel), [{"id": 1, "name": "base", "created": 1.0}])
 
         def add(kind: type, **values) -> int:

@@ -48,7 +48,7 @@ class Artifact(Base):
     created: Mapped[float]
 
 
-class Component(Base):
+class ComponentVersion(Base):
     """A stage's code in one version."""
 
     __tablename__ = "components"
@@ -100,7 +100,7 @@ class Execution(Base):
     seconds: Mapped[float | None]
     error: Mapped[str | None]
 
-    component: Mapped[Component] = relationship(lazy="joined")
+    component: Mapped[ComponentVersion] = relationship(lazy="joined")
 
 
 class Event(Base):
@@ -124,7 +124,7 @@ class Event(Base):
     path: Mapped[str]
 
 
-class Context(Base):
+class ExecutionContext(Base):
     """What executions belong to: a pipeline run, a release."""
 
     __tablename__ = "contexts"
@@ -314,7 +314,7 @@ class Pin(Base):
     created: Mapped[float]
     released: Mapped[float | None]
 
-    context: Mapped[Context | None] = relationship()
+    context: Mapped[ExecutionContext | None] = relationship()
     version: Mapped[ModelVersion | None] = relationship()
 
 

@@ -15,7 +15,7 @@ from core.workspace import Workspace, sqlite_path
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.references import current_aliases
-from registry.db.schema import AliasMirror, Artifact, Context, ModelVersion, Promotion, Signature
+from registry.db.schema import AliasMirror, Artifact, ExecutionContext, ModelVersion, Promotion, Signature
 from registry.errors import InvalidBytes, KeyProblem
 from registry.integrity.chain import broken_link
 from registry.integrity.contents import Contents
@@ -118,7 +118,9 @@ def check_decisions(workspace: Workspace, session: Session, report: AuditReport)
         if unreadable:
             report.findings.append(AuditFinding("verdict", subject, *unreadable))
     known = {row.hash for row in rows}
-    for name in session.scalars(select(Context.name).where(Context.type == RELEASE).order_by(Context.id)):
+    for name in session.scalars(
+        select(ExecutionContext.name).where(ExecutionContext.type == RELEASE).order_by(ExecutionContext.id)
+    ):
         if name not in known and (link is None or link.why != "content"):
             detail = "its row was deleted; restore the registry from a backup"
             report.findings.append(AuditFinding("chain", f"promotion with hash {name[:12]}", "wrong", detail))

@@ -38,7 +38,7 @@ from sqlalchemy.orm import Session
 
 from core import files
 from core.errors import redacted
-from registry.db.schema import Artifact, Association, Context, Event, Execution, MetricValue, ModelVersion
+from registry.db.schema import Artifact, Association, Event, Execution, ExecutionContext, MetricValue, ModelVersion
 from registry.errors import ExportFailed
 from registry.lineage.traversal import chunks
 
@@ -164,10 +164,12 @@ class _Batch:
         linked = select(Event, Artifact).join(Artifact, Artifact.id == Event.artifact_id)
         for event, artifact in session.execute(linked.where(Event.execution_id.in_(ids)).order_by(Event.id)):
             self.links[event.execution_id].append((event, artifact))
-        self.parents: dict[int, Context] = {}
-        filed = select(Association.execution_id, Context).join(Context, Context.id == Association.context_id)
+        self.parents: dict[int, ExecutionContext] = {}
+        filed = select(Association.execution_id, ExecutionContext).join(
+            ExecutionContext, ExecutionContext.id == Association.context_id
+        )
         for execution_id, context in session.execute(
-            filed.where(Association.execution_id.in_(ids)).order_by(Context.id.desc())
+            filed.where(Association.execution_id.in_(ids)).order_by(ExecutionContext.id.desc())
         ):
             self.parents[execution_id] = context
         self.versions: dict[tuple[int, int], ModelVersion] = {
@@ -200,14 +202,19 @@ class _Batch:
             state = RunState.FAIL if row.state == "FAILED" else RunState.COMPLETE
             yield self._event(state, ended, row, context, self._outcome(row, began, ended))
 
-    def _pipeline_run(self, context: Context, first: Execution) -> Iterator[RunEvent]:
+    def _pipeline_run(self, context: ExecutionContext, first: Execution) -> Iterator[RunEvent]:
         run, job = Run(runId=_run_id("pipeline_run", context.name)), Job(NAMESPACE, "pipeline", _job_type("PIPELINE"))
         began = first.started or 0.0
         for state, moment in ((RunState.START, began), (RunState.COMPLETE, max(began, self.ends[context.id]))):
             yield RunEvent(eventType=state, eventTime=_time(moment), run=run, job=job, producer=PRODUCER)
 
     def _event(
-        self, state: RunState, moment: float, row: Execution, context: Context | None, facets: Mapping[str, RunFacet]
+        self,
+        state: RunState,
+        moment: float,
+        row: Execution,
+        context: ExecutionContext | None,
+        facets: Mapping[str, RunFacet],
     ) -> RunEvent:
         parent = {}
         if context is not None:

@@ -15,10 +15,10 @@ from registry.db.schema import (
     Artifact,
     Association,
     Base,
-    Component,
-    Context,
+    ComponentVersion,
     Event,
     Execution,
+    ExecutionContext,
     MetricValue,
     ModelVersion,
     RegisteredModel,
@@ -53,17 +53,22 @@ def record_artifact(session: Session, item: Bytes) -> Artifact:
     return row
 
 
-def record_context(session: Session, name: str, *, mlflow_run_id: str | None = None) -> Context:
+def record_context(session: Session, name: str, *, mlflow_run_id: str | None = None) -> ExecutionContext:
     """The pipeline run ``name``."""
     row, _ = find_or_add(
-        session, Context, {"type": "pipeline_run", "name": name}, created=time.time(), summary=None, mirrored=True
+        session,
+        ExecutionContext,
+        {"type": "pipeline_run", "name": name},
+        created=time.time(),
+        summary=None,
+        mirrored=True,
     )
     if mlflow_run_id and not row.mlflow_run_id:
         row.mlflow_run_id = mlflow_run_id
     return row
 
 
-def associate(session: Session, context: Context, execution: Execution) -> None:
+def associate(session: Session, context: ExecutionContext, execution: Execution) -> None:
     find_or_add(session, Association, {"context_id": context.id, "execution_id": execution.id})
 
 
@@ -144,7 +149,7 @@ def record_version(session: Session, name: str, artifact: Artifact, execution: E
     return [version] if new else []
 
 
-def record_cached(session: Session, context: Context, original: Execution) -> tuple[Execution, bool]:
+def record_cached(session: Session, context: ExecutionContext, original: Execution) -> tuple[Execution, bool]:
     """That a stage of a pipeline run needed no work, because ``original`` had done it."""
     copied = {
         column.name: getattr(original, column.name)
@@ -167,10 +172,10 @@ def record_cached(session: Session, context: Context, original: Execution) -> tu
     )
 
 
-def _component(session: Session, receipt: Receipt) -> Component:
+def _component(session: Session, receipt: Receipt) -> ComponentVersion:
     described = receipt.component
     key = {"name": described.name, "version": described.version, "spec_digest": described.code_digest}
-    return find_or_add(session, Component, key)[0]
+    return find_or_add(session, ComponentVersion, key)[0]
 
 
 def _details(receipt: Receipt) -> dict[str, Any]:

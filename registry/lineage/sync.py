@@ -16,7 +16,7 @@ from core import layout
 from core.errors import GitError, WorkspaceError
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
-from registry.db.schema import Association, Context, Snapshot
+from registry.db.schema import Association, ExecutionContext, Snapshot
 from registry.lineage import receipts
 from registry.lineage.receipts import StageRecord, WorkspaceRecord
 from registry.lineage.recording import (
@@ -121,7 +121,7 @@ def _record(
 ) -> None:
     for item in record.raw:
         record_artifact(session, item)
-    contexts: dict[str, Context] = {}
+    contexts: dict[str, ExecutionContext] = {}
     members: defaultdict[str, set[str]] = defaultdict(set)  # stages that each run executed or found cached
     for stage in record.stages:
         execution, new, versions = record_execution(session, stage)
@@ -151,14 +151,17 @@ def _record(
     report.runs = sorted(contexts)
 
 
-def _has_snapshot(session: Session, context: Context) -> bool:
+def _has_snapshot(session: Session, context: ExecutionContext) -> bool:
     return session.scalars(select(Snapshot.id).filter_by(context_id=context.id)).first() is not None
 
 
 def _run_of(session: Session, execution_id: int) -> str | None:
     """The pipeline run an execution belongs to already."""
     return session.scalars(
-        select(Context.name).join(Association).where(Association.execution_id == execution_id).order_by(Context.id)
+        select(ExecutionContext.name)
+        .join(Association)
+        .where(Association.execution_id == execution_id)
+        .order_by(ExecutionContext.id)
     ).first()
 
 
@@ -175,7 +178,7 @@ def _with_inputs(stages: Collection[StageRecord], names: set[str]) -> list[Stage
     return [stage for stage in stages if stage.stage in wanted]
 
 
-def _summarize(context: Context, stages: Collection[StageRecord]) -> None:
+def _summarize(context: ExecutionContext, stages: Collection[StageRecord]) -> None:
     """Note what MLflow's run of the pipeline run has to show: parameters and final metrics of its stages.
 
     Of the cached ones too: two pipeline runs side by side would otherwise differ in which rows they have.

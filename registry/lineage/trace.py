@@ -15,9 +15,9 @@ from registry.db.schema import (
     IMPORTED,
     Artifact,
     Association,
-    Context,
     Event,
     Execution,
+    ExecutionContext,
     MetricValue,
     ModelVersion,
     Snapshot,
@@ -189,21 +189,21 @@ class _Ancestry:
                 started = self.executions[event.execution_id].started or 0.0
                 self.makings[event.artifact_id].append((started, event.execution_id))
         filed = session.execute(
-            select(Association.execution_id, Context.name, Snapshot.commit_sha)
-            .join(Context, Context.id == Association.context_id)
-            .outerjoin(Snapshot, Snapshot.context_id == Context.id)
-            .where(Context.type == "pipeline_run", Association.execution_id.in_(ids))
-            .order_by(Context.id.desc())
+            select(Association.execution_id, ExecutionContext.name, Snapshot.commit_sha)
+            .join(ExecutionContext, ExecutionContext.id == Association.context_id)
+            .outerjoin(Snapshot, Snapshot.context_id == ExecutionContext.id)
+            .where(ExecutionContext.type == "pipeline_run", Association.execution_id.in_(ids))
+            .order_by(ExecutionContext.id.desc())
         )
         for execution_id, name, commit in filed:
             self.runs[execution_id] = (name, commit)
         cached = aliased(Execution)
         reused = session.execute(
-            select(cached.original_id, Context.name)
+            select(cached.original_id, ExecutionContext.name)
             .join(Association, Association.execution_id == cached.id)
-            .join(Context, Context.id == Association.context_id)
+            .join(ExecutionContext, ExecutionContext.id == Association.context_id)
             .where(cached.original_id.in_(ids))
-            .order_by(Context.id)
+            .order_by(ExecutionContext.id)
         )
         for execution_id, name in reused:
             self.reuses[execution_id].append(name)

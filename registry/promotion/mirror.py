@@ -23,7 +23,7 @@ from core.locks import FileLock
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.references import current_aliases
-from registry.db.schema import AliasMirror, Association, Context, Execution, ModelVersion, Promotion
+from registry.db.schema import AliasMirror, Association, Execution, ExecutionContext, ModelVersion, Promotion
 from registry.promotion.releases import EXPERIMENT as RELEASES
 from registry.promotion.releases import mirror_release, pending_releases, title
 
@@ -56,7 +56,7 @@ class MirrorReport:
 class _Pending:
     executions: list[Execution]
     versions: list[ModelVersion]
-    contexts: list[Context]
+    contexts: list[ExecutionContext]
     aliases: list[Promotion]
     releases: list[tuple[int, Promotion]]
 
@@ -163,7 +163,9 @@ def _pending(registry: Registry) -> _Pending:
         for version in versions:
             _ = version.execution.component
         contexts = session.scalars(
-            select(Context).where(Context.mirrored.is_(False), Context.type == "pipeline_run")
+            select(ExecutionContext).where(
+                ExecutionContext.mirrored.is_(False), ExecutionContext.type == "pipeline_run"
+            )
         ).all()
         releases = pending_releases(session)
         session.expunge_all()
@@ -239,7 +241,7 @@ def _existing_run(client: MlflowClient, run_id: str | None) -> str | None:
         raise
 
 
-def _send_context(client: MlflowClient, registry: Registry, context: Context, experiment: str) -> bool:
+def _send_context(client: MlflowClient, registry: Registry, context: ExecutionContext, experiment: str) -> bool:
     from mlflow.entities import Metric, Param
 
     run_id = _existing_run(client, context.mlflow_run_id)
@@ -262,14 +264,14 @@ def _send_context(client: MlflowClient, registry: Registry, context: Context, ex
     elif _awaits_a_run(registry, context):
         return False
     with registry.write() as session:
-        row = session.get_one(Context, context.id)
+        row = session.get_one(ExecutionContext, context.id)
         if row.summary == context.summary:
             row.mirrored = True
         row.mlflow_run_id = row.mlflow_run_id or run_id
     return run_id is not None
 
 
-def _awaits_a_run(registry: Registry, context: Context) -> bool:
+def _awaits_a_run(registry: Registry, context: ExecutionContext) -> bool:
     """True where a stage of the run executed without reaching MLflow: its parent run will come with its own."""
     with registry.read() as session:
         return (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.db.schema import Context, Promotion
+from registry.db.schema import ExecutionContext, Promotion
 from registry.lineage.family_tree import write_figure
 from registry.lineage.recording import find_or_add
 from registry.lineage.trace import trace
@@ -33,16 +33,21 @@ TAG = "stemma.promotion"  # the row's hash
 def record_release(session: Session, row: Promotion) -> None:
     """Note that MLflow has to get a promotion."""
     find_or_add(
-        session, Context, {"type": RELEASE, "name": row.hash}, created=time.time(), summary=None, mirrored=False
+        session,
+        ExecutionContext,
+        {"type": RELEASE, "name": row.hash},
+        created=time.time(),
+        summary=None,
+        mirrored=False,
     )
 
 
 def pending_releases(session: Session) -> list[tuple[int, Promotion]]:
     """(context's id, promotion) that MLflow does not have yet, oldest first."""
     rows = session.execute(
-        select(Context.id, Promotion)
-        .join(Promotion, Promotion.hash == Context.name)
-        .where(Context.type == RELEASE, Context.mirrored.is_(False))
+        select(ExecutionContext.id, Promotion)
+        .join(Promotion, Promotion.hash == ExecutionContext.name)
+        .where(ExecutionContext.type == RELEASE, ExecutionContext.mirrored.is_(False))
         .order_by(Promotion.id)
     ).all()
     for _, promotion in rows:
@@ -87,5 +92,5 @@ def mirror_release(
         client.log_artifact(run_id, str(figure))
     client.set_terminated(run_id)
     with registry.write() as session:
-        context = session.get_one(Context, context_id)
+        context = session.get_one(ExecutionContext, context_id)
         context.mirrored, context.mlflow_run_id = True, run_id

@@ -20,7 +20,7 @@ from core import dvc, layout
 from core.git import git
 from core.workspace import Workspace
 from registry.db.references import current_aliases
-from registry.db.schema import Context, Deployment, Execution
+from registry.db.schema import Deployment, Execution, ExecutionContext
 from registry.promotion.mirror import EXPERIMENT, RUN_NAME_TAG
 from registry.store import worktrees
 from registry.store.reachable import Reachable
@@ -116,7 +116,7 @@ def mlflow_runs(client: MlflowClient, session: Session, kept: Reachable) -> Iter
     the rows.
     """
     wanted = set(session.scalars(select(Execution.mlflow_run_id).where(Execution.id.in_(kept.executions))))
-    wanted |= set(session.scalars(select(Context.mlflow_run_id).where(Context.name.in_(kept.runs))))
+    wanted |= set(session.scalars(select(ExecutionContext.mlflow_run_id).where(ExecutionContext.name.in_(kept.runs))))
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return

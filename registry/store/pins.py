@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.database import Registry
 from registry.db.references import resolve
-from registry.db.schema import Context, ModelVersion, Pin
+from registry.db.schema import ExecutionContext, ModelVersion, Pin
 from registry.errors import RegistryError, UnknownReference
 
 
@@ -28,7 +28,7 @@ def pin(registry: Registry, subject: str, reason: str, actor: str) -> str:
         raise PinRefused("a pin needs a reason: --reason TEXT")
     with registry.write() as session:
         found = _subject(session, subject)
-        key = {"context_id": found.id} if isinstance(found, Context) else {"version_id": found.id}
+        key = {"context_id": found.id} if isinstance(found, ExecutionContext) else {"version_id": found.id}
         session.add(Pin(**key, reason=reason.strip(), actor=actor, created=time.time(), released=None))
         return _name(found)
 
@@ -59,8 +59,8 @@ def name_of(row: Pin) -> str:
     return _name(row.context or row.version)
 
 
-def _subject(session: Session, text: str) -> Context | ModelVersion:
-    run = session.scalars(select(Context).filter_by(type="pipeline_run", name=text)).first()
+def _subject(session: Session, text: str) -> ExecutionContext | ModelVersion:
+    run = session.scalars(select(ExecutionContext).filter_by(type="pipeline_run", name=text)).first()
     if run is not None:
         return run
     try:
@@ -69,5 +69,5 @@ def _subject(session: Session, text: str) -> Context | ModelVersion:
         raise UnknownReference(f"{text} is neither a run nor a version: {error}") from None
 
 
-def _name(found: Context | ModelVersion | None) -> str:
-    return f"run {found.name}" if isinstance(found, Context) else str(found)
+def _name(found: ExecutionContext | ModelVersion | None) -> str:
+    return f"run {found.name}" if isinstance(found, ExecutionContext) else str(found)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from core import dvc, dvc_lock
 from core.git import git, git_bytes
 from core.workspace import Workspace
-from registry.db.schema import Artifact, Association, Context, Event, Execution, ModelVersion, Pin, Snapshot
+from registry.db.schema import Artifact, Association, Event, Execution, ExecutionContext, ModelVersion, Pin, Snapshot
 from registry.errors import MissingBytes
 from registry.store import worktrees
 from registry.store.restore import source_of
@@ -76,7 +76,9 @@ def reachable(workspace: Workspace, session: Session, keep_runs: int, now: float
     for pin in session.scalars(select(Pin).where(Pin.context_id.is_not(None), Pin.released.is_(None))):
         kept.runs.setdefault(pin.context.name, f"pinned: {pin.reason}")
     runs = session.scalars(
-        select(Context).filter_by(type="pipeline_run").order_by(Context.created.desc(), Context.id.desc())
+        select(ExecutionContext)
+        .filter_by(type="pipeline_run")
+        .order_by(ExecutionContext.created.desc(), ExecutionContext.id.desc())
     ).all()
     for context in runs[:keep_runs]:
         kept.runs.setdefault(context.name, f"among the newest {keep_runs}")
@@ -97,14 +99,14 @@ def reachable(workspace: Workspace, session: Session, keep_runs: int, now: float
         )
     )
     for commit, run in session.execute(
-        select(Snapshot.commit_sha, Context.name).join(Context).where(Snapshot.context_id.in_(ids))
+        select(Snapshot.commit_sha, ExecutionContext.name).join(ExecutionContext).where(Snapshot.context_id.in_(ids))
     ):
         kept.commits.setdefault(commit, f"snapshot of run {run}")
     _add_git(workspace, kept)
     return kept
 
 
-def _since(session: Session, newest: Sequence[Context], now: float) -> float:
+def _since(session: Session, newest: Sequence[ExecutionContext], now: float) -> float:
     """When the oldest of the newest runs began."""
     if not newest:
         return now

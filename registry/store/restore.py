@@ -22,7 +22,7 @@ from core.git import git
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
-from registry.db.schema import Association, Context, Event, Execution, ModelVersion, Snapshot
+from registry.db.schema import Association, Event, Execution, ExecutionContext, ModelVersion, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
 from registry.store import worktrees
 from registry.store.manifests import digest_of
@@ -124,10 +124,10 @@ def source_of(workspace: Workspace, session: Session, version: ModelVersion) -> 
     original = aliased(Event)
     made = select(Event.execution_id).filter_by(artifact_id=version.artifact_id, direction="OUTPUT")
     rows = session.execute(
-        select(Execution.id, Context.name, Snapshot.commit_sha, Snapshot.id)
+        select(Execution.id, ExecutionContext.name, Snapshot.commit_sha, Snapshot.id)
         .join(Association, Association.execution_id == Execution.id)
-        .join(Context, Context.id == Association.context_id)
-        .join(Snapshot, Snapshot.context_id == Context.id)
+        .join(ExecutionContext, ExecutionContext.id == Association.context_id)
+        .join(Snapshot, Snapshot.context_id == ExecutionContext.id)
         .where(
             or_(
                 Execution.id.in_(made),

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
-from registry.db.schema import Association, Context, Event, Execution
+from registry.db.schema import Association, Event, Execution, ExecutionContext
 from registry.lineage.sync import sync
 from tests.workspace import make_workspace
 
@@ -39,4 +39,4 @@ def test_a_failed_stage_is_recorded_once(tmp_path):
         assert (row.state, row.stage, row.component.name) == ("FAILED", "curate", "curate")
         assert "data/raw" in row.error and row.started < row.ended
         assert [event.direction for event in session.scalars(select(Event))] == ["INPUT"]
-        assert session.scalars(select(Context.name).join(Association)).all() == ["broken"]
+        assert session.scalars(select(ExecutionContext.name).join(Association)).all() == ["broken"]

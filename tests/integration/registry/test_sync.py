@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 import registry.lineage.sync
 from registry.db.database import open as open_registry
-from registry.db.schema import Artifact, Association, Base, Context, Event, Execution, ModelVersion, Snapshot
+from registry.db.schema import Artifact, Association, Base, Event, Execution, ExecutionContext, ModelVersion, Snapshot
 from registry.lineage.sync import sync
 from registry.lineage.trace import trace
 from registry.promotion.promote import promote
@@ -131,7 +131,7 @@ def test_a_run_shows_in_mlflow_what_it_ran_or_read(project):
     def shown(run: str, stages: list[str]) -> dict[str, dict]:
         sync(project.workspace, run=run, stages=stages, update_mlflow=False)
         with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
-            return session.scalars(select(Context).filter_by(name=run)).one().summary
+            return session.scalars(select(ExecutionContext).filter_by(name=run)).one().summary
 
     sync(project.workspace, run="first", update_mlflow=False)
     until = shown("until-pretrain", ["curate", "pretrain"])
@@ -155,7 +155,7 @@ def test_a_crash_in_the_middle_leaves_nothing_or_everything(project, monkeypatch
     monkeypatch.setattr(registry.lineage.sync, "record_execution", dies)
     with pytest.raises(KeyboardInterrupt):
         sync(project.workspace, run="first")
-    assert [count(project, kind) for kind in (Artifact, Execution, Event, Context, Association)] == [0] * 5
+    assert [count(project, kind) for kind in (Artifact, Execution, Event, ExecutionContext, Association)] == [0] * 5
     monkeypatch.undo()
     assert sync(project.workspace, run="first").executed == ["curate", "pretrain", "evaluate@base"]
 

@@ -27,7 +27,7 @@ def test_the_bench(registry, tmp_path, monkeypatch, small, capsys):
     monkeypatch.setenv("STEMMA_REGISTRY_URL", str(registry.engine.url))
     timings = lineage.measure(registry, workspace, questions=1, seed=1)
     for name, timing in timings.items():
-        lineage.told(name, timing)
+        lineage.report(name, timing)
     assert capsys.readouterr().out.count("n=1\n") == 5
     with registry.read() as session:
         assert session.query(lineage.Artifact).count() == 61 + 50

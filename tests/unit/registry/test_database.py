@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 import registry.db.migrations
 from registry.db.database import open as open_registry
-from registry.db.schema import REVISION, Base, Context
+from registry.db.schema import REVISION, Base, ExecutionContext
 from registry.errors import DatabaseError
 from registry.lineage.recording import record_context
 
@@ -45,7 +45,7 @@ def test_a_failing_block_leaves_nothing(registry):
         record_context(session, "half")
         raise RuntimeError
     with registry.read() as session:
-        assert session.query(Context).count() == 0
+        assert session.query(ExecutionContext).count() == 0
 
 
 @pytest.mark.parametrize(
