@@ -170,7 +170,7 @@ def test_usage_mistakes_are_told_before_anything_runs(tmp_path):
     for arguments, told in (
         (["--trainer", "nobody"], "no nobody; there is: stemma"),
         (["--budgets", "soon"], "is no list of numbers"),
-        (["--jobs", "4096"], "4096 cores asked for"),
+        (["--jobs", "4096"], "4096 cores are wanted"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "bench.pretrain", "--folder", str(tmp_path / "bench"), *arguments],
