@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefect import Flow, flow, get_run_logger
@@ -95,7 +95,9 @@ def _retrain(
     changes = {**candidate.overrides(rules), **kept.overrides, **rules.parameters}
     run = RUN_PREFIX + new_run_name().removeprefix("run-")
     request = Request(changes, isolated=True, run=run)
-    check(workspace, request)  # before anything is changed
+    # Before anything is changed; files that are only about to be copied are checked with everything else afterwards.
+    coming = kept.overrides if kept.files else {}
+    check(workspace, replace(request, overrides={k: v for k, v in changes.items() if k not in coming}))
     _sweep(workspace)
     ingest(workspace, [*found.outside, *kept.files], say)
     prepared = prepare(workspace, request, say)
