@@ -36,6 +36,7 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
     """(exit code, lines) for an error that a user can act on."""
     from core.errors import DvcError, InputProblem, WorkspaceError
     from deploy.backup.manifest import BackupRefused
+    from flows.pipeline.damage import Damaged
     from flows.pipeline.planning import PlanningFailed
     from flows.pipeline.stage_process import StageFailed, StageStopped
     from flows.pipeline.worktree import WorktreeFailed
@@ -57,7 +58,7 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         return USER_INPUT, [f"no disk space is left{f' for {error.filename}' if error.filename else ''}; free some"]
     if isinstance(error, DvcError):
         return FAILED, [f"DVC: {error}"]
-    if isinstance(error, PlanningFailed | RegistryError | ServerFailed | WorktreeFailed):
+    if isinstance(error, Damaged | PlanningFailed | RegistryError | ServerFailed | WorktreeFailed):
         return FAILED, [str(error)]
     return None
 

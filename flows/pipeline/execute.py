@@ -18,7 +18,7 @@ from core.errors import InputProblem
 from core.numbers import duration
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
-from flows.pipeline import finalize, graph, parameters, parent_model, raw_data, spools
+from flows.pipeline import damage, finalize, graph, parameters, parent_model, raw_data, spools
 from flows.pipeline.finalize import Finished
 from flows.pipeline.planning import StagePlan, sentence, training_data
 from flows.pipeline.prepare import Prepared, new_run_name, problems_of_stages
@@ -98,9 +98,10 @@ class StageRun:
 
     def _work(self, observer: StageObserver, planned: bool) -> tuple[Outcome, list[str]]:
         """(what DVC did, what the stage warned of), with the plan and the progress shown meanwhile."""
-        tail, line = EventTail(self._process.events_pointer), self.prepared.run_state.lines[self.name]
+        root, line = self.prepared.root, self.prepared.run_state.lines[self.name]
+        tail = EventTail(self._process.events_pointer)
         line.progress = tail.progress
-        plan = StagePlan(self.prepared.root, self.name) if planned else None
+        plan = StagePlan(root, self.name) if planned else None
         # The plan is there before the training begins; one that takes longer follows while the stage starts.
         if plan is not None:
             plan.wait(PLAN_SECONDS, lambda: self._process.stopping)
@@ -115,6 +116,11 @@ class StageRun:
 
         try:
             outcome = self._process.reproduce(poll)
+            if outcome == "restored" and (found := damage.find(root, damage.outputs_of(root, self.name))):
+                names = ", ".join(each.name for each in found)
+                self.prepared.run_state.note(f"{self.name}: {names} was damaged in DVC's cache; the stage ran again")
+                damage.take_away(root, found)
+                outcome = self._process.reproduce(poll)
         finally:
             if plan is not None:
                 plan.close()

@@ -17,7 +17,7 @@ from components.harness.parameters import validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.workspace import Workspace
-from flows.pipeline import graph, parameters, parent_model, raw_data
+from flows.pipeline import damage, graph, parameters, parent_model, raw_data
 from flows.pipeline.graph import Graph
 from flows.pipeline.parent_model import Parent
 from flows.pipeline.run_state import RunState
@@ -99,6 +99,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
         RegistryError: the parent model's files are not what was registered or signed; nothing was changed.
+        Damaged: an input is damaged in DVC's cache, and there is no other copy.
         dvc.DvcError, WorktreeFailed: an engine refused.
     """
     with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer, so ask at once
@@ -138,7 +139,7 @@ def _prepare_isolated(
     run: str,
     stages_graph: Graph,
     stages: list[str],
-    changed: Mapping[str, list[Any]],
+    changed: dict[str, list[Any]],
     parent: Parent | None,
     say: Callable[[str], None],
 ) -> Prepared:
@@ -157,7 +158,11 @@ def _prepare_isolated(
             parent_model.place(root, parent, say)
         if request.overrides:
             parameters_file.write(root / "params.yaml", request.overrides)
-        return Prepared(workspace, root, run, stages_graph, stages, dvc.status(root), RunState(run, stages), worktree)
+        changed = dvc.status(root)
+        # What the checkout took from DVC's cache, as far as a stage will read it.
+        while damage.mend_inputs(root, stages_graph, stages, changed, say):
+            changed = dvc.status(root)
+        return Prepared(workspace, root, run, stages_graph, stages, changed, RunState(run, stages), worktree)
     except BaseException:
         worktree.remove()
         raise
