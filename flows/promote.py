@@ -104,7 +104,7 @@ def _decide(
 
 
 def _show(outcome: PromotionOutcome) -> None:
-    lines = [sentence(outcome), "", *(report.verdict(outcome.verdict) if outcome.verdict is not None else ())]
+    lines = [sentence(outcome), "", *report.verdict(outcome.verdict)]
     key = re.sub(r"[^a-z0-9-]", "-", f"gate-{outcome.model}-{outcome.version}".lower())
     create_markdown_artifact("\n".join(lines), key=key, description=sentence(outcome))
 

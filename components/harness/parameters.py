@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from components.contract import StageParameters
 from core.errors import InputProblem
 from core.parameters_file import flatten
 
@@ -45,7 +44,10 @@ for _stage in ("classify_finetune", "instruct_finetune", "reward_model", "prefer
     RENAMED[f"{_stage}.training.precision"] = f"{_stage}.precision, and takes auto, fp32 or bf16"
 
 
-def validate(values: Mapping[str, Any], section: str, model: type[StageParameters]) -> StageParameters:
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(values: Mapping[str, Any], section: str, model: type[Model]) -> Model:
     """The validated ``section``; a missing section means the defaults.
 
     Raises:

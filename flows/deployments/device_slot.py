@@ -106,9 +106,11 @@ def _take(client: SyncPrefectClient, stopping: Callable[[], bool], waiting: Call
             answer = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", LEASE_SECONDS)
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.LOCKED:
-                return _unlimited(error)
+                _warn_unlimited(error)
+                return None
         except httpx.HTTPError as error:
-            return _unlimited(error)
+            _warn_unlimited(error)
+            return None
         else:
             body = answer.json()
             return UUID(body["lease_id"]) if body["limits"] else None
@@ -125,9 +127,9 @@ def _renew(lease: UUID, ended: threading.Event) -> None:
             try:
                 client.renew_concurrency_lease(lease, LEASE_SECONDS)
             except httpx.HTTPError as error:
-                _unlimited(error)
+                _warn_unlimited(error)
 
 
-def _unlimited(error: httpx.HTTPError) -> None:
+def _warn_unlimited(error: httpx.HTTPError) -> None:
     """A server that cannot be asked never stops a training."""
     logging.getLogger(__name__).warning("the concurrency limit %r is not held: %s", LIMIT, error)

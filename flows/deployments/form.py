@@ -106,7 +106,8 @@ def schema(root: Path) -> dict[str, Any]:
 
     That is: choices between types by ``anyOf`` rather than ``oneOf``, and fixed values as lists of one choice.
     """
-    fields = {name: (model, Field(description=_summary(model))) for name, model in parameters.sections().items()}
+    sections = parameters.sections()
+    fields: dict[str, Any] = {name: (model, Field(description=_summary(model))) for name, model in sections.items()}
     seed = (int, Field(ge=0, le=2**32 - 1, description="Seed of all randomness in the workspace"))
     form = create_model("Parameters", __config__=ConfigDict(extra="forbid"), seed=seed, **fields)
     drawn = form.model_json_schema(schema_generator=GenerateJsonSchema)

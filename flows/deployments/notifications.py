@@ -34,7 +34,8 @@ TRIES = 3  # to connect; what an answering server refuses is not tried again
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
-_KINDS = {"promote": "promotion", "rollback": "rollback", "reject": "rejection"}
+Event = Literal["promotion", "rollback", "rejection", "approval", "failure"]
+_KINDS: dict[str, Event] = {"promote": "promotion", "rollback": "rollback", "reject": "rejection"}
 
 
 class NotificationParameters(BaseModel):
@@ -81,7 +82,7 @@ class Notice:
         links: addresses of pages about it, by name.
     """
 
-    event: Literal["promotion", "rollback", "rejection", "approval", "failure"]
+    event: Event
     text: str
     model: str | None = None
     version: int | None = None

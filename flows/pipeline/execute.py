@@ -11,6 +11,7 @@ import os
 import queue
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, Protocol
 
 from core import dvc
@@ -221,7 +222,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                     waiting.remove(name)
                     at_work[name] = StageRun(prepared, name)
                     work = observer.begin(at_work[name], parents)
-                    work.add_done_callback(lambda _, name=name: ended.put(name))
+                    work.add_done_callback(partial(_put, ended, name))
             if not at_work:
                 if error is not None:
                     break
@@ -244,6 +245,10 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     if error is not None:
         raise error
     observer.wait(prepared.stages)  # those that are only shown read the run's tree too
+
+
+def _put(ended: queue.SimpleQueue[str], name: str, _: object) -> None:
+    ended.put(name)
 
 
 @contextlib.contextmanager

@@ -243,7 +243,7 @@ def _kind(path: str) -> str:
     return "code" if path.startswith("components") else "input"
 
 
-def _closure(stages: Iterable[str], step: dict[str, Collection[str]]) -> set[str]:
+def _closure(stages: Iterable[str], step: Mapping[str, Collection[str]]) -> set[str]:
     reached, todo = set(), list(stages)
     while todo:
         stage = todo.pop()

@@ -43,7 +43,7 @@ def measuring(workspace: Workspace, say: Callable[[str], None]) -> Measure:
         except StageFailed as failure:
             words = [line for line in str(failure).splitlines() if line.strip()]
             raise NotMeasured(f"it failed ({words[-1].strip()}; the whole log: {failure.log})") from failure
-        except (dvc.DvcError, StemmaError) as error:
+        except StemmaError as error:
             raise NotMeasured(str(error)) from error
 
     return measure

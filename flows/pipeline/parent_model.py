@@ -18,9 +18,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-import components
 from components.harness.parameters import validate
-from components.pretrain.parameters import REGISTRY
+from components.pretrain.parameters import REGISTRY, PretrainParameters
 from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer, unusable
 from core import dvc
 from core.errors import InputProblem, StemmaError
@@ -65,7 +64,7 @@ def init_in(values: Mapping[str, Any]) -> str | None:
     section = values.get(STAGE)
     given = {"init": section["init"]} if isinstance(section, Mapping) and "init" in section else {}
     try:
-        return validate({STAGE: given}, STAGE, components.load(STAGE).parameters).init
+        return validate({STAGE: given}, STAGE, PretrainParameters).init
     except InputProblem:
         return None
 
@@ -163,7 +162,7 @@ def place(root: Path, parent: Parent, say: Callable[[str], None]) -> bool:
     if parent.folder is None:
         dvc.run(root, "checkout", "--quiet", "--force", str(pointer_file.relative_to(root)))
     else:
-        _fill(folder, parent)
+        _fill(folder, parent, parent.folder)
         dvc.run(root, "add", "--quiet", str(PARENT))
     _describe(pointer_file, parent)
     count = sum(1 for file in folder.rglob("*") if file.is_file())
@@ -181,7 +180,7 @@ def bring(
     Raises:
         InputProblem, RegistryError, dvc.DvcError: as they do.
     """
-    parent = find(workspace, validate(values, STAGE, components.load(STAGE).parameters).init)
+    parent = find(workspace, validate(values, STAGE, PretrainParameters).init)
     refuse_to_lose(workspace.root, changed, parent)
     return place(workspace.root, parent, say)
 
@@ -193,11 +192,12 @@ def _registered(workspace: Workspace, init: str) -> Parent:
 
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         version = resolve(session, init.removeprefix(REGISTRY))
-        here = Parent(init, str(version), version.artifact.digest)
+        version_name = str(version)
+        here = Parent(init, version_name, version.artifact.digest)
     if is_placed(workspace.root, here):
         return here  # verified when it was brought
     try:
-        verified = verify(workspace, here.source)  # by its number: an alias may move meanwhile
+        verified = verify(workspace, version_name)  # by its number: an alias may move meanwhile
     except StemmaError as error:
         error.add_note(f"pretrain.init: {init} is not gone on from; nothing was changed")
         raise
@@ -216,12 +216,12 @@ def _downloaded(init: str) -> Parent:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    named = _HUB_ID.fullmatch(init)
+    name, _, revision = init.partition("@")
     try:
         folder = Path(
             snapshot_download(
-                named["id"],
-                revision=named["revision"],
+                name,
+                revision=revision or None,
                 allow_patterns=list(FILES),
                 ignore_patterns=list(_SECOND_COPIES),
             )
@@ -233,7 +233,7 @@ def _downloaded(init: str) -> Parent:
         ) from error
     if problem := unusable(folder):
         raise InputProblem(f"params.yaml: pretrain.init: {init} of the hub: {problem}")
-    return _taken_from(folder, init, f"{named['id']}@{folder.name}")
+    return _taken_from(folder, init, f"{name}@{folder.name}")
 
 
 def _folder(root: Path, init: str) -> Path:
@@ -253,8 +253,8 @@ def _gone(before: Pointer | None) -> str:
     return before.source if before and before.source else "what it held"
 
 
-def _fill(folder: Path, parent: Parent) -> None:
-    """Copy the files beside ``folder`` and give them its name, once they are whole."""
+def _fill(folder: Path, parent: Parent, source: Path) -> None:
+    """Copy the files of ``source`` beside ``folder`` and give them its name, once they are whole."""
     from registry.errors import InvalidBytes
     from registry.store.manifests import digest_of
 
@@ -264,10 +264,10 @@ def _fill(folder: Path, parent: Parent) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     for name in parent.names:
         (staging / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(parent.folder / name, staging / name)
+        shutil.copyfile(source / name, staging / name)
     if (found := digest_of(staging)) != parent.digest:
         shutil.rmtree(staging)
-        raise InvalidBytes(f"{parent.folder} changed while it was copied (digest {found}, not {parent.digest})")
+        raise InvalidBytes(f"{source} changed while it was copied (digest {found}, not {parent.digest})")
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(staging, folder)
 

@@ -191,7 +191,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
         except InputProblem as problem:
             problems += problem.problems
     if init is not None and parent_model.STAGE in stages:
-        found = (f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init))
+        found = [f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init)]
         problems += [parameters.attribute(line, request.options) for line in found]
     found = problems_of_stages(workspace.root, stages, values)
     problems += [parameters.attribute(line, request.options) for line in found]

@@ -206,14 +206,15 @@ def markdown(run_state: RunState, finished: Finished) -> str:
         if items:
             lines += [f"## {title}", "", *(f"- {item}" for item in items), ""]
     for outcome in finished.outcomes:
-        if outcome.verdict is not None:
-            lines += [*verdict(outcome.verdict), ""]
+        lines += [*verdict(outcome.verdict), ""]
     lines += [f"Snapshot of the exact tree of {run}: `{sha}`\n" for run, sha in finished.sync.snapshots.items()]
     return "\n".join(lines)
 
 
-def verdict(judged: Verdict) -> list[str]:
-    """The gate's verdict as markdown: every check, passed or not."""
+def verdict(judged: Verdict | None) -> list[str]:
+    """The gate's verdict as markdown: every check, passed or not; nothing where it was not asked."""
+    if judged is None:
+        return []
     against = f" against version {judged.champion}" if judged.champion else ""
     lines = [f"## Gate: {judged.model}:{judged.version} for `{judged.alias}`{against}: "
              f"{'passed' if judged.passed else 'refused'}"]  # fmt: skip

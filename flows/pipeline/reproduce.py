@@ -13,7 +13,7 @@ from typing import Any
 
 from core import dvc, layout
 from core.dvc_lock import read_at
-from core.errors import InputProblem, WorkspaceError
+from core.errors import DvcError, InputProblem, WorkspaceError
 from core.git import git
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
@@ -25,6 +25,7 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.lineage.reproduction import (
     Comparison,
+    Kind,
     LineageStage,
     RecipeDifference,
     StageComparison,
@@ -42,7 +43,7 @@ from registry.store.run_locks import running
 
 _LAST_LINES = 3
 # What a line of DVC's status begins with, and what it is about; "its" is the command in dvc.yaml.
-_KINDS = {"parameter": "parameters", "code": "code", "input": "input", "its": "code"}
+_KINDS: dict[str, Kind] = {"parameter": "parameters", "code": "code", "input": "input", "its": "code"}
 
 
 @dataclass
@@ -168,13 +169,14 @@ def _run_again(
 
 def _causes_of_failure(root: Path, stage: LineageStage, failure: StageFailed | InputProblem) -> list[RecipeDifference]:
     """What was not as recorded for a stage that failed, by DVC's word, and the failure's own last words."""
-    causes, inputs = [], {item.path for item in stage.receipt.inputs}
-    with contextlib.suppress(dvc.DvcError):
+    causes: list[RecipeDifference] = []
+    inputs = {item.path for item in stage.receipt.inputs}
+    with contextlib.suppress(DvcError):
         for reason in graph.reasons(dvc.status(root, stage.name).get(stage.name, [])):
             first, _, rest = reason.partition(" ")
             if first in _KINDS:
                 path = rest.split(" ")[0]
-                kind = "code" if first == "input" and path not in inputs else _KINDS[first]
+                kind: Kind = "code" if first == "input" and path not in inputs else _KINDS[first]
                 causes.append(RecipeDifference(kind, rest, path if first in ("input", "code") else None))
     words = [line for line in str(failure).splitlines() if line.strip()][-_LAST_LINES:]
     return [*causes, RecipeDifference(None, "; ".join(words))]

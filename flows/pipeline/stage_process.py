@@ -105,7 +105,7 @@ class StageProcess:
         """Written by the harness when the stage starts: holds the path of its file of events."""
         return self.folder / f"{slug(self.stage)}.events"
 
-    def reproduce(self, poll: Callable[[], None] = lambda: None) -> Outcome:
+    def reproduce(self, poll: Callable[[], object] = lambda: None) -> Outcome:
         """Bring the stage up to date; ``poll`` is called about four times a second meanwhile.
 
         Raises:
@@ -156,7 +156,7 @@ class StageProcess:
                         target.terminate()
                         told.add(target.pid)
 
-    def _execute(self, command: list[str], poll: Callable[[], None]) -> tuple[int, str]:
+    def _execute(self, command: list[str], poll: Callable[[], object]) -> tuple[int, str]:
         """(exit code, what it wrote) of a command in a session of its own that dies with this thread."""
         start = self.log.stat().st_size if self.log.exists() else 0
         environment = child_environment({"STEMMA_RUN": self.run, "STEMMA_HOME": str(self.home), **self.environment})
@@ -185,7 +185,7 @@ class StageProcess:
             log.seek(start)
             return process.returncode, log.read().decode(errors="replace")
 
-    def _wait(self, process: subprocess.Popen, poll: Callable[[], None]) -> None:
+    def _wait(self, process: subprocess.Popen, poll: Callable[[], object]) -> None:
         """Until the process has ended, by itself or because :meth:`stop` was called."""
         told: set[int] = set()
         while True:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from core.errors import InputProblem
 
@@ -35,7 +35,8 @@ def unseen(new: Iterable[Content], known: Iterable[Content]) -> int:
     Raises:
         InputProblem: every file that cannot be read to its end.
     """
-    wanted, problems = set(), []
+    wanted: set[bytes] = set()
+    problems: list[str] = []
     for content in new:
         try:
             wanted.update(_digests(content))
@@ -104,7 +105,7 @@ def _rows_of_json(text: bytes) -> Iterator[bytes]:
 
 def _open(path: Path, suffix: str) -> IO[bytes]:
     if suffix == ".gz":
-        return gzip.open(path, "rb")
+        return cast(IO[bytes], gzip.open(path, "rb"))
     if suffix == ".zst":
         import zstandard
 

@@ -51,13 +51,13 @@ class Seen:
     busy: list[str] = field(default_factory=list)
 
     def take(self, path: Path, name: str) -> RawFile | None:
-        before = _state(path)
-        md5 = md5_of(path) if before else None
-        if before is None or _state(path) != before:
-            self.busy.append(name)
-            return None
-        self.files[name] = RawFile(path, name, md5)
-        return self.files[name]
+        if (before := _state(path)) is not None:
+            file = RawFile(path, name, md5_of(path))
+            if _state(path) == before:
+                self.files[name] = file
+                return file
+        self.busy.append(name)
+        return None
 
 
 def look(root: Path, sources: Iterable[PolledSource]) -> Seen:
