@@ -66,7 +66,7 @@ def scratch_lock(events: Path) -> Path:
 
 
 def run(home: Path, name: str) -> Path:
-    """What the stages of the pipeline run ``name`` leave for whoever started it."""
+    """What the stages of the pipeline run ``name`` leave for the process that started it."""
     return home / "runs" / name
 
 

@@ -1,4 +1,4 @@
-"""A process's life: tied to its parent's, so that no trainer outlives whoever started it; and ended by signals."""
+"""A process's life: tied to its parent's, so that no trainer outlives the process that started it; and ended by signals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
 
 
 def follow_starter(signal_number: int = signal.SIGTERM) -> None:
-    """As :func:`die_with_parent`, for a process that was not told who started it; ends it where that one is gone.
+    """As :func:`die_with_parent`, for a process that does not know its starter's id; ends it where the starter is gone.
 
     Whoever adopted it is then of another session, while a starter of another session would have made it lead its own.
     """
@@ -41,7 +41,7 @@ def adopt_orphans() -> None:
 
 
 def follow_parent(parent: int, signal_number: int = signal.SIGTERM) -> None:
-    """As :func:`die_with_parent`, for a process that has just started and was told its parent's id.
+    """As :func:`die_with_parent`, for a process that has just started and knows its parent's id.
 
     Closes the race in which the parent died before the setting was made.
     """

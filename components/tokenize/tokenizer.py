@@ -18,7 +18,7 @@ PAD = "<|pad|>"
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
 SPECIAL_TOKENS = [END, PAD, *ROLES.values()]
 
-# No newlines between turns: a small vocabulary has none to spare. The generation markers tell trainers which tokens
+# No newlines between turns: a small vocabulary has none to spare. The generation markers show trainers which tokens
 # are the assistant's own, the end token among them. Content is put in as it is: a tag in it is the caller's to refuse.
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
