@@ -89,6 +89,11 @@ def last_screen(home: Path) -> Path:
     return home / "last-run.json"
 
 
+def forms(home: Path) -> Path:
+    """``<digest>.json``: the values that a form of a deployment began with."""
+    return home / "forms"
+
+
 def failures(home: Path) -> Path:
     """One JSON file for each execution that failed and is not in the registry yet."""
     return home / "failures"

@@ -25,7 +25,7 @@ def evaluate(
     evaluation_set: str | None = None,
     workspace: str | None = None,
 ) -> State:
-    """Measure a model. The figures go into the registry, beside those that it has.
+    """Measure a model. The metrics go into the registry, beside those that it has.
 
     Args:
         model: Name of the registered model.
@@ -40,12 +40,12 @@ def evaluate(
     gap = gap_of(place.root, model)
     logger.info("%s measures %s on %s", gap.stage, reference, evaluation_set or "the present data")
     run = measure_on(place, reference, gap, commit)
-    found = _figures(place, reference, gap.stage)
+    found = _newest(place, reference, gap.stage)
     create_markdown_artifact(
         _markdown(reference, run, found), key=f"evaluation-{model}".lower(), description=f"{reference} by {gap.stage}"
     )
-    figures = ", ".join(f"{each.name} {figure(each.value)}" for each in found)
-    return Completed(name="Measured", message=f"{reference}: {figures}", data={each.name: each.value for each in found})
+    metrics = ", ".join(f"{each.name} {figure(each.value)}" for each in found)
+    return Completed(name="Measured", message=f"{reference}: {metrics}", data={each.name: each.value for each in found})
 
 
 def _commit_of(place: Workspace, run: str) -> str:
@@ -56,8 +56,8 @@ def _commit_of(place: Workspace, run: str) -> str:
     return commit
 
 
-def _figures(place: Workspace, reference: str, stage: str) -> list[Measurement]:
-    """The newest figure of each name that the stage took of the version."""
+def _newest(place: Workspace, reference: str, stage: str) -> list[Measurement]:
+    """The newest metric of each name that the stage measured of the version."""
     with open_registry(place.registry_url) as registry, registry.read() as session:
         version = resolve(session, reference)
         every = [measured for name in names_of(session, version) for measured in measurements(session, version, name)]

@@ -48,7 +48,7 @@ def lifecycle(
         isolated: Run in a git worktree of its own, so that no other run and no open file is touched.
         run: Name of the run; made up when left out.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
-        drawn: Which state of params.yaml this form shows, so that your changes can be told from later ones. Leave it.
+        drawn: Which state of params.yaml this form shows, so that only your own changes count. Leave it.
 
     Returns:
         The run's name, what became of each stage, and the versions promoted.
@@ -74,8 +74,8 @@ def run_as_flow(prepared: Prepared, overrides: Mapping[str, Any], options: Mappi
     """A run that this process has made ready, as a flow run (or, within a flow, as a flow run below that one).
 
     Args:
-        overrides: the parameters that the run changes, by dotted path; ``options``: what else it was asked for. Both
-            are in effect already and only shown as the flow run's parameters.
+        overrides: the parameters that the run changes, by dotted path; ``options``: the request's other
+            parts. Both are in effect already and only shown as the flow run's parameters.
     """
     done: list[Finished] = []  # not the flow's own result, which Prefect would walk through and copy
 

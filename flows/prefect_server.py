@@ -27,7 +27,7 @@ from flows.pipeline.stage_process import end_group
 from registry.promotion.mirror import unreachable
 
 START_SECONDS = 120.0
-# What one local run needs is the API, the recorder of task runs and the persister of events; nobody schedules here.
+# What one local run needs is the API, the recorder of task runs and the persister of events; nothing is scheduled here.
 _SETTINGS = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",

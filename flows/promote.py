@@ -1,4 +1,4 @@
-"""The flow that moves an alias through the gate, once a person approved where ``params.yaml`` asks for that."""
+"""The flow that moves an alias through the gate, once a person approved where ``params.yaml`` requires it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Approval(RunInput):
     """What a person answers."""
 
     approve: bool = Field(description="On: the version takes the alias. Off: it is recorded as a rejected candidate.")
-    by: str = Field(min_length=1, pattern=r"\S", description="Your name. Kept for ever with the decision.")
-    comment: str = Field("", description="Why. Kept for ever with the decision.")
+    by: str = Field(min_length=1, pattern=r"\S", description="Your name. It is recorded with the decision.")
+    comment: str = Field("", description="The reason. It is recorded with the decision.")
 
 
 @flow(
     name="promote",
-    description="Puts a version before the gate; what passes takes the alias, with a person's approval where asked.",
+    description="Puts a version before the gate; what passes takes the alias, with approval where that is required.",
     on_failure=[notifications.notify_of_failure],
     on_crashed=[notifications.notify_of_failure],
 )
@@ -48,7 +48,7 @@ def promote(
 
     Args:
         model: Name of the registered model.
-        reason: Why; kept for ever.
+        reason: Why the version is to be promoted; recorded with the decision.
         version: Number of the version; the newest when left out.
         alias: The alias to move.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
@@ -75,7 +75,7 @@ def _with_approval(
         _show(judged)
         key = re.sub(r"[^A-Za-z0-9-]", "-", f"{version}-{alias}")
         # Suspended rather than paused: no process waits, perhaps for days, and a restart of the servers loses nothing.
-        # The flow begins anew when somebody has answered; by this key it then gets the answer instead of a pause.
+        # The flow begins anew when a person has answered; by this key it then gets the answer instead of a pause.
         answer = suspend_flow_run(
             wait_for_input=Approval.with_initial_data(description=_question(judged, reason)), key=key
         )
@@ -110,5 +110,5 @@ def _show(outcome: PromotionOutcome) -> None:
 
 
 def _question(judged: PromotionOutcome, reason: str) -> str:
-    lines = [f"**{sentence(judged)}**", "", f"Asked for with: {reason}", "", *report.verdict(judged.verdict)]
+    lines = [f"**{sentence(judged)}**", "", f"Reason given: {reason}", "", *report.verdict(judged.verdict)]
     return "\n".join(lines)

@@ -28,7 +28,7 @@ from registry.store import worktrees
 
 RUN_PREFIX = "retrain-"
 #: What became of the candidate, by what the gate did with it.
-OUTCOMES = {"promote": "Promoted", "await": "Approval asked", "reject": "Rejected"}
+OUTCOMES = {"promote": "Promoted", "await": "Approval requested", "reject": "Rejected"}
 
 
 @dataclass

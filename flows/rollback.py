@@ -30,7 +30,7 @@ def rollback(
 
     Args:
         model: Name of the registered model.
-        reason: Why; kept for ever.
+        reason: Why the alias is to be moved; recorded with the decision.
         to_version: An earlier holder; the one before the present one when left out.
         alias: The alias to give back.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.

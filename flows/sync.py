@@ -1,4 +1,4 @@
-"""The flow that tells the registry, and MLflow, what the workspace holds."""
+"""The flow that records in the registry, and in MLflow, what the workspace holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flows.pipeline import spools
 from registry.lineage.sync import sync as sync_registry
 
 
-@flow(name="sync", description="Reads dvc.lock and the receipts into the registry; tells MLflow what it missed.")
+@flow(name="sync", description="Reads dvc.lock and the receipts into the registry; sends MLflow what it missed.")
 def sync(workspace: str | None = None) -> State:
     """Bring the registry up to date; doing it again changes nothing.
 

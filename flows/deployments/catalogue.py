@@ -32,8 +32,8 @@ class Deployment:
         entrypoint: ``module:function`` of the flow, below the workspace's root.
         description: what the UI says of it, in markdown.
         parameters: the form's first values, from the workspace's root.
-        schedules: when runs start by themselves, from the workspace's root. Without it, schedules are left to whoever
-            sets them in the UI.
+        schedules: when runs start by themselves, from the workspace's root. Without it, those that were
+            set in the UI stay.
         triggers: events that start a run.
     """
 
@@ -82,7 +82,7 @@ DEPLOYMENTS = (
     Deployment(
         "flows.promote:promote",
         "Puts a version before the gate of `params.yaml`. What passes takes the alias; with `promotion.approval: "
-        "required` the run waits, Suspended, until somebody has answered: **Resume** opens the question, with what the "
+        "required` the run waits, Suspended, until a person has answered: **Resume** opens the question, with what the "
         "gate saw.",
     ),
     Deployment(
@@ -95,6 +95,6 @@ DEPLOYMENTS = (
     ),
     Deployment(
         "flows.sync:sync",
-        "Records in the registry what `dvc repro` made, and tells MLflow what it was not told yet.",
+        "Records in the registry what `dvc repro` made, and sends MLflow what it has not got yet.",
     ),
 )

@@ -99,7 +99,7 @@ def give_back(note: Path) -> None:
 
 
 def _take(client: SyncPrefectClient, stopping: Callable[[], bool], waiting: Callable[[], None]) -> UUID | None:
-    """The lease of a slot, once there is one; ``None`` where the server limits nothing or cannot be asked."""
+    """The lease of a slot, once there is one; ``None`` where the server limits nothing or does not answer."""
     said = False
     while not stopping():
         try:
@@ -131,5 +131,5 @@ def _renew(lease: UUID, ended: threading.Event) -> None:
 
 
 def _warn_unlimited(error: httpx.HTTPError) -> None:
-    """A server that cannot be asked never stops a training."""
+    """A server that does not answer never stops a training."""
     logging.getLogger(__name__).warning("the concurrency limit %r is not held: %s", LIMIT, error)

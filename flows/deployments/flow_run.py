@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
 
+from core import files, layout
 from core.processes import die_with_parent
 from core.workspace import Workspace
 from flows.deployments import device_slot
@@ -22,7 +23,7 @@ def begin(workspace: str | None) -> Workspace:
     """The workspace; of a deployment's run, what an earlier attempt of it left is taken away.
 
     From here on the run ends with the process that started it, however that one ends: as by SIGTERM, which saves
-    checkpoints. Nobody would be left to hear of a cancellation.
+    checkpoints. No process would be left to hear of a cancellation.
     """
     place = Workspace.find(Path(workspace) if workspace else None)
     if runtime.deployment.id is not None:
@@ -48,8 +49,7 @@ def remember(prepared: Prepared) -> None:
     """Note whose run this is, so that another attempt finds what it left."""
     if runtime.deployment.id is not None:
         path = _owner(prepared.home, prepared.run)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(runtime.flow_run.id), encoding="utf-8")
+        files.write_text(path, str(runtime.flow_run.id))
 
 
 def _clear(place: Workspace) -> None:
@@ -62,4 +62,4 @@ def _clear(place: Workspace) -> None:
 
 
 def _owner(home: Path, run: str) -> Path:
-    return home / "runs" / run / "flow-run"
+    return layout.run(home, run) / "flow-run"

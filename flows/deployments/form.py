@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import types
 from collections.abc import Mapping
@@ -20,12 +19,12 @@ from pydantic.json_schema import GenerateJsonSchema
 
 import components
 from components.harness.parameters import DEFAULT_SEED
+from core import files, layout
 from core.errors import InputProblem
 from flows.pipeline import graph, parameters
 
-_FORMS = "forms"  # below the home
 _NAME = re.compile(r"[0-9a-f]{16}")
-#: What decides over promotions is the workspace's own file: nobody may grant approval to a run of theirs.
+#: What decides over promotions is the workspace's own file: a run cannot grant itself approval.
 _NOT_OFFERED = {"promotion": ("approval",)}
 
 
@@ -83,21 +82,15 @@ def drawn(home: Path, shown: Mapping[str, Any]) -> str:
     """A name for the values that a form begins with; they are kept under it, for :func:`changes`."""
     content = json.dumps(shown, sort_keys=True).encode()
     name = hashlib.sha256(content).hexdigest()[:16]
-    path = home / _FORMS / f"{name}.json"
+    path = layout.forms(home) / f"{name}.json"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_suffix(f".partial-{os.getpid()}")
-        with open(staging, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
+        files.write_bytes(path, content)
     return name
 
 
 def began_with(home: Path, name: str | None) -> dict[str, Any] | None:
     """The values that the form of that name began with; ``None`` where they are not known here."""
-    path = home / _FORMS / f"{name}.json"
+    path = layout.forms(home) / f"{name}.json"
     return json.loads(path.read_bytes()) if name and _NAME.fullmatch(name) and path.is_file() else None
 
 
@@ -181,7 +174,7 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def _keyed(annotation: Any, value: Any) -> Any:
-    """JSON knows texts only as keys; ``params.yaml`` has numbers where the model asks for them."""
+    """JSON knows texts only as keys; ``params.yaml`` has numbers where the model has them."""
     if get_origin(annotation) is dict and get_args(annotation)[0] is int and isinstance(value, Mapping):
         return {int(key) if str(key).isdigit() else key: each for key, each in value.items()}
     return value
@@ -212,7 +205,7 @@ def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
     if "properties" in node:
         inner = {name: _inlined(value, definitions) for name, value in node["properties"].items()}
         drawn["properties"] = {name: {**each, "title": name} for name, each in inner.items()}
-        if kind := inner.get("type", {}).get("enum"):  # one of several models, told apart by this field
+        if kind := inner.get("type", {}).get("enum"):  # one of several models, distinguished by this field
             drawn["title"] = kind[0]
     return drawn
 

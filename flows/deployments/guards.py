@@ -52,7 +52,7 @@ def automation() -> Automation:
             # Any state ends the wait: events are named by the states' own names, such as `Nothing new`.
             expect={"prefect.flow-run.*"},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
-            # Of other flows at this server nobody knows how often they beat.
+            # How often other flows of this server send heartbeats is not known.
             match_related={"prefect.resource.id": [f"prefect.tag.{tag}" for tag in TAGS]},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
@@ -85,7 +85,7 @@ async def _ensure_automation() -> None:
 
 
 async def _ensure_limit() -> None:
-    """Create the limit where there is none; a number that somebody has set in the UI stays."""
+    """Create the limit where there is none; a number that was set in the UI stays."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound

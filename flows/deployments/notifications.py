@@ -1,7 +1,8 @@
-"""Telling people what was decided or failed: through a Prefect notification block, a webhook, or both.
+"""Notifying people of what was decided or failed: through a Prefect notification block, a webhook, or both.
 
 The one function for it is :func:`notify`. Addresses and tokens are in the block, or in the environment variable that
-``params.yaml`` names: never in the file itself, in a log or in an error's text. What cannot be told never fails a run.
+``params.yaml`` names: never in the file itself, in a log or in an error's text. A notification that
+cannot be sent never fails a run.
 """
 
 from __future__ import annotations
@@ -106,13 +107,13 @@ class Notice:
 def decided(
     workspace: Workspace, outcome: PromotionOutcome, reason: str | None = None, run: str | None = None
 ) -> list[str]:
-    """Tell a promotion, a rollback or a rejection; that a version holds the alias already is no news.
+    """Notify people of a promotion, a rollback or a rejection; not of a version that holds the alias already.
 
     Args:
         reason: as the registry keeps it; of a rejection, and where none is given, what the gate saw.
 
     Returns:
-        What could not be told, and why, one line each.
+        What could not be sent, and why, one line each.
     """
     from flows.pipeline.promotion import sentence
 
@@ -140,7 +141,7 @@ def notify(workspace: Workspace, notice: Notice) -> list[str]:
     """Send a notice to wherever ``params.yaml`` says.
 
     Returns:
-        What could not be told, and why, one line each; a run goes on all the same.
+        What could not be sent, and why, one line each; a run goes on all the same.
     """
     try:
         parameters = validate(read(workspace.root / "params.yaml"), SECTION, NotificationParameters)
@@ -203,7 +204,7 @@ def approval_page(outcome: PromotionOutcome, reason: str) -> str | None:
 
 
 def notify_of_failure(flow: Any, flow_run: Any, state: Any) -> None:
-    """Prefect's hook for ``on_failure`` and ``on_crashed``: a flow that failed tells why.
+    """Prefect's hook for ``on_failure`` and ``on_crashed``: people are notified that a flow failed, and why.
 
     A flow within a flow leaves that to the outer one.
     """

@@ -1,9 +1,9 @@
 """Runs the deployments' runs, each in a process of its own, until SIGTERM.
 
 Prefect's Runner rather than a process worker on a work pool: the worker puts a supervisor (a second Python with Prefect
-in it) beside every run's process and leaves the runs to themselves when it is told to end, while the Runner
-cancels them, waits, and marks each one; and it needs no pool that somebody has to create. Both mark a run whose process
-died as Crashed at once. ``prefect.yaml`` is there for whoever wants a pool of workers on other machines.
+in it) beside every run's process and leaves the runs to themselves when it is ended, while the Runner
+cancels them, waits, and marks each one; and it needs no pool that has to be created. Both mark a run whose process
+died as Crashed at once. ``prefect.yaml`` is there for those who want a pool of workers on other machines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 
-POLL_SECONDS = 3.0  # how long a run that was asked for waits at most
+POLL_SECONDS = 3.0  # how long a new run waits at most
 FOLLOW_SECONDS = 5.0
 RUNS = 8  # at once, a process each; runs that wait for a device count too, and must not keep a rollback from starting
 
@@ -35,7 +35,7 @@ async def serve(root: Path) -> None:
     from prefect.runner import Runner
 
     await guards.ensure()
-    # Schedules go on when this process is restarted; paused ones would wait for somebody to notice.
+    # Schedules go on when this process is restarted; paused ones would stay paused unnoticed.
     runner = Runner(name="stemma", query_seconds=POLL_SECONDS, limit=RUNS, pause_on_shutdown=False)
     for deployment in DEPLOYMENTS:
         await runner.aadd_deployment(prepared(deployment, root))
@@ -43,10 +43,10 @@ async def serve(root: Path) -> None:
     while not runner.started and not serving.done():
         await asyncio.sleep(0.05)
     # Set after the Runner has set its own handler, which never awaits its stop: the runs would be killed unmarked.
-    asked = asyncio.Event()
+    ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    stopping, following = asyncio.create_task(asked.wait()), asyncio.create_task(_follow(root))
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    stopping, following = asyncio.create_task(ended.wait()), asyncio.create_task(_follow(root))
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         await runner.astop()
@@ -71,7 +71,7 @@ def prepared(deployment: Deployment, root: Path) -> RunnerDeployment:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     if deployment.schedules is None:
-        # An empty list would take away what somebody has set, and the server takes no null in its place.
+        # An empty list would take away what was set in the UI, and the server takes no null in its place.
         made.model_fields_set.discard("schedules")
     # Named, so that a pool that `prefect deploy` has set is taken away: these runs are run here.
     made.work_pool_name = made.work_queue_name = None

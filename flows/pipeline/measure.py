@@ -2,7 +2,7 @@
 
 The stage that measures (``evaluate@base``) runs in a git worktree of the workspace's present tree, in which the model's
 folder is replaced by the version's verified files; so code, parameters and data are those of the candidate. The
-registry records it as any run of one stage, so it is asked for once.
+registry records it as any run of one stage, so it is done once.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None 
         model = root / gap.path
         shutil.rmtree(model, ignore_errors=True)  # whatever it is, its bytes may be links into the cache
         shutil.copytree(files, model, copy_function=shutil.copyfile)
-        # Forced: a figure that DVC remembers was not good enough, or nobody would have asked for another.
+        # Forced: a metric that DVC remembers was not good enough, or no other would be needed.
         StageProcess(root, workspace.home, run, gap.stage, force=True).reproduce()
         sync(Workspace(root, workspace.home), run=run, stages=[gap.stage], update_mlflow=False)
         return run

@@ -1,4 +1,4 @@
-"""``params.yaml`` as a whole: every mistake in it told at once, and every parameter explained."""
+"""``params.yaml`` as a whole: every mistake in it reported at once, and every parameter explained."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def problems_in(values: Mapping[str, Any], overridden: Mapping[str, Any] | None 
 
     Args:
         values: the file's content, overrides applied.
-        overridden: the overrides by path, so that a mistake in one is told as ``--set``.
+        overridden: the overrides by path, so that a mistake in one is reported as ``--set``.
     """
     models = sections()
     problems: list[str] = []
@@ -91,7 +91,7 @@ def _checker(values: Mapping[str, Any], name: str, model: type[BaseModel]):
 
 
 def attribute(line: str, overridden: Mapping[str, Any]) -> str:
-    """A problem's line, told of ``--set`` where an override is at fault."""
+    """A problem's line, which names ``--set`` where an override is at fault."""
     path, _, rest = line.removeprefix("params.yaml: ").partition(": ")
     if any(path == given or path.startswith(f"{given}.") or given.startswith(f"{path}.") for given in overridden):
         return f"--set {path}: {rest}"

@@ -7,7 +7,6 @@ the bytes stand for is written under ``meta`` of ``models/parent.dvc`` (:mod:`co
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from ruamel.yaml import YAML
 from components.harness.parameters import validate
 from components.pretrain.parameters import REGISTRY, PretrainParameters
 from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer, unusable
-from core import dvc
+from core import dvc, files
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
 
@@ -112,7 +111,7 @@ def find(workspace: Workspace, init: str) -> Parent:
 
 
 def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) -> None:
-    """Stop where ``models/parent`` holds files that nobody could bring back.
+    """Stop where ``models/parent`` holds files of which there is no other copy.
 
     Args:
         changed: what ``dvc status`` says has changed.
@@ -140,7 +139,7 @@ def is_placed(root: Path, parent: Parent) -> bool:
 
 
 def place(root: Path, parent: Parent, say: Callable[[str], None]) -> bool:
-    """Bring the parent into the tree at ``root``, and tell; True if anything was changed.
+    """Bring the parent into the tree at ``root``, and say so; True if anything was changed.
 
     Interrupted at any moment, the next call finishes it.
 
@@ -212,7 +211,7 @@ def _taken_from(folder: Path, init: str, source: str) -> Parent:
 
 
 def _downloaded(init: str) -> Parent:
-    """From the Hugging Face hub, or the machine's cache of it, where it is asked to stay offline."""
+    """From the Hugging Face hub, or the machine's cache of it, where the environment says to stay offline."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -277,11 +276,5 @@ def _describe(pointer_file: Path, parent: Parent) -> None:
     yaml = YAML()
     body = yaml.load(pointer_file.read_bytes())
     body["meta"] = {"init": parent.init, "source": parent.source, "digest": parent.digest}
-    text = io.BytesIO()
-    yaml.dump(body, text)
-    partial = pointer_file.with_suffix(".dvc.partial")
-    with open(partial, "wb") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, pointer_file)
+    with files.replacing(pointer_file) as file:
+        yaml.dump(body, file)

@@ -28,7 +28,7 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,99}(?<!\.)(?<!\
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks of a run.
+    """What the user wants of a run.
 
     Attributes:
         overrides: parameter values by dotted path, for this run.
@@ -36,8 +36,8 @@ class Request:
         from_stage: first stage wanted (``--from``); what stands above it is taken as it is.
         isolated: run in a git worktree of its own.
         run: name of the run; made up from the time when not given.
-        problems: what could not even be read of the request; told together with all the others.
-        from_form: the overrides are a form's, so a mistake in one is told by its path in ``params.yaml`` alone.
+        problems: what could not even be read of the request; reported together with all the others.
+        from_form: the overrides are a form's, so a mistake in one is named by its path in ``params.yaml`` alone.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Prepared:
         root: where the stages run: the workspace's root, or that of the run's own worktree.
         stages: stages to reproduce, upstream first.
         changed: what DVC says has changed, by stage.
-        run_state: the run's state, for whoever shows it.
+        run_state: the run's state, for what shows it.
     """
 
     workspace: Workspace
@@ -94,7 +94,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     """Check the request against the workspace, write its overrides, and find out what has to run.
 
     Args:
-        say: told aloud everything that is changed in the user's tree.
+        say: called with a line for each change in the user's tree.
 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
@@ -102,12 +102,12 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         Damaged: an input is damaged in DVC's cache, and there is no other copy.
         dvc.DvcError, WorktreeFailed: an engine refused.
     """
-    with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer, so ask at once
-        asking = pool.submit(dvc.status, workspace.root)
+    with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer
+        status = pool.submit(dvc.status, workspace.root)
         stages_graph, stages, init = check(workspace, request)
         # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
         parent = parent_model.find(workspace, init) if init is not None and parent_model.STAGE in stages else None
-        changed = asking.result()
+        changed = status.result()
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
@@ -121,14 +121,14 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if request.isolated:
         return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
     root = workspace.root
-    if told := raw_data.ensure(root, changed):
-        say(told)
+    if done := raw_data.ensure(root, changed):
+        say(done)
     placed = parent is not None and parent_model.place(root, parent, say)
     if request.overrides:
         parameters_file.write(root / "params.yaml", request.overrides)
         settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
         say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
-    if told or placed or request.overrides:
+    if done or placed or request.overrides:
         changed = dvc.status(root)
     return Prepared(workspace, root, run, stages_graph, stages, changed, RunState(run, stages))
 
@@ -152,8 +152,8 @@ def _prepare_isolated(
     try:
         root = worktree.root
         say(f"isolated: runs in {root}; your files stay as they are")
-        if told := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}):
-            say(told)
+        if done := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}):
+            say(done)
         if parent is not None:
             parent_model.place(root, parent, say)
         if request.overrides:

@@ -39,10 +39,10 @@ class Progress:
         return min(100.0, 100.0 * self.done / self.total) if self.total else 0.0
 
     def __str__(self) -> str:
-        figures = "  ".join(f"{name} {figure(value)}" for name, value in self.fields.items())
+        values = "  ".join(f"{name} {figure(value)}" for name, value in self.fields.items())
         amount = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}" if self.total else ""
         left = f"{duration(self.seconds_left)} left" if self.seconds_left else ""
-        return "  ".join(part for part in (self.description, amount, figures, left) if part)
+        return "  ".join(part for part in (self.description, amount, values, left) if part)
 
 
 class EventTail:

@@ -212,7 +212,7 @@ def markdown(run_state: RunState, finished: Finished) -> str:
 
 
 def verdict(judged: Verdict | None) -> list[str]:
-    """The gate's verdict as markdown: every check, passed or not; nothing where it was not asked."""
+    """The gate's verdict as markdown: every check, passed or not; nothing where there is none."""
     if judged is None:
         return []
     against = f" against version {judged.champion}" if judged.champion else ""

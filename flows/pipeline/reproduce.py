@@ -99,7 +99,7 @@ def reproduce(
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         source = source_of(workspace, session, resolve(session, reference))
     name = f"reproduction-{re.sub(r'[^A-Za-z0-9._-]', '-', source.version)}-{secrets.token_hex(3)}"
-    apart = workspace.home / "reproductions" / name  # the stages' home: scratch, logs
+    apart = layout.reproductions(workspace.home) / name  # the stages' home: scratch, logs
     recorded = lineage(source, lambda path: read_at(workspace.root, source.commit, path))
     folder = (tree or keep or layout.worktrees(workspace.home) / name).absolute()
     holding, tree_holding = worktrees.hold(apart), worktrees.hold(folder)
@@ -144,7 +144,7 @@ def _run_again(
     workspace: Workspace, source: Source, recorded: list[LineageStage], root: Path, apart: Path, run_state: RunState
 ) -> tuple[Comparison, dict[str, LineageStage]]:
     rules = PromotionParameters.load(workspace.root)
-    # Where the figures go is the workspace's; all else that a home holds is the reproduction's own.
+    # Where the metrics go is the workspace's; all else that a home holds is the reproduction's own.
     environment = {"MLFLOW_TRACKING_URI": workspace.mlflow_uri} if _has_mlflow(workspace) else {}
     stages: list[StageComparison] = []
     made: dict[str, LineageStage] = {}
@@ -190,7 +190,7 @@ def _has_mlflow(workspace: Workspace) -> bool:
 
 def _keep_logs(workspace: Workspace, apart: Path, name: str) -> None:
     """The stages' logs, where those of every run lie."""
-    logs = apart / "runs" / name
+    logs = layout.run(apart, name)
     if logs.is_dir():
-        (workspace.home / "runs").mkdir(parents=True, exist_ok=True)
-        shutil.move(logs, workspace.home / "runs" / name)
+        layout.runs(workspace.home).mkdir(parents=True, exist_ok=True)
+        shutil.move(logs, layout.run(workspace.home, name))

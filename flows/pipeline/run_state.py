@@ -1,4 +1,4 @@
-"""What a pipeline run is doing right now, for whoever shows it: the terminal, the report, the last screen."""
+"""What a pipeline run is doing right now, for what shows it: the terminal, the report, the last screen."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Reproduces one stage: ``dvc --wait-for-lock repro --single-item <stage>`` in a process group of its own.
 
 *Cancelled* in an orchestrator does not mean that DVC and the trainer below it are dead, and a DVC that is killed leaves
-its stage running. So the group's life is tied to the flow's, and stopping means: tell the stage, wait, end the group.
+its stage running. So the group's life is tied to the flow's, and stopping means: signal the stage, wait, end the group.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal
 
 import psutil
 
-from core import dvc
+from core import dvc, layout
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
 from core.layout import slug
@@ -29,7 +29,7 @@ from core.processes import die_with_parent
 
 Outcome = Literal["cached", "restored", "ran"]
 
-GRACE_SECONDS = 60.0  # a stage that is told to stop saves its checkpoint first
+GRACE_SECONDS = 60.0  # a stage that is to stop saves its checkpoint first
 ORPHAN_SECONDS = 20.0  # what a stage gets for the same whose DVC was killed
 TRIES = 4
 
@@ -65,7 +65,7 @@ class StageProcess:
         stage: DVC's name of the stage.
         force: run it although nothing changed.
         apart: run it whatever DVC's caches hold, and put nothing into them.
-        environment: what the stage is told besides, such as Prefect's ids.
+        environment: variables for the stage besides, such as Prefect's ids.
     """
 
     root: Path
@@ -88,7 +88,7 @@ class StageProcess:
     @property
     def folder(self) -> Path:
         """Where the run's stages leave their logs and messages."""
-        return self.home / "runs" / self.run
+        return layout.run(self.home, self.run)
 
     @property
     def log(self) -> Path:
@@ -137,14 +137,14 @@ class StageProcess:
         raise self._failure(code, text)
 
     def stop(self) -> None:
-        """Tell the stage to save its checkpoint and end; end the whole group if it does not within the grace time.
+        """Have the stage save its checkpoint and end; end the whole group if it does not within the grace time.
 
-        The stage itself is told by the thread that waits for it, which also tells one that is only about to start.
+        The thread that waits for the stage signals it, also one that is only about to start.
         """
         self._kill_at = min(self._kill_at, time.monotonic() + GRACE_SECONDS)
         self._stopping.set()
 
-    def _tell_to_stop(self, process: subprocess.Popen, told: set[int]) -> None:
+    def _signal_stage(self, process: subprocess.Popen, signalled: set[int]) -> None:
         """SIGTERM, once, to whatever does the stage's work.
 
         Not to DVC itself: it would die at once, and its stage with it, before the checkpoint is saved.
@@ -152,9 +152,9 @@ class StageProcess:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(process.pid).children():
                 for target in _below_shells(child):
-                    if target.pid not in told:
+                    if target.pid not in signalled:
                         target.terminate()
-                        told.add(target.pid)
+                        signalled.add(target.pid)
 
     def _execute(self, command: list[str], poll: Callable[[], object]) -> tuple[int, str]:
         """(exit code, what it wrote) of a command in a session of its own that dies with this thread."""
@@ -187,14 +187,14 @@ class StageProcess:
 
     def _wait(self, process: subprocess.Popen, poll: Callable[[], object]) -> None:
         """Until the process has ended, by itself or because :meth:`stop` was called."""
-        told: set[int] = set()
+        signalled: set[int] = set()
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.25)
                 return
             poll()
             if self._stopping.is_set():
-                self._tell_to_stop(process, told)
+                self._signal_stage(process, signalled)
             if time.monotonic() > self._kill_at:
                 _kill_group(process.pid)
 
@@ -227,16 +227,16 @@ def _die_with_flow() -> None:
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """Leave nothing of a session behind: whoever outlived its leader is told to stop, and killed if it does not."""
+    """Leave nothing of a session behind: what outlived its leader is signalled to stop, and killed if it does not."""
     if process.poll() is None:
         _kill_group(process.pid)
     deadline = time.monotonic() + ORPHAN_SECONDS
-    told = False
+    signalled = False
     while _alive(process.pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if not told:
+            if not signalled:
                 os.killpg(process.pid, signal.SIGTERM)
-                told = True
+                signalled = True
         if time.monotonic() > deadline:
             _kill_group(process.pid)
         time.sleep(0.05)
@@ -244,7 +244,7 @@ def end_group(process: subprocess.Popen) -> None:
 
 
 def _alive(group: int) -> bool:
-    """True while a process of the group lives; zombies that nobody reaps do not count."""
+    """True while a process of the group lives; zombies that no parent reaps do not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

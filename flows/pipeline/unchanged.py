@@ -1,6 +1,6 @@
 """A run in which nothing changed: what the last one showed is shown again, after one `dvc status` and nothing else.
 
-A run that changed nothing has to be as quick as asking DVC whether anything changed. So the last screen is kept in the
+A run that changed nothing has to be as quick as `dvc status`. So the last screen is kept in the
 home, together with a digest of everything that it depends on beside what DVC watches. Where any of that differs, or is
 not on this machine, the run is done in full: it syncs the registry, and puts new models before the gate.
 """

@@ -43,7 +43,7 @@ DECODER_STAGE = "pretrain"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a run is told of the held-out set.
+    """What a run is given for the held-out set.
 
     Attributes:
         overrides: of its parameters.

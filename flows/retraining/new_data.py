@@ -99,11 +99,13 @@ class NewData:
         if not self.new and not self.hub:
             others = [version for version in self.judged if version != self.champion]
             beside = f" or another version that was judged ({_some(others)})" if others else ""
-            return f"nothing new: all raw data went into {self.champion}{beside}"
+            unread = [line.name for line in self.listing if line.state == "unread"]
+            apart = f"{_some(unread)}: read by no source of curate; all other" if unread else "all"
+            return f"nothing new: {apart} raw data went into {self.champion}{beside}"
         what = [f"{_count(self.documents, 'new document')} in {_some([file.name for file in self.new])}"]
         what = [*(what if self.new else []), *self.hub]
         if not self.enough:
-            return f"{what[0]}: fewer than the {self.minimum} that retrain.minimum_documents asks for"
+            return f"{what[0]}: fewer than the {self.minimum} that retrain.minimum_documents requires"
         return f"{'; '.join(what)} that {self.champion} was not made of"
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def find(workspace: Workspace, values: Mapping[str, Any], rules: RetrainParamete
 
 
 def known_to(workspace: Workspace, model: str) -> Known:
-    """Raw data of the model's champion and of every version that the gate, or a person, was asked about.
+    """Raw data of the model's champion and of every version that was put before the gate, or before a person.
 
     Raises:
         InputProblem: there is no champion to compare with.

@@ -7,12 +7,12 @@ waits for approval is not trained on again meanwhile.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from core import files, layout
 from core.locks import try_lock
 
 POLL_SECONDS = 0.2
@@ -33,11 +33,11 @@ def one_at_a_time(home: Path, say: Callable[[str], None]) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as waiting:
-            if not _lock(home / "retrain.next.lock", waiting):
+            if not _lock(layout.next_retraining_lock(home), waiting):
                 raise NotNeeded("another retraining waits for its turn already, and will see the same data")
-            if not _lock(home / "retrain.lock", stack):
+            if not _lock(layout.retraining_lock(home), stack):
                 say("another retraining is at work; waiting for its end")
-                while not _lock(home / "retrain.lock", stack):
+                while not _lock(layout.retraining_lock(home), stack):
                     time.sleep(POLL_SECONDS)  # rather than blocking in the kernel, where a cancellation is not heard
         yield
 
@@ -50,24 +50,15 @@ def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
 
 
 def pending(home: Path) -> list[str]:
-    """The versions, such as ``base:2``."""
+    """The versions that wait for approval, such as ``base:2``."""
     try:
-        return list(json.loads(_file(home).read_text(encoding="utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return list(files.read_json(layout.pending_candidates(home), []))
+    except (ValueError, TypeError):
         return []
 
 
 def add_pending(home: Path, versions: Iterable[str]) -> None:
-    """Note versions, whole or not at all. Lost, it costs one run that finds every stage cached and asks again."""
-    if not (versions := {*versions} - {*pending(home)}):
-        return
-    partial = _file(home).with_suffix(".json.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(sorted({*pending(home), *versions}), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, _file(home))
-
-
-def _file(home: Path) -> Path:
-    return home / "retrain.asked.json"
+    """Note versions, whole or not at all. Lost, it costs one run that finds every stage cached."""
+    known = set(pending(home))
+    if not known.issuperset(versions := set(versions)):
+        files.write_json(layout.pending_candidates(home), sorted(known | versions))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from core import dvc
 from core.errors import InputProblem
+from core.files import replacing
 from core.workspace import Workspace
 from flows.pipeline import raw_data
 from flows.pipeline.raw_data import RAW
@@ -67,7 +67,7 @@ def look(root: Path, sources: Iterable[PolledSource]) -> Seen:
         InputProblem: every source that is not there, or cannot be read.
     """
     seen, problems = Seen(), []
-    for path in below(root / RAW, links=True):  # DVC may be told to link files to its cache
+    for path in below(root / RAW, links=True):  # DVC can be configured to link files to its cache
         seen.take(path, path.relative_to(root / RAW).as_posix())
     here = {name: file.md5 for name, file in seen.files.items()}
     for number, source in enumerate(sources):
@@ -100,24 +100,13 @@ def copy_in(root: Path, files: Iterable[RawFile]) -> None:
         InputProblem: a file changed since it was looked at, so it is still being written.
     """
     for file in files:
-        target = root / RAW / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # The name that git and DVC leave alone, should the process die before the copy is whole.
-        descriptor, staging = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-        try:
-            with open(file.path, "rb") as source, open(descriptor, "wb") as copy:
-                while block := source.read(1 << 20):
-                    copy.write(block)
-                copy.flush()
-                os.fsync(copy.fileno())
-            if md5_of(Path(staging)) != file.md5:
+        with replacing(root / RAW / file.name) as copy, open(file.path, "rb") as source:
+            digest = hashlib.md5(usedforsecurity=False)
+            while block := source.read(1 << 20):
+                copy.write(block)
+                digest.update(block)
+            if digest.hexdigest() != file.md5:
                 raise InputProblem(f"{file.path}: is being written; write it under another name and rename it")
-            os.chmod(staging, 0o644)
-            os.replace(staging, target)  # what was there may be a link into DVC's cache: never write through it
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(staging)
-            raise
 
 
 @dataclass
@@ -141,12 +130,12 @@ def ingest(workspace: Workspace, files: Sequence[RawFile], say: Callable[[str], 
         DvcError: DVC cannot add the files.
     """
     changed = dvc.status(workspace.root)
-    if told := raw_data.ensure(workspace.root, changed):  # what a copy may replace is in DVC's cache first
-        say(told)
+    if done := raw_data.ensure(workspace.root, changed):  # what a copy may replace is in DVC's cache first
+        say(done)
     if files:
         copy_in(workspace.root, files)
-        if told := raw_data.ensure(workspace.root, {f"{RAW}.dvc": []}):
-            say(told)
+        if done := raw_data.ensure(workspace.root, {f"{RAW}.dvc": []}):
+            say(done)
 
 
 def add(workspace: Workspace, paths: Iterable[Path], into: str = "") -> Ingested:
@@ -199,7 +188,7 @@ def add(workspace: Workspace, paths: Iterable[Path], into: str = "") -> Ingested
 
 
 def below(folder: Path, links: bool = False) -> Iterator[Path]:
-    """Every file below a folder, sorted; hidden ones are other tools'. Links are left out unless asked for."""
+    """Every file below a folder, sorted; hidden ones are other tools'. Links are left out unless ``links`` is set."""
     if not folder.is_dir():
         return
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
@@ -225,7 +214,7 @@ def _match(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 def _files(top: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
-    top.stat()  # tells a missing folder, or one that may not be read
+    top.stat()  # fails for a missing folder, or one that may not be read
     if top.is_file():
         yield top
         return

@@ -31,14 +31,14 @@ def body(files: Sequence[str]) -> dict[str, Any]:
 
 
 def emit(files: Sequence[str]) -> None:
-    """Tell the Prefect server that the settings name; its automation starts the retraining.
+    """Send the event to the Prefect server that the settings name; its automation starts the retraining.
 
     Raises:
         httpx.HTTPError: it cannot be reached, or refused.
     """
     from prefect.client.orchestration import get_client
 
-    with get_client(sync_client=True) as client:  # brings the server's credentials, where it asks for them
+    with get_client(sync_client=True) as client:  # brings the server's credentials, where it requires them
         client.request("POST", "/events", json=[body(files)])
 
 
@@ -48,7 +48,7 @@ def shown(url: str) -> str:
 
 
 def schedules(root: Path) -> list[Schedule]:
-    """The schedule that ``retrain.cron`` asks for; none where it is null.
+    """The schedule of ``retrain.cron``; none where it is null.
 
     Raises:
         InputProblem: mistakes in ``params.yaml``.

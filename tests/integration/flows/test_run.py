@@ -154,5 +154,5 @@ def test_what_mlflow_was_not_told_is_told_at_the_next_sync(workspace):
     assert done.returncode == 0, done.stderr
     assert "metrics of earlier stages will be sent at the next `stemma sync`" in done.stdout
     assert not spool.with_name("cursor.json").exists()
-    assert "wait to be told" not in workspace.stemma("sync")
+    assert "will be sent at the next" not in workspace.stemma("sync")
     assert json.loads(spool.with_name("cursor.json").read_text())["offset"] == spool.stat().st_size

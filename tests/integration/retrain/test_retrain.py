@@ -19,7 +19,7 @@ def test_nothing_new_ends_before_any_stage_and_any_change(project):
     (project.raw / "README.md").write_text("read by no source\n")
     said = project.json("retrain")
     assert said["outcome"] == "Nothing new" and said["new_data"]["documents"] == 1
-    assert "fewer than the 2 that retrain.minimum_documents asks for" in said["message"]
+    assert "fewer than the 2 that retrain.minimum_documents requires" in said["message"]
     assert any("README.md: read by no source of curate" in note for note in said["new_data"]["notes"])
     listing = {line["name"]: line["state"] for line in project.json("data", "list")["all"]}
     assert listing == {"renamed.jsonl": "known", "few.jsonl": "new", "README.md": "unread"}

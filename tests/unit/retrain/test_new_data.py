@@ -115,6 +115,17 @@ def test_what_was_judged_or_asked_about_is_not_new_again(past):
     assert not past.found().new
 
 
+def test_files_that_no_source_reads_are_named_where_nothing_is_new(past):
+    past.write("a.jsonl", 3)
+    past.made("base:1", "a.jsonl")
+    past.judged("base:1", "promote")
+    assert str(past.found()) == "nothing new: all raw data went into base:1"
+    past.write("notes.txt", 2)
+    found = past.found()
+    assert not found.new
+    assert str(found) == ("nothing new: notes.txt: read by no source of curate; all other raw data went into base:1")
+
+
 def test_a_changed_file_counts_by_its_new_rows(past):
     past.write("a.jsonl", 3)
     past.made("base:1", "a.jsonl")
