@@ -84,6 +84,11 @@ def runs(home: Path) -> Path:
     return home / "runs"
 
 
+def flow_run_lock(home: Path, identity: str) -> Path:
+    """Held by the process that works for a flow run of Prefect."""
+    return home / "runs" / f"flow-run-{identity}.lock"
+
+
 def last_screen(home: Path) -> Path:
     """What the last run of all stages showed, for a run in which nothing changed."""
     return home / "last-run.json"

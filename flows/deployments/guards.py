@@ -16,19 +16,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flows.deployments.catalogue import TAGS
+from flows.deployments.device_slot import LIMIT
 
 if TYPE_CHECKING:
     from prefect.automations import Automation
-
-from flows.deployments.device_slot import LIMIT
 
 SLOTS = 1
 
 AUTOMATION = "stemma: crash zombie flow runs"
 BEAT_SECONDS = 30  # the shortest that Prefect allows; set for every flow in core/environment.py and prefect.yaml
-# A beat may be late by two thirds of its time; with the five seconds after which the server looks, a run is Crashed
-# within a minute.
-SILENCE_SECONDS = 50
+# A server that stood still for 45 seconds, or a busy machine, delays the beat that was due by that much: a run whose
+# process lives is not to be marked.
+SILENCE_SECONDS = 90
 
 
 async def ensure() -> None:
@@ -63,7 +62,7 @@ def automation() -> Automation:
             ChangeFlowRunState(
                 state=StateType.CRASHED,
                 message="The process of this run was killed: its heartbeat stopped. Retry it: it goes on from the "
-                "last checkpoint.",
+                "last checkpoint. A retry is refused while the process lives after all.",
             )
         ],
     )
