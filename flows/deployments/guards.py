@@ -1,11 +1,12 @@
-"""What a Prefect server needs beside the deployments: the limit ``train``, and the automation that marks dead runs.
+"""What a Prefect server needs beside the deployments: the limit ``train``, and the automations that mark dead runs.
 
-The global concurrency limit says how many runs may train at once on the machines that the server is for. The automation
-marks a flow run Crashed when its process was killed and none is left to say so: a flow sends heartbeats while it works
-(``PREFECT_FLOWS_HEARTBEAT_FREQUENCY``). Where the Runner lives, it sees a dead process at once; the automation is for
-runs whose Runner died too, and for a bare ``stemma run``. From Prefect's guide "Detect zombie flows".
+The global concurrency limit says how many runs may train at once on the machines of the server. The automations mark a
+flow run Crashed when its process was killed and none is left to say so: a flow sends heartbeats while it works
+(``PREFECT_FLOWS_HEARTBEAT_FREQUENCY``). Where the Runner lives, it sees a dead process at once; they are for runs whose
+Runner died too, and for a bare ``stemma run``. From Prefect's guide "Detect zombie flows". A run whose Runner died
+between taking it up and starting its process would be Pending without end.
 
-``python -m flows.deployments.guards`` makes both at ``PREFECT_API_URL``, for servers whose runs are run by a pool of
+``python -m flows.deployments.guards`` makes them at ``PREFECT_API_URL``, for servers whose runs are run by a pool of
 workers.
 """
 
@@ -23,31 +24,56 @@ if TYPE_CHECKING:
 
 SLOTS = 1
 
-AUTOMATION = "stemma: crash zombie flow runs"
 BEAT_SECONDS = 30  # the shortest that Prefect allows; set for every flow in core/environment.py and prefect.yaml
 # A server that stood still for 45 seconds, or a busy machine, delays the beat that was due by that much: a run whose
 # process lives is not to be marked.
 SILENCE_SECONDS = 90
+# A flow's process imports Prefect and the flow before it says that it runs, which takes a minute on a busy machine.
+SUBMIT_SECONDS = 180
 
 
 async def ensure() -> None:
-    """Make both, where they are missing or not as they should be."""
+    """Make them, where they are missing or not as they should be."""
     await _ensure_limit()
-    await _ensure_automation()
+    for wanted in automations():
+        await _ensure_automation(wanted)
 
 
-def automation() -> Automation:
-    """The automation as it should be."""
+def automations() -> list[Automation]:
+    """The automations as they should be: for runs that are silent, and for runs that never began."""
+    message = (
+        "The process of this run was killed: its heartbeat stopped. Retry it: it goes on from the last checkpoint."
+    )
+    return [
+        _crash_after(
+            SILENCE_SECONDS,
+            {"prefect.flow-run.heartbeat"},
+            name="stemma: crash zombie flow runs",
+            description="A flow run that sent heartbeats and has been silent since is no longer at work.",
+            message=f"{message} A retry is refused while the process lives after all.",
+        ),
+        _crash_after(
+            SUBMIT_SECONDS,
+            {"prefect.flow-run.Pending"},
+            name="stemma: crash flow runs that never began",
+            description="A flow run that was taken up and has not begun since: what was to start it was killed.",
+            message="This run was taken up and never began: the process that was to start it was killed. Retry it.",
+        ),
+    ]
+
+
+def _crash_after(seconds: float, after: set[str], *, name: str, description: str, message: str) -> Automation:
+    """Marks a flow run Crashed for which, ``seconds`` after one of the events ``after``, no other event has come."""
     from prefect.automations import Automation
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     return Automation(
-        name=AUTOMATION,
-        description="A flow run that beat and has been silent since is no longer at work.",
+        name=name,
+        description=description,
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            after=after,
             # Any state ends the wait: events are named by the states' own names, such as `Nothing new`.
             expect={"prefect.flow-run.*"},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
@@ -56,25 +82,18 @@ def automation() -> Automation:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=SILENCE_SECONDS),
+            within=timedelta(seconds=seconds),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message="The process of this run was killed: its heartbeat stopped. Retry it: it goes on from the "
-                "last checkpoint. A retry is refused while the process lives after all.",
-            )
-        ],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
     )
 
 
-async def _ensure_automation() -> None:
+async def _ensure_automation(wanted: Automation) -> None:
     """Create the automation at the server, or bring it up to date."""
     from prefect.automations import Automation
 
-    wanted = automation()
     try:
-        standing = await Automation.aread(name=AUTOMATION)
+        standing = await Automation.aread(name=wanted.name)
     except ValueError:  # Prefect's word for: there is none
         await wanted.acreate()
         return
