@@ -54,7 +54,7 @@ def run(
     from rich.console import Console
 
     from core.workspace import Workspace
-    from flows.pipeline import graph, unchanged
+    from flows.pipeline import unchanged
 
     console = Console(stderr=as_json)
     workspace = Workspace.find()
@@ -63,15 +63,15 @@ def run(
         if known is not None:
             _print(known, workspace, as_json)
             return
-    if moved := graph.moved_code(workspace.root):
-        console.print(moved, highlight=False, markup=False)
 
     from cli.screens.live import Live
     from core import parameters_file
-    from flows.pipeline import recipes
+    from flows.pipeline import graph, recipes
     from flows.pipeline.prepare import Request
     from flows.run import run as run_lifecycle
 
+    if moved := graph.moved_code(workspace.root):
+        console.print(moved, highlight=False, markup=False)
     values, problems = parameters_file.parse(assignments or [])
     if recipe is not None:
         values = {**recipes.overrides(workspace.root, recipe), **values}
