@@ -1,4 +1,4 @@
-"""A process's life: tied to its parent's, so that no trainer outlives the process that started it; and ended by signals."""
+"""A process's life: tied to its parent's, so that no trainer outlives its starter; and ended by signals."""
 
 from __future__ import annotations
 
