@@ -32,5 +32,5 @@ def test_a_mapping_is_laid_over_and_a_list_and_an_empty_mapping_replace(tmp_path
 
 
 def test_an_unknown_recipe_is_refused_with_the_names_of_the_others():
-    with pytest.raises(InputProblem, match="--recipe scratsh: no such recipe in recipes/; there are: own-data, scratch"):
+    with pytest.raises(InputProblem, match="scratsh: no such recipe in recipes/; there are: own-data, scratch"):
         recipes.overrides(ROOT, "scratsh")
