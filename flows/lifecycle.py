@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deployments import flow_run, form
 from flows.deployments.notifications import notify_of_failure
-from flows.pipeline import report
+from flows.pipeline import recipes, report
 from flows.pipeline.execute import PARALLEL_STAGES, execute
 from flows.pipeline.finalize import Finished
 from flows.pipeline.prepare import Prepared, Request, prepare
@@ -31,6 +31,7 @@ _as_flow = flow(
 
 @_as_flow
 def lifecycle(
+    recipe: form.RecipeName = None,
     parameters: form.Parameters = None,
     until: form.StageName = None,
     from_stage: form.StageName = None,
@@ -42,6 +43,7 @@ def lifecycle(
     """Run the lifecycle.
 
     Args:
+        recipe: A file of recipes/, laid over params.yaml for this run; what you change below holds over it.
         parameters: params.yaml. What you change holds for this run; what you leave is as the file has it.
         until: Last stage wanted; empty: all of them.
         from_stage: First stage wanted; what stands above it is taken as it is.
@@ -56,7 +58,8 @@ def lifecycle(
     with contextlib.ExitStack() as stack:
         place = flow_run.begin(workspace)
         began_with = form.began_with(place.home, drawn) or flow_run.registered("parameters")
-        changes = form.changes(parameters or {}, began_with)
+        changes = recipes.overrides(place.root, recipe) if recipe else {}
+        changes |= form.changes(parameters or {}, began_with)
         request = Request(changes, until or None, from_stage or None, isolated, run or None, from_form=True)
         if not isolated:
             stack.enter_context(alone_in(place.root, "a run from Prefect's UI"))

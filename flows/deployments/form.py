@@ -21,7 +21,7 @@ import components
 from components.harness.parameters import DEFAULT_SEED
 from core import files, layout
 from core.errors import InputProblem
-from flows.pipeline import graph, parameters
+from flows.pipeline import graph, parameters, recipes
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 #: What decides over promotions is the workspace's own file: a run cannot grant itself approval.
@@ -46,6 +46,16 @@ class _StageName:
         return {"anyOf": [text, {"type": "null"}]}
 
 
+class _RecipeName:
+    """Offers the recipes of the workspace that the current folder is."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(_: Any, __: Any) -> dict[str, Any]:
+        names = [recipe.name for recipe in recipes.recipes(Path.cwd())]
+        text = {"type": "string", "enum": names} if names else {"type": "string"}
+        return {"anyOf": [text, {"type": "null"}]}
+
+
 class _ModelName:
     """Offers the registered models that the stages make."""
 
@@ -57,6 +67,7 @@ class _ModelName:
 
 #: Annotations of a flow's parameters.
 Parameters = Annotated[dict[str, Any] | None, _WholeFile]
+RecipeName = Annotated[str | None, _RecipeName]
 StageName = Annotated[str | None, _StageName]
 ModelName = Annotated[str, _ModelName]
 

@@ -75,14 +75,17 @@ def test_a_form_changes_only_what_was_changed_in_it(stack):
         )
     finally:
         params.write_text(original)
-    run = stack.run("lifecycle", until="pretrain")
+    (workspace.root / "recipes").mkdir()
+    (workspace.root / "recipes" / "other.yaml").write_text("preference_tune: {beta: 0.55}\n")
+    run = stack.run("lifecycle", recipe="other", until="preference_tune")
     stack.until(run, "Completed")
     tasks = stack.tasks(run)
     assert {tasks[name]["state"]["name"] for name in ("curate", "pretrain")} == {"Cached"}
     assert "made by MLflow run" in tasks["pretrain"]["state"]["message"]
     artifacts = stack.artifacts(run)
     assert "MLflow run" in artifacts["made-by-pretrain"]["data"]
-    assert "| pretrain | cached" in artifacts["lifecycle-report"]["data"]
+    assert "| pretrain | cached |" in artifacts["lifecycle-report"]["data"]
+    assert "| preference_tune | cached (restored) |" in artifacts["lifecycle-report"]["data"]
 
 
 def test_what_the_form_does_not_allow_is_refused_and_what_the_run_finds_is_told_in_one_message(stack):

@@ -50,6 +50,8 @@ def test_stages_and_models_are_choices():
     )
     choices = lifecycle["until"]["anyOf"][0]["enum"]
     assert choices == graph.names(ROOT) and "evaluate@base" in choices and "evaluate" in choices
+    recipes = lifecycle["recipe"]["anyOf"][0]["enum"]
+    assert "own-data" in recipes and len(recipes) == len(list((ROOT / "recipes").glob("*.yaml")))
     assert promote["model"]["enum"] == ["base", "classifier", "reward", "assistant"]
 
 
