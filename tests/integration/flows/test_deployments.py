@@ -85,7 +85,7 @@ def test_a_form_changes_only_what_was_changed_in_it(stack):
     artifacts = stack.artifacts(run)
     assert "MLflow run" in artifacts["made-by-pretrain"]["data"]
     assert "| pretrain | cached |" in artifacts["lifecycle-report"]["data"]
-    assert "| preference_tune | cached (restored) |" in artifacts["lifecycle-report"]["data"]
+    assert "| preference_tune | run |" in artifacts["lifecycle-report"]["data"]
 
 
 def test_what_the_form_does_not_allow_is_refused_and_what_the_run_finds_is_told_in_one_message(stack):
