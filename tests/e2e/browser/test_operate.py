@@ -101,8 +101,7 @@ def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, run
     _ask(chat, "How far do you count?")
     expect(chat.get_by_role("listitem").last).to_contain_text("first-40")
     expect(chat.get_by_role("listitem").last).to_contain_text("assistant:1")
-    # The question, the whole answer, and states between them: how many depends on how often the browser draws.
-    assert chat.evaluate("window.seen.size") > 2, "the answer streams"
+    assert chat.evaluate("window.seen.size") > 5, "the answer streams"
 
     page = context.new_page()
     prefect.open_run(page, running, RUN)
