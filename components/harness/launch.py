@@ -80,6 +80,17 @@ def accelerate_arguments(
     return found
 
 
+def leave_group() -> None:
+    """End this process's part of the process group; a process that exits with it alive may abort in its threads.
+
+    Source: https://docs.pytorch.org/docs/stable/distributed.html#shutdown
+    """
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def accelerate(arguments: Sequence[str], program: Sequence[str]) -> None:
     """`accelerate launch`, in this process."""
     from accelerate.commands.launch import launch_command, launch_command_parser

@@ -42,6 +42,8 @@ def main() -> int:
     context = _context(order)
     _watch_signals(context, components.load(order["component"]).resumable)
     state, problems = _run(order, context)
+    if launched and state == COMPLETE:
+        launch.leave_group()
     if context.is_main:
         _report(order, context, state, problems)
     elif state == PROBLEMS:

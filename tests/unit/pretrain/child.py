@@ -12,6 +12,7 @@ from pathlib import Path
 
 import components
 from components.contract import Context, Interrupted
+from components.harness import launch
 from core.errors import InputProblem
 
 
@@ -42,6 +43,7 @@ def main() -> int:
     except InputProblem as problem:
         print(problem)
         return 2
+    launch.leave_group()
     return 0
 
 
