@@ -67,7 +67,9 @@ def test_kill_9_leaves_no_process_and_the_next_run_resumes(workspace, undisturbe
     runs = client.search_runs([experiment], f"tags.`stemma.fingerprint` = '{receipt['fingerprint']}'")
     assert [run.info.run_id for run in runs] == [receipt["mlflow"]["run_id"]], "both attempts are one MLflow run"
     steps = [point.step for point in client.get_metric_history(runs[0].info.run_id, "total")]
-    assert sorted(steps) == [*range(1, 61), 60], "no point is lost and none is sent twice"
+    # MLflow keeps one of two points of equal step and value (the curve's last, the final metric) in one millisecond.
+    curve = [*range(1, 61)]
+    assert sorted(steps) in (curve, [*curve, 60]), "no point is lost and none is sent twice"
 
 
 def test_a_worker_that_dies_is_started_again_from_its_checkpoint(workspace):
