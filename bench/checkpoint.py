@@ -33,7 +33,7 @@ from components import optimizers
 from components.contract import Context
 from components.pretrain.architecture import from_scratch
 from components.pretrain.parameters import Architecture, PretrainParameters
-from components.pretrain.training_state import Progress, TrainingState
+from components.pretrain.training_state import LoopState, TrainingState
 
 ARCHITECTURE = Architecture(
     hidden_size=320, intermediate_size=864, num_hidden_layers=6, num_attention_heads=5, tie_word_embeddings=False
@@ -48,7 +48,7 @@ class Vocabulary(SimpleNamespace):
         return self.size
 
 
-class Bench:
+class CheckpointBench:
     """A model in training, and the ways to save it."""
 
     def __init__(self, folder: Path):
@@ -76,7 +76,7 @@ class Bench:
         self.optimizer.zero_grad()
 
     def ours(self) -> Callable[[], Any]:
-        self.state.save(Progress(step=self.saves))
+        self.state.save(LoopState(step=self.saves))
         return self.state.wait
 
     def dcp_default(self) -> Callable[[], Any]:
@@ -129,7 +129,7 @@ def measure(seconds: float, repeats: int | None) -> dict[str, Any]:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
-        bench = Bench(Path(folder))
+        bench = CheckpointBench(Path(folder))
         ways = {"stemma": bench.ours, "dcp async_save": bench.dcp_default, "dcp, stager kept": bench.dcp_kept_stager}
         turns: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
         for save in ways.values():

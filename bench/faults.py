@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from bench.goodput import Workspace
+    from bench.goodput import MeasuredWorkspace
 
 WORKER = "components.harness.worker"
 
@@ -26,22 +26,22 @@ class Fault:
     """A kind of interruption, and the function that does it to a running stage."""
 
     name: str
-    strike: Callable[[psutil.Process, Workspace, random.Random], None]
+    strike: Callable[[psutil.Process, MeasuredWorkspace, random.Random], None]
 
 
-def _kill_worker(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+def _kill_worker(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
     _send(_workers(stage), signal.SIGKILL)
 
 
-def _kill_harness(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+def _kill_harness(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
     _send([stage], signal.SIGKILL)
 
 
-def _ask(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+def _ask(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
     _send([stage], signal.SIGTERM)
 
 
-def _cut_power(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+def _cut_power(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
     """Everything ends at once, and the disk holds less of the newest checkpoint than was written, or other bytes."""
     processes = [stage, *stage.children(recursive=True)]
     _send(processes, signal.SIGKILL)
@@ -51,7 +51,7 @@ def _cut_power(stage: psutil.Process, workspace: Workspace, draw: random.Random)
         damage(draw.choice(sorted(saved[-1].iterdir())), draw)
 
 
-def _fill_disk(stage: psutil.Process, workspace: Workspace, draw: random.Random) -> None:
+def _fill_disk(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
     """The system refuses the next checkpoint's largest file as on a full disk (RLIMIT_FSIZE), then the worker dies.
 
     How large that is shows the checkpoint before it, so the first one is waited for.
@@ -98,7 +98,7 @@ def damage(path: Path, draw: random.Random) -> None:
         file.write(bytes([byte ^ draw.randrange(1, 256)]))
 
 
-def checkpoints(workspace: Workspace) -> list[Path]:
+def checkpoints(workspace: MeasuredWorkspace) -> list[Path]:
     """Finished checkpoints, the newest last."""
     folder = workspace.scratch / "checkpoints" if workspace.scratch else None
     return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial") if folder else []

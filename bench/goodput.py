@@ -125,7 +125,7 @@ def account(attempts: list[Attempt]) -> Account:
     return Account(wall, **sums, interruptions=len(attempts) - 1)
 
 
-class Workspace:
+class MeasuredWorkspace:
     """A folder in which the pretrain stage runs as in a user's clone: the code, its parameters, git, the tokens."""
 
     def __init__(self, folder: Path, data: Path, parameters: dict[str, Any]):
@@ -182,7 +182,7 @@ class Workspace:
         return {name: hashlib.sha256((self.root / name).read_bytes()).hexdigest() for name in files}
 
 
-def run(workspace: Workspace, plan: list[tuple[float, faults.Fault]], draw: random.Random) -> list[Attempt]:
+def run(workspace: MeasuredWorkspace, plan: list[tuple[float, faults.Fault]], draw: random.Random) -> list[Attempt]:
     """Run the stage to its end; each fault of the plan strikes when it has trained for its seconds."""
     attempts: list[Attempt] = []
     for after, fault in [*plan, (float("inf"), None)]:
@@ -247,9 +247,9 @@ class Result:
 def measure(folder: Path, data: Path, parameters: dict[str, Any], *, interval: float, count: int, seed: int) -> Result:
     """Run the stage in two workspaces under ``folder``, the second time under at most ``count`` faults."""
     draw = random.Random(seed)
-    quiet = Workspace(folder / "undisturbed", data, PARAMETERS | parameters)
+    quiet = MeasuredWorkspace(folder / "undisturbed", data, PARAMETERS | parameters)
     first = run(quiet, [], draw)
-    noisy = Workspace(folder / "disturbed", data, PARAMETERS | parameters)
+    noisy = MeasuredWorkspace(folder / "disturbed", data, PARAMETERS | parameters)
     attempts = run(noisy, faults.plan(draw, interval, count), draw)
     signalled = [a for a in attempts if a.fault in (faults.SIGTERM.name, faults.KILL_HARNESS.name)]
     wrong = [a.code for a in attempts if a.fault == faults.SIGTERM.name and a.code != os.EX_TEMPFAIL]

@@ -97,7 +97,7 @@ def litgpt_config(order: Mapping[str, Any]) -> dict[str, Any]:
         "out_dir": str(Path(order["folder"]) / "litgpt"),
         "precision": {"fp32": "32-true", "bf16": "bf16-mixed"}[order["precision"]],
         "data": {
-            "class_path": "litgpt_data.PackedTokens",
+            "class_path": "litgpt_data.PackedTokenModule",
             "init_args": {name: order[name] for name in ("tokens", "dtype", "marks", "seed")},
         },
         "train": {

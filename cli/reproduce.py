@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.pipeline.reproduce import Reproduction
+    from flows.pipeline.reproduce import ReproducedVersion
 
 EPILOG = """[bold]Examples[/]
 
@@ -71,7 +71,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _print(result: Reproduction) -> None:
+def _print(result: ReproducedVersion) -> None:
     from cli.output import print_table
     from core.numbers import duration, figure
 

@@ -41,7 +41,7 @@ class MarkedStack:
 
 
 @dataclass
-class PackedTokens(DataModule):
+class PackedTokenModule(DataModule):
     """Training batches in a seeded order, marked as they are drawn."""
 
     tokens: str = ""

@@ -20,7 +20,7 @@ from components.pretrain.loss import CausalLoss, masks_documents
 from components.pretrain.parallelism import Parallelism, prepare
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.step import accumulate, update
-from components.pretrain.training_state import Progress, TrainingState
+from components.pretrain.training_state import LoopState, TrainingState
 from core.errors import InputProblem
 
 
@@ -37,7 +37,7 @@ def train(
     held: TokenSplit,
     batches: Batches,
     steps: int,
-) -> tuple[CausalLoss, Progress]:
+) -> tuple[CausalLoss, LoopState]:
     """Train ``model`` for ``steps`` steps, from the newest checkpoint in ``context.scratch`` if there is one.
 
     Returns:
@@ -235,7 +235,7 @@ def _non_finite_sequences(accelerator, module, order: TrainingOrder, batch: Batc
     )
 
 
-def _point(context: Context, progress: Progress, rates: dict[str, float], norm: float, speed: float) -> None:
+def _point(context: Context, progress: LoopState, rates: dict[str, float], norm: float, speed: float) -> None:
     since = progress.step - (int(progress.curve[-1]["step"]) if progress.curve else 0)
     point = {
         "step": progress.step,
@@ -250,7 +250,7 @@ def _point(context: Context, progress: Progress, rates: dict[str, float], norm: 
     context.log({**live, "tokens_per_second": speed}, progress.step)
 
 
-def _validate(context, accelerator, module, tokenizer, held: TokenSplit, progress: Progress) -> None:
+def _validate(context, accelerator, module, tokenizer, held: TokenSplit, progress: LoopState) -> None:
     """Validation loss on part of the split, and samples."""
     parameters: PretrainParameters = context.parameters
     result = evaluate(

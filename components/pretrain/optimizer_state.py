@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.pretrain import zero3
-from components.pretrain.snapshot import placed_as
+from components.pretrain.host_copies import placed_as
 
 
 def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor | zero3.Part]:

@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from transformers.integrations.tensor_parallel import apply_tensor_parallelism, replace_layer_number_by_wildcard
 
 from components.pretrain import zero3
+from components.pretrain.host_copies import whole
 from components.pretrain.loss import CausalLoss
-from components.pretrain.snapshot import whole
 from core.errors import InputProblem
 
 #: Ways of dividing a product whose gradients have been found to be one process's. transformers sums those of a norm

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from components.contract import Context
 from components.pretrain.evaluation import Held
-from components.pretrain.training_state import Progress
+from components.pretrain.training_state import LoopState
 
 
 def write_csv(rows: list[dict[str, float]], path: Path) -> None:
@@ -20,7 +20,7 @@ def write_csv(rows: list[dict[str, float]], path: Path) -> None:
         writer.writerows(rows)
 
 
-def loss_figure(progress: Progress, unigram: float) -> Figure:
+def loss_figure(progress: LoopState, unigram: float) -> Figure:
     """Training and validation loss over tokens, beside the unigram model's."""
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
@@ -37,7 +37,7 @@ def loss_figure(progress: Progress, unigram: float) -> Figure:
     return figure
 
 
-def rate_figure(progress: Progress) -> Figure:
+def rate_figure(progress: LoopState) -> Figure:
     """Learning rate and gradient norm over steps."""
     figure = Figure(figsize=(7, 4))
     above, below = figure.subplots(2, 1, sharex=True)
@@ -52,7 +52,7 @@ def rate_figure(progress: Progress) -> Figure:
 def write_report(
     context: Context,
     *,
-    progress: Progress,
+    progress: LoopState,
     held: Held,
     bits: float,
     unigram: float,

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from components.pretrain import zero3
 from components.pretrain.data import IGNORED
+from components.pretrain.host_copies import whole
 from components.pretrain.parallelism import Parallelism, shared_sequences
-from components.pretrain.snapshot import whole
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
 

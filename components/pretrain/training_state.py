@@ -39,8 +39,8 @@ from transformers import PreTrainedModel
 
 from components.contract import Context
 from components.pretrain import checkpoint, optimizer_state, zero3
+from components.pretrain.host_copies import HostCopies, placed_as
 from components.pretrain.parameters import PretrainParameters
-from components.pretrain.snapshot import Snapshot, placed_as
 from core.errors import InputProblem
 
 MODEL, OPTIMIZER, TRAINING, CONFIG = "model.safetensors", "optimizer.safetensors", "training.json", "config.json"
@@ -50,7 +50,7 @@ PATIENCE = 1.0  # seconds for which a step may wait for the disk before the user
 
 
 @dataclass
-class Progress:
+class LoopState:
     """What the loop has seen so far; part of every checkpoint, and all of it repeatable.
 
     Attributes:
@@ -84,7 +84,7 @@ class TrainingState:
     ):
         self._context, self._accelerator, self._model, self._optimizer = context, accelerator, model, optimizer
         self._folder = context.scratch / "checkpoints"
-        self._snapshot = Snapshot(optimizer, holds=accelerator.is_main_process)
+        self._copies = HostCopies(optimizer, holds=accelerator.is_main_process)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: tuple[int, Future[None]] | None = None
 
@@ -97,7 +97,7 @@ class TrainingState:
         finally:
             self._writer.shutdown()
 
-    def resume(self) -> Progress:
+    def resume(self) -> LoopState:
         """Put model, optimizer and random states to the newest whole checkpoint; where the training stands.
 
         Only the main process reads it, so that the processes need no disk in common; the tensors go to the others one
@@ -115,7 +115,7 @@ class TrainingState:
                 found = [(json.loads((path / TRAINING).read_text()), shapes)]
         found = broadcast_object_list(found)
         if found[0] is None:
-            return Progress()
+            return LoopState()
         training, shapes = found[0]
         self._refuse_or_warn(training)
 
@@ -128,9 +128,9 @@ class TrainingState:
         moments = self._read(path, OPTIMIZER, shapes[OPTIMIZER])
         optimizer_state.restore(self._model, self._optimizer, training["optimizer"], moments)
         restore_random_state(training["random"][self._accelerator.process_index])
-        return Progress(**training["progress"])
+        return LoopState(**training["progress"])
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: LoopState) -> None:
         """Hand the state after ``progress.step`` steps over to be written as a checkpoint.
 
         Returns as soon as it is copied. If the last one is still being written, that is waited for first.
@@ -149,7 +149,7 @@ class TrainingState:
         random_states = gather_object([capture_random_state()])
         weights = {f"{MODEL}/{name}": tensor for name, tensor in _weights(self._model).items()}
         moments = optimizer_state.tensors(self._model, self._optimizer)
-        self._snapshot.take(weights | {f"{OPTIMIZER}/{name}": tensor for name, tensor in moments.items()})
+        self._copies.take(weights | {f"{OPTIMIZER}/{name}": tensor for name, tensor in moments.items()})
         if not self._accelerator.is_main_process:
             return
         training = {
@@ -188,7 +188,7 @@ class TrainingState:
             self.wait()
 
     def _write(self, step: int, training: dict[str, Any]) -> None:
-        copies = self._snapshot.ready()
+        copies = self._copies.ready()
 
         def write(folder: Path) -> None:
             for file in (MODEL, OPTIMIZER):

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.contract import Context
 from components.tokenize.compression import Compression
-from components.tokenize.shards import TokenSplit
+from components.tokenize.shards import SplitEntry
 
 EXAMPLE = "def read(path, *, encoding=None): return the text of the file, or raise OSError."
 
@@ -18,7 +18,7 @@ EXAMPLE = "def read(path, *, encoding=None): return the text of the file, or rai
 def write_report(
     context: Context,
     tokenizer: PreTrainedTokenizerBase,
-    splits: dict[str, TokenSplit],
+    splits: dict[str, SplitEntry],
     compressions: dict[str, dict[str, Compression]],
     lengths: dict[str, Counter[int]],
     *,

@@ -23,7 +23,7 @@ class TokenShard(TypedDict):
     documents: int
 
 
-class TokenSplit(TypedDict):
+class SplitEntry(TypedDict):
     """A split's entry of the index."""
 
     shards: list[TokenShard]
@@ -58,7 +58,7 @@ class TokenShardWriter:
             if shard["tokens"] >= self._shard_tokens:
                 self._close()
 
-    def finish(self) -> TokenSplit:
+    def finish(self) -> SplitEntry:
         """Close the last file; the split's entry of the index."""
         self._close()
         return {
@@ -83,7 +83,7 @@ class TokenShardWriter:
 
 
 def write_index(
-    folder: Path, *, dtype: np.dtype[Any], vocabulary: int, end: int, splits: dict[str, TokenSplit]
+    folder: Path, *, dtype: np.dtype[Any], vocabulary: int, end: int, splits: dict[str, SplitEntry]
 ) -> None:
     """Write ``index.json``; its presence says that the shards are whole."""
     index = {"dtype": dtype.name, "vocab_size": vocabulary, "eos_token_id": end, "splits": splits}

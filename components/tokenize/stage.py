@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedTokenizerBase
 
-    from components.tokenize.shards import TokenSplit
+    from components.tokenize.shards import SplitEntry
 
 
 def run(context: Context) -> None:
@@ -104,7 +104,7 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
 
 def _pack(
     context: Context, tokenizer: PreTrainedTokenizerBase, split: str, dtype: np.dtype[Any], advance: Callable[..., None]
-) -> tuple[TokenSplit, dict[str, Compression], Counter[int]]:
+) -> tuple[SplitEntry, dict[str, Compression], Counter[int]]:
     from components.tokenize.shards import TokenShardWriter
 
     parameters: TokenizeParameters = context.parameters

@@ -25,7 +25,7 @@ def _nothing(_: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Deployment:
+class FlowDeployment:
     """One deployment; its name is its flow's.
 
     Attributes:
@@ -65,13 +65,13 @@ def _whole_file(root: Path) -> dict[str, Any]:
 
 
 DEPLOYMENTS = (
-    Deployment(
+    FlowDeployment(
         "flows.lifecycle:lifecycle",
         "Raw text to a promoted model, all or part of the way; only what changed is run. Each run works in a git "
         "worktree of its own, so your files stay as they are.",
         parameters=_whole_file,
     ),
-    Deployment(
+    FlowDeployment(
         "flows.retrain:retrain",
         "Looks for raw data that the champion was not made of. Nothing new: it ends at once. Enough of it: a candidate "
         "is trained on it, in a tree of its own, and put before the gate. By `retrain.cron` of `params.yaml`, on the "
@@ -79,21 +79,21 @@ DEPLOYMENTS = (
         schedules=triggers.schedules,
         triggers=triggers.triggers,
     ),
-    Deployment(
+    FlowDeployment(
         "flows.promote:promote",
         "Puts a version before the gate of `params.yaml`. What passes takes the alias; with `promotion.approval: "
         "required` the run waits, Suspended, until a person has answered: **Resume** opens the question, with what the "
         "gate saw.",
     ),
-    Deployment(
+    FlowDeployment(
         "flows.evaluate:evaluate",
         "Measures a registered model on the present evaluation set, or on that of an earlier run.",
     ),
-    Deployment(
+    FlowDeployment(
         "flows.rollback:rollback",
         "Gives an alias back to a version that held it before, once its files and signature are verified.",
     ),
-    Deployment(
+    FlowDeployment(
         "flows.sync:sync",
         "Records in the registry what `dvc repro` made, and sends MLflow what it has not got yet.",
     ),

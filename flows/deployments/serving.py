@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.deployments import guards
-from flows.deployments.catalogue import DEPLOYMENTS, TAGS, Deployment
+from flows.deployments.catalogue import DEPLOYMENTS, TAGS, FlowDeployment
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -55,7 +55,7 @@ async def serve(root: Path) -> None:
     await serving
 
 
-def prepared(deployment: Deployment, root: Path) -> RunnerDeployment:
+def prepared(deployment: FlowDeployment, root: Path) -> RunnerDeployment:
     """The deployment as Prefect takes it; its form's values are those of the workspace as it is now."""
     from prefect.deployments.runner import EntrypointType, RunnerDeployment
 

@@ -43,7 +43,7 @@ class Finished:
     not_judged: list[str] = field(default_factory=list)
     outcomes: list[PromotionOutcome] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    rows: list[report.Row] = field(default_factory=list)
+    rows: list[report.StageRow] = field(default_factory=list)
     question: str | None = None
 
 

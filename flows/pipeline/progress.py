@@ -14,7 +14,7 @@ from core.numbers import duration, figure
 
 
 @dataclass
-class Progress:
+class StageProgress:
     """The latest state of a running stage.
 
     Attributes:
@@ -50,7 +50,7 @@ class EventTail:
 
     def __init__(self, pointer: Path):
         self.pointer = pointer
-        self.progress = Progress()
+        self.progress = StageProgress()
         self._log: Path | None = None
         self._offset = 0
         self._first: tuple[str, float, float] | None = None  # description, done and time where the pace is taken from
@@ -80,7 +80,7 @@ class EventTail:
         if event.get("kind") != "progress":
             return False
         for name in ("description", "done", "total", "unit", "fields"):
-            setattr(self.progress, name, event.get(name) or getattr(Progress(), name))
+            setattr(self.progress, name, event.get(name) or getattr(StageProgress(), name))
         self._pace(event.get("time", time.time()))
         return True
 

@@ -113,7 +113,7 @@ class Summary:
     """
 
     unchanged: bool
-    rows: list[Row]
+    rows: list[StageRow]
     decisions: list[tuple[str, str]]
     champions: dict[str, str]
     notes: list[str]
@@ -154,7 +154,7 @@ def example_question(root: Path) -> str | None:
     return None
 
 
-class Row(NamedTuple):
+class StageRow(NamedTuple):
     """One stage of a run's table: each cell as it is shown; ``made_by`` names the runs that made it, in markdown."""
 
     stage: str
@@ -165,7 +165,7 @@ class Row(NamedTuple):
     made_by: str = ""
 
 
-def rows(root: Path, run_state: RunState, mlflow_uri: str = "") -> list[Row]:
+def rows(root: Path, run_state: RunState, mlflow_uri: str = "") -> list[StageRow]:
     """The table of a run, upstream first; in brackets what a cached stage took when it was made.
 
     Args:
@@ -181,7 +181,7 @@ def rows(root: Path, run_state: RunState, mlflow_uri: str = "") -> list[Row]:
             took = f"({duration(made)})"
         beside = metric.beside if metric else ""
         makers = made_by(mlflow_uri, found, within=run_state.run)
-        table.append(Row(stage, STATES.get(line.state, line.state), took, str(metric or ""), beside, makers))
+        table.append(StageRow(stage, STATES.get(line.state, line.state), took, str(metric or ""), beside, makers))
     return table
 
 

@@ -47,7 +47,7 @@ _KINDS: dict[str, Kind] = {"parameter": "parameters", "code": "code", "input": "
 
 
 @dataclass
-class Reproduction:
+class ReproducedVersion:
     """A version made again.
 
     Attributes:
@@ -82,7 +82,7 @@ def reproduce(
     keep: Path | None = None,
     say: Callable[[str], None],
     show: Callable[[RunState], contextlib.AbstractContextManager],
-) -> Reproduction:
+) -> ReproducedVersion:
     """Run the lineage of the version ``reference`` again and compare it with what is recorded; record the verdict.
 
     No cache of DVC's is read or written, and no checkpoint of the first run is found: scratch folders lie apart.
@@ -111,7 +111,7 @@ def reproduce(
         run_state = RunState(name, [stage.name for stage in recorded])
         with signals_as_exceptions(), running(workspace.home), show(run_state):
             comparison, made = _run_again(workspace, source, recorded, root, apart, run_state)
-        result = Reproduction(
+        result = ReproducedVersion(
             source, name, comparison, None, {s: x.seconds for s, x in run_state.lines.items() if x.seconds}
         )
         _keep_logs(workspace, apart, name)

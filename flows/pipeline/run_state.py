@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flows.pipeline.progress import Progress
+from flows.pipeline.progress import StageProgress
 
 State = Literal["waiting", "running", "cached", "restored", "ran", "failed", "stopped", "not reached"]
 DONE: tuple[State, ...] = ("cached", "restored", "ran")
@@ -21,7 +21,7 @@ class StageState:
     state: State = "waiting"
     started: float | None = None
     seconds: float = 0.0
-    progress: Progress = field(default_factory=Progress)
+    progress: StageProgress = field(default_factory=StageProgress)
     plan: str = ""
     planned_seconds: float | None = None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core import dvc, files, layout
 from core.workspace import Workspace, sqlite_url
-from flows.pipeline.report import Row, Summary
+from flows.pipeline.report import StageRow, Summary
 
 # What decides the last screen. Rules of promotion are in params.yaml; a stage's code is among DVC's dependencies.
 _CONTENT = ("dvc.yaml", "params.yaml", "dvc.lock", "data/raw.dvc", "models/parent.dvc", "receipts/*.json")
@@ -25,7 +25,7 @@ def recall(workspace: Workspace) -> Summary | None:
     body = files.read_json(layout.last_screen(workspace.home), None)
     if body is None or body["digest"] != _digest(workspace) or dvc.status(workspace.root):
         return None
-    return Summary(**{**body["summary"], "rows": [Row(*row) for row in body["summary"]["rows"]]})
+    return Summary(**{**body["summary"], "rows": [StageRow(*row) for row in body["summary"]["rows"]]})
 
 
 def remember(workspace: Workspace, summary: Summary) -> None:

@@ -1,8 +1,10 @@
 """dvc.yaml, the components and what their code imports agree, both ways; and the four parts keep their distance."""
 
+import ast
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,14 @@ def test_a_floor_names_another_only_to_start_it():
 
 def test_no_files_import_each_other():
     assert house.circles() == []
+
+
+def test_a_class_name_names_one_class():
+    definitions = Counter(
+        node.name for file in house.files() for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )  # fmt: skip
+    assert not [name for name, number in definitions.items() if number > 1]
 
 
 def test_the_table_of_imports_is_that_of_the_code():

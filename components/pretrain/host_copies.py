@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from components.pretrain import zero3
 
 
-class Snapshot:
+class HostCopies:
     """Host buffers for a set of named tensors.
 
     Copies from a GPU go to pinned memory on a stream of their own, beside the next step's forward and backward pass;
