@@ -15,6 +15,8 @@ stemma plan --device a100-80 --price 1.8                                 the sam
 stemma plan --preset llama2-7b --tokens 140B --device h100 --count 64 --price 2.5
 
 stemma plan --preset llama3-70b --tokens 1.4T --device h100 --count 1024 --sharding zero3 --json
+
+stemma plan --parameters 671B --active 37B --tokens 14.8T --device h800 --count 2048 --mfu 0.35
 """
 
 
@@ -26,6 +28,12 @@ def plan(
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="A decoder by name; without it, the stages of params.yaml.")
     ] = None,
+    parameters: Annotated[
+        str | None, typer.Option(metavar="N", help="A model of so many parameters, such as 405B; its shape is assumed.")
+    ] = None,
+    active: Annotated[
+        str | None, typer.Option(metavar="N", help="Of --parameters, how many a token passes through; else all.")
+    ] = None,
     tokens: Annotated[
         str | None, typer.Option(metavar="N", help="Training tokens, such as 140B or 1.5T; else 20 a parameter.")
     ] = None,
@@ -35,7 +43,8 @@ def plan(
     count: Annotated[str | None, typer.Option(metavar="N", help="Devices; else 1, or the stage's processes.")] = None,
     price: Annotated[str | None, typer.Option(metavar="X", help="Money for a device and hour.")] = None,
     sharding: Annotated[
-        str | None, typer.Option(metavar="NAME", help="ddp, zero1, zero2, zero3 (fsdp2) or tp; else what fits first.")
+        str | None,
+        typer.Option(metavar="NAME", help="ddp, zero1, zero2, zero3 (fsdp2), tp or 3d; else what fits first."),
     ] = None,
     micro_batch: Annotated[
         str | None, typer.Option(metavar="N", help="Sequences that a device takes at a time; else 1.")
@@ -74,13 +83,14 @@ def plan(
     from flows.pipeline import planning
 
     given = {
-        "preset": preset, "tokens": tokens, "device": device, "count": count, "price": price, "sharding": sharding,
-        "micro-batch": micro_batch, "context": context, "precision": precision, "optimizer": optimizer, "mfu": mfu,
+        "preset": preset, "parameters": parameters, "active": active, "tokens": tokens, "device": device,
+        "count": count, "price": price, "sharding": sharding, "micro-batch": micro_batch, "context": context,
+        "precision": precision, "optimizer": optimizer, "mfu": mfu,
         "goodput": goodput, "pue": pue, "utilisation": utilisation, "watts": watts,
     }  # fmt: skip
     arguments = [f"--{name}={text}" for name, text in given.items() if text is not None]
     arguments += ["--gradient-checkpointing"] if gradient_checkpointing else []
-    answer = planning.ask(arguments, Path.cwd() if preset else Workspace.find().root)
+    answer = planning.ask(arguments, Path.cwd() if preset or parameters else Workspace.find().root)
     if as_json:
         print_json(answer)
         return

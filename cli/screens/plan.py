@@ -123,12 +123,19 @@ def _memory(plan: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for row in plan["memory"]:
         table.add_row(
-            ("→ " if row["chosen"] else "  ") + ("zero3 = fsdp2" if row["sharding"] == "zero3" else row["sharding"]),
+            ("→ " if row["chosen"] else "  ") + _division(row, plan["device"]["count"]),
             *(size(row[f"{kind}_bytes"]) for kind in kinds),
             Text("yes", style="green") if row["fits"] else Text("no", style="red"),
             str(row["largest_micro_batch_sequences"]),
         )
     return table
+
+
+def _division(row: dict[str, Any], count: int) -> str:
+    tensor, stages = row["tensor_devices"], row["pipeline_stages"]
+    if row["sharding"] == "3d":
+        return f"3d: {tensor} tensor × {stages} pipeline × {count // tensor // stages} data"
+    return {"zero3": "zero3 = fsdp2"}.get(row["sharding"], row["sharding"])
 
 
 def _verdict(plan: dict[str, Any]) -> list[Text]:

@@ -16,7 +16,7 @@ from typing import Any
 # As in the pretrain stage, before torch is imported: threads that spin while they wait spoil each other's timing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from components.planning import activations, devices, flops, memory, probe, stages
+from components.planning import activations, devices, flops, memory, probe, shapes, stages
 from components.planning.activations import Activations
 from components.planning.decoder import Decoder, read
 from components.planning.devices import DEVICES, Precision
@@ -24,6 +24,7 @@ from components.planning.estimate import Training, estimate
 from components.planning.options import Options, parse
 from components.pretrain.presets import PRESETS, configuration
 from core.errors import InputProblem
+from core.numbers import count
 
 #: Presets with very long contexts are planned at this one unless --context says otherwise.
 CONTEXT = 8192
@@ -52,13 +53,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float = probe.SECONDS) -> dict[str, Any]:
-    """Plans of a preset, or of the training stages of the workspace's ``params.yaml`` (of ``wanted`` alone).
+    """Plans of a preset, of a model of so many parameters, or of the training stages of ``params.yaml``.
+
+    Args:
+        wanted: of these stages alone.
 
     Raises:
-        InputProblem: a parameter of the workspace is wrong, or there is no workspace.
+        InputProblem: a parameter of the workspace is wrong, there is no workspace, or no model is so small.
     """
-    if options.preset is not None:
-        return {"plans": [estimate(_preset(options.preset, options, seconds))], "skipped": []}
+    if options.preset is not None or options.parameters is not None:
+        return {"plans": [estimate(_model(options, seconds))], "skipped": []}
     from core.parameters_file import read as read_parameters
     from core.workspace import find_root
 
@@ -79,14 +83,24 @@ def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float 
     return {"plans": found, "skipped": skipped}
 
 
-def _preset(name: str, options: Options, seconds: float) -> Training:
-    preset = PRESETS[name]
-    context = options.context or min(preset.context, CONTEXT)
-    config = configuration(name, max_position_embeddings=max(context, preset.context))
+def _model(options: Options, seconds: float) -> Training:
+    """The training of a preset, or of a model of which only the size is known."""
     notes = []
+    if options.preset is not None:
+        preset = PRESETS[options.preset]
+        name, longest, active = options.preset, preset.context, preset.active
+        context = options.context or min(longest, CONTEXT)
+        config = configuration(name, max_position_embeddings=max(context, longest))
+    else:
+        assert options.parameters is not None
+        active = options.active or options.parameters
+        config = shapes.shape(options.parameters, options.active)
+        name = f"{config.model_type} of {count(options.parameters)} parameters"
+        context = options.context or CONTEXT
+        notes.append(f"shape, assumed from the size: {shapes.words(config)}")
     tokens = options.tokens
     if tokens is None:
-        tokens = round(flops.tokens_by_rule(preset.active))
+        tokens = round(flops.tokens_by_rule(active))
         notes.append("tokens: 20 a parameter, since --tokens was not given")
     work = stages.Work(
         config=config,
@@ -166,7 +180,7 @@ def _training(
         allocator=allocator,
         checkpoints=work.checkpoints,
         stored_tokens=work.stored_tokens,
-        pretraining=options.preset is not None or name == "pretrain",
+        pretraining=name not in stages.STAGES or name == "pretrain",
         mfu=options.mfu,
         rate=rate,
         measured=measured,

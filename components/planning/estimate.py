@@ -150,7 +150,7 @@ def _memory(training: Training) -> list[dict[str, Any]]:
     }
     # The processes of one machine's processor share its memory: dividing what each holds is for devices of their own.
     shardings = ("ddp",) if training.device.is_processor else memory.SHARDINGS
-    found = list(memory.under(shardings, training.decoder, training.activations, **options))
+    found = list(memory.under(shardings, training.decoder, training.activations, capacity=capacity, **options))
     names = [each.sharding for each in found]
     if training.sharding in names:
         wanted = names.index(training.sharding)
@@ -160,6 +160,8 @@ def _memory(training: Training) -> list[dict[str, Any]]:
     return [
         {
             "sharding": each.sharding,
+            "tensor_devices": each.tensor,
+            "pipeline_stages": each.pipeline,
             "weights_bytes": each.weights,
             "gradients_bytes": each.gradients,
             "optimizer_bytes": each.optimizer,

@@ -3,7 +3,9 @@
 Weights, gradients and moments are kept in float32 whatever the precision of the products: bfloat16 means autocast,
 which adds a bfloat16 copy of the weights in use. The divisions: Rajbhandari et al. 2020 (ZeRO,
 https://arxiv.org/abs/1910.02054) for ddp to zero3 (which FSDP2 is too), Shoeybi et al. 2019 (Megatron-LM,
-https://arxiv.org/abs/1909.08053) for tensor parallelism.
+https://arxiv.org/abs/1909.08053) for tensor parallelism (tp), and Narayanan et al. 2021
+(https://arxiv.org/abs/2104.04473) for 3d: tensor parallelism within a machine, times stages of a pipeline, times
+replicas that divide the optimizer's state among them.
 
 The sum is that of the moment in which all of it lives. The widespread "24 GB for 1B parameters in float32" counts 4
 bytes a parameter of weights, 4 of gradients, 8 of Adam's moments, and 8 more of activations and temporary memory; the
@@ -20,8 +22,8 @@ from components.planning.activations import Activations
 from components.planning.decoder import Decoder
 from components.planning.devices import Precision
 
-Sharding = Literal["ddp", "zero1", "zero2", "zero3", "tp"]
-SHARDINGS: tuple[Sharding, ...] = ("ddp", "zero1", "zero2", "zero3", "tp")
+Sharding = Literal["ddp", "zero1", "zero2", "zero3", "tp", "3d"]
+SHARDINGS: tuple[Sharding, ...] = ("ddp", "zero1", "zero2", "zero3", "tp", "3d")
 ALIASES: dict[str, Sharding] = {"fsdp2": "zero3", "fsdp": "zero3", "none": "ddp"}
 #: Tensor parallelism stays within the devices of one machine, which have fast links.
 TENSOR_DEVICES = 8
@@ -43,6 +45,8 @@ class Memory:
         sequence: what each sequence of the micro-batch adds.
         chunk: the part of ``scores`` that does not grow with the micro-batch.
         allocator: what a processor's heap holds beyond all this: pieces freed between those in use.
+        tensor: devices that share each block.
+        pipeline: stages of the pipeline, each with its part of the blocks.
     """
 
     sharding: Sharding
@@ -54,6 +58,8 @@ class Memory:
     sequence: int
     chunk: int = 0
     allocator: int = 0
+    tensor: int = 1
+    pipeline: int = 1
 
     @property
     def fixed(self) -> int:
@@ -97,10 +103,12 @@ def per_device(
     checkpointed: bool = False,
     frozen: int = 0,
     allocator: int = 0,
+    pipeline: int = 1,
 ) -> Memory:
     """Memory of one of ``count`` devices that each take ``micro_batch`` sequences at a time.
 
     Args:
+        pipeline: stages of the pipeline, under 3d alone.
         checkpointed: gradient checkpointing: blocks keep their inputs and are computed again.
         allocator: bytes of a processor's heap, as measured.
         frozen: parameters of a second model, such as DPO's reference, which lies whole on every device.
@@ -122,16 +130,19 @@ def per_device(
         gradients = FLOAT32 * parameters // count + FLOAT32 * (decoder.largest_block if count > 1 else 0)
     if sharding == "zero3":
         weights = FLOAT32 * parameters // count + (unit * gathered if count > 1 else copies)
-    if sharding == "tp":
+    if sharding in ("tp", "3d"):
         divided = tensor_devices(decoder, count)
-        norms = decoder.parameters["norms"]
-        share = norms + (parameters - norms) // divided
-        replicas = count // divided
+        kept_here = _of_a_stage(decoder, activations.blocks, pipeline)
+        norms = decoder.parameters["norms"] // pipeline
+        share = norms + (kept_here - norms) // divided
+        replicas = count // divided // pipeline
         weights = (FLOAT32 + (BFLOAT16 if mixed else 0)) * share
         gradients = FLOAT32 * share * (2 if replicas > 1 else 1)
-        moments //= divided
-        # Inputs and outputs of both norms, and what the norms keep: six times the width, on every device.
-        whole = 6 * decoder.width * activations.context * unit
+        moments = moments * share // parameters // (replicas if sharding == "3d" else 1)
+        # Inputs and outputs of both norms, and what the norms keep: six times the width, on every device; under 3d they
+        # are divided too, as sequence parallelism does (https://arxiv.org/abs/2205.05198). The first stage of a
+        # pipeline keeps as much as it would of all blocks: as many micro-batches as there are stages are on their way.
+        whole = 0 if sharding == "3d" else 6 * decoder.width * activations.context * unit
     kept = activations.kept(checkpointed=checkpointed, divided=divided, whole=whole)
     scores, chunk = activations.scores // divided, activations.chunk // divided
     return Memory(
@@ -144,14 +155,50 @@ def per_device(
         sequence=kept + scores,
         chunk=chunk,
         allocator=allocator,
+        tensor=divided,
+        pipeline=pipeline,
     )
 
 
+def _of_a_stage(decoder: Decoder, blocks: int, pipeline: int) -> int:
+    """Parameters of the largest stage of a pipeline: its blocks, and the larger of embedding and output layer."""
+    if pipeline == 1:
+        return decoder.total
+    ends = [decoder.parameters[part] for part in ("embeddings", "head")]
+    return (decoder.total - sum(ends)) * -(-blocks // pipeline) // blocks + max(ends)
+
+
+def pipelines(decoder: Decoder, blocks: int, count: int) -> list[int]:
+    """Numbers of pipeline stages that ``count`` devices can form beside tensor parallelism, powers of two, above 1."""
+    groups, found, stages = count // tensor_devices(decoder, count), [], 2
+    while stages <= min(blocks, groups):
+        found += [stages] if groups % stages == 0 else []
+        stages *= 2
+    return found
+
+
 def under(
-    shardings: Iterable[Sharding], decoder: Decoder, activations: Activations, *, count: int, **options
+    shardings: Iterable[Sharding],
+    decoder: Decoder,
+    activations: Activations,
+    *,
+    count: int,
+    capacity: float = float("inf"),
+    **options,
 ) -> Iterator[Memory]:
-    """:func:`per_device` under each of ``shardings`` that differs with so many devices."""
+    """:func:`per_device` under each of ``shardings`` that differs with so many devices.
+
+    Args:
+        capacity: bytes that can be used; a pipeline gets as few stages as fit into it, or as many as there can be.
+    """
     for sharding in shardings:
+        if sharding == "3d":
+            deep = [
+                per_device(decoder, activations, sharding, count=count, pipeline=stages, **options)
+                for stages in pipelines(decoder, activations.blocks, count)
+            ]
+            yield from [next((each for each in deep if each.total <= capacity), deep[-1])] if deep else []
+            continue
         alike = count == 1 or (sharding == "tp" and tensor_devices(decoder, count) == 1)
         if sharding == "ddp" or not alike:
             yield per_device(decoder, activations, sharding, count=count, **options)

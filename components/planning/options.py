@@ -48,7 +48,7 @@ def parse_positive(text: str, most: float = float("inf")) -> float:
 
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 OPTIMIZERS = ("adamw", "muon")
-#: Options that describe a preset's training; for the current parameters, params.yaml says these.
+#: Options that describe the training of a preset or of --parameters; for the workspace's stages params.yaml says these.
 OF_PRESET = ("tokens", "context", "micro_batch", "optimizer")
 
 
@@ -57,6 +57,8 @@ class Options:
     """The options that were given; None where a default is to be found."""
 
     preset: str | None = None
+    parameters: int | None = None
+    active: int | None = None
     tokens: int | None = None
     device: str | None = None
     count: int | None = None
@@ -97,10 +99,19 @@ def parse(given: Mapping[str, str | bool | None]) -> Options:
 
 def _together(given: Mapping[str, str | bool | None], values: Mapping[str, Any]) -> Iterable[str]:
     """What is wrong with options that are right by themselves."""
-    if given.get("preset") is None:
+    if given.get("preset") is None and given.get("parameters") is None:
         for name in OF_PRESET:
             if given.get(name) is not None:
-                yield f"{_option(name)}: goes with --preset; without it params.yaml says so (`stemma params` lists all)"
+                yield (
+                    f"{_option(name)}: goes with --preset or --parameters; without them params.yaml says so "
+                    f"(`stemma params` lists all)"
+                )
+    if given.get("preset") is not None and given.get("parameters") is not None:
+        yield "--parameters: the preset has its own; give one of --preset and --parameters"
+    if given.get("active") is not None and given.get("parameters") is None:
+        yield "--active: goes with --parameters, of which it is a part"
+    if values.get("active", 0) >= values.get("parameters", float("inf")):
+        yield "--active: must be below --parameters; a dense model needs --parameters alone"
     device, precision, count = values.get("device"), values.get("precision"), values.get("count")
     if device and precision and not DEVICES[device].is_processor and precision not in DEVICES[device].peak:
         known = " or ".join(DEVICES[device].peak)
@@ -145,6 +156,8 @@ def _ratio(text: str) -> float:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "preset": _choice(PRESETS),
+    "parameters": parse_count,
+    "active": parse_count,
     "tokens": parse_count,
     "device": _choice(DEVICES),
     "count": parse_count,

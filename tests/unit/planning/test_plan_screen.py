@@ -34,7 +34,7 @@ def test_json_says_what_was_asked(answer):
     assert plan["time"]["device_hours"] == pytest.approx(64 * hours)
     assert plan["cost"]["money"] == pytest.approx(2.5 * 64 * hours)
     assert plan["cost"]["energy_kilowatt_hours"] == pytest.approx(64 * hours * 0.7 * 1.1)
-    assert {row["sharding"] for row in plan["memory"]} == {"ddp", "zero1", "zero2", "zero3", "tp"}
+    assert {row["sharding"] for row in plan["memory"]} == {"ddp", "zero1", "zero2", "zero3", "tp", "3d"}
     assert sum(row["chosen"] for row in plan["memory"]) == 1 and plan["fits"]
 
 
@@ -45,7 +45,7 @@ def test_every_number_of_the_json_names_its_unit(answer):
         r"(same_)?compute_optimal_(parameters|tokens)\w*|tokens_per_\w+|flops_\w+)$"
     )
     units = ("_bytes", "_seconds", "seconds", "hours", "_share", "_watts", "_tokens", "_sequences", "_per_second",
-             "_per_token", "_parameters")  # fmt: skip
+             "_per_token", "_parameters", "_devices", "_stages")  # fmt: skip
 
     def walk(value, path):
         if isinstance(value, dict):
