@@ -51,13 +51,13 @@ def serve(
     only.
     """
     import os
-    import sys
 
+    from core import python
     from core.environment import child_environment
     from core.workspace import Workspace
 
     root = Workspace.find().root
-    command = [sys.executable, "-m", "deploy.gateway", "--host", host, "--port", str(port), "--engine", engine]
+    command = python.command("deploy.gateway", "--host", host, "--port", str(port), "--engine", engine)
     command += ["--max-tokens", str(max_tokens), "--rate-limit", str(rate_limit), "--timeout", str(timeout)]
     command += [word for model in models or () for word in ("--model", model)]
     os.chdir(root)

@@ -101,6 +101,7 @@ def _detached(settings: StackSettings, console) -> None:
 
     from cli.errors import FAILED
     from cli.screens.stack import StackScreen, table
+    from core import python
     from core.files import last_lines
     from deploy.stack import state
 
@@ -108,7 +109,7 @@ def _detached(settings: StackSettings, console) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "up", *_arguments(settings)],
+            python.command("cli", "up", *_arguments(settings)),
             cwd=settings.root,
             env={**settings.environment, "STEMMA_HOME": str(settings.home)},
             stdin=subprocess.DEVNULL,

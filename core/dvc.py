@@ -6,35 +6,23 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from core import files
+from core import files, python
 from core.environment import child_environment
 from core.errors import DvcError
+from core.guarded_dvc import THEN
 
 # A second DVC holds the repository's lock while it hashes, or a path while its stage runs.
 BUSY = re.compile(r"is busy|Unable to acquire lock|another DVC process|is being blocked by", re.IGNORECASE)
 TRIES = 5
-# Without collections of garbage, of which imports make hardly any: they take a fifth of the time.
-BOTH = """
-import gc, json, sys
-gc.set_threshold(50_000)
-from dvc.cli import main
-first, second = json.loads(sys.argv[1])
-code = main(first)
-print(chr(0), flush=True)
-code = code or main(second)
-gc.freeze()
-sys.exit(code)
-"""
 
 
 def command(*arguments: str) -> list[str]:
     """The command line of a DVC that waits for its lock. ``--wait-for-lock`` goes before the verb."""
-    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    return python.command("core.guarded_dvc", "--wait-for-lock", *arguments)
 
 
 def run(root: Path, *arguments: str) -> str:
@@ -52,8 +40,8 @@ def run_both(root: Path, first: list[str], second: list[str]) -> tuple[str, str]
     Raises:
         DvcError: one of them failed.
     """
-    commands = json.dumps([["--wait-for-lock", *first], ["--wait-for-lock", *second]])
-    one, _, other = _run(root, [sys.executable, "-c", BOTH, commands], f"{first[0]}, {second[0]}").partition("\0")
+    commands = command(*first, THEN, "--wait-for-lock", *second)
+    one, _, other = _run(root, commands, f"{first[0]}, {second[0]}").partition("\0")
     return one, other
 
 
@@ -73,7 +61,8 @@ def message_of(stderr: str) -> str:
     """The part of DVC's standard error that says what is wrong."""
     lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
     start = next((index for index, line in enumerate(lines) if line.startswith("ERROR")), 0)
-    return "\n".join(line.removeprefix("ERROR: ") for line in lines[start:]).strip()
+    said = [line.removeprefix("ERROR: ").removeprefix("unexpected error - ") for line in lines[start:]]
+    return "\n".join(line for line in said if not line.startswith("Having any troubles?")).strip()
 
 
 def status(root: Path, *targets: str) -> dict[str, list[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -76,11 +76,12 @@ def tracked_in(content: bytes, where: str) -> list[Tracked]:
         LockUnreadable: it is neither.
     """
     body = _load(content, where)
+    below = PurePosixPath(body.get("wdir") or ".")
     entries = [(None, out) for out in body.get("outs") or []]
     for stage, locked in (body.get("stages") or {}).items():
         entries += [(stage, out) for out in locked.get("outs") or []]
     return [
-        Tracked(out["path"], digest, stage, out.get("size"))
+        Tracked((below / out["path"]).as_posix(), digest, stage, out.get("size"))
         for stage, out in entries
         if (digest := out.get(out.get("hash", "md5")))
     ]

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from core import python
+
 # Nothing reaches out unless the user's configuration names a remote source.
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "1",
@@ -59,11 +61,14 @@ def quiet_mlflow() -> None:
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment for a child, settled as by :func:`settle`, with this Python first on PATH.
 
+    Its folder is on no import path (see :mod:`core.python`).
+
     ``dvc.yaml`` says ``python -m components …``; the folder of the running interpreter comes first, so that a stage
     runs in the environment that holds ``stemma``, activated or not.
     """
     environment = dict(os.environ)
     _settle(environment)
+    python.isolate(environment)
     folder = str(Path(sys.executable).parent)
     paths = environment.get("PATH", os.defpath).split(os.pathsep)
     environment["PATH"] = os.pathsep.join([folder, *(path for path in paths if path != folder)])

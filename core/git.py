@@ -53,7 +53,8 @@ def common_folder(folder: Path) -> Path:
 
 def _run(folder: Path, arguments: tuple[str, ...], **options: Any) -> subprocess.CompletedProcess[bytes]:
     # Reading commands refresh the index by the way; without its lock they never make another git fail.
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    # Hooks are for the user's own commands; where core.hooksPath is relative, a restored tree would bring its own.
+    command = ["git", "--no-optional-locks", "-c", f"core.hooksPath={os.devnull}", "-C", str(folder), *arguments]
     try:
         return subprocess.run(command, capture_output=True, check=False, **options)
     except FileNotFoundError:

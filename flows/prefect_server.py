@@ -10,13 +10,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from core import layout, locks
+from core import layout, locks, python
 from core.environment import child_environment, quiet_prefect
 from core.errors import StemmaError
 from core.network import free_port
@@ -68,7 +67,7 @@ class LocalServer:
         environment.pop("PREFECT_API_URL", None)
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+                python.command("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

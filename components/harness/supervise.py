@@ -20,7 +20,7 @@ from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread, cause
 from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
-from core import events, layout
+from core import events, layout, python
 from core.environment import account
 from core.errors import InputProblem
 from core.files import read_json, write_json
@@ -190,7 +190,7 @@ class _Execution:
         )
         adopt_orphans()
         worker = subprocess.Popen(
-            [sys.executable, "-m", "components.harness.worker", str(order)],
+            python.command("components.harness.worker", str(order)),
             cwd=job.root,
             env=self._worker_environment(),
             pass_fds=() if self.lock is None else (self.lock,),
@@ -234,7 +234,7 @@ class _Execution:
         return {
             **os.environ,
             **QUIET,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.job.root), os.environ.get("PYTHONPATH")])),
+            "PYTHONPATH": python.with_code_of(self.job.root, os.environ),
             "PYTHONHASHSEED": "0",
             # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
             "OMP_WAIT_POLICY": "PASSIVE",

@@ -23,6 +23,6 @@ USER 10001:10001
 WORKDIR /var/lib/mlflow
 EXPOSE 5000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=90s --retries=4 \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=4)"]
+  CMD ["python", "-P", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=4)"]
 # The command of `stemma up`: one process, the database migrated first, accounts beside the runs.
-CMD ["python", "-m", "deploy.stack.mlflow_server", "--host", "0.0.0.0", "--port", "5000", "--auth"]
+CMD ["python", "-P", "-m", "deploy.stack.mlflow_server", "--host", "0.0.0.0", "--port", "5000", "--auth"]

@@ -21,5 +21,5 @@ USER 10001:10001
 WORKDIR /var/lib/prefect
 EXPOSE 4200
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:4200/api/health', timeout=4)"]
+  CMD ["python", "-P", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:4200/api/health', timeout=4)"]
 CMD ["prefect", "server", "start", "--host", "0.0.0.0", "--port", "4200"]

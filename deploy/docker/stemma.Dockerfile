@@ -43,7 +43,7 @@ USER 10001:10001
 WORKDIR /data
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=4 \
-  CMD ["python", "-m", "deploy.docker.health", "gateway"]
+  CMD ["python", "-P", "-m", "deploy.docker.health", "gateway"]
 # Makes the workspace ready, then becomes the command.
-ENTRYPOINT ["python", "-m", "deploy.docker.workspace"]
-CMD ["python", "-m", "flows.deployments"]
+ENTRYPOINT ["python", "-P", "-m", "deploy.docker.workspace"]
+CMD ["python", "-P", "-m", "flows.deployments"]

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from core import dvc
+
 SHIPPED = Path("/opt/stemma")
 REMOTE = "stemma"
 
@@ -48,7 +50,7 @@ def prepare(root: Path, shipped: Path = SHIPPED) -> None:
         _fill(root, shipped)
     if remote := os.environ.get("STEMMA_DVC_REMOTE"):
         # In the local configuration, which git does not keep: another copy may have another remote.
-        _run(root, sys.executable, "-m", "dvc", "remote", "add", "--local", "--default", "--force", REMOTE, remote)
+        _run(root, *dvc.command("remote", "add", "--local", "--default", "--force", REMOTE, remote))
 
 
 def _fill(root: Path, shipped: Path) -> None:

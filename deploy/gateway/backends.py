@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import python
 from deploy.gateway.errors import ApiError
 from deploy.gateway.model_folder import ModelFolder
 from deploy.gateway.schemas import ChatRequest, CompletionRequest
@@ -113,7 +113,7 @@ class Backend:
 _AT = ("--host", "127.0.0.1", "--port", "{port}")
 TRANSFORMERS = Backend(
     "transformers serve",
-    (sys.executable, "-m", "transformers.cli.transformers", "serve", "{model}", *_AT),
+    (*python.command("transformers.cli.transformers"), "serve", "{model}", *_AT),
     concurrency=1,  # it generates one answer after the other, and a seed holds for the whole process
     by_name=True,  # it takes what follows an "@" in a path for a revision
     native=False,
@@ -121,7 +121,7 @@ TRANSFORMERS = Backend(
 VLLM = Backend("vLLM", ("vllm", "serve", "{model}", *_AT), concurrency=256)
 CLASSIFIER = Backend(
     "classification_engine.py",
-    (sys.executable, "-P", str(Path(__file__).with_name("classification_engine.py")), "{model}", "{port}"),
+    (*python.command("deploy.gateway.classification_engine"), "{model}", "{port}"),
     concurrency=1,
 )
 

@@ -1,4 +1,4 @@
-"""The engine for classifiers: ``python classification_engine.py FOLDER PORT``, on the loopback.
+"""The engine for classifiers: ``python -m deploy.gateway.classification_engine FOLDER PORT``, on the loopback.
 
 Engines for language models do not serve sequence classifiers, so this one does. It is a process of its own, as they
 are, and imports nothing of Stemma: it gets a folder that was verified, and answers ``/health`` and ``/v1/classify``.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from core import python
 from core.processes import die_with_parent
 from registry.errors import RegistryError
 
@@ -175,7 +175,7 @@ def temporary_gateway(root: Path, reference: str, show: Callable[[str], None]) -
     """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.gateway", "--port", "0", "--model", reference],
+            python.command("deploy.gateway", "--port", "0", "--model", reference),
             cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
             start_new_session=True,  # Ctrl-C must not reach it
         )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from core import python
 from core.environment import TELEMETRY_OFF
 from core.files import last_lines
 from core.network import free_port
@@ -213,6 +214,7 @@ class EngineProcess:
 def _environment() -> dict[str, str]:
     """An engine's environment: no secret of this one, and settings that keep it from the network."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    python.isolate(own)  # an engine works beside the folders of models
     return {**own, **_OFFLINE}
 
 

@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from core import python
+
 POOL = "stemma"
 
 
@@ -43,7 +45,7 @@ def job_template(path: Path, gpus: str | None, image: str | None) -> dict[str, A
 
 
 def _run(module: str, *arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    return subprocess.run(python.command(module, *arguments), check=False).returncode
 
 
 if __name__ == "__main__":

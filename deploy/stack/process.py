@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 
+from core import python
 from core.processes import die_with_parent
 
 MARK = "SUPERVISED_BY"  # of no program's own names: some do not hand those on
@@ -46,11 +47,13 @@ def start(
         OSError: it cannot be started.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    own = {**environment, MARK: mark}
+    python.isolate(own)
     with open(log, "ab") as output:
         return subprocess.Popen(
             command,
             cwd=folder,
-            env={**environment, MARK: mark},
+            env=own,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

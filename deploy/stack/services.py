@@ -7,7 +7,6 @@ import datetime
 import functools
 import http.client
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import layout
+from core import layout, python
 from deploy.stack.settings import StackSettings
 from deploy.stack.state import DEPLOYMENTS, GATEWAY, MLFLOW, PREFECT
 
@@ -163,7 +162,7 @@ def polls_for_work(api: str, auth: str | None, born: float) -> None:
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", module, *arguments)
+    return tuple(python.command(module, *arguments))
 
 
 def answers(url: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from core import layout
+from core import layout, python
 from core.files import last_lines
 from core.locks import try_lock
 from core.network import listener_of
@@ -144,7 +143,7 @@ class Supervisor:
         if self._watcher is None or self._watcher.poll() is not None:
             mark = process.mark_of(self.home, os.getpid())
             self._watcher = subprocess.Popen(
-                [sys.executable, "-m", "deploy.stack.process", mark, str(ORPHAN_SECONDS)],
+                python.command("deploy.stack.process", mark, str(ORPHAN_SECONDS)),
                 cwd=self.settings.root,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

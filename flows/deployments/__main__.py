@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
 
+from core import python
 from core.environment import quiet_mlflow, quiet_prefect
 from core.errors import InputProblem
 from core.workspace import Workspace
@@ -19,7 +19,7 @@ def main() -> int:
         return 2
     workspace = Workspace.find()
     os.chdir(workspace.root)
-    _import_from(workspace.root)
+    python.isolate(os.environ)  # the runs' processes, which Prefect starts in the workspace
     quiet_mlflow()
     quiet_prefect(workspace.home / "prefect", None)
 
@@ -31,12 +31,6 @@ def main() -> int:
         print("\n".join(["params.yaml has mistakes, so nothing is served:", *problem.problems]), file=sys.stderr)
         return 2
     return 0
-
-
-def _import_from(root: Path) -> None:
-    """The runs' processes import the flows of this workspace, as this one does."""
-    paths = [str(root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ DVC trusts an object of its cache by its name, so a damaged one is checked out, 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from core import dvc, dvc_lock
 from core.dvc_lock import Tracked
 from core.errors import DvcError, StemmaError
 from flows.pipeline.graph import Graph
-from registry.store.manifests import md5_of
+from registry.errors import InvalidBytes
+from registry.store.manifests import md5_of, read_manifest
 
 
 class Damaged(StemmaError):
@@ -52,11 +52,12 @@ def find(root: Path, items: Iterable[Tracked]) -> list[Damage]:
             listing = dvc.object_path(cache, item.digest)
             if not listing.is_file():
                 continue
-            if md5_of(listing) != item.digest.removesuffix(".dir"):
+            try:
+                members = read_manifest(cache, item.digest)
+            except InvalidBytes:
                 found.append(Damage(item, None, item.digest))
                 continue
-            entries = json.loads(listing.read_text(encoding="utf-8"))
-            files = {f"{item.path}/{entry['relpath']}": entry["md5"] for entry in entries}
+            files = {f"{item.path}/{name}": md5 for name, md5 in members.items()}
         for name, digest in files.items():
             if (root / name).is_file() and md5_of(root / name) != digest:
                 found.append(Damage(item, Path(name), digest))

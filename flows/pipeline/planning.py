@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import components
+from core import python
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
 from core.numbers import count, duration, size
@@ -45,7 +46,7 @@ def ask(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
         PlanningFailed: it ended by an error.
     """
     done = subprocess.run(
-        _command(arguments), cwd=folder, env=child_environment(), capture_output=True, text=True, check=False
+        _command(arguments), cwd=folder, env=_environment(folder), capture_output=True, text=True, check=False
     )
     return _answer(done.returncode, done.stdout, done.stderr)
 
@@ -74,7 +75,7 @@ class StagePlan:
         self._process = subprocess.Popen(
             _command(["--stage", stage, "--probe-seconds", str(PROBE_SECONDS)]),
             cwd=root,
-            env=child_environment(),
+            env=_environment(root),
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.DEVNULL,
@@ -107,7 +108,12 @@ class StagePlan:
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "components", "plan", *arguments]
+    return python.command("components", "plan", *arguments)
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """A plan is of the stages that the tree has."""
+    return child_environment({"PYTHONPATH": python.with_code_of(root, os.environ)})
 
 
 def _answer(code: int, output: str, errors: str) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-from core import events, layout, locks
+from core import events, layout, locks, python
 from core.environment import child_environment
 from core.errors import redacted
 from core.workspace import Workspace
@@ -33,7 +32,7 @@ def send_pending(workspace: Workspace) -> str | None:
         return f"{note} ({why})"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "components", "replay"],
+            python.command("components", "replay"),
             cwd=workspace.root,
             env=child_environment({"STEMMA_HOME": str(workspace.home)}),
             capture_output=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from typing import Literal
 from core import dvc, layout
 from core.workspace import Workspace
 from registry.db.schema import Artifact
-from registry.store.manifests import digest_of, md5_of
+from registry.errors import InvalidBytes
+from registry.store.manifests import digest_of, md5_of, read_manifest
 
 Content = Literal["sound", "wrong", "missing"]
 
@@ -33,7 +33,11 @@ class Contents:
         if copy.exists() and digest_of(copy) != artifact.digest:
             return "wrong", f"{copy} was altered; delete that folder, and its files are taken from DVC's cache again"
         missing = 0
-        for digest, relpath in self._objects(artifact.digest):
+        try:
+            objects = self._objects(artifact.digest)
+        except InvalidBytes as refused:
+            return "wrong", str(refused)
+        for digest, relpath in objects:
             match self._object_sound(digest):
                 case False:
                     path = dvc.object_path(self.cache, digest)
@@ -70,8 +74,7 @@ class Contents:
         """(object, path in the folder) of everything an artifact consists of, a folder's manifest first."""
         own: list[tuple[str, str | None]] = [(digest, None)]
         if digest.endswith(".dir") and self._object_sound(digest):
-            entries = json.loads(dvc.object_path(self.cache, digest).read_bytes())
-            own += [(entry["md5"], entry["relpath"]) for entry in entries]
+            own += [(md5, name) for name, md5 in read_manifest(self.cache, digest).items()]
         return own
 
     def _object_sound(self, digest: str) -> bool | None:

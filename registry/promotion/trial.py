@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from core.python import isolated_children
+
 LIBRARY = "registry.promotion.sanity"  # what the processes are forked with
 TIMEOUT_SECONDS = 600.0
 
@@ -29,7 +31,8 @@ def try_model(files: Path, timeout: float = TIMEOUT_SECONDS) -> Trial:
     context.set_forkserver_preload([LIBRARY])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_try, args=(str(files), sender), daemon=True)
-    process.start()
+    with isolated_children():  # the process that is forked has an import path of its own
+        process.start()
     sender.close()
     try:
         if not receiver.poll(timeout):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from core import dvc, layout
+from core import dvc, layout, manifests
 from core.errors import WorkspaceError
 from core.git import common_folder
 from core.workspace import Workspace, sqlite_url
 from registry.db.database import open as open_registry
+from registry.errors import InvalidBytes
 from registry.promotion.mirror import unreachable
 from registry.store import garbage
 from registry.store.garbage import Garbage
@@ -190,5 +190,11 @@ def _members(store: HashFileDB, workspace: Workspace, needed: set[str]) -> set[s
     found: set[str] = set()
     for digest in needed:
         if digest.endswith(".dir") and not dvc.object_path(cache, digest).is_file() and store.exists(digest):
-            found |= {entry["md5"] for entry in json.loads(store.fs.cat_file(store.oid_to_path(digest)))}
+            place = store.oid_to_path(digest)
+            try:
+                found |= set(manifests.read(store.fs.cat_file(place), digest).values())
+            except manifests.ManifestRefused as refused:
+                raise InvalidBytes(
+                    f"{refused} ({place}), so what else is needed there is unknown; replace it by that of a back-up"
+                ) from None
     return found

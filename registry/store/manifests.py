@@ -1,7 +1,7 @@
-"""DVC's digests, and its manifests: which files a folder held.
+"""DVC's digests of files and folders, and the files that a folder held.
 
-A file's digest is its md5; a folder's is the md5 of its manifest (the JSON list of relpath and md5, sorted by relpath)
-with ``.dir`` behind it, so verifying a folder verifies names and bytes at once.
+A file's digest is its md5; a folder's is that of its manifest (see :mod:`core.manifests`), so verifying a folder
+verifies names and bytes at once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from core import dvc
+from core import dvc, manifests
+from core.manifests import FOLDER, ManifestRefused
 from core.workspace import Workspace
 from registry.errors import InvalidBytes
 
-FOLDER = ".dir"  # how the digest of a folder ends
+__all__ = ["FOLDER", "FolderManifests", "digest_of", "manifest_digest", "md5_of", "read_manifest"]
 
 
 class FolderManifests:
@@ -37,26 +38,36 @@ class FolderManifests:
             path: where the folder lies in the workspace.
 
         Raises:
-            InvalidBytes: the cache's manifest is damaged.
+            InvalidBytes: the cache's manifest is damaged, or names places outside the folder.
         """
         if not digest.endswith(FOLDER):
             return {"": digest}
-        manifest = dvc.object_path(self._cache, digest)
         try:
-            content = manifest.read_bytes()
+            return read_manifest(self._cache, digest)
         except FileNotFoundError:
             return self._of_workspace(digest, path)
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() + FOLDER != digest:
-            raise InvalidBytes(
-                f"{manifest} is damaged: its md5 is not its name; delete it and run `dvc fetch {path}` to get it again"
-            )
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(content)}
 
     def _of_workspace(self, digest: str, path: str) -> dict[str, str] | None:
         """A folder that DVC does not keep still has its files in the workspace, if they were not changed."""
         folder = self.workspace.root / path
         files = {file.relative_to(folder).as_posix(): md5_of(file) for file in folder.rglob("*") if file.is_file()}
         return files if manifest_digest(files) == digest else None
+
+
+def read_manifest(cache: Path, digest: str) -> dict[str, str]:
+    """md5 of every file of a folder by its path in it, from the manifest in ``cache``.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        InvalidBytes: it is damaged, or names places outside the folder.
+    """
+    path = dvc.object_path(cache, digest)
+    try:
+        return manifests.read(path.read_bytes(), digest)
+    except ManifestRefused as refused:
+        raise InvalidBytes(
+            f"{refused} ({path}); delete it, and bring it back with `dvc fetch` from a remote that you trust"
+        ) from None
 
 
 def md5_of(file: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.db.schema import Artifact, Association, Event, Execution, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
-from registry.store.manifests import FOLDER, digest_of
+from registry.store.manifests import FOLDER, digest_of, read_manifest
 
 
 def materialize(workspace: Workspace, reference: str) -> Path:
@@ -40,6 +39,11 @@ def materialize_artifact(workspace: Workspace, registry: Registry, artifact: Art
     """As :func:`materialize`, for any artifact that DVC keeps."""
     target = layout.models(workspace.home) / artifact.digest
     if target.exists():
+        if link := next((path for path in (target, *target.rglob("*")) if path.is_symlink()), None):
+            raise InvalidBytes(
+                f"{link} is a link, so what it leads to may change; delete {target} and try again to take the files "
+                "from DVC's cache"
+            )
         if (found := digest_of(target)) != artifact.digest:
             raise InvalidBytes(
                 f"{target} was altered: its digest is {found}, not {artifact.digest}; delete that folder and try again "
@@ -82,11 +86,15 @@ def _from_cache(workspace: Workspace, registry: Registry, artifact: Artifact, st
     if not artifact.digest.endswith(FOLDER):
         shutil.copyfile(top, staging)
         return None
-    for entry in json.loads(top.read_bytes()):
-        file = dvc.object_path(cache, entry["md5"])
+    try:
+        files = read_manifest(cache, artifact.digest)  # checked as a whole before anything of it is written
+    except InvalidBytes as refused:
+        return f"DVC's cache: damaged: {refused}"
+    for name, md5 in files.items():
+        file = dvc.object_path(cache, md5)
         if not file.exists():
-            return f"DVC's cache: {file} ({entry['relpath']}) does not exist"
-        target = staging / entry["relpath"]
+            return f"DVC's cache: {file} ({name}) does not exist"
+        target = staging / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     return None

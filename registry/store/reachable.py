@@ -7,7 +7,6 @@ every one still restores after a collection. Aliases, promotions and deployments
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,13 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from core import dvc, dvc_lock
+from core import dvc_lock
 from core.git import git, git_bytes
 from core.workspace import Workspace
 from registry.db.schema import Artifact, Association, Event, Execution, ExecutionContext, ModelVersion, Pin, Snapshot
 from registry.errors import MissingBytes
 from registry.store import worktrees
+from registry.store.manifests import read_manifest
 from registry.store.restore import source_of
 from registry.store.snapshot import NAMESPACE
 
@@ -46,12 +46,16 @@ class Reachable:
     notes: list[str] = field(default_factory=list)
 
     def objects(self, cache: Path) -> set[str]:
-        """The digests with those of the folders' files; manifests are read from ``cache``."""
+        """The digests with those of the folders' files; manifests are read from ``cache``.
+
+        Raises:
+            InvalidBytes: one of them is damaged, so what else is needed is unknown.
+        """
         found = set(self.digests)
         for digest in self.digests:
             if digest.endswith(".dir"):
-                with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                    found |= {entry["md5"] for entry in json.loads(dvc.object_path(cache, digest).read_bytes())}
+                with contextlib.suppress(FileNotFoundError):
+                    found |= set(read_manifest(cache, digest).values())
         return found
 
 

@@ -6,7 +6,6 @@ never taken for a complete one and may be repeated.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
-from core import dvc, dvc_lock
+from core import dvc, dvc_lock, manifests
 from core.dvc_lock import EMPTY_FOLDER, LockedStage, Tracked
 from core.errors import DvcError, WorkspaceError
 from core.git import git
@@ -25,7 +24,7 @@ from registry.db.references import resolve
 from registry.db.schema import Association, Event, Execution, ExecutionContext, ModelVersion, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
 from registry.store import worktrees
-from registry.store.manifests import digest_of
+from registry.store.manifests import digest_of, read_manifest
 
 
 @dataclass(frozen=True)
@@ -183,6 +182,7 @@ def _fill(
     workspace: Workspace, root: Path, cache: Path, restored: RestoredVersion, say: Callable[[str], None], raw_only: bool
 ) -> None:
     """Check everything out into the worktree at ``root`` and verify it."""
+    _refuse_paths_outside(root, restored.source)
     tracked = [item for item in tracked_files(root) if item.stage is None or not raw_only]
     wanted = [item for item in tracked if not _is_there(root, item)]
     missing, looked = _missing(cache, wanted), []
@@ -228,6 +228,27 @@ def _fill(
     restored.notes = _unlike_read(root)
 
 
+def _refuse_paths_outside(root: Path, source: Source) -> None:
+    """A snapshot is another's file as soon as it was fetched: DVC writes where it says, so that must be below it.
+
+    Raises:
+        InvalidBytes: ``dvc.lock`` or a ``*.dvc`` file names a place outside the tree, or one behind a link.
+    """
+    names = [item.path for item in tracked_files(root)]
+    names += [path for stage in _stages(root).values() for path in stage.deps]
+    problem = manifests.names_problem(dict.fromkeys(names), nested=True)
+    if problem is None:
+        paths = (root / name for name in names)
+        link = next((each for path in paths for each in (path, *path.parents) if each != root and each.is_symlink()
+                     and each.is_relative_to(root)), None)  # fmt: skip
+        problem = f"has a link at {link.relative_to(root)}, through which data would be written" if link else None
+    if problem is not None:
+        raise InvalidBytes(
+            f"the snapshot of run {source.run} ({source.commit[:12]}) {problem}; nothing was written. Do not restore "
+            "it; ask who can write to the repository that it came from"
+        )
+
+
 def _targets(items: list[Tracked]) -> list[list[str]]:
     """What to name to DVC, in calls of their own: it passes over data under ``dvc add`` beside outputs of stages."""
     apart = [[item.target for item in items if item.file], [item.target for item in items if not item.file]]
@@ -248,10 +269,10 @@ def _missing(cache: Path, wanted: list[Tracked]) -> list[tuple[Tracked, str]]:
         if not top.is_file():
             found.append((item, "all of it"))
         elif item.digest.endswith(".dir"):
-            entries = json.loads(top.read_bytes())
-            gone = [entry for entry in entries if not dvc.object_path(cache, entry["md5"]).is_file()]
+            files = read_manifest(cache, item.digest)
+            gone = [name for name, md5 in files.items() if not dvc.object_path(cache, md5).is_file()]
             if gone:
-                found.append((item, f"{len(gone)} of {len(entries)} files, such as {gone[0]['relpath']}"))
+                found.append((item, f"{len(gone)} of {len(files)} files, such as {gone[0]}"))
     return found
 
 

@@ -1,8 +1,11 @@
-"""DVC: its cache folder as it says it itself, whichever file of settings names it; two commands in one process."""
+"""DVC: its cache folder as it says it itself; two commands in one process; no manifest that leads out of its folder."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +64,34 @@ def test_two_commands_of_one_start(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("stages: [\n")
     with pytest.raises(DvcError, match=r"^dvc dag, status: './dvc.yaml' is invalid"):
         dvc.run_both(tmp_path, ["dag", "--dot"], ["status", "--json"])
+
+
+def test_dvc_writes_nothing_that_a_manifest_names_outside_its_folder(tmp_path: Path) -> None:
+    root, remote = tmp_path / "home" / "root", tmp_path / "remote"
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "a").write_text("a key of the attacker's")
+    subprocess.run(["git", "init", "-q", root], check=True)
+    dvc.run(root, "init", "--quiet")
+    dvc.run(root, "remote", "add", "--quiet", "--default", "remote", str(remote))
+    dvc.run(root, "add", "--quiet", "folder")
+    pointer = root / "folder.dvc"
+    digest = next(line.split()[-1] for line in pointer.read_text().splitlines() if "md5: " in line)
+    manifest = dvc.object_path(root / ".dvc" / "cache", digest)
+    edited = json.loads(manifest.read_bytes())
+    edited[0]["relpath"] = "../../trusted.pem"
+    content = json.dumps(edited).encode()
+    forged = hashlib.md5(content).hexdigest() + ".dir"  # a digest that fits: whoever forges the pointer too has it
+
+    for name in (digest, forged):
+        pointer.write_text(pointer.read_text().replace(digest, name))
+        shutil.rmtree(root / "folder", ignore_errors=True)
+        place = dvc.object_path(root / ".dvc" / "cache", name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.write_bytes(content)
+        with pytest.raises(DvcError):
+            dvc.run(root, "checkout", "--force")
+    shutil.move(root / ".dvc" / "cache", remote)  # the same, from a remote
+    with pytest.raises(DvcError):
+        dvc.run(root, "pull")
+    assert not list(tmp_path.rglob("trusted.pem"))

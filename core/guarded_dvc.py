@@ -1,0 +1,78 @@
+"""DVC as Stemma runs it: its command line, with every manifest checked before DVC writes what it names.
+
+DVC itself writes whatever paths a manifest in its cache or remote holds, also those outside the folder, and checks a
+manifest's digest on no way there. ``python -P -m core.guarded_dvc ARGUMENTS``; several commands are parted by
+``--then``, and so is what they print, by a NUL.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from core import manifests, python
+
+THEN = "--then"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the commands one after the other, up to the first that fails; its exit code."""
+    gc.set_threshold(50_000)  # imports make hardly any garbage, and looking for it takes a fifth of the time
+    _check_manifests()
+    if "repro" in arguments:
+        # A stage's own code is that of the tree, whatever keeps the tree from the import path of everything else.
+        os.environ["PYTHONPATH"] = python.with_code_of(Path.cwd(), os.environ)
+    from dvc.cli import main as run
+
+    for number, command in enumerate(_commands(arguments)):
+        if number:
+            print("\0", flush=True)
+        if code := run(command):
+            return int(code)
+    gc.freeze()
+    return 0
+
+
+def _commands(arguments: list[str]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument == THEN:
+            found.append([])
+        else:
+            found[-1].append(argument)
+    return found
+
+
+def _check_manifests() -> None:
+    """Put the checks where DVC turns a manifest into the files of a folder; there are no other places."""
+    from dvc_data.hashfile.tree import Tree
+    from dvc_objects.errors import ObjectFormatError  # what DVC takes for a damaged object
+
+    load, from_list = Tree.load.__func__, Tree.from_list.__func__
+
+    def checked_load(cls: type, odb: Any, hash_info: Any, hash_name: str | None = None) -> Any:
+        found = odb.get(hash_info.value)
+        if "memory" not in _protocols(found.fs):  # what DVC has just made itself is there with other fields as well
+            try:
+                manifests.read(found.fs.cat_file(found.path), hash_info.value)
+            except manifests.ManifestRefused as refused:
+                raise ObjectFormatError(str(refused)) from None
+        return load(cls, odb, hash_info, hash_name)
+
+    def checked_from_list(cls: type, entries: list[dict[str, Any]], hash_name: str | None = None) -> Any:
+        if problem := manifests.names_problem(entry.get("relpath") for entry in entries):
+            raise ObjectFormatError(f"a folder's list of files {problem}")
+        return from_list(cls, entries, hash_name)
+
+    Tree.load, Tree.from_list = classmethod(checked_load), classmethod(checked_from_list)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

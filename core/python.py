@@ -1,0 +1,53 @@
+"""How Stemma starts Python: never with the folder that the process works in on its import path.
+
+``python -m`` and ``python -c`` put the working directory first there, and a script its own folder, so a file that is
+named like a library runs in the library's place. A working directory may be a restored tree or hold a model's files:
+what others wrote. Only a stage's own code comes from the tree that it runs in, and that is said where it is wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+
+SAFE_PATH = "PYTHONSAFEPATH"  # Python's own: as the option -P, and what a process starts inherits it
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of Stemma, or of a library, as it is installed."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def isolate(environment: MutableMapping[str, str]) -> None:
+    """Keep the working directory off the import path of every Python below, however that is started.
+
+    Entries of ``PYTHONPATH`` that depend on the working directory are made to name the present one for good.
+    """
+    environment[SAFE_PATH] = "1"
+    if given := environment.get("PYTHONPATH"):
+        paths = [os.path.abspath(path) for path in given.split(os.pathsep) if path]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def with_code_of(root: Path, environment: Mapping[str, str]) -> str:
+    """``PYTHONPATH`` for a process that shall run the code of the tree ``root``: a stage, or a plan of one."""
+    others = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(root)]
+    return os.pathsep.join([str(root), *others])
+
+
+@contextlib.contextmanager
+def isolated_children() -> Iterator[None]:
+    """Hold what :func:`isolate` sets in this process's environment, for a library that starts Python by itself."""
+    before = {name: os.environ.get(name) for name in (SAFE_PATH, "PYTHONPATH")}
+    isolate(os.environ)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
