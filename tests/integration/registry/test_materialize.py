@@ -86,3 +86,30 @@ def test_a_damaged_cache_is_not_trusted(synced):
     file.write_bytes(content)
     with pytest.raises(InvalidBytes, match="DVC's cache: damaged"):
         materialize(synced.workspace, "base")
+
+
+def test_a_manifest_with_a_name_outside_its_folder_writes_nothing(synced):
+    """The attacker's key would be trusted, and a library beside the models would run in every engine."""
+    import json
+
+    shutil.rmtree(synced.root / "models")
+    name = digest(synced, "base")
+    manifest = synced.root / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
+    entries = json.loads(manifest.read_text())
+    manifest.chmod(0o644)
+    for evil in ("../../../keys/trusted/friend.pem", "../../torch.py", str(synced.root / "torch.py")):
+        manifest.write_text(json.dumps([*entries, {**entries[0], "relpath": evil}]))
+        with pytest.raises(InvalidBytes, match="its md5 is not its name"):
+            materialize(synced.workspace, "base")
+    written = [path.name for path in (synced.root, synced.workspace.home) for path in path.rglob("*.p[ey]*")]
+    assert "friend.pem" not in written and "torch.py" not in written
+    assert list((synced.workspace.home / "models").iterdir()) == []
+
+
+def test_a_link_among_a_version_s_files_is_no_file_of_it(synced):
+    folder = materialize(synced.workspace, "base")
+    elsewhere = synced.root / "elsewhere"
+    (folder / "config.json").rename(elsewhere)
+    (folder / "config.json").symlink_to(elsewhere)
+    with pytest.raises(InvalidBytes, match=r"config.json is a link"):
+        materialize(synced.workspace, "base")

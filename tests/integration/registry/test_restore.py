@@ -142,3 +142,49 @@ def test_the_snapshot_of_a_later_run_with_the_same_bytes_will_do(generations):
         generations.git("prune", "--expire=now")
         with pytest.raises(MissingBytes, match=r"run second: its snapshot .* is no longer in this repository"):
             source_of(generations.workspace, session, resolve(session, "base:2"))
+
+
+def again(project) -> None:
+    """Record the tree as it is as the run ``later``, the only one that base:3 can then be restored from."""
+    from registry.lineage.sync import sync
+
+    sync(project.workspace, run="later", update_mlflow=False)
+    project.git("update-ref", "-d", "refs/stemma/runs/third")
+    project.git("prune", "--expire=now")
+
+
+def test_nothing_of_a_snapshot_runs_when_it_is_restored(generations, tmp_path):
+    for name in ("colorama.py", "dvc.py", "json.py"):
+        (generations.root / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    hooks = generations.root / "hooks"
+    hooks.mkdir()
+    (hooks / "post-checkout").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (hooks / "post-checkout").chmod(0o755)
+    generations.git("config", "core.hooksPath", "hooks")  # as many projects have it, for hooks that git keeps
+    again(generations)
+    (tmp_path / "ran").unlink(missing_ok=True)
+    restored = restore(generations.workspace, "base:3", tmp_path / "old")
+    assert restored.source.run == "later" and (restored.root / "colorama.py").is_file()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_snapshot_that_names_places_outside_its_tree_is_refused(generations, tmp_path):
+    key = generations.root / "key.dvc"
+    digest = locked(generations, "third", "models/base")
+    secret = generations.root / "secret.dvc"
+    for pointer, path in ((key, "../.stemma/keys/trusted/friend.pem"), (secret, str(tmp_path / "secret"))):
+        pointer.write_text(f"outs:\n- md5: {digest}\n  hash: md5\n  path: {path}\n")
+        generations.git("add", pointer.name)
+        again(generations)
+        with pytest.raises(InvalidBytes, match="nothing was written"):
+            restore(generations.workspace, "base:3", tmp_path / "old")
+        generations.git("rm", "-q", "--cached", "-f", pointer.name)
+        pointer.unlink()
+    shutil.rmtree(generations.root / "reports")
+    (generations.root / "reports").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    generations.git("add", "-f", "reports")
+    again(generations)
+    with pytest.raises(InvalidBytes, match="has a link at reports"):
+        restore(generations.workspace, "base:3", tmp_path / "old")
+    assert not (tmp_path / "secret").exists() and list((tmp_path / "elsewhere").iterdir()) == []
