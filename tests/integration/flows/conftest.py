@@ -36,6 +36,7 @@ class ToyWorkspace:
     def environment(self) -> dict[str, str]:
         extra = {"TOY_BEHAVE": str(self.behave), "COLUMNS": "160"}
         environment = child_environment(extra)
+        environment.pop("PYTHONSAFEPATH")  # a person's shell has none
         for name in ("STEMMA_HOME", "STEMMA_RUN", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "STEMMA_REGISTRY_URL"):
             environment.pop(name, None)
         return environment | ({"PREFECT_API_URL": self.api_url} if self.api_url else {})

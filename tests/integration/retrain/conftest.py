@@ -61,6 +61,7 @@ class Project:
         environment = child_environment({"COLUMNS": "160"})
         for name in [name for name in environment if name.startswith(("STEMMA_", "MLFLOW_", "PREFECT_"))]:
             del environment[name]
+        del environment["PYTHONSAFEPATH"]  # a person's shell has none
         return {**environment, "MLFLOW_DISABLE_TELEMETRY": "true", **self.variables}
 
     def run(self, *command: str, code: int = 0) -> str:
