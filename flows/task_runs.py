@@ -99,6 +99,7 @@ class _TaskRun(StageObserver):
     def environment(self) -> Mapping[str, str]:
         ids = {
             "STEMMA_PREFECT_FLOW_RUN_ID": runtime.flow_run.id or runtime.task_run.flow_run_id,
+            "STEMMA_PREFECT_FLOW_RUN_NAME": runtime.flow_run.name,
             "STEMMA_PREFECT_TASK_RUN_ID": runtime.task_run.id,
         }
         return {name: str(value) for name, value in ids.items() if value}

@@ -72,7 +72,7 @@ class Surroundings:
     Attributes:
         git: commit and whether the tree differs from it.
         environment: versions and machine.
-        prefect: ids of the flow run and the task run, where there are any.
+        prefect: ids of the flow run and the task run and the name of the flow run, where there are any.
         processes: how many processes do the work.
     """
 
@@ -83,7 +83,11 @@ class Surroundings:
 
     @classmethod
     def of(cls, job: Job) -> Surroundings:
-        names = {"flow_run_id": "STEMMA_PREFECT_FLOW_RUN_ID", "task_run_id": "STEMMA_PREFECT_TASK_RUN_ID"}
+        names = {
+            "flow_run_id": "STEMMA_PREFECT_FLOW_RUN_ID",
+            "flow_run_name": "STEMMA_PREFECT_FLOW_RUN_NAME",
+            "task_run_id": "STEMMA_PREFECT_TASK_RUN_ID",
+        }
         prefect = {name: os.environ.get(variable) for name, variable in names.items()}
         return cls(git_state(job.root), environment(), prefect, job.component.processes(job.parameters))
 

@@ -15,6 +15,7 @@ import psutil
 
 from components import pages
 from components.harness.job import Job, changes, make_job
+from components.harness.parameters import non_default
 from components.harness.receipt import Surroundings, described_inputs, receipt
 from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
@@ -28,6 +29,7 @@ from core.processes import adopt_orphans
 from core.workspace import Workspace
 
 RESTARTS = 2  # how often a worker that dies is started again from its checkpoint; STEMMA_RESTARTS says otherwise
+SHOWN_PARAMETERS, NAME_LIMIT = 3, 120  # of a run's name in MLflow
 FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
 MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 QUIET = {
@@ -123,7 +125,7 @@ class _Execution:
         job, about = self.job, self.surroundings
         self._append(
             "open",
-            name=job.stage,
+            name=_shown_name(job),
             run=job.run,
             seed=job.seed,
             parameters=job.parameters.model_dump(mode="json"),
@@ -316,3 +318,10 @@ def _report_problems(stage: str, problems: list[str], job: Job | None = None) ->
             return EXIT_CODES[PROBLEMS]  # printed above; there is nowhere to leave it
         write_json(layout.problems(home, run, stage), problems)
     return EXIT_CODES[PROBLEMS]
+
+
+def _shown_name(job: Job) -> str:
+    """The stage and what its parameters say otherwise than the defaults, as MLflow's tables show it."""
+    found = [f"{name}={value}" for name, value in sorted(non_default(job.parameters).items())]
+    more = [f"+{len(found) - SHOWN_PARAMETERS}"] if len(found) > SHOWN_PARAMETERS else []
+    return " ".join([job.stage, *found[:SHOWN_PARAMETERS], *more])[:NAME_LIMIT]

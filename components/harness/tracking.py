@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "stemma"
+KIND = "mlflow.experimentKind"
 BATCH = 500  # MLflow takes at most 1,000 metrics a call; half leaves room for a slow server
 VALUE_LIMIT = 500  # characters of a parameter value; the whole configuration is logged as an artifact too
 _START: Mapping[str, Any] = {"offset": 0, "run_id": None, "parent_run_id": None, "experiment_id": None}
@@ -64,12 +65,14 @@ def connect(home: Path) -> tuple[MlflowClient, str]:
         if experiment is None:
             # A server knows where its artifacts go; a bare database would put them into the current folder.
             location = layout.mlflow_artifacts(home).as_uri() if not uri.startswith("http") else None
-            return client, client.create_experiment(EXPERIMENT, artifact_location=location)
+            experiment = client.get_experiment(client.create_experiment(EXPERIMENT, artifact_location=location))
     if experiment.lifecycle_stage == "deleted":
         raise TrackingProblem(
             f"MLflow's experiment {EXPERIMENT!r} was deleted; restore it: MLFLOW_TRACKING_URI='{redacted(uri)}' "
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
+    if KIND not in experiment.tags:  # without it MLflow's pages open in their mode for traces of applications
+        client.set_experiment_tag(experiment.experiment_id, KIND, "custom_model_development")
     return client, experiment.experiment_id
 
 
@@ -217,11 +220,14 @@ class Replay:
         )
 
     def _on_metric(self, event: Mapping[str, Any]) -> None:
-        """A final metric, with its error and its baselines beside it under stable names."""
+        """A final metric, with its error and its baselines beside it under stable names.
+
+        A slash in them would make a section of charts of each metric's error, before the charts of the metrics.
+        """
         values = {event["name"]: event["value"]}
         if event["stderr"] is not None:
-            values[f"{event['name']}/stderr"] = event["stderr"]
-        values |= {f"{event['name']}/baseline/{name}": value for name, value in event["baselines"].items()}
+            values[f"{event['name']}.stderr"] = event["stderr"]
+        values |= {f"{event['name']}.baseline.{name}": value for name, value in event["baselines"].items()}
         # The tracking server shows the point of the highest step as the value: a curve of the same name ends here.
         when, steps = int(event["time"] * 1000), self.cursor["last_steps"]
         self._log_points([(name, float(value), when, steps.get(name, 0)) for name, value in values.items()])
@@ -309,12 +315,19 @@ def _parent_of(client: MlflowClient, experiment_id: str, home: Path, opened: Map
                 experiment_id,
                 start_time=int(opened["time"] * 1000),
                 tags={"stemma.pipeline_run": opened["run"], **inherited},
-                run_name=opened["run"],
+                run_name=shown_run(opened["run"]),
             )
             run_id = str(made.info.run_id)
             client.set_terminated(run_id)
         write_json(record, {"run_id": run_id, "experiment_id": experiment_id})
         return run_id
+
+
+def shown_run(name: str) -> str:
+    """A run's name with what differs first: MLflow's tables cut ``run-20261128-213000-ab12`` to its date."""
+    kind, _, rest = name.partition("-")
+    when, _, number = rest.rpartition("-")
+    return f"{number} {kind} {when}" if when else name
 
 
 def _find(client: MlflowClient, experiment_id: str, tag: str, value: str) -> str | None:

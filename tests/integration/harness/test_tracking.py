@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
+from components.harness.tracking import shown_run
 from tests.counter import configure
 from tests.workspace import wait_until
 
@@ -63,10 +64,13 @@ def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
     assert run.data.tags["mlflow.source.git.commit"] == workspace.git("rev-parse", "HEAD")
     assert run.data.tags["stemma.fingerprint"] == receipt["fingerprint"]
     assert run.data.tags["stemma.component_version"] == "1.2.3"
-    assert run.data.metrics["total/baseline/zero"] == 0.0
+    assert run.data.metrics["total.baseline.zero"] == 0.0
     assert run.data.metrics["total"] == json.loads((workspace.root / "metrics" / "counter.json").read_text())["total"]
     parent = _client(workspace).get_run(run.data.tags["mlflow.parentRunId"])
-    assert parent.info.run_name == receipt["run"] and receipt["run"].startswith("dvc-")
+    assert parent.data.tags["stemma.pipeline_run"] == receipt["run"] and receipt["run"].startswith("dvc-")
+    assert parent.info.run_name == shown_run(receipt["run"]) and run.info.run_name == "counter steps=30"
+    kind = _client(workspace).get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development"
     assert (parent.info.start_time, parent.info.end_time) == (run.info.start_time, run.info.end_time)
     assert receipt["non_default"] == {"steps": 30}
     assert receipt["environment"]["counted"] == "by ones" and receipt["environment"]["python"]
