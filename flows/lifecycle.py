@@ -32,25 +32,28 @@ _as_flow = flow(
 @_as_flow
 def lifecycle(
     recipe: form.RecipeName = None,
-    parameters: form.Parameters = None,
+    common: form.Common = None,
     until: form.StageName = None,
     from_stage: form.StageName = None,
     isolated: bool = True,
     run: str | None = None,
     workspace: str | None = None,
     drawn: str | None = None,
+    parameters: form.Parameters = None,
 ) -> dict[str, Any]:
     """Run the lifecycle.
 
     Args:
         recipe: A file of recipes/, laid over params.yaml for this run; what you change below holds over it.
-        parameters: params.yaml. What you change holds for this run; what you leave is as the file has it.
+        common: The parameters that are changed most, by their place in params.yaml.
         until: Last stage wanted; empty: all of them.
         from_stage: First stage wanted; what stands above it is taken as it is.
         isolated: Run in a git worktree of its own, so that no other run and no open file is touched.
         run: Name of the run; made up when left out.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
         drawn: Which state of params.yaml this form shows, so that only your own changes count. Leave it.
+        parameters: All of params.yaml, stage by stage. What you change holds for this run; what you leave is as the
+            file has it.
 
     Returns:
         The run's name, what became of each stage, and the versions promoted.
@@ -59,7 +62,7 @@ def lifecycle(
         place = flow_run.begin(workspace)
         began_with = form.began_with(place.home, drawn) or flow_run.registered("parameters")
         changes = recipes.overrides(place.root, recipe) if recipe else {}
-        changes |= form.changes(parameters or {}, began_with)
+        changes |= form.all_changes(common or {}, parameters or {}, began_with)
         request = Request(changes, until or None, from_stage or None, isolated, run or None, from_form=True)
         if not isolated:
             stack.enter_context(alone_in(place.root, "a run from Prefect's UI"))

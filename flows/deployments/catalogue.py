@@ -61,7 +61,7 @@ class FlowDeployment:
 
 def _whole_file(root: Path) -> dict[str, Any]:
     shown = form.values(root)
-    return {"parameters": shown, "drawn": form.drawn(Workspace.find(root).home, shown)}
+    return {"common": form.common(shown), "parameters": shown, "drawn": form.drawn(Workspace.find(root).home, shown)}
 
 
 DEPLOYMENTS = (

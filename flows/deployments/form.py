@@ -27,6 +27,20 @@ _NAME = re.compile(r"[0-9a-f]{16}")
 #: What decides over promotions is the workspace's own file: a run cannot grant itself approval.
 _NOT_OFFERED = {"promotion": ("approval",)}
 
+#: What people change first, by path; the form offers it before everything else.
+COMMON = (
+    "seed",
+    "pretrain.init",
+    "pretrain.architecture.preset",
+    "pretrain.steps",
+    "pretrain.seq_length",
+    "pretrain.per_device_batch_size",
+    "pretrain.learning_rate",
+    "pretrain.devices",
+    "instruct_finetune.steps",
+    "preference_tune.beta",
+)
+
 
 class _WholeFile:  # read when a flow is defined: Prefect draws its parameters then
     """Draws a flow's parameter as the form of the workspace that the current folder is."""
@@ -34,6 +48,16 @@ class _WholeFile:  # read when a flow is defined: Prefect draws its parameters t
     @staticmethod
     def __get_pydantic_json_schema__(_: Any, __: Any) -> dict[str, Any]:
         return schema(Path.cwd())
+
+
+class _Common:
+    """Draws a flow's parameter as the few fields of :data:`COMMON`, by their paths."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(_: Any, __: Any) -> dict[str, Any]:
+        whole = schema(Path.cwd())
+        fields = {path: {**_node_at(whole, path), "title": path} for path in COMMON}
+        return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
 class _StageName:
@@ -67,6 +91,7 @@ class _ModelName:
 
 #: Annotations of a flow's parameters.
 Parameters = Annotated[dict[str, Any] | None, _WholeFile]
+Common = Annotated[dict[str, Any] | None, _Common]
 RecipeName = Annotated[str | None, _RecipeName]
 StageName = Annotated[str | None, _StageName]
 ModelName = Annotated[str, _ModelName]
@@ -126,6 +151,29 @@ def schema(root: Path) -> dict[str, Any]:
     return whole
 
 
+def common(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values that a form shows, those of :data:`COMMON`, by path."""
+    return {path: _value_at(shown, path) for path in COMMON}
+
+
+def all_changes(few: Mapping[str, Any], given: Mapping[str, Any], registered: Mapping[str, Any]) -> dict[str, Any]:
+    """:func:`changes`, with those of the fields of :data:`COMMON`.
+
+    Raises:
+        InputProblem: a parameter was changed at both places, to different values.
+    """
+    found = changes(given, registered)
+    first = {path: value for path, value in few.items() if not _same(value, _value_at(registered, path))}
+    problems = [
+        f"{path}: {first[path]!r} under common and {found[path]!r} under parameters; change it in one place"
+        for path in first
+        if path in found and not _same(first[path], found[path])
+    ]
+    if problems:
+        raise InputProblem(problems)
+    return {**found, **first}
+
+
 def changes(given: Mapping[str, Any], registered: Mapping[str, Any]) -> dict[str, Any]:
     """Overrides by path: what the form says otherwise than the values it began with.
 
@@ -169,6 +217,21 @@ def _changes(path: str, model: type[BaseModel], given: Mapping[str, Any], known:
         else:
             found[f"{path}.{name}"] = _keyed(field.annotation if field is not None else None, value)
     return found
+
+
+def _value_at(node: Any, path: str) -> Any:
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _node_at(whole: Mapping[str, Any], path: str) -> Any:
+    """The schema of a parameter; a choice between types is searched."""
+    node: Any = whole
+    for part in path.split("."):
+        kinds = [node, *node.get("anyOf", [])]
+        node = next(kind["properties"][part] for kind in kinds if part in kind.get("properties", {}))
+    return node
 
 
 def _same(one: Any, other: Any) -> bool:

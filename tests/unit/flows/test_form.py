@@ -69,6 +69,30 @@ def test_prefect_takes_the_schema_and_its_first_values(schema, values):
     assert validate({"parameters": {"pretrain": {"stepps": 1}}}, whole)
 
 
+def test_the_few_that_people_change_first_stand_before_everything_else(values):
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools.validation import validate
+
+    from flows.lifecycle import lifecycle
+
+    drawn = parameter_schema(lifecycle.fn).model_dump()
+    assert sorted(drawn["properties"], key=lambda name: drawn["properties"][name]["position"])[:2] == [
+        "recipe",
+        "common",
+    ]
+    assert max(drawn["properties"], key=lambda name: drawn["properties"][name]["position"]) == "parameters"
+    few = form.common(values)
+    assert tuple(few) == form.COMMON and few["pretrain.steps"] == 600
+    assert validate({"common": few}, drawn) == []
+    assert validate({"common": {"pretrain.steps": 0}}, drawn) and validate({"common": {"pretrain.step": 1}}, drawn)
+    assert form.all_changes(few, values, values) == {}
+    assert form.all_changes({**few, "pretrain.steps": 5}, values, values) == {"pretrain.steps": 5}
+    both = copy.deepcopy(values)
+    both["pretrain"]["steps"] = 7
+    with pytest.raises(InputProblem, match=r"pretrain.steps: 5 under common and 7 under parameters"):
+        form.all_changes({"pretrain.steps": 5}, both, values)
+
+
 def test_approval_is_not_offered_to_the_one_whose_run_it_is(schema, values):
     from prefect.utilities.schema_tools.validation import validate
 
