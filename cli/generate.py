@@ -47,6 +47,7 @@ def generate(
         max_tokens=max_tokens,
         seed=seed,
         system=system,
+        warn=lambda sentence: print(sentence, file=sys.stderr),
     )
     for piece in pieces:
         print(piece, end="", flush=True)

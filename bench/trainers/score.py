@@ -22,7 +22,9 @@ from components.pretrain.loss import CausalLoss
 def main() -> None:
     order = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = AutoModelForCausalLM.from_pretrained(Path(order["folder"]) / "models/base", dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        Path(order["folder"]) / "models/base", dtype=torch.float32, trust_remote_code=False
+    )
     held = TokenSplit(Path(order["data"]) / "data/tokens", "validation")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     result = evaluate(

@@ -29,6 +29,7 @@ def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed:
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder,
+            trust_remote_code=False,
             num_labels=len(names),
             id2label=dict(enumerate(names)),
             label2id={name: place for place, name in enumerate(names)},

@@ -14,7 +14,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer saved with a model."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def require_decoder(folder: Path) -> None:
@@ -23,7 +23,7 @@ def require_decoder(folder: Path) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:
         raise InputProblem(f"models/{folder.name}: transformers cannot read this model: {error}") from error
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -38,7 +38,9 @@ def load_causal(folder: Path, dtype: str = "float32") -> Any:
     from transformers import AutoModelForCausalLM
 
     require_decoder(folder)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device())
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False, local_files_only=True).to(
+        device()
+    )
 
 
 def load_reward_model(folder: Path, seed: int) -> Any:
@@ -51,7 +53,7 @@ def load_reward_model(folder: Path, seed: int) -> Any:
     torch.manual_seed(seed)
     with suppress_seqcls_warning():
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=1, dtype=torch.float32, local_files_only=True
+            folder, num_labels=1, dtype=torch.float32, trust_remote_code=False, local_files_only=True
         )
     return model.to(device())
 

@@ -140,6 +140,8 @@ def _model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     AttentionInterface.register(_FUSED, sdpa_attention_forward)
     AttentionMaskInterface.register(_FUSED, lambda *_, **__: None)
     try:
-        return AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation=_FUSED)
+        return AutoModelForCausalLM.from_config(
+            copy.deepcopy(config), dtype=dtype, attn_implementation=_FUSED, trust_remote_code=False
+        )
     except (ValueError, KeyError):  # the family has only attention of its own
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)

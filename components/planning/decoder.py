@@ -71,7 +71,7 @@ def read(config: PreTrainedConfig, name: str | None = None) -> Decoder:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     experts, chosen = _experts(config)
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     inside = {id(parameter) for parameter in model.base_model.parameters()}

@@ -91,7 +91,7 @@ def measure(
     resident = _forget_peak()
     forget_precision()
     accelerator = Accelerator(cpu=True, mixed_precision="bf16" if mixed else "no")
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     module, stepper = accelerator.prepare(CausalLoss(model).train(), build(model, optimizer))
     wall: list[float] = []
     processor: list[float] = []

@@ -153,7 +153,7 @@ def _pretrain_config(parameters: Any, values: Mapping[str, Any], root: Path) -> 
     if pointer is None or pointer.init != parameters.init:
         raise Unknown(f"pretrain.init: {parameters.init} is not in {FOLDER} yet; {WAY_ON}")
     try:
-        config = AutoConfig.from_pretrained(root / FOLDER, local_files_only=True)
+        config = AutoConfig.from_pretrained(root / FOLDER, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:
         raise Unknown(f"pretrain.init: the configuration of {parameters.init} cannot be read: {error}") from error
     config.vocab_size = len(vocabulary)
@@ -196,7 +196,7 @@ def _base_config(folder: Path, values: Mapping[str, Any], root: Path) -> PreTrai
     from transformers import AutoConfig
 
     if (folder / "config.json").is_file():
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     parameters = validate(values, "pretrain", components.load("pretrain").parameters)
     return _pretrain_config(parameters, values, root)
 
@@ -215,7 +215,8 @@ def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTra
     else:
         name = {"instruct_finetune": "instruct", "reward_model": "reward"}.get(stage, "preference")
         texts = _conversations(root / f"data/instructions/{name}.jsonl")
-    encoded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)(texts, add_special_tokens=True)
+    reader = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, local_files_only=True)
+    encoded = reader(texts, add_special_tokens=True)
     return [max(1, min(len(ids), limit)) for ids in encoded["input_ids"]]
 
 
@@ -281,6 +282,6 @@ def _wanted_vocabulary(values: Mapping[str, Any]) -> int:
     from transformers import AutoTokenizer
 
     try:
-        return len(AutoTokenizer.from_pretrained(parameters.tokenizer))
+        return len(AutoTokenizer.from_pretrained(parameters.tokenizer, trust_remote_code=False))
     except (OSError, ValueError) as error:
         raise InputProblem(f"tokenize.tokenizer: {parameters.tokenizer} cannot be read: {error}") from error

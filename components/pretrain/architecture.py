@@ -50,7 +50,7 @@ def from_scratch(architecture: Architecture, context: int, tokenizer: PreTrained
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise InputProblem(f"{where}: transformers refuses this configuration: {error}") from error
     try:
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputProblem(
             f"{where}: no causal decoder can be made of model_type {config.model_type}: {error}"

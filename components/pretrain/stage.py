@@ -84,7 +84,7 @@ def _inputs(context: Context) -> tuple[PreTrainedTokenizerBase, TokenSplit, Toke
     folder = context.inputs["tokens"]
     if not (folder / "index.json").exists():
         raise InputProblem(f"{folder} has no index.json: run the tokenize stage first")
-    tokenizer = AutoTokenizer.from_pretrained(context.inputs["tokenizer"])
+    tokenizer = AutoTokenizer.from_pretrained(context.inputs["tokenizer"], trust_remote_code=False)
     problems = []
     vocabulary = json.loads((folder / "index.json").read_text())["vocab_size"]
     if vocabulary != len(tokenizer):

@@ -81,7 +81,7 @@ def load(name: str) -> tuple[PreTrainedTokenizerBase, list[str]]:
     if Path(name).exists() and not Path(name).is_dir():
         raise InputProblem(f"tokenize.tokenizer: {name} is a file; name the folder that holds tokenizer.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise InputProblem(
             f"tokenize.tokenizer: cannot load a tokenizer from {name!r}, neither as a folder nor from the hub: {error}"

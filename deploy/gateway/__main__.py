@@ -20,6 +20,8 @@ from deploy.gateway.api_keys import Keyring, KeysProblem
 from deploy.gateway.app import build
 from deploy.gateway.backends import NoSuchBackend, choose
 from deploy.gateway.catalog import Catalog
+from deploy.gateway.connections import protocol, reserve_files
+from deploy.gateway.log_limits import RepeatLimit
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.settings import DEFAULT_MODELS, GatewaySettings, Limits
@@ -119,7 +121,8 @@ def prepare(settings: GatewaySettings) -> tuple[uvicorn.Server, socket.socket]:
     metrics = Metrics()
     models = ModelRouter(Catalog(workspace), backend, settings, metrics, f"{socket.gethostname()}:{settings.port}")
     config = uvicorn.Config(
-        build(models, metrics, keyring, settings), log_level="warning", access_log=False, server_header=False,
+        build(models, metrics, keyring, settings), http=protocol(reserve_files(settings.connections)), ws="none",
+        log_config=None, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         loop="asyncio", timeout_graceful_shutdown=int(settings.stop_seconds),
     )  # fmt: skip
     print(f"Stemma gateway: {settings.url} (engine: {backend.name}; serving {', '.join(settings.references)})",
@@ -131,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or Ctrl-C; returns the exit code."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RepeatLimit())
     for noisy in ("httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again once it has ended everything

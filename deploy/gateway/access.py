@@ -1,7 +1,8 @@
-"""Access control: API keys, rate limits and request sizes, checked before a request's body is read."""
+"""Access control: API keys, rates, sizes and kinds of requests, checked before a request's body is read."""
 
 from __future__ import annotations
 
+import logging
 import time
 
 from starlette.exceptions import HTTPException
@@ -12,8 +13,17 @@ from deploy.gateway.api_keys import ApiKey, Keyring
 from deploy.gateway.errors import ApiError
 from deploy.gateway.settings import Limits
 
+log = logging.getLogger(__name__)
+
 PROTECTED = "/v1/"
+JSON = "application/json"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+PROXY_HEADERS = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
+
+
+def _is_local(host: str) -> bool:
+    """Whether a name, with or without its port, is one of this machine."""
+    return (host if host.endswith("]") else host.rpartition(":")[0] or host).lower() in LOCAL_NAMES
 
 
 class TokenBucket:
@@ -45,28 +55,25 @@ class AccessControl:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            scope["stemma.key"] = self._admit(scope["path"], headers)
+            scope["stemma.key"] = self._admit(scope, headers)
         except ApiError as refusal:
             await refusal.response()(scope, receive, send)
             return
         await self._app(scope, self._sized(receive), send)
 
-    def _admit(self, path: str, headers: dict[bytes, str]) -> str | None:
+    def _admit(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
         """Name of the key that the request carries; ``None`` where none is needed."""
         try:
             keys = self._keyring.keys()
-        except api_keys.KeysProblem:
+        except api_keys.KeysProblem as problem:
+            log.error("%s", problem)
             raise ApiError(500, "the gateway's keys cannot be read; see its log", "keys_unreadable") from None
-        if not keys and not self._loopback:  # the last one was revoked
-            raise ApiError(
-                401, "this gateway has no API keys, so every request is refused; `stemma keys add NAME` makes one",
-                "invalid_api_key",
-            )  # fmt: skip
-        if not keys:
-            self._refuse_strange_host(headers.get(b"host", ""))
-        name = self._key_name(keys, headers) if keys else None
-        if path.startswith(PROTECTED):
-            if keys and name is None:
+        required = self._keyring.required or not self._loopback
+        if not required:
+            self._refuse_strangers(scope, headers)
+        name = self._key_name(keys, headers)
+        if scope["path"].startswith(PROTECTED):
+            if required and name is None:
                 raise ApiError(
                     401, "no valid API key: send `Authorization: Bearer KEY`; `stemma keys add NAME` makes a key",
                     "invalid_api_key",
@@ -75,6 +82,9 @@ class AccessControl:
             length = headers.get(b"content-length", "")
             if length.isdecimal() and int(length) > self._limits.body_bytes:
                 raise ApiError(413, self._too_large, "request_too_large")
+            kind = headers.get(b"content-type", "").partition(";")[0].strip().lower()
+            if scope["method"] == "POST" and kind != JSON:
+                raise ApiError(415, f"the body must be {JSON}; say so in the header Content-Type", "unsupported_type")
         return name
 
     @staticmethod
@@ -84,14 +94,24 @@ class AccessControl:
         return found.name if found else None
 
     @staticmethod
-    def _refuse_strange_host(host: str) -> None:
-        """Without keys only this machine has access; a foreign page in a browser would send another host name."""
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if name.lower() not in LOCAL_NAMES:
-            raise ApiError(
-                403, "without API keys this gateway answers only to localhost; make a key with `stemma keys add NAME`",
-                "unknown_host",
-            )  # fmt: skip
+    def _refuse_strangers(scope: Scope, headers: dict[bytes, str]) -> None:
+        """Without keys only this machine has access.
+
+        A page from elsewhere in its browser sends another host or origin. A proxy speaks for other machines, whatever
+        host it names; one that adds no header of its own speaks HTTP/1.0, as nginx does where nothing else is set.
+        """
+        if not _is_local(headers.get(b"host", "")):
+            why = "names another host"
+        elif b"origin" in headers and not _is_local(headers[b"origin"].partition("://")[2]):
+            why = "comes from a page elsewhere"
+        elif scope.get("http_version") == "1.0" or any(name in headers for name in PROXY_HEADERS):
+            why = "comes through a proxy"
+        else:
+            return
+        raise ApiError(
+            403, f"without API keys this gateway answers only to localhost, and this request {why}; make a key with "
+            "`stemma keys add NAME`", "unknown_host",
+        )  # fmt: skip
 
     def _limit_rate(self, name: str) -> None:
         rate = self._limits.requests_per_minute

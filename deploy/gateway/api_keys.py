@@ -42,12 +42,18 @@ class ApiKey:
 
 
 class Keyring:
-    """The keys of a workspace; a key that is added or revoked counts from the next request on."""
+    """The keys of a workspace; a key that is added or revoked counts from the next request on.
+
+    Attributes:
+        required: whether requests need a key: once a key was made they do, also when the last one was revoked. Who
+            wants an open gateway again deletes the file and starts it anew.
+    """
 
     def __init__(self, home: Path):
         self._home = home
         self._read_at: tuple[int, int] | None = None
         self._keys: list[ApiKey] = []
+        self.required = False
         self.keys()
 
     def keys(self) -> list[ApiKey]:
@@ -63,6 +69,7 @@ class Keyring:
         if stamp != self._read_at:
             self._keys = load(self._home)
             self._read_at = stamp
+            self.required = self.required or bool(self._keys) or stamp != (0, 0)
         return self._keys
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from deploy.gateway.errors import ApiError, documented_responses
-from deploy.gateway.generation import engine_ended, engine_refusal, until_disconnect, version_headers
+from deploy.gateway.generation import engine_ended, engine_refusal, key_of, until_disconnect, version_headers
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.model_router import ModelRouter, require_kind
 from deploy.gateway.schemas import ClassifyRequest
@@ -32,15 +32,15 @@ def routes(models: ModelRouter, metrics: Metrics, limits: Limits) -> APIRouter:
             raise ApiError(400, message, "too_many_texts", param="input")
         try:
             async with asyncio.timeout(limits.seconds):
-                return await until_disconnect(request, answer(body))
+                return await until_disconnect(request, answer(body, key_of(request)))
         except TimeoutError:
             raise ApiError(504, f"no answer within {limits.seconds:g} s; send fewer texts", "timeout") from None
 
-    async def answer(body: ClassifyRequest) -> JSONResponse:
+    async def answer(body: ClassifyRequest, key: str) -> JSONResponse:
         server = models.find(body.model)
         await server.ready()
         require_kind(server, "classifier")
-        async with server.lease() as engine:
+        async with server.lease(key) as engine:
             require_kind(server, "classifier")
             try:
                 response = await engine.client.send(engine.request("/v1/classify", {"input": body.texts}))

@@ -22,7 +22,9 @@ from core.network import free_port
 from core.processes import die_with_parent
 from deploy.gateway.backends import Backend
 from deploy.gateway.catalog import Version
+from deploy.gateway.fair_queue import FairQueue
 from deploy.gateway.model_folder import ModelFolder
+from deploy.gateway.prompt import PromptMeter
 from registry.errors import RegistryError
 
 POLL_SECONDS = 0.2
@@ -45,13 +47,15 @@ class EngineFailed(RegistryError):
 class EngineProcess:
     """A process of a backend and the requests that use it. All of it lives in the main thread's event loop."""
 
-    def __init__(self, version: Version, model: ModelFolder, backend: Backend, log: Path):
+    def __init__(self, version: Version, model: ModelFolder, backend: Backend, log: Path, queue: int = 256):
+        """``queue``: requests that may wait for one of its slots."""
         self.version, self.model, self.backend, self.log = version, model, backend, log
         self.port = free_port()
         self.started = self.ready_at = time.time()  # seconds since the epoch
         self.in_flight = 0
         self.abandoned = False  # an answer was left before its end, so the engine may still work on it
-        self.slots = asyncio.Semaphore(backend.concurrency)
+        self.slots = FairQueue(backend.concurrency, queue)
+        self.prompts = PromptMeter(model, _environment())
         self.ended = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -177,12 +181,19 @@ class EngineProcess:
         _signal_group(process, signal.SIGKILL)
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[None]:
-        """Held while a request waits for or has one of the engine's slots; :meth:`drain` waits for it."""
+    async def use(self, key: str) -> AsyncIterator[None]:
+        """Held while a request waits for or has one of the engine's slots; :meth:`drain` waits for it.
+
+        Args:
+            key: whose request it is.
+
+        Raises:
+            QueueFull: too many requests of this key wait.
+        """
         self.in_flight += 1
         self._idle.clear()
         try:
-            async with self.slots:
+            async with self.slots.slot(key):
                 yield
         finally:
             self.in_flight -= 1
@@ -208,6 +219,7 @@ class EngineProcess:
             await self._process.wait()
         if self._watcher is not None:
             await self._watcher
+        await self.prompts.stop()
         await self.client.aclose()
 
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 log = logging.getLogger(__name__)
 
 _CODES = {413: "request_too_large"}
+SHOWN_PROBLEMS = 20  # of one request; a message as long as the request itself helps nobody
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 
 
@@ -61,8 +62,11 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [_sentence(problem) for problem in error.errors()]
-        first = next((_place(problem) for problem in error.errors()), None)
+        found = error.errors()
+        problems = [_sentence(problem) for problem in found[:SHOWN_PROBLEMS]]
+        if len(found) > SHOWN_PROBLEMS:
+            problems.append(f"and {len(found) - SHOWN_PROBLEMS} more")
+        first = _place(found[0]) if found else None
         return ApiError(400, "; ".join(problems), "invalid_request", param=first or None).response()
 
     @app.exception_handler(HTTPException)
@@ -82,7 +86,8 @@ def register(app: FastAPI) -> None:
 
 
 def _place(problem: dict[str, Any]) -> str:
-    return ".".join(str(part) for part in problem["loc"] if part != "body" and not isinstance(part, dict))
+    """Where it is; no longer than anybody wants to read, since names of fields are the sender's."""
+    return ".".join(str(part) for part in problem["loc"] if part != "body" and not isinstance(part, dict))[:200]
 
 
 def _sentence(problem: dict[str, Any]) -> str:
@@ -100,7 +105,9 @@ _DOCUMENTED = {
     401: "No valid API key",
     403: "The request names another host than this machine, and there are no API keys",
     404: "No such model",
+    408: "The request did not arrive in time",
     413: "The request is too large",
+    415: "The body is not application/json",
     429: "Too many requests; Retry-After says when to try again",
     502: "The engine failed",
     503: "No engine is ready, or too many requests wait; Retry-After says when to try again",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -17,13 +18,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from deploy.gateway import prompt
 from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.metrics import Metrics
-from deploy.gateway.model_folder import ModelFolder
 from deploy.gateway.model_router import ModelRouter, require_kind
 from deploy.gateway.model_server import ModelServer
+from deploy.gateway.prompt import MeterStopped
 from deploy.gateway.schemas import ChatRequest, CompletionRequest
 from deploy.gateway.settings import Limits
 from deploy.gateway.streaming import (
@@ -98,7 +98,7 @@ class Generation:
         id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
         try:
             async with asyncio.timeout_at(deadline):
-                opened = await until_disconnect(request, self._open(body, id))
+                opened = await until_disconnect(request, self._open(body, id, key_of(request)))
         except TimeoutError:
             raise self._late() from None
         engine, stops = opened.engine, ([] if opened.engine.backend.native else body.stops)
@@ -120,16 +120,14 @@ class Generation:
         except BrokenStream as broken:
             raise self._broken(broken, engine) from None
 
-    async def _open(self, request: TextRequest, id: str) -> OpenAnswer:
+    async def _open(self, request: TextRequest, id: str, key: str) -> OpenAnswer:
         server = self.models.find(request.model)
-        first = await server.ready()
-        require_kind(server, "generator")
-        tokens = await asyncio.to_thread(self._measure, first.model, request)
+        first, tokens = await self._measure(server, request, key)
         async with AsyncExitStack() as stack:
-            engine = await stack.enter_async_context(server.lease())
+            engine = await stack.enter_async_context(server.lease(key))
             if engine is not first:  # a switch came between
                 require_kind(server, "generator")
-                tokens = await asyncio.to_thread(self._measure, engine.model, request)
+                tokens = await engine.prompts.measure(request, self.limits.tokens, key)
             body = engine.backend.body(engine.model, request, tokens[1])
             path = "/v1/chat/completions" if isinstance(request, ChatRequest) else "/v1/completions"
             try:
@@ -145,23 +143,15 @@ class Generation:
                 raise engine_refusal(response)
             return OpenAnswer(server, engine, response, Usage(tokens[0]), stack.pop_all())
 
-    def _measure(self, model: ModelFolder, request: TextRequest) -> tuple[int, int]:
-        """(tokens of the prompt, most tokens of the answer)"""
-        if isinstance(request, CompletionRequest):
-            text, special, param = request.text, True, "prompt"
-        else:
-            tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
-            if tools and not model.takes_tools:
-                raise ApiError(
-                    400, "tools: this model's chat template takes no tools", "unsupported_parameter", param="tools"
-                )
-            shown = tools if tools and request.tool_choice != "none" else None
-            messages = [message.for_template() for message in request.messages]
-            prompt.refuse_control_tokens(model, messages, shown)
-            text, special, param = prompt.chat_text(model, messages, shown), False, "messages"
-        return prompt.room(
-            model, text, special=special, wanted=request.token_limit, most=self.limits.tokens, param=param
-        )
+    async def _measure(
+        self, server: ModelServer, request: TextRequest, key: str
+    ) -> tuple[EngineProcess, tuple[int, int]]:
+        """The engine that answers now; and the tokens of the prompt, and the most of the answer."""
+        while True:
+            engine = await server.ready()
+            require_kind(server, "generator")
+            with contextlib.suppress(MeterStopped):  # a switch came between
+                return engine, await engine.prompts.measure(request, self.limits.tokens, key)
 
     async def _measured(
         self, parts: AsyncIterator[dict[str, Any]], opened: OpenAnswer, began: float, cut: bool
@@ -261,6 +251,11 @@ async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
 async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def key_of(request: Request) -> str:
+    """Whose request it is: the name of its API key, or nothing where it has none."""
+    return request.scope.get("stemma.key") or ""
 
 
 def version_headers(engine: EngineProcess) -> dict[str, str]:

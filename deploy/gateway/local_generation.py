@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from sqlalchemy import select
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
-from registry.db.schema import Signature
-from registry.errors import RegistryError
-from registry.integrity.verification import verify
+from registry.db.schema import Promotion
+from registry.errors import InvalidBytes, RegistryError
+from registry.integrity.verification import signatures_of, verify_version
 from registry.store.materialize import materialize
 
 
@@ -32,6 +32,7 @@ def generate(
     max_tokens: int = 64,
     seed: int = 1337,
     system: str | None = None,
+    warn: Callable[[str], None],
 ) -> Iterator[str]:
     """The answer, piece by piece as it is generated.
 
@@ -39,21 +40,19 @@ def generate(
 
     Args:
         top_k: sample from this number of likeliest tokens; 0: all.
+        warn: gets a sentence where the version was never signed.
 
     Raises:
         RegistryError: no such version, or its files are missing, or differ from what was registered and signed.
         NotGenerative: the model cannot generate text.
     """
-    with open_registry(workspace.registry_url) as registry, registry.read() as session:
-        version = resolve(session, reference)
-        model = version.model.name
-        signed = session.scalars(select(Signature).filter_by(version_id=version.id)).first() is not None
-    # A version that holds an alias was signed when it was promoted.
-    checked = signed or "@" in reference
+    name, files, signed = checked_files(workspace, reference)
+    if not signed:
+        warn(f"{name} is unsigned: its files are what was registered, but nobody vouches for them; a promotion signs")
     return answer(
-        verify(workspace, reference).files if checked else materialize(workspace, reference),
+        files,
         prompt,
-        chat=model != "base",
+        chat=name.partition(":")[0] != "base",
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
@@ -61,6 +60,34 @@ def generate(
         seed=seed,
         system=system,
     )
+
+
+def checked_files(workspace: Workspace, reference: str) -> tuple[str, Path, bool]:
+    """(``model:version``, its files, whether it is signed); checked as the gateway checks what it serves.
+
+    A version that was never promoted may be unsigned: only its digest is checked then.
+
+    Raises:
+        UnknownReference, MissingBytes: there is nothing to load.
+        InvalidBytes: the files are not what was registered or signed; or the version was promoted, which signs it, and
+            has no signature any more.
+        KeyProblem: it was signed by a key that is not trusted here.
+    """
+    with open_registry(workspace.registry_url) as registry:
+        with registry.read() as session:
+            version = resolve(session, reference)
+            name = str(version)
+            signed = bool(signatures_of(session, version))
+            promoted = select(Promotion).filter_by(to_version_id=version.id).where(Promotion.action != "reject")
+            should_be = session.scalars(promoted).first() is not None
+        if signed:
+            return name, verify_version(workspace, registry, name).files, True
+    if should_be:
+        raise InvalidBytes(
+            f"{name} was promoted, which signs a version, and its signature is gone: somebody changed the registry; "
+            "`stemma audit` names what does not hold, and `stemma restore` brings a back-up back"
+        )
+    return name, materialize(workspace, name), False
 
 
 def answer(
@@ -82,11 +109,11 @@ def answer(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    architectures = AutoConfig.from_pretrained(folder).architectures or []
+    architectures = AutoConfig.from_pretrained(folder, trust_remote_code=False).architectures or []
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise NotGenerative(f"{', '.join(architectures) or folder.name} scores text, it does not generate any")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
     inputs = _encode(tokenizer, prompt, system, chat and tokenizer.chat_template is not None)
     room = model.config.max_position_embeddings - inputs["input_ids"].shape[1]
     if room < 1:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
-
-from jinja2 import Environment
-from jinja2.exceptions import TemplateError
-from tokenizers import Tokenizer
 
 from registry.errors import RegistryError
 from registry.promotion.gate import UNSAFE_SUFFIXES
@@ -42,30 +37,6 @@ class ModelFolder:
     special_tokens: dict[str, str] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The model's own, with truncation and padding off."""
-        made = Tokenizer.from_file(str(self.path / "tokenizer.json"))
-        made.no_truncation()
-        made.no_padding()
-        return made
-
-    @cached_property
-    def control_tokens(self) -> tuple[str, ...]:
-        """What the tokenizer reads as a control token wherever a text spells it."""
-        added = self.tokenizer.get_added_tokens_decoder().values()
-        return tuple(token.content for token in added if token.special)
-
-    @property
-    def takes_tools(self) -> bool:
-        """Whether its chat template uses the tools of a request."""
-        if self.chat_template is None:
-            return False
-        try:
-            return any(kind == "name" and word == "tools" for _, kind, word in Environment().lex(self.chat_template))
-        except TemplateError:
-            return False
 
 
 def read(path: Path) -> ModelFolder:

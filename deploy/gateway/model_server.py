@@ -13,13 +13,13 @@ from typing import Any
 
 from core import layout
 from core.errors import StemmaError
-from deploy.gateway import prompt
 from deploy.gateway.backends import CLASSIFIER, Backend
 from deploy.gateway.catalog import Catalog, Version
 from deploy.gateway.client import READING
 from deploy.gateway.deployment_log import DeploymentLog, LoggedDeployment
 from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError
+from deploy.gateway.fair_queue import QueueFull
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.settings import GatewaySettings
 from registry.errors import UnknownReference
@@ -181,7 +181,7 @@ class ModelServer:
     def _start(self, version: Version) -> None:
         deployment = self._deployments.open(self.reference, version)
         task = asyncio.create_task(
-            _prepare(self._catalog, version, self._backend, self._settings.start_seconds), name=f"start {version.name}"
+            _prepare(self._catalog, version, self._backend, self._settings), name=f"start {version.name}"
         )
         task.add_done_callback(lambda _: self._wake.set())
         self._candidate = (version, deployment, task)
@@ -290,24 +290,28 @@ class ModelServer:
     # -- serving ------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[EngineProcess]:
+    async def lease(self, key: str) -> AsyncIterator[EngineProcess]:
         """An engine and one of its slots for one request; the engine is not stopped before the block ends.
 
+        Args:
+            key: whose request it is.
+
         Raises:
-            ApiError: no engine is ready, or too many requests wait for it.
+            ApiError: no engine is ready, or too many requests of this key wait for it.
         """
         while True:
             engine = await self.ready()
-            waiting = engine.in_flight - engine.backend.concurrency
-            if waiting >= self._settings.limits.queue:
+            try:
+                async with engine.use(key):
+                    if engine.alive:
+                        yield engine
+                        return
+                    # it ended before this request had a slot; the next engine takes it
+            except QueueFull:
                 raise ApiError(
-                    503, f"{waiting} requests are waiting already; try again soon", "overloaded", retry_after=2
-                )
-            async with engine.use():
-                if engine.alive:
-                    yield engine
-                    return
-                # it ended before this request had a slot; the next engine takes it
+                    503, f"{engine.slots.waiting} requests are waiting already; try again soon", "overloaded",
+                    retry_after=2,
+                ) from None  # fmt: skip
 
     async def ready(self) -> EngineProcess:
         """The engine that answers now; waits up to ``wait_seconds`` for one that is being started.
@@ -342,24 +346,24 @@ class ModelServer:
         )
 
 
-async def _prepare(catalog: Catalog, version: Version, generator: Backend, seconds: float) -> EngineProcess:
+async def _prepare(catalog: Catalog, version: Version, generator: Backend, settings: GatewaySettings) -> EngineProcess:
     """An engine that answers with the version: verified first, then loaded; after a failure nothing is left of it.
 
     Args:
         generator: the backend for models that generate.
-        seconds: time to load and answer.
 
     Raises:
         RegistryError: the version is refused, or no engine answered with it.
     """
     model = await asyncio.to_thread(catalog.verified, version)
-    await asyncio.to_thread(prompt.prepare, model)
     backend = CLASSIFIER if model.kind == "classifier" else generator
     log_file = layout.logs(catalog.workspace.home) / f"engine-{version.name.replace(':', '-')}.log"
-    engine = EngineProcess(version, model, backend, log_file)
+    engine = EngineProcess(version, model, backend, log_file, settings.limits.queue)
     log.info("%s verified (%s); starting %s", version.name, version.digest, backend.name)
     try:
-        await engine.start(seconds)
+        if model.kind == "generator":
+            await engine.prompts.start()
+        await engine.start(settings.start_seconds)
     except BaseException:
         await engine.stop()
         raise

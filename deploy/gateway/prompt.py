@@ -1,107 +1,187 @@
-"""The prompt as the engine will see it: a request that the model cannot take is refused before it reaches an engine."""
+"""The prompt as the engine will see it: a request that the model cannot take is refused before it reaches an engine.
+
+The work is done by ``prompt_worker.py``: one process for short requests, another for long ones, so that nobody waits
+for somebody else's book.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
+from core.environment import TELEMETRY_OFF
+from core.processes import die_with_parent
 from deploy.gateway.errors import ApiError
-from deploy.gateway.model_folder import ModelFolder
+from deploy.gateway.fair_queue import FairQueue, QueueFull
+from deploy.gateway.model_folder import ModelFolder, NotServable
+from deploy.gateway.schemas import ChatRequest, CompletionRequest
+
+PROCESSOR_SECONDS = 5.0  # for one prompt
+SHORT_BYTES = 64 * 1024  # of a request
+WAITING = 64  # requests that may wait for either process
+ANSWER_SECONDS = 120.0  # a worker that is silent for so long hangs, whatever it says of processor time
+_WORKER = Path(__file__).with_name("prompt_worker.py")
 
 
-def chat_text(model: ModelFolder, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
-    """A conversation through the model's own template, which the engine uses as well.
+class WorkerEnded(Exception):
+    """The worker ended, or was ended, before it answered."""
 
-    Raises:
-        ApiError: the model has no template, or its template refuses the conversation.
-    """
-    if model.chat_template is None:
-        raise ApiError(
-            400, "this model has no chat template: it continues texts; use /v1/completions", "no_chat_template",
-            param="messages",
+
+class MeterStopped(Exception):
+    """The engine of this meter has ended; that of the next version has its own."""
+
+
+class PromptMeter:
+    """Measures the prompts of one model."""
+
+    def __init__(self, model: ModelFolder, environment: dict[str, str]):
+        self._lanes = [_Lane(model, environment), _Lane(model, environment)]
+
+    async def start(self) -> None:
+        """Load the tokenizer and compile the template, so that the first request does not wait for it.
+
+        Raises:
+            NotServable: the tokenizer cannot be loaded, or the template does not end.
+        """
+        greeting = {"messages": [{"role": "user", "content": "Hello"}], "wanted": None, "most": 1}
+        try:
+            answer = await self._lanes[0].ask(json.dumps(greeting).encode(), "")
+        except WorkerEnded as ended:
+            raise NotServable(f"its tokenizer or chat template fails on a greeting: {ended}") from None
+        if "failed" in answer:
+            raise NotServable(f"its tokenizer or chat template fails on a greeting: {answer['failed']}")
+
+    async def measure(self, request: ChatRequest | CompletionRequest, most: int, key: str) -> tuple[int, int]:
+        """(tokens of the prompt, most tokens of the answer).
+
+        Args:
+            most: the gateway's limit of tokens.
+            key: whose request it is.
+
+        Raises:
+            ApiError: the model cannot take the prompt, or too many wait for this.
+            MeterStopped: there is another engine now.
+        """
+        job: dict[str, Any] = {"wanted": request.token_limit, "most": most}
+        if isinstance(request, CompletionRequest):
+            job["prompt"] = request.text
+        else:
+            job["messages"] = [message.for_template() for message in request.messages]
+            job["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
+            job["tool_choice"] = request.tool_choice
+        line = json.dumps(job).encode()
+        try:
+            answer = await self._lanes[len(line) > SHORT_BYTES].ask(line, key)
+        except QueueFull:
+            raise ApiError(
+                503, "too many prompts are waiting already; try again soon", "overloaded", retry_after=2
+            ) from None
+        except WorkerEnded:
+            raise ApiError(
+                400, "the prompt takes too much time or memory to prepare: shorten it; where it is short, the model's "
+                "chat template does not end on it", "prompt_too_costly",
+                param="prompt" if isinstance(request, CompletionRequest) else "messages",
+            ) from None  # fmt: skip
+        if "refused" in answer:
+            raise ApiError(400, **answer["refused"])
+        if "failed" in answer:
+            raise RuntimeError(f"the prompt could not be measured: {answer['failed']}")
+        tokens, room = answer["tokens"]
+        return tokens, room
+
+    async def stop(self) -> None:
+        """End the processes."""
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+
+
+class _Lane:
+    """A worker, and the requests that wait for it."""
+
+    def __init__(self, model: ModelFolder, environment: dict[str, str]):
+        self._model, self._environment = model, {**environment, **TELEMETRY_OFF}
+        self._queue = FairQueue(1, WAITING)
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopped = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def ask(self, line: bytes, key: str) -> dict[str, Any]:
+        """The worker's answer.
+
+        Raises:
+            QueueFull: too many wait.
+            WorkerEnded: there is no answer.
+        """
+        begun = False
+
+        async def exchange() -> dict[str, Any]:
+            nonlocal begun
+            async with self._queue.slot(key):
+                begun = True
+                return await self._exchange(line)
+
+        task = asyncio.create_task(exchange())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:  # the client has gone; a worker that has begun keeps its slot until it is done
+            if not begun:
+                task.cancel()
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    async def _exchange(self, line: bytes) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if self._stopped:
+                    raise MeterStopped
+                if self._process is None:
+                    await self._start()
+                return await self._answer(line)
+        except (TimeoutError, WorkerEnded, OSError) as error:
+            code = await self._end()
+            if self._stopped:
+                raise MeterStopped from None
+            raise WorkerEnded(str(error) or f"it ended with {code}") from None
+
+    async def _start(self) -> None:
+        model = self._model
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", str(_WORKER), str(PROCESSOR_SECONDS), cwd=model.path.parent, env=self._environment,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+            preexec_fn=die_with_parent,
         )  # fmt: skip
-    from jinja2.exceptions import TemplateError
-    from transformers.utils.chat_template_utils import render_jinja_template
+        about = {"tokenizer": str(model.path / "tokenizer.json"), "context": model.context,
+                 "chat_template": model.chat_template, "special_tokens": model.special_tokens}  # fmt: skip
+        answer = await self._answer(json.dumps(about).encode())
+        if answer:
+            raise WorkerEnded(answer["failed"])
 
-    try:
-        rendered, _ = render_jinja_template(
-            [messages], tools=tools, chat_template=model.chat_template, add_generation_prompt=True,
-            **model.special_tokens,
-        )  # fmt: skip
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
-        # The template's own message, such as one about a role that it does not know.
-        raise ApiError(
-            400, f"the model's chat template refuses these messages: {error}", "chat_template", param="messages"
-        ) from None
-    text: str = rendered[0]
-    return text
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        process.stdin.write(line + b"\n")
+        await process.stdin.drain()
+        answer = await process.stdout.readline()
+        if not answer.endswith(b"\n"):
+            raise WorkerEnded("it used more time or memory than it may")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
+    async def stop(self) -> None:
+        """End the process, and start no other."""
+        self._stopped = True
+        await self._end()
 
-def refuse_control_tokens(
-    model: ModelFolder, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
-) -> None:
-    """Refuse a conversation in which a text spells one of the model's control tokens, such as ``<|assistant|>``.
-
-    The engine would read it as the token itself: a user could speak as the system or the assistant.
-
-    Raises:
-        ApiError: one does; the message names every place.
-    """
-    found = [
-        f"{place} spells the model's control token {token}"
-        for place, text in [*_texts(messages, "messages"), *_texts(tools or [], "tools")]
-        for token in model.control_tokens
-        if token in text
-    ]
-    if found:
-        message = "; ".join(found) + "; write it in another way, such as with a space in it"
-        raise ApiError(400, message, "control_token", param=found[0].split()[0])
-
-
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """(place, text) of every string in a JSON value, names of fields included."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield place, name
-            yield from _texts(inner, f"{place}.{name}")
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _texts(inner, f"{place}.{index}")
-
-
-def prepare(model: ModelFolder) -> None:
-    """Load the tokenizer and compile the template, so that the first request does not wait for it."""
-    model.tokenizer.encode("Hello")
-    if model.chat_template is not None:
-        with contextlib.suppress(ApiError):  # a template may want more than a greeting
-            chat_text(model, [{"role": "user", "content": "Hello"}], None)
-
-
-def room(model: ModelFolder, text: str, *, special: bool, wanted: int | None, most: int, param: str) -> tuple[int, int]:
-    """(tokens of the prompt, most tokens of the answer).
-
-    Args:
-        text: the prompt.
-        special: add the tokenizer's own marks around it; a chat template has put them already.
-        wanted: the request's limit.
-        most: the gateway's limit.
-
-    Raises:
-        ApiError: the request's limit is above the gateway's, or the prompt leaves no room.
-    """
-    if wanted is not None and wanted > most:
-        message = f"max_tokens: {wanted} is more than the {most} that this gateway allows"
-        raise ApiError(400, message, "max_tokens_too_large", param="max_tokens")
-    count = len(model.tokenizer.encode(text, add_special_tokens=special).ids)
-    if count == 0:
-        raise ApiError(400, f"{param}: the prompt has no tokens; write at least one word", "empty_prompt", param=param)
-    left = most if model.context is None else model.context - count
-    if left < 1:
-        raise ApiError(
-            400, f"the prompt has {count} tokens and the model's context holds {model.context}, which leaves no room "
-            "for an answer; shorten it", "context_length_exceeded", param=param,
-        )  # fmt: skip
-    return count, min(wanted or most, left)
+    async def _end(self) -> int | None:
+        """The process' exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        return await process.wait()

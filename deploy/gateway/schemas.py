@@ -32,6 +32,8 @@ class Unsupported:
             raise ValueError("this gateway does not support it; leave it out")
 
 
+MOST_FIELDS = 100  # twice what any request has
+SPARE_DEPTH = 100  # levels of nesting that are left for whoever writes the request again, deeper in calls
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -49,8 +51,17 @@ class _Request(BaseModel):
     @classmethod
     def _is_text(cls, body: Any) -> Any:
         """Python's parser takes more than JSON: NaN, and halves of surrogate pairs, which no engine takes."""
+        if isinstance(body, dict) and len(body) > MOST_FIELDS:
+            raise ValueError(f"it has {len(body)} fields")
+        deeper = body
+        for _ in range(SPARE_DEPTH):
+            deeper = [deeper]
         try:
-            json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+            json.dumps(deeper, ensure_ascii=False, allow_nan=False).encode()
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        except TypeError:
+            raise ValueError("it is not JSON") from None
         except UnicodeEncodeError:
             raise ValueError("a text contains half of a surrogate pair, which is not a character") from None
         except ValueError:
@@ -162,9 +173,9 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], Field(max_length=10_000, fail_fast=True)] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=1000)] | None = None
     tool_call_id: str | None = None
 
     def for_engine(self) -> dict[str, Any]:
@@ -224,7 +235,7 @@ class ChatRequest(_Generation):
 class ClassifyRequest(_Request):
     """Sort texts into the model's classes."""
 
-    input: str | Annotated[list[str], Field(min_length=1)] = Field(description="A text, or several.")
+    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)] = Field(description="A text, or several.")
 
     @property
     def texts(self) -> list[str]:

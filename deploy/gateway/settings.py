@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.network import http_url, is_loopback
 
 DEFAULT_MODELS = ("assistant@champion", "classifier@champion")
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Limits of the connections, before anything is known of who asks.
+
+    Attributes:
+        in_all: open connections; where there are more, the oldest unfinished request is closed.
+        unfinished_per_address: connections of one address that owe the rest of a request, or wait for their next one.
+        head_seconds: from a connection, or the answer before, to the end of a request's head.
+        body_seconds: from there to the end of the request's body.
+        read_seconds: in which a client has to read on, where the answer waits for it.
+    """
+
+    in_all: int = 1024
+    unfinished_per_address: int = 256
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    read_seconds: float = 60.0
+
+    def within(self, most: int) -> ConnectionLimits:
+        """As these, with at most so many connections."""
+        return replace(
+            self, in_all=min(self.in_all, most), unfinished_per_address=min(self.unfinished_per_address, most // 2)
+        )
 
 
 @dataclass(frozen=True)
@@ -51,6 +76,7 @@ class GatewaySettings:
     models: tuple[str, ...] = DEFAULT_MODELS
     engine: str = "auto"
     limits: Limits = field(default_factory=Limits)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     poll_seconds: float = 1.0
     start_seconds: float = 600.0
     first_retry_seconds: float = 2.0

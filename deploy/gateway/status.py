@@ -63,7 +63,7 @@ def routes(models: ModelRouter, metrics: Metrics, keyring: Keyring) -> APIRouter
         `status`: `ok` where every alias that has a holder is served by it, `degraded` where one is not, `idle` where
         no alias has a holder yet. Where keys are needed, problems are shown only to requests that carry one.
         """
-        details = not keyring.keys() or request.scope.get("stemma.key") is not None
+        details = not keyring.required or request.scope.get("stemma.key") is not None
         shown = [server.describe(details=details) for server in models.servers]
         wanted = [model for model in shown if model["state"] != "waiting"]
         well = all(model["state"] == "serving" and not model["problem"] for model in wanted)

@@ -46,16 +46,18 @@ def examine(folder: Path) -> list[tuple[str, str]]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     torch.set_num_threads(1)
-    architectures = AutoConfig.from_pretrained(folder).architectures or []
+    architectures = AutoConfig.from_pretrained(folder, trust_remote_code=False).architectures or []
     if not architectures:
         raise NotSane("config.json names no architecture, so the weights cannot be loaded")
     generates = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
     kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
-    model, report = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    model, report = kind.from_pretrained(
+        folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+    )
     if lost := [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]:
         raise NotSane(f"weights that the architecture needs are not in the files: {', '.join(map(str, lost))[:300]}")
     model.eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise NotSane(f"the tokenizer has {len(tokenizer)} entries and the model {rows} embeddings: they do not fit")

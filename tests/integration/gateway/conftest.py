@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,7 @@ stages:
     outs: [models/assistant, models/base, models/classifier]
     metrics: [receipts/train.json: {cache: false}]
 """
+FILES = 1024  # that a gateway may have open, as on many systems
 START_SECONDS = 180.0  # what an engine may take to load on a machine that does much else
 
 
@@ -100,8 +102,9 @@ def gateway(root: Path, log: Path, *arguments: str, **environment: str) -> Itera
     command = [sys.executable, "-m", "deploy.gateway", "--port", "0", *arguments]
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            command, cwd=root, stderr=output, stdout=output, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        )
+            command, cwd=root, stderr=output, stdout=output, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES)),
+        )  # fmt: skip
     children: list[psutil.Process] = []
     try:
 

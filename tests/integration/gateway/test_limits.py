@@ -41,24 +41,29 @@ def ask(url: str, key: str | None = None, **options) -> httpx.Response:
     )
 
 
-def test_keys_are_required_and_count_at_once(lab, small):
-    home = lab.workspace.home
-    assert ask(small.url).status_code == 200  # on the loopback, while there are none
+def test_without_keys_it_answers_this_machine_only(small):
+    assert ask(small.url).status_code == 200
     strange = httpx.get(f"{small.url}/health", headers={"host": "evil.example"}, trust_env=False)
     assert strange.status_code == 403
-    key = api_keys.add(home, "laptop")
+
+
+def test_keys_are_required_and_count_at_once_until_the_end(lab, tmp_path):
+    """``tests/unit/gateway/test_access.py`` has what the last key's end means for a gateway that runs."""
+    home = lab.workspace.home
+    key, file = api_keys.add(home, "laptop"), layout.api_keys(home)
     try:
-        file = layout.api_keys(home)
         assert key not in file.read_text() and stat.S_IMODE(file.stat().st_mode) == 0o600
-        refusal = ask(small.url)
-        assert refusal.status_code == 401 and refusal.json()["error"]["code"] == "invalid_api_key"
-        assert ask(small.url, key + "x").status_code == 401
-        assert ask(small.url, key).status_code == 200
-        assert httpx.get(f"{small.url}/health", trust_env=False).status_code == 200
+        with own_gateway(lab, tmp_path) as running:
+            refusal = ask(running.url)
+            assert refusal.status_code == 401 and refusal.json()["error"]["code"] == "invalid_api_key"
+            assert ask(running.url, key + "x").status_code == 401
+            assert ask(running.url, key).status_code == 200
+            assert httpx.get(f"{running.url}/health", trust_env=False).status_code == 200
+            api_keys.revoke(home, "laptop")
+            assert ask(running.url, key).status_code == ask(running.url).status_code == 401
+            assert key not in running.log.read_text()
     finally:
-        api_keys.revoke(home, "laptop")
-    assert ask(small.url, key).status_code == 200  # there are none again, so none is needed
-    assert key not in small.log.read_text()
+        file.unlink()
 
 
 def test_too_much_is_refused(lab, tmp_path):

@@ -14,6 +14,7 @@ from deploy.gateway import engine_process
 from deploy.gateway.backends import Backend
 from deploy.gateway.catalog import Version
 from deploy.gateway.engine_process import EngineFailed, EngineProcess
+from deploy.gateway.fair_queue import QueueFull
 from deploy.gateway.model_folder import ModelFolder
 
 # LOADS_FOR seconds pass before it listens, as an engine does that reads a large model; after SILENT_AFTER requests its
@@ -89,6 +90,29 @@ def test_loading_ends_with_the_start_timeout_and_its_name(tmp_path):
         finally:
             await engine.stop()
         assert time.monotonic() - began < 10 and not engine.alive
+
+    asyncio.run(serve())
+
+
+def test_three_hundred_requests_of_one_key_refuse_none_of_another(tmp_path):
+    async def serve() -> None:
+        engine = _engine(tmp_path, loads_for=0)  # which is not started: this is about its slots
+
+        async def ask(key: str) -> None:
+            async with engine.use(key):
+                await asyncio.Event().wait()
+
+        greedy = [asyncio.create_task(ask("greedy")) for _ in range(300)]
+        await asyncio.sleep(0)
+        modest = asyncio.create_task(ask("modest"))
+        await asyncio.sleep(0.1)
+        refused = [task for task in greedy if task.done()]
+        assert len(refused) == 44 and all(isinstance(task.exception(), QueueFull) for task in refused)
+        assert not modest.done() and engine.in_flight == 257
+        for task in (*greedy, modest):
+            task.cancel()
+        await asyncio.gather(*greedy, modest, return_exceptions=True)
+        assert await engine.drain(1) and engine.in_flight == 0
 
     asyncio.run(serve())
 
