@@ -1,7 +1,8 @@
 """Whether a model loads as serving loads it, and whether its output is usable at all.
 
 Not how good it is: evaluation measures that. This finds weights that are broken (no finite numbers), a tokenizer that
-is missing or does not fit, and a model that generates nothing or one token over and over.
+is missing or does not fit, a chat template that does not end, and a model that generates nothing or one token over and
+over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from transformers import (
 # These are loaded by name when they are first needed; a process that checks many models loads them once.
 from transformers.generation import GenerationMixin  # noqa: F401
 from transformers.utils import logging
+
+from registry.promotion.template_trial import DoesNotEnd, require_end
 
 QUESTION = "How many parameters does this function take? def f ( a , b )"
 NEW_TOKENS = 24
@@ -75,6 +78,11 @@ def _generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
 
     A base model was trained on texts without turns; a tuned one may end at once without a question.
     """
+    if isinstance(tokenizer.chat_template, str):
+        try:
+            require_end(tokenizer.chat_template, tokenizer.special_tokens_map)
+        except DoesNotEnd as endless:
+            raise NotSane(str(endless)) from None
     faults = []
     for prompt, inputs in _prompts(model, tokenizer):
         _require_finite(model(**inputs).logits)

@@ -70,7 +70,7 @@ def test_only_trusted_keys_are_believed(champion, tmp_path, monkeypatch):
     with pytest.raises(KeyProblem, match=r"which is not trusted here \(trusted: none\).*keys/trusted"):
         verify(workspace, "base@champion")
     with pytest.raises(KeyProblem, match="not trusted"):
-        list(generate(workspace, "base@champion", "one", max_tokens=2))
+        list(generate(workspace, "base@champion", "one", max_tokens=2, warn=pytest.fail))
     assert not own.exists()  # looking makes no key
 
     monkeypatch.setenv("STEMMA_TRUSTED_KEYS", str(tmp_path / "nowhere"))
@@ -81,10 +81,28 @@ def test_only_trusted_keys_are_believed(champion, tmp_path, monkeypatch):
     monkeypatch.delenv("STEMMA_TRUSTED_KEYS")
     (own / "trusted").mkdir(parents=True)
     shutil.copy(tmp_path / "ada" / "signing.pub", own / "trusted" / "ada.pem")
-    assert "".join(generate(workspace, "base@champion", "one", max_tokens=2)).split() == ["two", "three"]
+    assert "".join(generate(workspace, "base@champion", "one", max_tokens=2, warn=pytest.fail)).split() == [
+        "two",
+        "three",
+    ]
     (own / "trusted" / "ada.pem").write_text("no key")
     with pytest.raises(KeyProblem, match=r"ada\.pem is not a public key"):
         verify(workspace, "base@champion")
+
+
+def test_what_was_never_signed_is_called_so_and_what_lost_its_signature_is_refused(project):
+    workspace = project.workspace
+    sync(workspace, run="first")
+    said: list[str] = []
+    answer = "".join(generate(workspace, "base:1", "one", max_tokens=2, warn=said.append))
+    assert answer.split() == ["two", "three"] and "base:1 is unsigned" in said[0]
+    promote(workspace, "base", "champion", "the first", "Ada")
+    list(generate(workspace, "base:1", "one", max_tokens=2, warn=pytest.fail))
+    with open_registry(workspace.registry_url) as registry, registry.write() as session:
+        session.execute(text("DELETE FROM signatures"))
+    for reference in ("base:1", "base@champion", "base"):
+        with pytest.raises(InvalidBytes, match="base:1 was promoted, which signs a version, and its signature is gone"):
+            generate(workspace, reference, "one", max_tokens=2, warn=pytest.fail)
 
 
 def test_a_key_of_the_users_own(project, tmp_path, monkeypatch):

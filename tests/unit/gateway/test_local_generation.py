@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 
 from deploy.gateway.local_generation import NotGenerative, answer
@@ -71,6 +74,27 @@ def test_a_prompt_longer_than_the_context_is_refused_and_a_long_answer_is_cut(fo
 def test_a_text_that_spells_a_control_token_is_refused(folder, spelled):
     with pytest.raises(RegistryError, match="spells control tokens of the model: <"):
         list(answer(folder, spelled["prompt"], **OPTIONS, system=spelled.get("system")))
+
+
+@pytest.mark.parametrize("kind", ["llama", "of_its_own"])
+def test_a_model_that_brings_code_is_not_asked_about_and_its_code_does_not_run(folder, tmp_path, monkeypatch, kind):
+    """transformers would ask "Do you wish to run the custom code? [y/N]" wherever it was not said that it may not."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
+    own = shutil.copytree(folder, tmp_path / "own")
+    (own / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    for name, auto_map in (
+        ("config.json", {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}),
+    ):
+        body = json.loads((own / name).read_text())
+        changed = {"model_type": kind} if name == "config.json" else {}
+        (own / name).write_text(json.dumps({**body, **changed, "auto_map": auto_map}))
+    if kind == "llama":  # which transformers knows by itself
+        assert "".join(answer(own, "a b", **OPTIONS)) == "".join(answer(folder, "a b", **OPTIONS))
+    else:
+        with pytest.raises(ValueError, match=r"trust_remote_code|model type"):
+            list(answer(own, "a b", **OPTIONS))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_classifier_cannot_be_asked(folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import registry.promotion.trial
+from registry.promotion.template_trial import DoesNotEnd, require_end
 from registry.promotion.trial import try_model
 from tests.tiny_decoder import WORDS, save
 
@@ -96,6 +98,43 @@ def test_a_tokenizer_that_does_not_fit(model):
     tokenizer["model"]["vocab"]["seven"] = len(WORDS)
     path.write_text(json.dumps(tokenizer))
     assert "the tokenizer has 9 entries and the model 8 embeddings" in try_model(model).fault
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{% for m in messages %}{% if 'xyzzy' in m.content %}" + LOOP + "{% endif %}{% endfor %}", "does not end"),
+        ("{% if messages[0].content == 'open\\nsesame' %}" + LOOP + "{% endif %}", "on 'open\\nsesame'"),
+        ("{% for m in messages if m.role == 'assistant' %}" + LOOP + "{% endfor %}", "on a conversation"),
+        ("{{ messages[0].content * (10 ** 12 if 'xyzzy' in messages[0].content else 1) }}", "memory"),
+        ("{{ messages[0].content * (10 ** 6 if messages[0].content == 'xyzzy' else 1) }}", "characters of 5"),
+    ],
+)
+def test_a_template_that_does_not_end_on_one_of_its_words_is_found(template, fault):
+    with pytest.raises(DoesNotEnd, match=re.escape(fault)):
+        require_end(template, {}, seconds=0.3)
+
+
+def test_templates_of_well_known_models_end():
+    """In their ways: tools, refusals of roles and orders, dates, white space."""
+    for template in (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}",
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ strftime_now('%d') }}",
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+        "{% endif %}{% endfor %}",
+        "{{ broken",
+    ):
+        require_end(template, {"bos_token": "<s>"})
+
+
+def test_the_gate_names_a_template_that_does_not_end(model):
+    path = model / "tokenizer_config.json"
+    template = "{% for m in messages %}{% if 'xyzzy' in m.content %}" + LOOP + "{% endif %}{{ m.content }}{% endfor %}"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template}))
+    assert "the chat template does not end within 5 s" in try_model(model).fault
 
 
 def test_it_may_hang_or_die(model, monkeypatch):
