@@ -5,7 +5,7 @@
 A workspace of its own (a clone of this repository with a small corpus and a model of 50 thousand parameters) goes
 through trials. In each a command runs (run, promote, rollback, sync, gc, backup) and one fault strikes it at a random
 moment: its processes are killed, or one of them, or all are stopped for seconds, or the disk refuses to grow files, or
-the newest checkpoint is damaged after a kill. Then the same command runs again undisturbed, and is to succeed. After it:
+the newest checkpoint is damaged after a kill. Then the same command runs again undisturbed and has to succeed; then:
 
 - no process of the workspace is left;
 - nothing half-written stands where a whole thing belongs;
@@ -142,8 +142,9 @@ class Soak:
 
         with open(self.folder / "log.txt", "a") as log:
             return psutil.Popen(
-                [sys.executable, "-m", "cli", *arguments], cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True, preexec_fn=refuse if limit is not None else None,
+                [sys.executable, "-m", "cli", *arguments], cwd=self.root, env=self.environment,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=refuse if limit is not None else None,
             )  # fmt: skip
 
     def expect(self, arguments: list[str]) -> None:

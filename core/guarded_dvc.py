@@ -8,6 +8,7 @@ manifest's digest on no way there. ``python -P -m core.guarded_dvc ARGUMENTS``; 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     """Run the commands one after the other, up to the first that fails; its exit code."""
     gc.set_threshold(50_000)  # imports make hardly any garbage, and looking for it takes a fifth of the time
     _check_manifests()
+    _mend_rwlock(Path.cwd())
     if "repro" in arguments:
         # A stage's own code is that of the tree, whatever keeps the tree from the import path of everything else.
         os.environ["PYTHONPATH"] = python.with_code_of(Path.cwd(), os.environ)
@@ -34,6 +36,32 @@ def main(arguments: list[str]) -> int:
             return int(code)
     gc.freeze()
     return 0
+
+
+def _mend_rwlock(folder: Path) -> None:
+    """Remove DVC's list of the paths in use where a kill, or a full disk, left it half-written.
+
+    DVC writes it in place and afterwards refuses every command. Who writes it holds the lock beside it, so a list that
+    cannot be read while that is held here has no writer.
+    """
+    root = next((each for each in (folder, *folder.parents) if (each / ".dvc").is_dir()), folder)
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if _is_readable(path):
+        return
+    from dvc.lock import make_lock
+
+    with make_lock(str(path.with_name("rwlock.lock"))):
+        if not _is_readable(path):
+            path.unlink()
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
 
 
 def _commands(arguments: list[str]) -> list[list[str]]:

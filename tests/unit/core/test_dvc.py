@@ -95,3 +95,15 @@ def test_dvc_writes_nothing_that_a_manifest_names_outside_its_folder(tmp_path: P
     with pytest.raises(DvcError):
         dvc.run(root, "pull")
     assert not list(tmp_path.rglob("trusted.pem"))
+
+
+@pytest.mark.parametrize("left", ["", '{"read": {}, "wri', "[]"])
+def test_a_list_of_paths_in_use_that_a_kill_left_half_written_stops_no_command(tmp_path: Path, left: str) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo made > made\n    outs: [made]\n")
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(left)
+    assert list(dvc.status(tmp_path)) == ["one"]
+    dvc.run(tmp_path, "repro")
+    assert (tmp_path / "made").read_text() == "made\n" and dvc.status(tmp_path) == {}
