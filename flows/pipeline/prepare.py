@@ -143,12 +143,15 @@ def _prepare_isolated(
     parent: Parent | None,
     say: Callable[[str], None],
 ) -> Prepared:
-    from registry.store.snapshot import not_kept, snapshot
+    from registry.store.snapshot import left_out_words, not_kept, secrets_left_out, snapshot
 
     if large := not_kept(workspace.root):
         say(f"isolated: {', '.join(large)}: large and not in git, so the run's tree has them not; use `dvc add`")
     versioned = raw_data.is_versioned(workspace.root, changed)
-    worktree = Worktree.create(workspace.root, workspace.home, run, snapshot(workspace, run), versioned)
+    commit = snapshot(workspace, run)
+    if hidden := secrets_left_out(workspace.root, commit):
+        say(f"isolated: {left_out_words(hidden)}")
+    worktree = Worktree.create(workspace.root, workspace.home, run, commit, versioned)
     try:
         root = worktree.root
         say(f"isolated: runs in {root}; your files stay as they are")

@@ -28,7 +28,7 @@ from registry.lineage.recording import (
     record_failure,
 )
 from registry.promotion.mirror import MirrorReport, mirror
-from registry.store.snapshot import not_kept, snapshot
+from registry.store.snapshot import left_out_words, not_kept, secrets_left_out, snapshot
 
 _UNUSABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow refuses in a metric's name
 
@@ -101,6 +101,9 @@ def sync(
                 report.snapshots[name] = snapshot(workspace, name, registry)
             except (GitError, WorkspaceError) as error:
                 report.problems.append(f"run {name} has no snapshot, so it cannot be restored: {error}")
+        hidden = (line for commit in report.snapshots.values() for line in secrets_left_out(workspace.root, commit))
+        if lines := list(dict.fromkeys(hidden)):
+            report.problems.append(left_out_words(lines))
         if report.snapshots and (large := not_kept(workspace.root)):
             report.problems.append(
                 f"left out of the snapshot, because they are too large for git: {', '.join(large)}; use `dvc add`, or "

@@ -25,6 +25,7 @@ from registry.db.schema import Association, Event, Execution, ExecutionContext, 
 from registry.errors import InvalidBytes, MissingBytes
 from registry.store import worktrees
 from registry.store.manifests import digest_of, read_manifest
+from registry.store.snapshot import secrets_left_out
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ def _fill(
             f"{', '.join(damaged)}. Delete the damaged objects there (`dvc doctor` names the folder), then `dvc fetch` "
             f"them from a remote, or make them again with `stemma reproduce {restored.source.version}`"
         )
-    restored.notes = _unlike_read(root)
+    hidden = secrets_left_out(root, restored.source.commit)
+    restored.notes = [*_unlike_read(root), *(f"the snapshot never held {line}" for line in hidden)]
 
 
 def _refuse_paths_outside(root: Path, source: Source) -> None:

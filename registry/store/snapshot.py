@@ -18,11 +18,13 @@ from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.schema import Snapshot
 from registry.lineage.recording import find_or_add, record_context
+from registry.store import secrets
 
 NAMESPACE = "refs/stemma/runs"
 # Kept even where .gitignore leaves them out.
 ALWAYS = ("dvc.lock", "dvc.yaml", "params.yaml", "data/raw.dvc", "models/parent.dvc", "receipts", "metrics")
 ATTEMPTS = 5
+LEFT_OUT = "Left out as a secret: "
 LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would copy and keep them
 
 
@@ -30,8 +32,9 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     """Commit the workspace's tree, uncommitted edits included, as ``refs/stemma/runs/<run_name>``.
 
     What ``.gitignore`` leaves out stays out, except ``dvc.lock``, receipts and metrics; so do the home (it holds
-    keys) and large untracked files (see :func:`large_untracked`). A snapshot of the same name
-    with another tree becomes a parent of the new one, so nothing that was ever kept is lost.
+    keys), large untracked files (see :func:`large_untracked`) and untracked files that hold secrets, which the
+    commit's message names (:func:`secrets_left_out`). A snapshot of the same name with another tree becomes a parent
+    of the new one, so nothing that was ever kept is lost.
 
     Returns:
         The commit's sha, also recorded in the registry.
@@ -43,13 +46,14 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     ref = f"{NAMESPACE}/{run_name}"
     if not git(workspace.root, "check-ref-format", "--normalize", ref, check=False):
         raise WorkspaceError(f"{run_name!r} cannot name a run: use letters, digits, '-', '_' and '.'")
-    tree = _settled_tree(workspace)
+    tree, hidden = _settled_tree(workspace)
+    message = _message(run_name, hidden)
     for attempt in range(ATTEMPTS):
         existing = git(workspace.root, "rev-parse", "--verify", "--quiet", ref, check=False)
-        if existing and git(workspace.root, "rev-parse", f"{existing}^{{tree}}") == tree:
+        if existing and _holds(workspace.root, existing, tree, message):
             commit = existing
             break
-        commit = _commit(workspace.root, tree, run_name, existing)
+        commit = _commit(workspace.root, tree, message, existing)
         try:
             git(workspace.root, "update-ref", "-m", f"stemma: {run_name}", ref, commit, existing or "0" * 40)
             break
@@ -65,11 +69,34 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     return commit
 
 
+def secrets_left_out(root: Path, commit: str) -> list[str]:
+    """What a snapshot left out as secrets, and the rule that found each, a line each; as its message has it."""
+    lines = git(root, "log", "-1", "--format=%B", commit, check=False).splitlines()
+    return [line.removeprefix(LEFT_OUT) for line in lines if line.startswith(LEFT_OUT)]
+
+
+def left_out_words(lines: list[str]) -> str:
+    """The same for people."""
+    return (
+        f"left out of the snapshot, because they look like secrets: {', '.join(lines)}; name them in .gitignore, or if "
+        "one is none and belongs to the run, `git add` it"
+    )
+
+
 def large_untracked(root: Path) -> list[str]:
     """Files of the repository that snapshots leave out, by path from its top: untracked, not ignored, and large."""
+    return _large(*_untracked(root))
+
+
+def _large(top: Path, names: list[str]) -> list[str]:
+    return [name for name in names if (top / name).is_file() and (top / name).stat().st_size > LARGE_BYTES]
+
+
+def _untracked(root: Path) -> tuple[Path, list[str]]:
+    """(top of the repository, paths from it of what git neither tracks nor ignores)"""
     top = Path(git(root, "rev-parse", "--show-toplevel"))
     names = git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    return [name for name in names if name and (top / name).is_file() and (top / name).stat().st_size > LARGE_BYTES]
+    return top, [name for name in names if name]
 
 
 def not_kept(root: Path) -> list[str]:
@@ -98,8 +125,11 @@ def _same(file: Path, parent: Path, root: Path) -> bool:
     return copy.is_file() and copy.stat().st_size == file.stat().st_size
 
 
-def _settled_tree(workspace: Workspace) -> str:
-    """The tree, read again where files came, went or grew meanwhile: others may be at work in it."""
+def _settled_tree(workspace: Workspace) -> tuple[str, dict[str, str]]:
+    """The tree, and the secrets that it lacks.
+
+    Read again where files came, went or grew meanwhile: others may be at work in it.
+    """
     for attempt in range(1, ATTEMPTS):
         try:
             return _tree(workspace)
@@ -108,10 +138,12 @@ def _settled_tree(workspace: Workspace) -> str:
     return _tree(workspace)
 
 
-def _tree(workspace: Workspace) -> str:
+def _tree(workspace: Workspace) -> tuple[str, dict[str, str]]:
     root = workspace.root
-    top = Path(git(root, "rev-parse", "--show-toplevel"))
-    left_out = large_untracked(root)
+    top, untracked = _untracked(root)
+    large = _large(top, untracked)
+    hidden = secrets.find(top, [name for name in untracked if name not in large])
+    left_out = [*large, *hidden]
     home = workspace.home
     if home.is_relative_to(top) and not git(top, "check-ignore", str(home), check=False):
         left_out.append(home.relative_to(top).as_posix())
@@ -121,29 +153,40 @@ def _tree(workspace: Workspace) -> str:
         if current.exists():
             shutil.copy2(current, index)  # so that git need not hash files it knows
         env = {**os.environ, "GIT_INDEX_FILE": str(index)}
-        git(top, "add", "--all", ".", *(f":(top,exclude,literal){name}" for name in left_out), env=env)
+        excluded = [f":(top,exclude,literal){name}" for name in left_out]
+        git(top, "add", "--all", ".", *excluded, env=env)
         kept = [
             name
             for name in ALWAYS
             if (root / name).exists() and any([(root / name).is_file(), _has_files(root / name)])
         ]
         if kept:
-            git(root, "add", "--force", "--", *kept, env=env)
-        return git(top, "write-tree", env=env)
+            git(root, "add", "--force", "--", *kept, *excluded, env=env)
+        return git(top, "write-tree", env=env), hidden
 
 
 def _has_files(folder: Path) -> bool:
     return any(path.is_file() for path in folder.rglob("*"))
 
 
-def _commit(root: Path, tree: str, run_name: str, existing: str) -> str:
+def _message(run_name: str, hidden: dict[str, str]) -> str:
+    lines = [f"{LEFT_OUT}{name} ({rule})" for name, rule in sorted(hidden.items())]
+    return "\n".join([f"Snapshot of pipeline run {run_name}", *([""] if lines else []), *lines])
+
+
+def _holds(root: Path, commit: str, tree: str, message: str) -> bool:
+    """Whether a commit is of this tree, and says the same of what it lacks."""
+    return git(root, "log", "-1", "--format=%T%n%B", commit) == f"{tree}\n{message}"
+
+
+def _commit(root: Path, tree: str, message: str, existing: str) -> str:
     head = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
     parents = [argument for parent in dict.fromkeys((head, existing)) if parent for argument in ("-p", parent)]
     env = dict(os.environ)
     for role in ("AUTHOR", "COMMITTER"):  # a machine may have no git identity at all
         env.setdefault(f"GIT_{role}_NAME", git(root, "config", "user.name", check=False) or "stemma")
         env.setdefault(f"GIT_{role}_EMAIL", git(root, "config", "user.email", check=False) or "stemma@localhost")
-    return git(root, "commit-tree", tree, *parents, "-m", f"Snapshot of pipeline run {run_name}", env=env)
+    return git(root, "commit-tree", tree, *parents, "-m", message, env=env)
 
 
 def _record(registry: Registry, run_name: str, ref: str, commit: str) -> None:

@@ -124,3 +124,42 @@ def test_a_model_that_dvc_keeps_as_the_parent_is_not_missing(project):
     with open(folder / "model.safetensors", "ab") as file:
         file.write(b"changed since")
     assert not_kept(project.root) == ["their-model/model.safetensors"]
+
+
+SECRETS = {  # assembled here, so that no scanner of this repository's own takes them for real ones
+    ".env": "DATABASE_URL=anything",
+    "deploy/service-account.json": '{"type": "service_account"}',
+    "keys/id_ed25519": "anything",
+    ".aws/credentials": "anything",
+    "notes.txt": "it is AKIA" + "IOSFODNN7EXAMPLQ, in the third account",
+    "connect.py": "connect(\n    password=" + '"hunter2' + 'hunter2"\n)\n',
+    "run.sh": "curl -H 'Authorization: gh" + "p_0123456789abcdefghijABCDEFGHIJ012345'\n",
+    "long.txt": "a line of a text\n" * 20_000 + "-----BEGIN RSA " + "PRIVATE KEY-----\n",
+}
+HARMLESS = {
+    "model.py": "import secrets\n\nsecret = read_secret()\npassword = os.environ['PASSWORD']\n",
+    ".env.example": "PASSWORD=\n",
+    "id_rsa.pub": "ssh-rsa AAAA",
+    "digests.txt": "5d41402abc4b2a76b9719d911017c592\n" * 20,
+}
+
+
+def test_untracked_secrets_are_left_out_and_said(project, tmp_path):
+    from registry.lineage.sync import sync
+
+    for name, content in {**SECRETS, **HARMLESS}.items():
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).write_text(content)
+    report = sync(project.workspace, run="first", update_mlflow=False)
+    commit = report.snapshots["first"]
+    kept = set(project.git("ls-tree", "-r", "--name-only", commit).splitlines())
+    assert not kept & SECRETS.keys() and kept >= HARMLESS.keys()
+    (words,) = [line for line in report.problems if "secrets" in line]
+    note = project.git("log", "-1", "--format=%B", commit)
+    for name in SECRETS:
+        assert name in words and name in note
+    for rule in ("AWS Access Key, line 1", "Secret Keyword, line 2", "GitHub Token", "Private Key, line 20001"):
+        assert rule in words
+    assert snapshot(project.workspace, "first") == commit
+    project.git("add", "connect.py")  # a person's decision
+    assert "connect.py" in project.git("ls-tree", "-r", "--name-only", snapshot(project.workspace, "first"))
