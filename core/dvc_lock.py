@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from core import bounded
 from core.errors import StemmaError
 from core.git import git, git_bytes
 
@@ -108,7 +107,7 @@ def _digests(entries: list[dict[str, Any]]) -> dict[str, str]:
 
 def _load(content: bytes, where: str) -> dict[str, Any]:
     try:
-        body = YAML(typ="safe").load(io.BytesIO(content)) or {}
+        body = bounded.yaml(content, fast=True) or {}
         body.get("stages")
     except (YAMLError, AttributeError, UnicodeDecodeError) as error:
         raise LockUnreadable(f"{where} is not readable: {str(error).splitlines()[0]}; restore it from git") from None

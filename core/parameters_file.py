@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from core import files
+from core import bounded, files
 from core.errors import InputProblem
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -24,10 +24,10 @@ def read(path: Path) -> dict[str, Any]:
     """A file of parameters (``params.yaml``) as plain dictionaries.
 
     Raises:
-        InputProblem: missing, not YAML (duplicate keys included), or not a mapping.
+        InputProblem: missing, not YAML (duplicate keys included), nested too deep, or not a mapping.
     """
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        values = bounded.yaml(path.read_bytes())
     except FileNotFoundError:
         raise InputProblem(
             f"{path.name}: missing from {path.parent}; restore it with `git checkout {path.name}`"
@@ -61,7 +61,7 @@ def parse(assignments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
             problems.append(f"--set {text}: write it as PATH=VALUE, such as --set pretrain.steps=200")
             continue
         try:
-            overrides[path.strip()] = YAML(typ="safe", pure=True).load(value) if value.strip() else None
+            overrides[path.strip()] = bounded.yaml(value) if value.strip() else None
         except YAMLError as error:
             problems.append(f"--set {text}: the value is not readable as YAML: {' '.join(str(error).split())}")
     return overrides, problems

@@ -190,6 +190,9 @@ class CurateParameters(StageParameters):
     max_broken_share: float = Field(
         0.01, ge=0, le=1, description="Tolerated share of unreadable rows in a file; above it the stage stops."
     )
+    outside_links: bool = Field(
+        False, description="Read what links in data/raw lead to outside it; false: such a link is refused."
+    )
     shard_megabytes: int = Field(64, ge=1, le=4096, description="Text in one shard of the corpus.")
     examples: int = Field(3, ge=0, le=50, description="Examples of each rule's drops shown in the report.")
     instructions: InstructionsParameters = Field(

@@ -5,10 +5,8 @@ Text is UTF-8; a file in another encoding is refused by name.
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
-import gzip
 import io
 import json
 import lzma
@@ -17,14 +15,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
 from components.curate.user_files import UserFile, shown
+from core import bounded
 from core.errors import InputProblem
 
 _SAMPLE = 100  # rows by which the columns of a file are known
@@ -66,7 +64,7 @@ def text_lines(file: UserFile) -> Iterator[bytes]:
         InputProblem: the file is not UTF-8 from its first bytes on, or it is damaged.
     """
     try:
-        with _open(file.path) as opened:
+        with bounded.unpacked(file.path) as opened:
             head = cast(io.BufferedReader, opened).peek(1 << 16)
             for mark, name in _BYTE_ORDER_MARKS.items():
                 if head.startswith(mark):
@@ -75,7 +73,7 @@ def text_lines(file: UserFile) -> Iterator[bytes]:
                 raise InputProblem(
                     f"{file.name}: holds NUL bytes, as UTF-16 and binary files do: save it as UTF-8, or leave it out"
                 )
-            for number, line in enumerate(opened):
+            for number, line in enumerate(bounded.lines(opened)):
                 yield line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
     except _DAMAGE as error:
         raise InputProblem(_damaged(file, error)) from error
@@ -165,28 +163,9 @@ def _is_data(value: object) -> bool:
     return len(value.split()) > 2 if isinstance(value, str) else isinstance(value, list | dict)
 
 
-def _open(path: Path) -> IO[bytes]:
-    """The file's content, unpacked if its name says that it is compressed."""
-    opener = _OPENERS.get(path.suffix.lower())
-    return opener(path) if opener else open(path, "rb")
-
-
 def _damaged(file: UserFile, error: Exception) -> str:
     """The message of one of ``_DAMAGE``."""
     return f"{file.name}: cannot be read as {file.format} to its end ({error}): replace or remove the file"
-
-
-def _open_zstandard(path: Path) -> IO[bytes]:
-    stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-    return io.BufferedReader(cast(io.RawIOBase, stream))
-
-
-_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": lambda path: cast(IO[bytes], gzip.open(path, "rb")),
-    ".zst": _open_zstandard,
-    ".bz2": lambda path: cast(IO[bytes], bz2.open(path, "rb")),
-    ".xz": lambda path: cast(IO[bytes], lzma.open(path, "rb")),
-}
 
 
 def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
@@ -197,17 +176,35 @@ def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
             value = json.loads(line.decode())
         except UnicodeDecodeError as error:
             yield _broken(number, "line", f"is not UTF-8 ({error.reason})", line.decode("utf-8", "replace"))
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            yield _broken(number, "line", f"is nested deeper than {bounded.DEEPEST} levels")
+        except ValueError as error:
             yield _broken(number, "line", f"is not JSON ({error})", line.decode("utf-8", "replace"))
         else:
             yield _object(number, "line", value)
 
 
+def whole(file: UserFile) -> bytes:
+    """A text file's content, without a byte-order mark. Raises InputProblem, as :func:`text_lines` and for its size."""
+    found, size = [], 0
+    for line in text_lines(file):
+        found.append(line)
+        size += len(line)
+        if size > bounded.LARGEST_WHOLE:
+            raise InputProblem(
+                f"{file.name}: has to be read as a whole and is larger than {bounded.LARGEST_WHOLE >> 20} MiB: divide "
+                "it, or give a row a line (.jsonl)"
+            )
+    return b"".join(found)
+
+
 def _json(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
-    content = b"".join(text_lines(file))
+    content = whole(file)
     try:
         values = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        values = ValueError(f"nested deeper than {bounded.DEEPEST} levels")
+    except ValueError as error:
         values = error
     if not isinstance(values, list):
         why = f" ({values})" if isinstance(values, Exception) else ""
@@ -219,6 +216,8 @@ def _json(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
 
 
 def _object(number: int, unit: str, value: object) -> Row:
+    if bounded.deeper(value):
+        return _broken(number, unit, f"is nested deeper than {bounded.DEEPEST} levels")
     if isinstance(value, dict):
         return Row(number, f"{unit} {number}", value)
     return _broken(number, unit, "is not a JSON object", str(value))
@@ -239,7 +238,13 @@ class _CsvLines:
 
     def __init__(self, file: UserFile):
         self._lines = text_lines(file)
+        self._file, self._size = file, 0
         self.record: list[str] = []
+
+    def begin(self) -> None:
+        """A new record begins with the next line."""
+        self.record.clear()
+        self._size = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -247,6 +252,12 @@ class _CsvLines:
     def __next__(self) -> str:
         line = next(self._lines).decode("utf-8", "surrogateescape")
         self.record.append(line)
+        self._size += len(line)
+        if self._size > bounded.LONGEST_LINE:
+            raise InputProblem(
+                f"{self._file.name}: a row is longer than {bounded.LONGEST_LINE >> 20} MiB; it begins: "
+                f"{shown(self.record[0][:60])!r}"
+            )
         return line
 
 
@@ -268,7 +279,7 @@ def _csv(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
     reader, header = _header(file, lines, delimiter)
     while True:
         first = reader.line_num + 1
-        lines.record.clear()
+        lines.begin()
         try:
             values = next(reader)
         except StopIteration:
@@ -323,11 +334,20 @@ def _parquet_file(file: UserFile) -> pq.ParquetFile:
     # Parquet is read from its end, so a compressed file is unpacked in memory.
     try:
         if file.path.suffix.lower() == ".parquet":
-            return pq.ParquetFile(file.path)
-        with _open(file.path) as opened:
-            return pq.ParquetFile(pa.BufferReader(opened.read()))
+            return _within_bounds(file, pq.ParquetFile(file.path))
+        with bounded.unpacked(file.path) as opened:
+            return _within_bounds(file, pq.ParquetFile(pa.BufferReader(bounded.whole(opened))))
     except _DAMAGE as error:
         raise InputProblem(_damaged(file, error)) from error
+
+
+def _within_bounds(file: UserFile, opened: pq.ParquetFile) -> pq.ParquetFile:
+    """What a parquet file says that its pages unpack to; a page is in memory as a whole."""
+    groups = (opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > bounded.allowed_bytes(file.path):
+        opened.close()
+        raise bounded.OutOfBounds(f"its pages unpack to more than {bounded.LARGEST_RATIO} times the file's size")
+    return opened
 
 
 def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:

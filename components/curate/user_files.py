@@ -6,12 +6,15 @@ corpus, in instructions and in labels.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from components.curate.parameters import CurateParameters
 from components.tasks.contract import SPLITS
+from core import dvc
+from core.errors import DvcError
 
 RAW = "data/raw"
 TABLES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
@@ -27,6 +30,7 @@ DOCUMENTS = {
 }
 """Format by suffix, of files that a corpus can be made of."""
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
     """What parameters and the names of files alone show to be wrong, before anything is read."""
     if not (workspace / RAW).is_dir() and (workspace / f"{RAW}.dvc").is_file():
         return []  # the files are still in DVC's cache
-    found: list[str] = []
+    found: list[str] = [] if parameters.outside_links else links_outside(workspace)
     for source in parameters.sources:
         if source.type == "files":
             found += find(source.paths, "curate.sources", workspace, DOCUMENTS)[1]
@@ -57,6 +61,35 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
     if parameters.labels.source == "files":
         found += find(parameters.labels.files, "curate.labels.files", workspace)[1]
     return list(dict.fromkeys(found))  # a file may be named twice
+
+
+def links_outside(workspace: Path) -> list[str]:
+    """Links in data/raw that lead out of it, each with what to do: what they lead to would be read, kept and learnt.
+
+    Those into DVC's own cache stay: DVC may keep the folder's files as such links.
+    """
+    inside, cache = (workspace / RAW).resolve(), _cache(workspace)
+    found = []
+    for folder, folders, files in os.walk(workspace / RAW):
+        for path in (Path(folder, name) for name in sorted([*folders, *files])):
+            if not path.is_symlink():
+                continue
+            target = Path(os.path.realpath(path))
+            if not any(target.is_relative_to(place) for place in (inside, *cache)):
+                name = shown(path.relative_to(workspace).as_posix())
+                found.append(
+                    f"{name}: is a link to {shown(str(target))}, outside {RAW}: put the file itself there, or set "
+                    "curate.outside_links to true if every such link is yours"
+                )
+    more = len(found) - _SHOWN
+    return found if more <= 0 else [*found[:_SHOWN], f"{RAW}: {more} more links lead out of it"]
+
+
+def _cache(workspace: Path) -> list[Path]:
+    try:
+        return [dvc.cache_folder(workspace)]
+    except DvcError:  # without DVC there are no links of its own
+        return []
 
 
 def find_held_out(patterns: Iterable[str], workspace: Path) -> tuple[list[UserFile], list[str]]:
@@ -87,7 +120,7 @@ def find(
         parts = PurePosixPath(pattern).parts
         if parts[:2] != ("data", "raw") or ".." in parts:
             problems.append(
-                f"{parameter}: {pattern!r} is not under {RAW}/, where changes are tracked: copy or link the files "
+                f"{parameter}: {pattern!r} is not under {RAW}/, where changes are tracked: copy the files "
                 f"there and write {RAW}/..."
             )
             continue

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+
+from core import bounded
 
 FOLDER = "models/parent"
 SCRATCH = "scratch"
@@ -39,7 +40,7 @@ class Pointer:
 def read_pointer(root: Path) -> Pointer | None:
     """The pointer of the workspace at ``root``; ``None`` where there is none that can be read."""
     try:
-        body = YAML(typ="safe").load((root / f"{FOLDER}.dvc").read_bytes())
+        body = bounded.yaml((root / f"{FOLDER}.dvc").read_bytes(), fast=True)
         out, meta = body["outs"][0], body.get("meta") or {}
         return Pointer(out.get("md5"), *(meta.get(name) for name in ("init", "source", "digest")))
     except (OSError, YAMLError, AttributeError, KeyError, IndexError, TypeError, UnicodeDecodeError):

@@ -11,10 +11,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from core import dvc
+from core import bounded, dvc
 from core.dvc_lock import LockUnreadable, stages_of
 from core.errors import DvcError, InputProblem
 
@@ -145,7 +144,7 @@ def names(root: Path) -> list[str]:
     From the file itself: DVC takes a second to answer, which is too long for a list of choices.
     """
     try:
-        stages = YAML(typ="safe", pure=True).load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        stages = bounded.yaml((root / "dvc.yaml").read_bytes())["stages"]
         found = []
         for name, body in stages.items():
             instances = (body or {}).get("foreach") or []

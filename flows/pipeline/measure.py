@@ -14,9 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from core import dvc, layout
+from core import bounded, dvc, layout
 from core.dvc import cache_folder
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
@@ -91,7 +89,7 @@ def _data_of(root: Path, gap: Gap) -> list[str]:
 
 def _locked(root: Path) -> dict[str, Any]:
     path = root / "dvc.lock"
-    return (YAML(typ="safe").load(path.read_bytes()) or {}).get("stages", {}) if path.is_file() else {}
+    return (bounded.yaml(path.read_bytes(), fast=True) or {}).get("stages", {}) if path.is_file() else {}
 
 
 def gap_of(root: Path, model: str) -> Gap:

@@ -121,7 +121,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if request.isolated:
         return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
     root = workspace.root
-    if done := raw_data.ensure(root, changed):
+    if done := raw_data.ensure(root, changed, request.overrides):
         say(done)
     placed = parent is not None and parent_model.place(root, parent, say)
     if request.overrides:
@@ -148,6 +148,8 @@ def _prepare_isolated(
     if large := not_kept(workspace.root):
         say(f"isolated: {', '.join(large)}: large and not in git, so the run's tree has them not; use `dvc add`")
     versioned = raw_data.is_versioned(workspace.root, changed)
+    if not versioned:
+        raw_data.refuse(workspace.root, request.overrides)
     commit = snapshot(workspace, run)
     if hidden := secrets_left_out(workspace.root, commit):
         say(f"isolated: {left_out_words(hidden)}")
@@ -155,7 +157,7 @@ def _prepare_isolated(
     try:
         root = worktree.root
         say(f"isolated: runs in {root}; your files stay as they are")
-        if done := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}):
+        if done := raw_data.ensure(root, {} if versioned else {f"{raw_data.RAW}.dvc": []}, request.overrides):
             say(done)
         if parent is not None:
             parent_model.place(root, parent, say)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from core import dvc
+from components.curate.user_files import links_outside
+from core import dvc, parameters_file
 from core.errors import InputProblem
 
 RAW = Path("data/raw")
 _SHOWN = 10
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def is_versioned(root: Path, changed: Mapping[str, object]) -> bool:
@@ -52,16 +57,40 @@ def _refused(path: Path) -> str | None:
     return None
 
 
-def ensure(root: Path, changed: Mapping[str, object]) -> str | None:
+def refuse(root: Path, overrides: Mapping[str, Any]) -> None:
+    """Refuse what DVC cannot version, and links that lead out of the folder: DVC would keep what they lead to.
+
+    Args:
+        overrides: of parameters, for this run.
+
+    Raises:
+        InputProblem: all of it.
+    """
+    refused = refused_by_dvc(root)
+    allowed = overrides.get("curate.outside_links")
+    with contextlib.suppress(InputProblem, KeyError, AttributeError):  # of parameters that cannot be read others speak
+        if allowed is None:
+            allowed = parameters_file.read(root / "params.yaml")["curate"].get("outside_links")
+    if allowed is not True:
+        known = {line.partition(":")[0] for line in refused}
+        refused += [line for line in links_outside(root) if line.partition(":")[0] not in known]
+    if refused:
+        raise InputProblem(refused)
+
+
+def ensure(
+    root: Path, changed: Mapping[str, object], overrides: Mapping[str, Any] = MappingProxyType({})
+) -> str | None:
     """Make sure that the folder is there and that what it holds is versioned; says what was done, if anything.
 
     ``dvc.yaml`` names the folder as a dependency of the first stage, so it must be there, empty or not.
 
     Args:
         changed: what ``dvc status`` says has changed.
+        overrides: of parameters, for this run.
 
     Raises:
-        InputProblem: the folder holds what DVC cannot version.
+        InputProblem: the folder holds what DVC cannot version, or a link that leads out of it.
         dvc.DvcError: DVC cannot add the files.
     """
     folder, pointer = root / RAW, root / f"{RAW}.dvc"
@@ -75,8 +104,7 @@ def ensure(root: Path, changed: Mapping[str, object]) -> str | None:
         return None
     if not pointer.is_file() and not any(folder.iterdir()):
         return None
-    if refused := refused_by_dvc(root):
-        raise InputProblem(refused)
+    refuse(root, overrides)
     dvc.run(root, "add", "--quiet", str(RAW))
     count = sum(1 for file in folder.rglob("*") if file.is_file())
     return f"{RAW}: versioned by `dvc add` ({count} file{'' if count == 1 else 's'}); commit {RAW}.dvc with your code"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
+import lzma
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
+from core import bounded
 from core.errors import InputProblem
 
-_COMPRESSED = {".gz", ".zst"}
+_COMPRESSED = {".gz", ".zst", ".bz2", ".xz"}
 _BATCH = 1024  # parquet rows read at a time
 
 
@@ -55,7 +56,8 @@ def _unreadable() -> tuple[type[Exception], ...]:
     import pyarrow as pa
     import zstandard
 
-    return OSError, EOFError, ValueError, csv.Error, zlib.error, zstandard.ZstdError, pa.ArrowException
+    damage = lzma.LZMAError, zlib.error, zstandard.ZstdError, pa.ArrowException
+    return OSError, EOFError, ValueError, RecursionError, csv.Error, *damage
 
 
 def _digests(content: Content) -> Iterator[bytes]:
@@ -66,22 +68,23 @@ def _digests(content: Content) -> Iterator[bytes]:
 def _documents(content: Content) -> Iterator[bytes]:
     name = PurePosixPath(content.name.lower())
     kind = (PurePosixPath(name.stem) if name.suffix in _COMPRESSED else name).suffix
-    with _open(content.path, name.suffix) as file:
+    with bounded.unpacked(content.path, name.suffix) as file:
         if kind in (".jsonl", ".ndjson"):
-            yield from (line.strip() for line in file if line.strip())
+            yield from (line.strip() for line in bounded.lines(file) if line.strip())
         elif kind == ".csv":
             yield from _rows_of_csv(file)
         elif kind == ".parquet":
             yield from _rows_of_parquet(file)
         elif kind == ".json":
-            yield from _rows_of_json(file.read())
+            yield from _rows_of_json(bounded.whole(file))
         else:
-            yield file.read()
+            yield bounded.whole(file)
 
 
 def _rows_of_csv(file: IO[bytes]) -> Iterator[bytes]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    text = (line.decode("utf-8", "surrogateescape") for line in bounded.lines(file))
+    reader = csv.reader(line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(text))
     next(reader, None)
     yield from (json.dumps(row).encode() for row in reader if row)
 
@@ -91,7 +94,7 @@ def _rows_of_parquet(file: IO[bytes]) -> Iterator[bytes]:
     import pyarrow.parquet as pq
 
     # Parquet is read from its end, so a compressed file is unpacked in memory.
-    source = file if isinstance(file, io.BufferedReader) and file.seekable() else pa.BufferReader(file.read())
+    source = file if isinstance(file, io.BufferedReader) and file.seekable() else pa.BufferReader(bounded.whole(file))
     with pq.ParquetFile(source) as table:
         for batch in table.iter_batches(batch_size=_BATCH):
             yield from (json.dumps(row, sort_keys=True, default=str).encode() for row in batch.to_pylist())
@@ -101,13 +104,3 @@ def _rows_of_json(text: bytes) -> Iterator[bytes]:
     body = json.loads(text)
     for row in body if isinstance(body, list) else [body]:
         yield json.dumps(row, sort_keys=True).encode()
-
-
-def _open(path: Path, suffix: str) -> IO[bytes]:
-    if suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if suffix == ".zst":
-        import zstandard
-
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), closefd=True))
-    return open(path, "rb")

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from core import layout
+from core import bounded, layout
 
 SCHEMA = 1  # newest format of receipts this code reads
 
@@ -182,7 +181,7 @@ def _read_lock(path: Path, problems: list[str]) -> tuple[dict[str, Any], str]:
             return {}, ""
         content = path.read_bytes()
         try:
-            parsed = YAML(typ="safe").load(content) or {}
+            parsed = bounded.yaml(content, fast=True) or {}
             return parsed.get("stages") or {}, hashlib.md5(content, usedforsecurity=False).hexdigest()
         except (YAMLError, AttributeError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
@@ -276,7 +275,7 @@ def _origins(root: Path) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for path in sorted((root / "models").glob("*.dvc")):
         with contextlib.suppress(OSError, YAMLError, AttributeError, KeyError, IndexError, TypeError):
-            body = YAML(typ="safe").load(path.read_bytes())
+            body = bounded.yaml(path.read_bytes(), fast=True)
             meta, out = body["meta"], body["outs"][0]
             if not str(meta["init"]).startswith("registry:"):
                 found[f"models/{out['path']}", str(meta["digest"])] = str(meta["source"])
@@ -286,7 +285,7 @@ def _origins(root: Path) -> dict[tuple[str, str], str]:
 def _read_raw(root: Path, problems: list[str]) -> Iterator[Bytes]:
     for path in sorted((root / "data").glob("*.dvc")):
         try:
-            outs = (YAML(typ="safe").load(path.read_bytes()) or {}).get("outs", [])
+            outs = (bounded.yaml(path.read_bytes(), fast=True) or {}).get("outs", [])
         except (YAMLError, AttributeError) as error:
             problems.append(f"data/{path.name}: not readable ({str(error).splitlines()[0]}); run `dvc add` again")
             continue

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import dvc, layout
+from core import bounded, dvc, layout
 from core.git import git
 from core.workspace import Workspace
 from registry.db.references import current_aliases
@@ -100,7 +99,7 @@ def run_cache(cache: Path, needed: set[str]) -> Iterator[Garbage]:
             continue
         entry = None
         try:
-            entry = YAML(typ="safe").load(path.read_bytes()) or {}
+            entry = bounded.yaml(path.read_bytes(), fast=True) or {}
             outs = [out.get(out.get("hash", "md5")) for out in entry.get("outs") or []]
         except (YAMLError, AttributeError):
             outs = [None]  # damaged: DVC could not use it

@@ -8,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from core import bounded
 from core.errors import GitError, WorkspaceError
 from core.git import git
 from core.workspace import Workspace
@@ -112,7 +112,7 @@ def not_kept(root: Path) -> list[str]:
 def _parent_model(root: Path) -> Path | None:
     """The folder that ``models/parent`` was copied from; ``None`` where it came from elsewhere."""
     try:
-        body = YAML(typ="safe").load((root / "models" / "parent.dvc").read_bytes())
+        body = bounded.yaml((root / "models" / "parent.dvc").read_bytes(), fast=True)
         return (root / str(body["meta"]["init"])).resolve()
     except (OSError, YAMLError, KeyError, TypeError):
         return None

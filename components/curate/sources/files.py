@@ -9,7 +9,7 @@ from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import FilesSource
-from components.curate.tables import columns_of, data_among, require, rows, sample, text_lines
+from components.curate.tables import columns_of, data_among, require, rows, sample, text_lines, whole
 from components.curate.user_files import DOCUMENTS, TABLES, UserFile, find, shown
 from core.errors import InputProblem
 
@@ -102,6 +102,6 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
 def _html(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
     ledger.row(file.name)
     try:
-        yield file.name, b"".join(text_lines(file)).decode(), None
+        yield file.name, whole(file).decode(), None
     except UnicodeDecodeError as error:
         ledger.break_row(file.name, "page", f"is not UTF-8 ({error.reason}): save it as UTF-8")

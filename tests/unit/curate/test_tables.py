@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from components.curate.tables import columns_of, data_among, require, rows, sample, unused_warnings
 from components.curate.user_files import TABLES, UserFile, find
+from core import bounded
 from core.errors import InputProblem
 
 ROWS = [{"prompt": f"p{number}, ü", "completion": 'two\nlines, "quoted"\tand a tab'} for number in range(3)]
@@ -164,3 +165,31 @@ def test_any_bytes_give_rows_or_an_input_problem(content, suffix):
             assert all(row.columns is not None or row.error for row in rows(table(Path(folder, f"x{suffix}"), content)))
         except InputProblem as problem:
             assert problem.problems[0].startswith(f"x{suffix}: ")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet"])
+def test_a_file_made_to_fill_the_memory_is_refused_by_name(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(bounded, "ALWAYS_ALLOWED", 1 << 20)
+    if kind == "parquet":
+        path = tmp_path / "bomb.parquet"
+        # One page of spaces, packed 20,000 to 1.
+        pq.write_table(pa.table({"text": [" " * (2 << 20)]}), path, compression="zstd", use_dictionary=False)
+        file = UserFile(path.name, path, "parquet")
+    else:
+        file = table(tmp_path / f"bomb.{kind}.gz", gzip.compress(b'[{"a": "' + (b" " * 999 + b"\n") * 2000))
+    with pytest.raises(InputProblem, match=rf"bomb.{kind}.*(unpack to|unpacks to|longer than) ?"):
+        list(rows(file))
+
+
+def test_a_row_nested_too_deep_is_a_bad_row(tmp_path):
+    deep = ["[" * depth + "]" * depth for depth in (66, 990, 2000, 200_000)]
+    objects = ['{"a": ' * depth + "1" + "}" * depth for depth in (66, 990, 200_000)]
+    good = json.dumps({"text": "good"})
+    lines = table(tmp_path / "deep.jsonl", "\n".join([*deep, *objects, good]))
+    found = list(rows(lines))
+    assert [row.columns for row in found] == [None] * 7 + [{"text": "good"}]
+    assert {row.error for row in found[:-1]} == {"is nested deeper than 64 levels"}
+    items = table(tmp_path / "deep.json", f"[{deep[0]}, {objects[0]}, {good}]")
+    assert [row.columns for row in rows(items)] == [None, None, {"text": "good"}]
+    with pytest.raises(InputProblem, match="nested deeper than 64 levels"):
+        list(rows(table(tmp_path / "deeper.json", f"[{deep[-1]}, {good}]")))

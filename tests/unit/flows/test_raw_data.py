@@ -78,3 +78,40 @@ def test_what_later_stages_cannot_use_is_refused_with_the_parameters(values, mes
 
     (problem,) = [line for line in problems_in({"curate": values, "seed": 1}) if "curate" in line]
     assert message in problem
+
+
+def test_a_link_that_leaves_the_folder_is_refused_unless_a_parameter_allows_it(root, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("elsewhere") / "signing.pem"
+    secret.write_text("a key")
+    raw = root / "data/raw"
+    (raw / "key.txt").symlink_to(secret)
+    (raw / "passwords.txt").symlink_to("/etc/passwd")
+    (raw / "etc").symlink_to("/etc")
+    (raw / "deep/up.txt").symlink_to("../../../params.yaml")
+    (raw / "inside.txt").symlink_to("deep/good.txt")
+    (root / "params.yaml").write_text("curate: {seed: 1}\n")
+    curate = {"curate": {"sources": [FILES], "labels": {"source": "none"}}}
+    expected = ["data/raw/deep/up.txt", "data/raw/etc", "data/raw/key.txt", "data/raw/passwords.txt"]
+    problems = prepare.problems_of_stages(root, ["curate"], curate)
+    assert sorted(line.split(":")[0] for line in problems) == expected
+    with pytest.raises(InputProblem, match=r"key.txt: is a link to .*signing.pem, outside data/raw") as refused:
+        raw_data.ensure(root, {})
+    assert sorted(line.split(":")[0] for line in refused.value.problems) == expected
+    assert not (root / "data/raw.dvc").exists()
+    curate["curate"]["outside_links"] = True
+    assert prepare.problems_of_stages(root, ["curate"], curate) == []
+    raw_data.refuse(root, {"curate.outside_links": True})
+    (root / "params.yaml").write_text("curate: {outside_links: true}\n")
+    raw_data.refuse(root, {})
+
+
+def test_links_into_dvcs_cache_are_its_own(root):
+    cache = root / ".dvc/cache/files/md5/ab"
+    cache.mkdir(parents=True)
+    (cache / "cd").write_text("kept")
+    (root / "data/raw/kept.txt").symlink_to(cache / "cd")
+    raw_data.refuse(root, {})
+    elsewhere = root / "big disk"
+    (root / "data/raw").rename(elsewhere)  # the folder itself may be a link: that is where it is
+    (root / "data/raw").symlink_to(elsewhere)
+    raw_data.refuse(root, {})
