@@ -5,7 +5,6 @@ On both, the plan of a training stage as soon as it starts.
 
 from __future__ import annotations
 
-import threading
 import time
 
 from rich.console import Console, Group
@@ -15,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cli.screens.following import Following
 from core.numbers import duration
 from flows.pipeline.report import STATES
 from flows.pipeline.run_state import RunState, StageState
@@ -23,29 +23,16 @@ LINE_SECONDS = 15.0
 STYLES = {"cached": "dim", "restored": "cyan", "ran": "green", "failed": "bold red", "stopped": "yellow"}
 
 
-class Live:
+class Live(Following):
     """Shows a run's state while the block lasts."""
 
     def __init__(self, run_state: RunState, console: Console):
-        self.run_state, self.console = run_state, console
+        self.run_state = run_state
         self._spinner = Spinner("dots")
-        self._stop = threading.Event()
-        self._live = RichLive(get_renderable=self._draw, console=console, refresh_per_second=6, transient=True)
-        self._thread = threading.Thread(target=self._print_lines, daemon=True)
         self._planned: set[str] = set()
-
-    def __enter__(self) -> Live:
-        self.console.print(f"Run {self.run_state.run}", highlight=False)
-        if self.console.is_terminal:
-            self._live.start()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self.console.is_terminal:
-            self._live.stop()
+        drawing = RichLive(get_renderable=self._draw, console=console, refresh_per_second=6, transient=True)
+        super().__init__(console, drawing)
+        console.print(f"Run {run_state.run}", highlight=False)
 
     def _draw(self) -> Group:
         table = Table.grid(padding=(0, 2))
@@ -70,7 +57,7 @@ class Live:
             Text(str(line.progress)),
         )
 
-    def _print_lines(self) -> None:
+    def _follow(self) -> None:
         printed: dict[str, str] = {}  # the last state of each stage
         shown: dict[str, str] = {}  # the last line of progress of each stage
         last = time.monotonic()

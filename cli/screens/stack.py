@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cli.screens.following import Following
 from deploy.stack.process import memory
 from deploy.stack.state import ServiceState, Stack
 
@@ -53,28 +53,14 @@ def as_dict(stack: Stack | None) -> dict[str, Any] | None:
     return {**asdict(stack), "services": services}
 
 
-class StackScreen:
+class StackScreen(Following):
     """Shows a stack while the block lasts; ``read`` gives it as it is now, ``None`` while there is none."""
 
     def __init__(self, console: Console, read: Callable[[], Stack | None]):
-        self.console, self._read = console, read
+        super().__init__(console, Live(console=console, auto_refresh=False, transient=True))
+        self._read = read
         self._began = time.monotonic()
         self._ready = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> StackScreen:
-        if self._live is not None:
-            self._live.start()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._live is not None:
-            self._live.stop()
 
     def _follow(self) -> None:
         printed: dict[str, str] = {}
@@ -83,7 +69,7 @@ class StackScreen:
             ending = self._stop.wait(0.1)
             stack = self._read()
             if stack is not None:
-                if self._live is not None:
+                if self.console.is_terminal:
                     if time.monotonic() - drawn >= REFRESH_SECONDS:
                         drawn = time.monotonic()
                         self._live.update(Group(table(stack), Text(self._hint(stack), style="dim")), refresh=True)
