@@ -15,6 +15,7 @@ stemma keys list
 stemma keys revoke laptop                      a running gateway refuses it from the next request
 """
 
+NONE_LEFT = "the gateway refuses every request until `stemma keys add NAME` makes another"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's owner or use.")]
 
@@ -51,18 +52,22 @@ def list_keys(as_json: Json = False) -> None:
     import datetime
 
     from cli.output import print_json, print_table
+    from core import layout
     from core.workspace import Workspace
     from deploy.gateway import api_keys
 
+    home = Workspace.find().home
     rows = [
         (key.name, datetime.datetime.fromtimestamp(key.created).isoformat(" ", "seconds") if key.created else "",
          "file" if key.created else api_keys.VARIABLE)
-        for key in api_keys.load(Workspace.find().home)
+        for key in api_keys.load(home)
     ]  # fmt: skip
     if as_json:
         print_json([dict(zip(("name", "created", "from"), row, strict=True)) for row in rows])
     elif rows:
         print_table(("name", "created", "from"), rows)
+    elif layout.api_keys(home).exists():
+        print(f"No keys; {NONE_LEFT}.")
     else:
         print("No keys; `stemma keys add NAME` makes one. Until then the gateway listens on loopback only.")
 
@@ -73,8 +78,10 @@ def revoke(name: Name, as_json: Json = False) -> None:
     from core.workspace import Workspace
     from deploy.gateway import api_keys
 
-    api_keys.revoke(Workspace.find().home, name)
+    home = Workspace.find().home
+    api_keys.revoke(home, name)
     if as_json:
         print_json({"name": name, "revoked": True})
     else:
-        print(f"The key {name} is revoked.")
+        last = "" if api_keys.load(home) else f" It was the last one: {NONE_LEFT}."
+        print(f"The key {name} is revoked.{last}")

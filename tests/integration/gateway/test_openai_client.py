@@ -104,11 +104,11 @@ def test_the_classifier_sorts(serving, first_champion):
         body = {"model": "classifier", "input": texts}
         return httpx.post(f"{serving.url}/v1/classify", json=body, timeout=60, trust_env=False)
 
-    answer = classify(["hello", "well how", "why " * 30])
+    answer = classify(["hello", "well how", "why " * 30, "hello" + " " * 3_000_000])
     rows = answer.json()["data"]
-    assert [row["label"] for row in rows] == ["greeting", "question", "question"]
+    assert [row["label"] for row in rows] == ["greeting", "question", "question", "greeting"]
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
-    assert [row["truncated"] for row in rows] == [False, False, True]
+    assert [row["truncated"] for row in rows] == [False, False, True, True]
     assert answer.headers["x-stemma-model"] == "classifier:1"
     assert classify("hello").json()["data"][0]["label"] == "greeting"
     spelled = classify("<start> hello").json()["data"][0]  # read as text, not as the control token

@@ -34,8 +34,8 @@ def test_a_key_from_making_to_revoking(home):
     listed = stemma("keys", "list")
     assert "laptop" in listed and key not in listed
     assert '"name": "laptop"' in stemma("keys", "list", "--json")
-    stemma("keys", "revoke", "laptop")
-    assert api_keys.load(home) == []
+    assert "the last one: the gateway refuses every request" in stemma("keys", "revoke", "laptop")
+    assert api_keys.load(home) == [] and "refuses every request" in stemma("keys", "list")
     with pytest.raises(api_keys.KeysProblem):
         stemma("keys", "revoke", "laptop")
     for verb in ("add", "list", "revoke"):
