@@ -88,7 +88,18 @@ class Gateway:
 
     def engines(self) -> list[psutil.Process]:
         """The engines' processes, by no other way than the system's."""
+        return [child for child in self._children() if not self._measures_prompts(child)]
+
+    def prompt_workers(self) -> list[psutil.Process]:
+        """The processes that measure prompts."""
+        return [child for child in self._children() if self._measures_prompts(child)]
+
+    def _children(self) -> list[psutil.Process]:
         return [child for child in psutil.Process(self.process.pid).children() if child.status() != "zombie"]
+
+    @staticmethod
+    def _measures_prompts(child: psutil.Process) -> bool:
+        return any(word.endswith("prompt_worker.py") for word in child.cmdline())
 
     def engine_of(self, reference: str) -> psutil.Process:
         """The engine that serves a reference, as its command says."""

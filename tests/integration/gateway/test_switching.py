@@ -83,7 +83,7 @@ def test_a_promotion_and_a_rollback_under_load_lose_nothing(lab, serving, first_
     assert set(load.versions) == {"assistant:1", "assistant:2"}
     print(f"{len(load.versions)} whole streams, none lost")
     # The old engines are gone, and the registry knows who served when.
-    eventually(lambda: len(serving.engines()) == 3)
+    eventually(lambda: len(serving.engines()) == 3 and len(serving.prompt_workers()) == 2)
 
     def rows() -> list[tuple[str, str, bool]]:
         with open_registry(lab.workspace.registry_url) as registry, registry.read() as session:

@@ -143,6 +143,10 @@ async def meter(folder: Path, template: str | None = TEMPLATE) -> AsyncIterator[
         await made.stop()
 
 
+def workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "prompt_worker.py" in " ".join(child.cmdline())]
+
+
 def chat(text: str) -> ChatRequest:
     return ChatRequest(model="m", messages=[{"role": "user", "content": text}])
 
@@ -152,13 +156,13 @@ def test_a_template_that_does_not_end_on_a_word_is_refused_and_others_are_answer
     async def run() -> None:
         async with meter(words.parent, template) as prompts:
             assert await prompts.measure(chat("a b"), 5, "") == (2, 5)
-            (worker,) = psutil.Process().children()
+            (worker,) = workers()
             with pytest.raises(ApiError) as caught:
                 await prompts.measure(chat("a xyzzy"), 5, "")
             assert (caught.value.status, caught.value.code) == (400, "prompt_too_costly")
             assert not worker.is_running()
             assert await prompts.measure(chat("a b a"), 5, "") == (3, 5)
-        assert not psutil.Process().children()
+        assert not workers()
         with pytest.raises(MeterStopped):
             await prompts.measure(chat("a"), 5, "")
 
