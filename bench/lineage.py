@@ -25,6 +25,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from sqlalchemy import insert, text
 
+from core.keys import with_signature
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
@@ -189,7 +190,7 @@ def measure(registry: Registry, workspace: Workspace, questions: int, seed: int)
     found["sync of a run with 50 artifacts"] = []
     found["sync again, nothing new"] = []
     for number in range(min(questions, 5)):
-        finish_run(workspace.root, number)
+        finish_run(workspace, number)
         for name in ("sync of a run with 50 artifacts", "sync again, nothing new"):
             # MLflow is a server of its own with its own speed; the run's flow reports to it after the sync.
             with Stopwatch(found[name]):
@@ -210,8 +211,9 @@ def make_workspace(root: Path) -> Workspace:
     return Workspace(root, root.parent / "home")
 
 
-def finish_run(root: Path, number: int) -> None:
+def finish_run(workspace: Workspace, number: int) -> None:
     """Leave what a finished run leaves: ``dvc.lock`` and a receipt for each of its stages."""
+    root = workspace.root
 
     def digest(name: str) -> str:
         return hashlib.md5(f"{number}/{name}".encode(), usedforsecurity=False).hexdigest() + ".dir"
@@ -235,7 +237,7 @@ def finish_run(root: Path, number: int) -> None:
             "git": {"commit": "0" * 40, "dirty": False}, "device": "cpu", "processes": 1, "tokens": 1000,
             "started": 1e9 + step, "ended": 1e9 + step + 1, "seconds": 1.0,
         }  # fmt: skip
-        content = json.dumps(receipt).encode()
+        content = json.dumps(with_signature(workspace, receipt)).encode()
         (root / "receipts" / f"{stage}.json").write_bytes(content)
         outs = [{"path": path, "hash": "md5", "md5": digest(path), "size": 10, "nfiles": 1} for _, path, _ in made]
         outs.append({"path": f"receipts/{stage}.json", "md5": hashlib.md5(content, usedforsecurity=False).hexdigest()})

@@ -25,7 +25,7 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     is verified by a trusted key. Bytes that are missing on this machine and bytes that differ are reported separately.
     Exit code 1: something is wrong or MLflow is behind; the first broken link is named.
     """
-    from cli.output import print_json, print_table
+    from cli.output import print_json, print_table, say
     from core.workspace import Workspace
     from registry.integrity.audit import audit as audit_registry
 
@@ -40,15 +40,15 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         }
         counts = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in checked.items())
         aliases = f"{report.aliases} alias{'' if report.aliases == 1 else 'es'}"
-        print(f"Checked {counts} and {aliases}; {report.bytes / 1e6:,.2f} MB hashed.")
+        say(f"Checked {counts} and {aliases}; {report.bytes / 1e6:,.2f} MB hashed.")
         if report.findings:
             rows = [(finding.state, finding.part, finding.subject, finding.detail) for finding in report.findings]
             print_table(("", "part", "what", "found"), rows)
         if report.sound:
             notes = {finding.state for finding in report.findings}
-            print("No check failed; the notes above could not be checked." if notes else "Every check passed.")
+            say("No check failed; the notes above could not be checked." if notes else "Every check passed.")
         else:
             first = report.broken[0]
-            print(f"First broken link: {first.subject}: {first.detail}")
+            say(f"First broken link: {first.subject}: {first.detail}")
     if not report.sound:
         raise typer.Exit(1)

@@ -40,7 +40,9 @@ def diff(
 
 
 def _show(found: VersionDiff) -> None:
-    print(f"{found.a} → {found.b}")
+    from cli.output import say
+
+    say(f"{found.a} → {found.b}")
     for title, lines in (
         ("data", [_data(item) for item in found.data]),
         ("code", [f"{item.where}: {_value(item.a)} → {_value(item.b)}" for item in found.code]),
@@ -48,11 +50,11 @@ def _show(found: VersionDiff) -> None:
         ("environment", [f"{item.where}: {_value(item.a)} → {_value(item.b)}" for item in found.environment]),
         ("metrics", [_metric(item) for item in found.metrics]),
     ):
-        print(f"\n{title}{'' if lines else ': no difference'}")
+        say(f"\n{title}{'' if lines else ': no difference'}")
         for line in lines:
-            print(f"  {line}")
+            say(f"  {line}")
         if title == "code" and found.code_stat:
-            print("\n".join(f"  {line}" for line in found.code_stat.splitlines()))
+            say("\n".join(f"  {line}" for line in found.code_stat.splitlines()))
 
 
 def _value(value: Any) -> str:

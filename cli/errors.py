@@ -34,7 +34,7 @@ def errors_as_messages() -> Iterator[None]:
 
 def explain(error: BaseException) -> tuple[int, list[str]] | None:
     """(exit code, lines) for an error that a user can act on."""
-    from core.errors import DvcError, InputProblem, WorkspaceError
+    from core.errors import DvcError, InputProblem, KeyProblem, WorkspaceError
     from deploy.backup.manifest import BackupRefused
     from flows.pipeline.damage import Damaged
     from flows.pipeline.planning import PlanningFailed
@@ -58,11 +58,13 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         return USER_INPUT, [f"no disk space is left{f' for {error.filename}' if error.filename else ''}; free some"]
     if isinstance(error, DvcError):
         return FAILED, [f"DVC: {error}"]
-    if isinstance(error, Damaged | PlanningFailed | RegistryError | ServerFailed | WorktreeFailed):
+    if isinstance(error, Damaged | KeyProblem | PlanningFailed | RegistryError | ServerFailed | WorktreeFailed):
         return FAILED, [str(error)]
     return None
 
 
 def _end(*lines: str, code: int) -> None:
-    print("\n".join(lines), file=sys.stderr)
+    from core.text import printable
+
+    print(printable("\n".join(lines)), file=sys.stderr)
     sys.exit(code)

@@ -16,7 +16,7 @@ def history(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the gate's whole verdicts.")] = False,
 ) -> None:
     """Show every promotion, rollback and rejected candidate of a model: who, when, why, and the gate's verdict."""
-    from cli.output import print_json, print_table
+    from cli.output import print_json, print_table, say
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.promotion.history import history as history_of
@@ -29,7 +29,7 @@ def history(
         print_json([{**record.as_dict(), "verdict": verdict_of(workspace, record)} for record in records])
         return
     if not records:
-        print(f"{model} has no promotions yet; to promote it: stemma promote {model} --to champion --reason TEXT")
+        say(f"{model} has no promotions yet; to promote it: stemma promote {model} --to champion --reason TEXT")
         return
     rows = []
     for record in records:

@@ -32,7 +32,7 @@ def impact(
     This answers a deletion request: which models, served or not, contain this file? A file of a folder is found in
     every recorded version of the folder, by its contents over time.
     """
-    from cli.output import print_json, print_table
+    from cli.output import print_json, print_table, say
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.lineage.impact import impact as impact_of
@@ -45,11 +45,11 @@ def impact(
         return
     for origin in found.origins:
         inside = f" holds {origin.file} (md5 {origin.file_digest[:12]})" if origin.file and origin.file_digest else ""
-        print(f"{origin.name} {origin.digest[:12]}{inside}")
+        say(f"{origin.name} {origin.digest[:12]}{inside}")
     if not found.artifacts and not found.versions:
-        print("Nothing descends from it.")
+        say("Nothing descends from it.")
         return
-    print(f"\n{len(found.artifacts)} artifacts and {len(found.versions)} model versions descend from it.\n")
+    say(f"\n{len(found.artifacts)} artifacts and {len(found.versions)} model versions descend from it.\n")
     if found.versions:
         rows = [
             (str(version), " ".join(f"@{alias}" for alias in version.aliases), version.distance, version.digest[:12])
@@ -59,9 +59,9 @@ def impact(
         print()
     for service in found.deployments:
         verb = "serves" if service.serving else f"({service.state.lower()}) served"
-        print(f"Deployment {service.name} {verb} {service.version}{f' at {service.url}' if service.url else ''}")
+        say(f"Deployment {service.name} {verb} {service.version}{f' at {service.url}' if service.url else ''}")
     if not any(service.serving for service in found.deployments):
-        print("No deployment serves any of them, as far as the registry knows.")
+        say("No deployment serves any of them, as far as the registry knows.")
     if found.artifacts:
         print()
         print_table(

@@ -6,10 +6,17 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from core.text import printable
+
 
 def print_json(body: Any) -> None:
     """JSON on standard output, uncoloured."""
     print(json.dumps(body, indent=2, default=str))
+
+
+def say(text: str) -> None:
+    """Text that comes from the registry, as a line; what would act on the terminal is spelled out."""
+    print(printable(text))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -22,7 +29,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for index, name in enumerate(header):
         table.add_column(name, no_wrap=index == 0, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console = Console()
     if not console.is_terminal:
         console.width = 200

@@ -25,7 +25,7 @@ def pin(
     """
     from datetime import datetime
 
-    from cli.output import print_json, print_table
+    from cli.output import print_json, print_table, say
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.promotion.promote import default_actor
@@ -34,7 +34,7 @@ def pin(
     workspace = Workspace.find()
     with open_registry(workspace.registry_url) as registry:
         if subject is not None:
-            print(f"Pinned: {pins.pin(registry, subject, reason, default_actor(workspace))}")
+            say(f"Pinned: {pins.pin(registry, subject, reason, default_actor(workspace))}")
             return
         with registry.read() as session:
             rows: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ def pin(
     if as_json:
         print_json(rows)
     elif not rows:
-        print("Nothing is pinned.")
+        say("Nothing is pinned.")
     else:
         table = [
             (row["pinned"], datetime.fromtimestamp(row["created"]).strftime("%Y-%m-%d"), row["actor"], row["reason"])
@@ -57,9 +57,10 @@ def unpin(
     subject: Annotated[str, typer.Argument(metavar="RUN|MODEL:VERSION", help="The pinned run or version.")],
 ) -> None:
     """Remove a pin."""
+    from cli.output import say
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.store import pins
 
     with open_registry(Workspace.find().registry_url) as registry:
-        print(f"No longer pinned: {pins.unpin(registry, subject)}")
+        say(f"No longer pinned: {pins.unpin(registry, subject)}")

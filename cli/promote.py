@@ -42,7 +42,7 @@ def promote(
     """
     import sys
 
-    from cli.output import print_json
+    from cli.output import print_json, say
     from core.processes import signals_as_exceptions
     from core.workspace import Workspace
     from flows.pipeline.measure import measuring
@@ -51,7 +51,7 @@ def promote(
     from registry.promotion.promote import promote as promote_version
 
     workspace = Workspace.find()
-    measure = measuring(workspace, lambda message: print(f"{message} …", file=sys.stderr))
+    measure = measuring(workspace, lambda message: say(f"{message} …", file=sys.stderr))
     with signals_as_exceptions():
         outcome = promote_version(
             workspace, version, alias, reason, default_actor(workspace), force=force, measure=measure
@@ -63,7 +63,7 @@ def promote(
             _print_verdict(outcome.verdict)
         print(sentence(outcome))
         if outcome.mirror.error:
-            print(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")
+            say(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")
     if not outcome.accepted:
         raise typer.Exit(1)
 

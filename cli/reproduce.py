@@ -72,7 +72,7 @@ def reproduce(
 
 
 def _print(result: ReproducedVersion) -> None:
-    from cli.output import print_table
+    from cli.output import print_table, say
     from core.numbers import duration, figure
 
     comparison, source = result.comparison, result.source
@@ -92,13 +92,13 @@ def _print(result: ReproducedVersion) -> None:
             within = {True: "within", False: "outside", None: "has"}[metric.within]
             limit = f" (± {figure(metric.tolerance)}: {metric.basis})" if metric.tolerance is not None else ""
             within_text = f"{within} its tolerance{limit}" if metric.within is not None else "has no stated tolerance"
-            print(f"{metric.name}: {figure(metric.recorded)} recorded, {figure(metric.made)} now, {within_text}")
+            say(f"{metric.name}: {figure(metric.recorded)} recorded, {figure(metric.made)} now, {within_text}")
     print()
-    print(f"{source.version} of run {source.run} ({source.commit[:12]}): {comparison.verdict}")
+    say(f"{source.version} of run {source.run} ({source.commit[:12]}): {comparison.verdict}")
     if comparison.stage:
-        print(f"First stage that differs: {comparison.stage}")
+        say(f"First stage that differs: {comparison.stage}")
         for cause in comparison.causes:
-            print(f"  {cause}")
+            say(f"  {cause}")
         if not comparison.causes:
             print(
                 "  the same inputs, code, parameters and environment gave other bytes: the stage is not deterministic"
@@ -106,13 +106,13 @@ def _print(result: ReproducedVersion) -> None:
     else:
         others = [(stage.stage, str(cause)) for stage in comparison.stages for cause in stage.differences]
         for stage_name, text in dict.fromkeys(others):
-            print(f"  Note: {stage_name}: {text}; the bytes are the same")
+            say(f"  Note: {stage_name}: {text}; the bytes are the same")
     for stage in comparison.stages:
         if stage.reports_differ and stage.same:
             print(
                 f"  Note: {stage.stage}: {', '.join(stage.reports_differ)} differs; reports are no part of the verdict"
             )
     for note in result.notes:
-        print(f"  Note: {note}")
+        say(f"  Note: {note}")
     if result.tree:
-        print(f"The second run's files: {result.tree}")
+        say(f"The second run's files: {result.tree}")

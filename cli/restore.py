@@ -33,7 +33,7 @@ def restore(
     """
     import sys
 
-    from cli.output import print_json
+    from cli.output import print_json, say
     from core.numbers import figure
     from core.processes import signals_as_exceptions
     from core.workspace import Workspace
@@ -47,11 +47,11 @@ def restore(
         print_json(restored.as_dict())
         return
     source = restored.source
-    print(f"{source.version} is restored in {restored.root}, as run {source.run} left it ({source.commit[:12]}).")
-    print(f"  {source.path}  md5 {source.digest}")
-    print(f"  {restored.files} data and model files, {figure(restored.bytes / 1e6)} MB, every hash verified")
+    say(f"{source.version} is restored in {restored.root}, as run {source.run} left it ({source.commit[:12]}).")
+    say(f"  {source.path}  md5 {source.digest}")
+    say(f"  {restored.files} data and model files, {figure(restored.bytes / 1e6)} MB, every hash verified")
     for remote in restored.fetched:
-        print(f"  fetched from remote {remote}")
+        say(f"  fetched from remote {remote}")
     for note in restored.notes:
-        print(f"  Note: {note}")
-    print(f"Edit it and see what changes: stemma reproduce {source.version} --tree {restored.folder}")
+        say(f"  Note: {note}")
+    say(f"Edit it and see what changes: stemma reproduce {source.version} --tree {restored.folder}")

@@ -30,10 +30,11 @@ def rollback(
     """Give an alias back to the version that held it before.
 
     That version's files are hashed and its signature is verified first; if either fails, nothing is changed. The
-    rollback is recorded like a promotion (see `stemma history`), and MLflow's alias follows. A second rollback goes
-    back one further.
+    rollback is recorded like a promotion (see `stemma history`), and MLflow's alias follows. A second rollback with
+    another reason goes back one further; the same one again changes nothing, so a command that was killed can be
+    repeated.
     """
-    from cli.output import print_json
+    from cli.output import print_json, say
     from core.workspace import Workspace
     from flows.pipeline.promotion import sentence
     from registry.promotion.promote import default_actor
@@ -45,7 +46,10 @@ def rollback(
         print_json(outcome.as_dict())
         return
     print(sentence(outcome))
+    if outcome.verdict is None:
+        say("  It was given back by this request before; to go one further, say why again or name --to-version N.")
+        return
     for check in outcome.verdict.checks[1:]:
-        print(f"  {check.name}: {check.detail}")
+        say(f"  {check.name}: {check.detail}")
     if outcome.mirror.error:
-        print(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")
+        say(f"MLflow update incomplete; it will be retried at the next sync: {outcome.mirror.error}")

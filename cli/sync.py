@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def sync(as_json: Json = False) -> None:
     """Record in the registry what `dvc repro` made, and send MLflow the updates that it missed."""
-    from cli.output import print_json
+    from cli.output import print_json, say
     from core.workspace import Workspace
     from flows.pipeline import spools
     from registry.lineage.sync import sync as sync_registry
@@ -27,12 +27,12 @@ def sync(as_json: Json = False) -> None:
     if as_json:
         print_json(report.as_dict())
         return
-    print(f"Recorded: {', '.join(report.executed) or 'nothing new'}")
+    say(f"Recorded: {', '.join(report.executed) or 'nothing new'}")
     if report.failed:
-        print(f"Failed: {', '.join(report.failed)}")
+        say(f"Failed: {', '.join(report.failed)}")
     for version in report.versions:
-        print(f"New version: {version}")
+        say(f"New version: {version}")
     for problem in report.problems:
-        print(f"Note: {problem}")
+        say(f"Note: {problem}")
     if report.mirror.error:
-        print(f"MLflow update incomplete; it will be retried at the next sync: {report.mirror.error}")
+        say(f"MLflow update incomplete; it will be retried at the next sync: {report.mirror.error}")

@@ -38,7 +38,7 @@ def verify(
     Signatures count only by keys that are trusted here: this home's own, those in `.stemma/keys/trusted/*.pem`, and
     those that STEMMA_TRUSTED_KEYS names. Exit code 1: do not use these files.
     """
-    from cli.output import print_json
+    from cli.output import print_json, say
     from core.workspace import Workspace
     from registry.integrity.verification import verify as verify_version
     from registry.integrity.verification import verify_folder, write_bundle
@@ -55,11 +55,11 @@ def verify(
         print_json([each.as_dict() for each in found])
         return
     for each in found:
-        print(f"{each.version} is what was registered and signed.")
-        print(f"  bytes      {each.files}, md5 {each.digest}")
+        say(f"{each.version} is what was registered and signed.")
+        say(f"  bytes      {each.files}, md5 {each.digest}")
         for key in each.keys:
-            print(f"  signed by  {key[:12]}, trusted here")
+            say(f"  signed by  {key[:12]}, trusted here")
         if each.parents is None:
-            print("  parents    not named: it was signed by the first release")
+            say("  parents    not named: it was signed by the first release")
         for parent in each.parents or []:
-            print(f"  made from  {parent['name']} ({parent['role']}), md5 {parent['digest']}")
+            say(f"  made from  {parent['name']} ({parent['role']}), md5 {parent['digest']}")

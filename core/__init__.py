@@ -9,5 +9,6 @@
 - ``parameters_file``: reading and writing ``params.yaml``
 - ``events``: the log of events that a stage appends to and others follow
 - ``mlflow_store``: MLflow's database in a home, also after the workspace was moved
-- ``numbers``: numbers as people read them
+- ``keys``: the home's signing key and the keys that are trusted here
+- ``numbers``: numbers as people read them; ``text``: texts that come in bounded and go out harmless
 """

@@ -32,6 +32,10 @@ class WorkspaceError(InputProblem):
     """There is no workspace here, or it cannot be used."""
 
 
+class KeyProblem(StemmaError):
+    """A key cannot be used for signing, or a signature is by a key that is not trusted here."""
+
+
 class GitError(StemmaError):
     """A git command failed; the message holds git's own."""
 

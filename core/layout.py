@@ -130,6 +130,15 @@ def keys(home: Path) -> Path:
     return home / "keys"
 
 
+def signing_key(home: Path) -> Path:
+    """The home's own private key; ``STEMMA_SIGNING_KEY`` may name another."""
+    return keys(home) / "signing.pem"
+
+
+def signing_public(home: Path) -> Path:
+    return keys(home) / "signing.pub"
+
+
 def trusted_keys(home: Path) -> Path:
     return keys(home) / "trusted"
 

@@ -12,6 +12,7 @@ from prefect.input import RunInput
 from prefect.states import Completed, State
 from pydantic import Field
 
+from core.text import REASON_LIMIT, printable
 from core.workspace import Workspace
 from flows.deployments import flow_run, form, notifications
 from flows.pipeline import report
@@ -19,7 +20,7 @@ from flows.pipeline.measure import measuring
 from flows.pipeline.promotion import ALIAS, sentence
 from registry.promotion.gate import Check
 from registry.promotion.parameters import PromotionParameters
-from registry.promotion.promote import PromotionOutcome, assess, check_request, default_actor
+from registry.promotion.promote import ACTOR_LIMIT, PromotionOutcome, assess, check_request, default_actor
 from registry.promotion.promote import promote as promote_version
 
 
@@ -79,10 +80,11 @@ def _with_approval(
         answer = suspend_flow_run(
             wait_for_input=Approval.with_initial_data(description=_question(judged, reason)), key=key
         )
-        comment = f": {answer.comment.strip()}" if answer.comment.strip() else ""
+        by, comment = printable(answer.by.strip()), printable(answer.comment.strip())
         word = "approved" if answer.approve else "rejected"
-        check = Check("approved by a person", answer.approve, f"{word} by {answer.by.strip()}{comment}")
-        return _decide(place, version, alias, f"{reason} ({check.detail})", answer.by, check, say)
+        check = Check("approved by a person", answer.approve, f"{word} by {by}{f': {comment}' if comment else ''}")
+        whole = f"{reason} ({check.detail})"[:REASON_LIMIT]  # the check keeps all of it
+        return _decide(place, version, alias, whole, by[:ACTOR_LIMIT], check, say)
     return _decide(place, reference, alias, reason, default_actor(place), None, say)
 
 

@@ -43,4 +43,5 @@ def rollback(
     create_markdown_artifact("\n".join(lines), key="rollback-report", description=text)
     for problem in notifications.decided(place, outcome, reason=reason):
         logger.warning(problem)
-    return Completed(name="Rolled back", message=text, data=outcome.as_dict())
+    name = "Unchanged" if outcome.action == "unchanged" else "Rolled back"
+    return Completed(name=name, message=text, data=outcome.as_dict())

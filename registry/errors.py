@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import StemmaError
+from core.errors import InputProblem, StemmaError
 
 
 class RegistryError(StemmaError):
@@ -21,6 +21,10 @@ class PromotionRefused(RegistryError):
     """The promotion cannot be judged: no reason, or an invalid alias."""
 
 
+class InvalidRequest(PromotionRefused, InputProblem):
+    """The request itself cannot be recorded: its reason, actor or alias; every problem is named."""
+
+
 class PromotionConflict(RegistryError):
     """Another promotion moved the alias while this one was being judged."""
 
@@ -37,8 +41,12 @@ class InvalidBytes(RegistryError):
     """The files of a version were found, but are not what was recorded."""
 
 
-class KeyProblem(RegistryError):
-    """A key cannot be used for signing, or a signature is by a key that is not trusted here."""
+class NotCheckable(RegistryError):
+    """A signature can neither be confirmed nor refuted now, such as Sigstore's without a network."""
+
+
+class UnsoundHistory(RegistryError):
+    """The registry's promotions are not what was signed, so no alias is read from them."""
 
 
 class NotMeasured(RegistryError):

@@ -21,9 +21,9 @@ from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread, cause
 from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
-from core import events, layout, python
+from core import events, keys, layout, python
 from core.environment import account
-from core.errors import InputProblem
+from core.errors import InputProblem, KeyProblem
 from core.files import read_json, write_json
 from core.processes import adopt_orphans
 from core.workspace import Workspace
@@ -49,8 +49,11 @@ def run_stage(stage: str) -> int:
     started = time.time()
     try:
         job = make_job(stage)
+        keys.signing_key(Workspace(job.root, job.home))  # the receipt will be signed; better known before the work
     except InputProblem as problem:
         return _report_problems(stage, problem.problems)
+    except KeyProblem as problem:
+        return _report_problems(stage, [str(problem)])
     scratch = Scratch.of(job.home, job.slug, job.fingerprint)
     _point_to(job, scratch)
     with scratch.lock() as lock:
@@ -96,7 +99,7 @@ class _Execution:
             try:
                 publish(job.output_paths)
                 self._write_receipt(outcome, thread.replay.cursor)
-            except (OSError, RuntimeError) as error:
+            except (KeyProblem, OSError, RuntimeError) as error:
                 print(f"{job.stage}: the outputs cannot be published: {error}", file=sys.stderr)
                 outcome = {"state": FAILED, "problems": [str(error)]}
         if outcome["state"] == COMPLETE:
@@ -247,7 +250,7 @@ class _Execution:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
         job = self.job
         write_json(job.root / "metrics" / f"{job.slug}.json", {m["name"]: m["value"] for m in outcome["metrics"]})
-        body = self._receipt(outcome, cursor)
+        body = keys.with_signature(Workspace(job.root, job.home), self._receipt(outcome, cursor))
         write_json(job.root / "receipts" / f"{job.slug}.json", body)
         write_json(self.scratch.receipt, body)
 

@@ -9,7 +9,7 @@ from core.workspace import Workspace
 from deploy.gateway.model_folder import ModelFolder, read
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
+from registry.integrity.history import resolve
 from registry.integrity.verification import verify_version
 
 
@@ -47,9 +47,10 @@ class Catalog:
         Raises:
             UnknownReference: there is none.
             DatabaseError: the registry cannot be read.
+            UnsoundHistory: the reference names an alias, and the promotions are not what was signed.
         """
         with self.registry().read() as session:
-            version = resolve(session, reference)
+            version = resolve(self.workspace, session, reference)
             return Version(version.id, str(version), version.artifact.digest)
 
     def verified(self, version: Version) -> ModelFolder:

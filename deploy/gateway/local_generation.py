@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
 from registry.db.schema import Promotion
 from registry.errors import InvalidBytes, RegistryError
+from registry.integrity.history import resolve
 from registry.integrity.verification import signatures_of, verify_version
 from registry.store.materialize import materialize
 
@@ -75,7 +75,7 @@ def checked_files(workspace: Workspace, reference: str) -> tuple[str, Path, bool
     """
     with open_registry(workspace.registry_url) as registry:
         with registry.read() as session:
-            version = resolve(session, reference)
+            version = resolve(workspace, session, reference)
             name = str(version)
             signed = bool(signatures_of(session, version))
             promoted = select(Promotion).filter_by(to_version_id=version.id).where(Promotion.action != "reject")

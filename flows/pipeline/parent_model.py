@@ -71,15 +71,15 @@ def init_in(values: Mapping[str, Any]) -> str | None:
 def problems(workspace: Workspace, init: str) -> list[str]:
     """Why ``init`` names nothing to go on from, as far as that is known without the network; changes nothing."""
     from registry.db.database import open as open_registry
-    from registry.db.references import resolve
     from registry.errors import UnknownReference
+    from registry.integrity.history import resolve
 
     if init == SCRATCH:
         return []
     if init.startswith(REGISTRY):
         try:
             with open_registry(workspace.registry_url) as registry, registry.read() as session:
-                resolve(session, init.removeprefix(REGISTRY))
+                resolve(workspace, session, init.removeprefix(REGISTRY))
         except UnknownReference as unknown:
             return [str(unknown)]
         return []
@@ -186,11 +186,11 @@ def bring(
 
 def _registered(workspace: Workspace, init: str) -> Parent:
     from registry.db.database import open as open_registry
-    from registry.db.references import resolve
+    from registry.integrity.history import resolve
     from registry.integrity.verification import verify
 
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
-        version = resolve(session, init.removeprefix(REGISTRY))
+        version = resolve(workspace, session, init.removeprefix(REGISTRY))
         version_name = str(version)
         here = Parent(init, version_name, version.artifact.digest)
     if is_placed(workspace.root, here):

@@ -22,7 +22,7 @@ from flows.pipeline.execute import shown
 from flows.pipeline.run_state import RunState
 from flows.pipeline.stage_process import StageFailed, StageProcess
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
+from registry.integrity.history import resolve
 from registry.lineage.reproduction import (
     Comparison,
     Kind,
@@ -97,7 +97,7 @@ def reproduce(
         StageStopped, Terminated: stopped from outside; nothing is recorded.
     """
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
-        source = source_of(workspace, session, resolve(session, reference))
+        source = source_of(workspace, session, resolve(workspace, session, reference))
     name = f"reproduction-{re.sub(r'[^A-Za-z0-9._-]', '-', source.version)}-{secrets.token_hex(3)}"
     apart = layout.reproductions(workspace.home) / name  # the stages' home: scratch, logs
     recorded = lineage(source, lambda path: read_at(workspace.root, source.commit, path))

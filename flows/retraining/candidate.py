@@ -28,9 +28,9 @@ from flows.pipeline.raw_data import RAW
 from flows.retraining.parameters import FROZEN, RetrainParameters
 from flows.retraining.sources import RawFile
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
 from registry.db.schema import Artifact, Event, Execution
 from registry.errors import MissingBytes
+from registry.integrity.history import resolve
 from registry.lineage.traversal import upstream
 from registry.store.manifests import FolderManifests
 from registry.store.materialize import materialize
@@ -127,7 +127,7 @@ def _test_split(workspace: Workspace, champion: str) -> list[RawFile]:
             .join(Event, Event.artifact_id == Artifact.id)
             .join(Execution, Execution.id == Event.execution_id)
             .where(
-                Event.execution_id.in_(upstream(session, resolve(session, champion).execution_id)),
+                Event.execution_id.in_(upstream(session, resolve(workspace, session, champion).execution_id)),
                 Event.direction == "OUTPUT",
                 Event.path == CORPUS,
             )

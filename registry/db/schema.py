@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-REVISION = "0002"  # newest migration; a database at this revision needs no alembic at all
+REVISION = "0003"  # newest migration; a database at this revision needs no alembic at all
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -275,6 +275,34 @@ class Signature(Base):
     public_key: Mapped[str]  # PEM
     bundle: Mapped[str]  # the signature file, JSON
     created: Mapped[float]
+
+
+class Statement(Base):
+    """What a home's key signed about the history of promotions, in order; also in git (``refs/stemma/promotions``).
+
+    ``start``: what was there when signatures began; ``promotion``: a row of ``promotions`` and what it rests on.
+    """
+
+    __tablename__ = "statements"
+    __table_args__ = (CheckConstraint("kind IN ('start', 'promotion')", name="kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    promotion_id: Mapped[int | None] = mapped_column(ForeignKey("promotions.id"), unique=True)
+    body: Mapped[str]  # canonical JSON: exactly what was signed
+    key_id: Mapped[str] = mapped_column(String(80))
+    signature: Mapped[str]
+
+
+class SignedReceipt(Base):
+    """The receipt that an execution left, as the harness signed it."""
+
+    __tablename__ = "receipts"
+
+    execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"), primary_key=True)
+    body: Mapped[str]
+    key_id: Mapped[str] = mapped_column(String(80))
+    signature: Mapped[str]
 
 
 class Deployment(Base):

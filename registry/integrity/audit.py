@@ -2,81 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
-
-from sqlalchemy import create_engine, func, make_url, select, text
+from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.orm import Session
 
-from core.errors import redacted
+from core.errors import KeyProblem, redacted
 from core.workspace import Workspace, sqlite_path
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.references import current_aliases
-from registry.db.schema import AliasMirror, Artifact, ExecutionContext, ModelVersion, Promotion, Signature
-from registry.errors import InvalidBytes, KeyProblem
-from registry.integrity.chain import broken_link
+from registry.db.schema import AliasMirror, Artifact, ModelVersion, Promotion, Signature
+from registry.errors import InvalidBytes, NotCheckable
+from registry.integrity import decisions
 from registry.integrity.contents import Contents
+from registry.integrity.report import AuditFinding, AuditReport
 from registry.integrity.signing import Statement, check_signature
 from registry.promotion.mirror import connect, unreachable
-from registry.promotion.releases import RELEASE
 
 ALIASES = text(
     "SELECT aliases.name, aliases.alias, coalesce(tags.value, '') FROM registered_model_aliases aliases "
     "LEFT JOIN model_version_tags tags ON tags.name = aliases.name AND tags.version = aliases.version "
     "AND tags.key = 'stemma.digest'"
 )
-State = Literal["wrong", "behind", "missing", "unchecked"]
-
-
-@dataclass(frozen=True)
-class AuditFinding:
-    """Something that is not as it should be.
-
-    Attributes:
-        part: chain, verdict, signature, bytes or mirror.
-        subject: where, such as ``promotion 2`` or ``base:1``.
-        state: ``wrong``: it is not what was recorded; ``behind``: MLflow does not show it yet; ``missing``: its bytes
-            are not on this machine, so it cannot be checked; ``unchecked``: MLflow does not answer.
-        detail: what was found, and what to do.
-    """
-
-    part: str
-    subject: str
-    state: State
-    detail: str
-
-
-@dataclass
-class AuditReport:
-    """What was checked, and what was found.
-
-    Attributes:
-        promotions, signatures, artifacts, aliases: how many were checked.
-        bytes: how many were hashed.
-        findings: in the order of :func:`audit`: the first broken one is the first broken link.
-    """
-
-    promotions: int = 0
-    signatures: int = 0
-    artifacts: int = 0
-    bytes: int = 0
-    aliases: int = 0
-    findings: list[AuditFinding] = field(default_factory=list)
-
-    @property
-    def broken(self) -> list[AuditFinding]:
-        """What is wrong or behind. Missing bytes and a server that does not answer prove nothing."""
-        return [finding for finding in self.findings if finding.state in ("wrong", "behind")]
-
-    @property
-    def sound(self) -> bool:
-        return not self.broken
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "sound": self.sound, "first_broken": asdict(self.broken[0]) if self.broken else None}
 
 
 def audit(workspace: Workspace) -> AuditReport:
@@ -89,66 +35,10 @@ def audit(workspace: Workspace) -> AuditReport:
     report = AuditReport()
     with open_registry(workspace.registry_url) as registry:
         with registry.read() as session:
-            check_decisions(workspace, session, report)
+            decisions.check(workspace, session, report)
             check_contents(workspace, session, report)
         check_mirror(workspace, registry, report)
     return report
-
-
-def check_decisions(workspace: Workspace, session: Session, report: AuditReport) -> None:
-    """Add what is wrong with the promotions: the chain of their hashes, and the verdicts' files, which repeat them."""
-    report.promotions = session.scalar(select(func.count()).select_from(Promotion)) or 0
-    rows = session.scalars(select(Promotion).order_by(Promotion.id)).all()
-    link = broken_link(session)
-    for row in rows:
-        subject = f"promotion {row.id} ({row.model.name}@{row.alias})"
-        differences, unreadable = _against_its_verdict(workspace, row)
-        if link is not None and link.id == row.id:
-            if link.why == "predecessor":
-                detail = "the row before it is not the one it was written after: a row was removed or inserted"
-            else:
-                detail = "its content is not what was hashed when it was written: " + (
-                    "; ".join(differences) or "its time, or the version it names, was changed"
-                )
-            report.findings.append(
-                AuditFinding("chain", subject, "wrong", f"{detail}; restore the registry from a backup")
-            )
-        elif differences:
-            report.findings.append(AuditFinding("verdict", subject, "wrong", "; ".join(differences)))
-        if unreadable:
-            report.findings.append(AuditFinding("verdict", subject, *unreadable))
-    known = {row.hash for row in rows}
-    for name in session.scalars(
-        select(ExecutionContext.name).where(ExecutionContext.type == RELEASE).order_by(ExecutionContext.id)
-    ):
-        if name not in known and (link is None or link.why != "content"):
-            detail = "its row was deleted; restore the registry from a backup"
-            report.findings.append(AuditFinding("chain", f"promotion with hash {name[:12]}", "wrong", detail))
-
-
-def _against_its_verdict(workspace: Workspace, row: Promotion) -> tuple[list[str], tuple[Any, str] | None]:
-    """(where the row differs from its verdict's file, why that file cannot be compared)."""
-    path = workspace.home / row.gate.name
-    if not path.is_file():
-        return [], ("missing", f"its verdict {path} does not exist")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != row.gate.digest:
-        return [], ("wrong", f"its verdict {path} was changed; restore it from a backup")
-    verdict = json.loads(content)
-    own = {
-        "model": row.model.name,
-        "version": row.to_version.version,
-        "digest": row.to_version.artifact.digest,
-        "alias": row.alias,
-        "champion": row.from_version.version if row.from_version else None,
-        "passed": row.passed,
-    }
-    kept = {name: verdict.get(name) for name in own}
-    request = verdict.get("request") or {}  # the first release kept none
-    own |= {name: getattr(row, name) for name in request}
-    kept |= request
-    other = [name for name in own if own[name] != kept[name]]
-    return [f"{name} is {own[name]!r}, the verdict says {kept[name]!r}" for name in other], None
 
 
 def check_contents(workspace: Workspace, session: Session, report: AuditReport) -> None:
@@ -180,8 +70,10 @@ def check_contents(workspace: Workspace, session: Session, report: AuditReport) 
         try:
             with contents.assembled(version.artifact) as files:
                 check_signature(workspace, files, signature, Statement.of(session, version))
+        except NotCheckable as error:
+            report.add("signature", subject, "unchecked", str(error))
         except (InvalidBytes, KeyProblem) as error:
-            report.findings.append(AuditFinding("signature", subject, "wrong", str(error)))
+            report.add("signature", subject, "wrong", str(error))
     report.bytes = contents.hashed
 
 
@@ -199,14 +91,16 @@ def check_mirror(workspace: Workspace, registry: Registry, report: AuditReport) 
     for row in behind:
         detail = f"MLflow does not show {row.to_version} yet; `stemma sync` sets it when MLflow answers"
         report.findings.append(AuditFinding("mirror", _name(row), "behind", detail))
-    if not standing:
-        return
+    if not standing and workspace.mlflow_uri.startswith("http"):
+        return  # asking a server takes seconds
     why = unreachable(workspace.mlflow_uri)
     try:
         found = None if why else _shown(workspace)
     except Exception as error:  # a server, a network or a damaged database can raise anything
         lines = str(error).strip().splitlines() or [""]
         found, why = None, redacted(f"{type(error).__name__}: {lines[0][:300]}")
+    if found is None and not standing:
+        return
     if found is None:
         detail = f"MLflow could not be read ({why}); audit again when it answers"
         report.findings.append(AuditFinding("mirror", "MLflow's aliases", "unchecked", detail))
@@ -220,6 +114,12 @@ def check_mirror(workspace: Workspace, registry: Registry, report: AuditReport) 
             other = f"digest {shown[:12]}" if shown else "nothing"
             detail = f"MLflow shows {other}, the registry says {row.to_version}; `stemma sync` sets it back"
             report.findings.append(AuditFinding("mirror", _name(row), "wrong", detail))
+    if not standing:  # a registry that was lost: MLflow's versions carry the digest that the registry gave them
+        for (model, alias), digest in sorted(found.items()):
+            if digest:
+                detail = "MLflow shows it, but the registry has no promotion at all: its database was lost or replaced"
+                report.add("mirror", f"{model}@{alias}", "wrong", f"{detail}; restore it from a back-up")
+        return
     models = {row.model.name for row in standing}
     for model, alias in sorted(found):
         if model in models:

@@ -9,6 +9,7 @@ verify key`` checks it without knowing Stemma.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import tempfile
 import time
@@ -19,14 +20,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import layout
+from core.errors import KeyProblem
+from core.keys import key_id, not_trusted, signing_key, trusted_keys
 from core.workspace import Workspace
-from registry.db.schema import Artifact, Event, ModelVersion, Signature
-from registry.errors import InvalidBytes, KeyProblem
-from registry.integrity.keys import key_id, signing_key, trusted_keys
+from registry.db.schema import Artifact, Event, Execution, ModelVersion, Signature, SignedReceipt
+from registry.errors import InvalidBytes, NotCheckable
+from registry.integrity.statements import execution_body, metrics_of
+from registry.lineage.traversal import upstream
 from registry.promotion.parameters import SigningParameters
 
 if TYPE_CHECKING:
+    from model_signing import verifying
     from model_signing.signing import Config
 
 KEY, SIGSTORE = "model-signing/elliptic-key", "model-signing/sigstore"
@@ -51,6 +55,9 @@ class Statement:
         hash_algo, digest: DVC's address of the version's files.
         stage, fingerprint: the execution that made them.
         parents: everything that execution read, by input name.
+        executions: that one and all it descends from: parameters (by digest), seed, git commit, and the digest of the
+            receipt that each left.
+        metrics: every metric of the version when it was signed, with its evaluation set; later ones may come.
     """
 
     version: str
@@ -59,6 +66,8 @@ class Statement:
     stage: str
     fingerprint: str
     parents: tuple[SignedParent, ...]
+    executions: tuple[dict[str, Any], ...] = ()
+    metrics: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, session: Session, version: ModelVersion) -> Statement:
@@ -78,6 +87,8 @@ class Statement:
             tuple(
                 SignedParent(event.path, event.role, artifact.hash_algo, artifact.digest) for event, artifact in rows
             ),
+            tuple(_executions(session, version)),
+            tuple(metrics_of(session, version)),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +107,37 @@ class Statement:
             registered, stated = ours.get((name, role)), theirs.get((name, role))
             if registered != stated:
                 found.append(f"parent {name} ({role}): registry {registered or 'none'}, signed {stated or 'none'}")
+        # Signatures of earlier releases state neither; equal bytes made again and metrics measured since may be more.
+        present = {each["key"]: each for each in mine["executions"]}
+        for each in signed.get("executions", []):
+            here = present.get(each["key"], {})
+            for name in each:
+                if here.get(name) != each[name]:
+                    now = here.get(name, "none")
+                    found.append(f"{name} of {each['stage']}: registry {now}, signed {each[name]}")
+        measured = {(each["execution"], each["name"]): each for each in mine["metrics"]}
+        for each in signed.get("metrics", []):
+            here = measured.get((each["execution"], each["name"]), {})
+            for name in each:
+                if here.get(name) != each[name]:
+                    title = f"{each['stage']}.{each['name']}"
+                    found.append(f"{name} of {title}: registry {here.get(name, 'none')}, signed {each[name]}")
         return found
+
+
+def _executions(session: Session, version: ModelVersion) -> list[dict[str, Any]]:
+    """The execution that made a version and all it descends from, as they are signed."""
+    rows = session.scalars(
+        select(Execution).where(Execution.id.in_(upstream(session, version.execution_id))).order_by(Execution.id)
+    ).all()
+    kept = dict(
+        session.execute(
+            select(SignedReceipt.execution_id, SignedReceipt.body)
+            .where(SignedReceipt.execution_id.in_([row.id for row in rows]))
+        ).all()
+    )  # fmt: skip
+    digests = {row_id: hashlib.sha256(body.encode()).hexdigest() for row_id, body in kept.items()}
+    return [{**execution_body(row), "receipt": digests.get(row.id)} for row in rows]
 
 
 @dataclass(frozen=True)
@@ -165,6 +206,7 @@ def check_signature(workspace: Workspace, files: Path, signature: Signature, sta
     Raises:
         InvalidBytes: it does not hold.
         KeyProblem: its key is not trusted here.
+        NotCheckable: it is Sigstore's, whose trust root cannot be had now.
     """
     from model_signing import verifying
 
@@ -177,13 +219,7 @@ def check_signature(workspace: Workspace, files: Path, signature: Signature, sta
             public.write_text(_trusted(workspace, signature.key_id, version))
             config.use_elliptic_key_verifier(public_key=public)
         else:
-            parameters = SigningParameters.load(workspace.root)
-            if signature.public_key != _identity(parameters):
-                raise KeyProblem(
-                    f"{version} was signed as {signature.public_key}, and this workspace trusts "
-                    f"{_identity(parameters)}; if that is right, change signing.identity and signing.issuer"
-                )
-            config.use_sigstore_verifier(identity=parameters.identity, oidc_issuer=parameters.issuer)
+            _use_sigstore(workspace, config, signature, version)
         try:
             config.verify(files, bundle)
             lineage = lineage_in(signature.bundle)
@@ -216,12 +252,25 @@ def lineage_in(bundle: str) -> dict[str, Any] | None:
 def _trusted(workspace: Workspace, wanted: str, version: str) -> str:
     keys = trusted_keys(workspace)
     if wanted not in keys:
-        known = ", ".join(sorted(each[:12] for each in keys)) or "none"
-        raise KeyProblem(
-            f"{version} is signed by key {wanted[:12]}, which is not trusted here (trusted: {known}); if you know "
-            f"who owns it, copy their keys/signing.pub as NAME.pem into {layout.trusted_keys(workspace.home)}"
-        )
+        raise KeyProblem(not_trusted(workspace, keys, wanted, version))
     return keys[wanted]
+
+
+def _use_sigstore(workspace: Workspace, config: verifying.Config, signature: Signature, version: str) -> None:
+    parameters = SigningParameters.load(workspace.root)
+    trusted = _identity(parameters) if parameters.identity and parameters.issuer else None
+    if signature.method != SIGSTORE or trusted is None or signature.public_key != trusted:
+        raise KeyProblem(
+            f"{version} was signed as {signature.public_key}, and this workspace trusts {trusted or 'no identity'}; "
+            "if that is right, set signing.identity and signing.issuer in params.yaml"
+        )
+    try:
+        config.use_sigstore_verifier(identity=parameters.identity, oidc_issuer=parameters.issuer)
+    except Exception as error:  # of the network, of its trust root: nothing was checked
+        raise NotCheckable(
+            f"{version}: the signature as {trusted} cannot be checked offline ({_first_line(error)}); try again where "
+            "Sigstore can be reached"
+        ) from error
 
 
 def _identity(parameters: SigningParameters) -> str:

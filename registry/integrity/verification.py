@@ -13,9 +13,9 @@ from core import files
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
 from registry.db.schema import Artifact, ModelVersion, Signature
 from registry.errors import InvalidBytes, UnknownReference
+from registry.integrity.history import resolve
 from registry.integrity.signing import Statement, check_signature, lineage_in
 from registry.store.manifests import digest_of
 from registry.store.materialize import materialize_artifact
@@ -58,7 +58,7 @@ def verify(workspace: Workspace, reference: str) -> Verified:
 def verify_version(workspace: Workspace, registry: Registry, reference: str) -> Verified:
     """As :func:`verify`, in an open registry."""
     with registry.read() as session:
-        version = resolve(session, reference)
+        version = resolve(workspace, session, reference)
         artifact, signed = version.artifact, signatures_of(session, version)
         statement = Statement.of(session, version)
         session.expunge_all()
@@ -119,7 +119,7 @@ def write_bundle(workspace: Workspace, reference: str, path: Path) -> None:
         InvalidBytes: it is not signed.
     """
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
-        version = resolve(session, reference)
+        version = resolve(workspace, session, reference)
         signatures = signatures_of(session, version)
         if not signatures:
             raise InvalidBytes(f"{version} is not signed; promoting it signs it: stemma promote {version}")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml.error import YAMLError
 
 from core import bounded, layout
+from core.keys import Signed, canonical
 
 SCHEMA = 1  # newest format of receipts this code reads
 
@@ -127,12 +128,16 @@ class Bytes:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A finished stage: its receipt, with the digests of everything it read and wrote."""
+    """A finished stage: its receipt, with the digests of everything it read and wrote.
+
+    ``signed`` is the receipt as the harness signed it; ``None`` where it carries no signature.
+    """
 
     stage: str
     receipt: Receipt
     inputs: tuple[Bytes, ...]
     outputs: tuple[Bytes, ...]
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,8 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
         problems.append(f"{path}: newer than dvc.lock ({stage} is running or was interrupted); run `dvc repro`")
         return None
     try:
-        receipt = Receipt.model_validate(json.loads(content))
+        body = json.loads(content)
+        receipt, signed = Receipt.model_validate(body), signed_text(body)
     except (ValidationError, ValueError) as error:
         lines = (
             [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
@@ -217,7 +223,7 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
     if receipt.schema_version > SCHEMA:
         problems.append(f"{path}: format {receipt.schema_version} is newer than this version of Stemma; update Stemma")
         return None
-    receipt = _finite(receipt, path, problems)
+    receipt = finite(receipt, path, problems)
 
     inputs, outputs = [], []
     origins = _origins(root)
@@ -240,10 +246,19 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
             problems.append(f"{named} has no digest in dvc.lock; list it among the outs of {stage}")
             continue
         outputs.append(made)
-    return StageRecord(stage, receipt, tuple(inputs), tuple(outputs))
+    return StageRecord(stage, receipt, tuple(inputs), tuple(outputs), signed)
 
 
-def _finite(receipt: Receipt, path: str, problems: list[str]) -> Receipt:
+def signed_text(body: dict[str, Any]) -> Signed | None:
+    """What the harness signed of a receipt, with its signature; ``None`` where there is none."""
+    signature = body.get("signature")
+    if not isinstance(signature, dict):
+        return None
+    rest = canonical({name: value for name, value in body.items() if name != "signature"})
+    return Signed(rest, str(signature.get("key")), str(signature.get("value")))
+
+
+def finite(receipt: Receipt, path: str, problems: list[str]) -> Receipt:
     """Without metrics that are not finite, which databases and JSON refuse; each becomes a problem."""
     usable = []
     for metric in receipt.metrics:

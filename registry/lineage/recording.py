@@ -22,6 +22,7 @@ from registry.db.schema import (
     MetricValue,
     ModelVersion,
     RegisteredModel,
+    SignedReceipt,
 )
 from registry.lineage.receipts import Bytes, Receipt, StageRecord
 
@@ -83,12 +84,17 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
     execution, new = find_or_add(
         session,
         Execution,
-        {"key": _digest("execution", record.stage, receipt.fingerprint, repr(receipt.started))},
+        {"key": execution_key(record.stage, receipt)},
         component_id=component.id,
         stage=record.stage,
         state="COMPLETE",
-        **_details(receipt),
+        **details(receipt),
     )
+    if new and record.signed is not None:
+        signed = record.signed
+        session.add(
+            SignedReceipt(execution_id=execution.id, body=signed.body, key_id=signed.key_id, signature=signed.signature)
+        )
     artifacts: dict[tuple[str, str], Artifact] = {}
     for direction, items in (("INPUT", record.inputs), ("OUTPUT", record.outputs)):
         for item in items:
@@ -111,6 +117,11 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
     return execution, new, versions
 
 
+def execution_key(stage: str, receipt: Receipt) -> str:
+    """The key under which the execution that left a receipt is recorded, once."""
+    return _digest("execution", stage, receipt.fingerprint, repr(receipt.started))
+
+
 def record_failure(session: Session, receipt: Receipt) -> tuple[Execution, bool]:
     """An execution that failed, with what it read; (row, whether it is new). It made nothing."""
     execution, new = find_or_add(
@@ -121,7 +132,7 @@ def record_failure(session: Session, receipt: Receipt) -> tuple[Execution, bool]
         stage=receipt.stage,
         state="FAILED",
         error=receipt.error,
-        **_details(receipt),
+        **details(receipt),
     )
     for item in receipt.inputs if new else ():
         if item.digest is not None:
@@ -178,7 +189,8 @@ def _component(session: Session, receipt: Receipt) -> ComponentVersion:
     return find_or_add(session, ComponentVersion, key)[0]
 
 
-def _details(receipt: Receipt) -> dict[str, Any]:
+def details(receipt: Receipt) -> dict[str, Any]:
+    """The columns of an execution that its receipt decides."""
     seconds = receipt.seconds
     on_gpu = bool(receipt.device) and not receipt.device.startswith("cpu")
     return {

@@ -6,17 +6,20 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import layout
-from core.errors import GitError, WorkspaceError
+from core.errors import GitError, KeyProblem, WorkspaceError
+from core.keys import trusted_keys
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.schema import Association, ExecutionContext, Snapshot
+from registry.errors import UnsoundHistory
+from registry.integrity import anchor, signed_receipts, statements
 from registry.lineage import receipts
 from registry.lineage.receipts import StageRecord, WorkspaceRecord
 from registry.lineage.recording import (
@@ -83,17 +86,30 @@ def sync(
             ``SyncReport.mirror``.
     """
     record = receipts.read(workspace.root)
+    edited, unsigned = _not_as_signed(workspace, record)
+    record = replace(record, stages=tuple(stage for stage in record.stages if stage.stage not in edited))
     failures = receipts.read_failures(workspace.home)
-    report = SyncReport(problems=list(record.problems))
+    report = SyncReport(problems=[*record.problems, *edited.values()])
     with open_registry(workspace.registry_url) as registry:
         with registry.write() as session:
+            try:
+                statements.begin(workspace, session)
+            except (KeyProblem, UnsoundHistory) as error:
+                report.problems.append(str(error))
             _record(session, record, report, run, stages, parent_run_id)
+            if names := [stage for stage in report.executed if stage in unsigned]:
+                report.problems.append(
+                    f"receipts of {', '.join(names)}: not signed by a key that is trusted here, so the gate refuses "
+                    "what rests on them; make them again (dvc repro --force --single-item STAGE), or trust their key"
+                )
             for receipt in failures.values():
                 execution, new = record_failure(session, receipt)
                 if receipt.run:
                     context = record_context(session, receipt.run, mlflow_run_id=receipt.mlflow.parent_run_id)
                     associate(session, context, execution)
                 report.failed += [receipt.stage] if new else []
+        if why := anchor.extend(workspace, registry):
+            report.problems.append(f"the signed history was not brought into git: {why}")
         for path in failures:  # now that they are committed; one that is left is found again, and known
             path.unlink(missing_ok=True)
         for name in report.runs:
@@ -112,6 +128,17 @@ def sync(
         if update_mlflow:
             report.mirror = mirror(workspace, registry)
     return report
+
+
+def _not_as_signed(workspace: Workspace, record: WorkspaceRecord) -> tuple[dict[str, str], set[str]]:
+    """(problem by stage of the receipts that were edited, stages whose receipts no trusted key signed)."""
+    try:
+        trusted = trusted_keys(workspace)
+    except KeyProblem:
+        return {}, {stage.stage for stage in record.stages}
+    edited = {stage.stage: why for stage in record.stages if (why := signed_receipts.problem(stage, trusted))}
+    unsigned = {stage.stage for stage in record.stages if stage.signed is None or stage.signed.key_id not in trusted}
+    return edited, unsigned
 
 
 def _record(

@@ -18,12 +18,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import files
+from core.errors import KeyProblem
+from core.keys import trusted_keys
 from core.workspace import Workspace
 from registry.db.database import Registry
-from registry.db.schema import Artifact, ModelVersion
-from registry.errors import InvalidBytes, KeyProblem, MissingBytes
+from registry.db.references import resolve
+from registry.db.schema import Artifact, Execution, MetricValue, ModelVersion
+from registry.errors import InvalidBytes, MissingBytes, NotCheckable
+from registry.integrity import signed_receipts
 from registry.integrity.verification import signatures_of, verify_version
 from registry.lineage.trace import trace
+from registry.lineage.traversal import upstream
 from registry.promotion.measurements import Gap, Measurement, counterpart, measurements, names_of, short
 from registry.promotion.parameters import MetricRule, PromotionParameters
 from registry.promotion.trial import try_model
@@ -76,12 +81,15 @@ class Verdict:
 
 
 def check_signatures(workspace: Workspace, registry: Registry, candidate: str) -> Check:
-    """Verify the candidate's signatures, if it has been signed, and those of its signed ancestors, bytes included.
+    """Verify the candidate's signatures, if it has been signed, and those of its signed ancestors, bytes included, and
+    the receipts of the stages that made and measured it.
 
     An ancestor whose bytes are no longer here cannot be verified; the check says so and still passes.
     """
     with registry.read() as session:
         signed = _signed(session, candidate)
+        if (why := _unsigned_receipts(workspace, session, resolve(session, candidate))) is not None:
+            return Check(SIGNATURES, False, why)
     valid, absent = [], []
     for name in signed:
         try:
@@ -89,7 +97,7 @@ def check_signatures(workspace: Workspace, registry: Registry, candidate: str) -
             valid.append(name)
         except MissingBytes:
             absent.append(name)
-        except (InvalidBytes, KeyProblem) as error:
+        except (InvalidBytes, NotCheckable, KeyProblem) as error:
             return Check(SIGNATURES, False, str(error))
     lines = [f"{', '.join(valid)} verified" if valid else "neither it nor a model it descends from was signed before"]
     if absent:
@@ -227,6 +235,20 @@ def _signed(session: Session, reference: str) -> list[str]:
     ).all()
     rows = sorted(rows, key=lambda row: digests.index(row.artifact.digest))
     return [str(row) for row in rows if signatures_of(session, row)]
+
+
+def _unsigned_receipts(workspace: Workspace, session: Session, candidate: ModelVersion) -> str | None:
+    """What is wrong with the receipts of what made a version and of what measured it."""
+    trusted = trusted_keys(workspace)
+    newest, changed = signed_receipts.adopted(session, trusted)
+    measured = select(MetricValue.execution_id).filter_by(artifact_id=candidate.artifact_id)
+    ids = upstream(session, candidate.execution_id) | set(session.scalars(measured))
+    executions = session.scalars(select(Execution).where(Execution.id.in_(ids)).order_by(Execution.id)).all()
+    found = [f"receipt of {execution.stage}: {why}" for execution, why in
+             signed_receipts.faults(session, trusted, executions, newest)]  # fmt: skip
+    if changed and any(execution.id <= newest for execution in executions):
+        found.append(changed)
+    return "; ".join(found) or None
 
 
 def _weights_check(folder: Path) -> Check:

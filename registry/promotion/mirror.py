@@ -18,12 +18,14 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 
 from core import layout
-from core.errors import redacted
+from core.errors import KeyProblem, redacted
 from core.locks import FileLock
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.references import current_aliases
 from registry.db.schema import AliasMirror, Association, Execution, ExecutionContext, ModelVersion, Promotion
+from registry.errors import UnsoundHistory
+from registry.integrity import history
 from registry.promotion.releases import EXPERIMENT as RELEASES
 from registry.promotion.releases import mirror_release, pending_releases, title
 
@@ -75,6 +77,13 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
     pending = _pending(registry)
     report = MirrorReport(pending=pending.lines())
     if not report.pending:
+        return report
+    try:
+        if pending.aliases or pending.releases:
+            with registry.read() as session:
+                history.require(workspace, session)  # nothing that nobody signed is shown as decided
+    except (UnsoundHistory, KeyProblem) as error:
+        report.error = str(error)
         return report
     if why := unreachable(workspace.mlflow_uri):
         report.error = why

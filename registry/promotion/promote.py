@@ -12,16 +12,18 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core import layout
+from core import layout, text
 from core.environment import account
 from core.git import git
+from core.keys import signing_key
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.references import current, resolve
 from registry.db.schema import GENESIS, Artifact, ModelVersion, Promotion, Signature
-from registry.errors import NotMeasured, PromotionConflict, PromotionRefused
-from registry.integrity.chain import row_hash
+from registry.errors import InvalidRequest, NotMeasured, PromotionConflict
+from registry.integrity import anchor, history, statements
+from registry.integrity.chain import hash_of, link_of
 from registry.integrity.signing import SignedFiles, Statement, sign
 from registry.lineage.recording import find_or_add
 from registry.promotion.gate import Check, Verdict, check_signatures, judge
@@ -34,7 +36,8 @@ from registry.store.materialize import materialize_artifact
 #: Measures the version that is named by running a stage; raises ``NotMeasured`` where that fails.
 Measure = Callable[[str, Gap], None]
 
-_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
+ACTOR_LIMIT = 300  # characters
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,99}")
 
 
 @dataclass
@@ -104,9 +107,11 @@ def promote(
         PromotionConflict: another promotion moved the alias meanwhile.
         UnknownReference, MissingBytes, InvalidBytes: there is no such version, or its files are missing or damaged.
         KeyProblem: there is no key to sign with.
+        UnsoundHistory: the promotions before are not what was signed.
     """
     check_request(alias, reason, actor)
     with open_registry(workspace.registry_url) as registry:
+        _require_key(workspace, registry)
         judged = _judge(workspace, registry, reference, alias, measure)
         if isinstance(judged, PromotionOutcome):
             return judged
@@ -177,7 +182,7 @@ def _judge(
     """The gate's verdict, or the outcome where the version holds the alias already."""
     parameters = PromotionParameters.load(workspace.root)
     with registry.read() as session:
-        candidate = resolve(session, reference)
+        candidate = history.resolve(workspace, session, reference)
         name, artifact = str(candidate), candidate.artifact
         standing = current(session, candidate.model_id, alias)
         judged_against = standing.id if standing else None
@@ -211,14 +216,29 @@ def check_request(alias: str, reason: str, actor: str) -> None:
     """Refuse what could not be recorded.
 
     Raises:
-        PromotionRefused: no reason, no actor, or an alias of the wrong form.
+        InvalidRequest: no reason, no actor, one that is too long or holds control characters, or an alias of the wrong
+            form; every problem is named.
     """
+    problems = [
+        *text.problems("the reason", reason, text.REASON_LIMIT),
+        *text.problems("the actor", actor, ACTOR_LIMIT),
+    ]
     if not reason.strip():
-        raise PromotionRefused("a promotion needs a reason, which is recorded; give one with --reason")
+        problems.append("a promotion needs a reason, which is recorded; give one with --reason")
     if not actor.strip():
-        raise PromotionRefused("a promotion needs an actor; set git's user.name")
+        problems.append("a promotion needs an actor; set git's user.name")
     if not _ALIAS.fullmatch(alias):
-        raise PromotionRefused(f"{alias!r} cannot be an alias: use letters, digits, '-' and '_', a letter first")
+        problems.append(f"{alias!a} cannot be an alias: use letters, digits, '-' and '_' (100 at most), a letter first")
+    if problems:
+        raise InvalidRequest(problems)
+
+
+def _require_key(workspace: Workspace, registry: Registry) -> None:
+    """Know before minutes of work that the decision can be signed."""
+    with registry.read() as session:
+        statements.require_key(workspace, session)
+        history.require(workspace, session)
+    signing_key(workspace)
 
 
 def _fill_gaps(registry: Registry, measure: Measure, candidate: str, champion: str, names: list[str]) -> dict[Gap, str]:
@@ -259,10 +279,13 @@ def append(
 
     Raises:
         PromotionConflict: the alias has moved since.
+        UnsoundHistory, KeyProblem: as :func:`registry.integrity.history.require`.
     """
     verdict.request = {name: getattr(row, name) for name in ("action", "forced", "actor", "reason")}
     path, digest = verdict.save(layout.verdicts(workspace.home))
     with registry.write() as session:
+        statements.begin(workspace, session)
+        history.require(workspace, session)  # nobody signs on top of what somebody else made up
         standing = current(session, row.model_id, row.alias)
         if standing is not None and standing.id != judged_against and row.action != "reject":
             raise PromotionConflict(
@@ -283,8 +306,9 @@ def append(
         row.gate_artifact_id = artifact.id
         row.previous_hash = session.scalars(select(Promotion.hash).order_by(Promotion.id.desc())).first() or GENESIS
         row.time = datetime.now(UTC).isoformat(timespec="microseconds")
-        row.hash = row_hash(session, row)
+        row.hash = hash_of(link_of(session, row))
         session.add(row)
+        statements.sign_promotion(workspace, session, row)
         if row.action != "reject":
             record_release(session, row)
         if (
@@ -294,4 +318,5 @@ def append(
             ).first()
         ):
             session.add(signed.as_row(row.to_version_id))
+    anchor.extend(workspace, registry)  # what fails now is done by the next sync; an audit says so until then
     return path

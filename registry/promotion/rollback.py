@@ -5,11 +5,13 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.errors import KeyProblem
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.references import current, find_model
 from registry.db.schema import ModelVersion, Promotion
-from registry.errors import InvalidBytes, KeyProblem, MissingBytes, PromotionRefused
+from registry.errors import InvalidBytes, MissingBytes, NotCheckable, PromotionRefused
+from registry.integrity import history
 from registry.integrity.verification import verify_version
 from registry.promotion.gate import Check, Verdict
 from registry.promotion.mirror import mirror
@@ -21,7 +23,9 @@ def rollback(
 ) -> PromotionOutcome:
     """Give ``alias`` back to its previous holder, or to the one named, and record it. MLflow's alias is set too.
 
-    A second rollback goes back one further: a version that was rolled back from is not a previous holder any more.
+    A second rollback goes back one further: a version that was rolled back from is not a previous holder any more. The
+    same request again (same actor and reason), or one to the version that holds the alias, changes nothing: whoever
+    repeats a command that was killed gets what the first one meant.
 
     Raises:
         PromotionRefused: there is nothing to go back to, or its files are damaged, missing or not signed by a trusted
@@ -32,15 +36,22 @@ def rollback(
     check_request(alias, reason, actor)
     with open_registry(workspace.registry_url) as registry:
         with registry.read() as session:
+            history.require(workspace, session)
             row = find_model(session, model)
             standing = current(session, row.id, alias)
+            if standing is not None and _repeated(standing, reason.strip(), actor.strip(), to_version):
+                held = standing.to_version
+                session.expunge_all()
+                return PromotionOutcome(
+                    "unchanged", row.name, held.version, alias, held.version, mirror=mirror(workspace, registry)
+                )
             target = _target(session, row.id, f"{row.name}@{alias}", standing, to_version)
             name, held = str(target), str(standing.to_version)
             _ = target.model, target.artifact, standing.to_version.model
             session.expunge_all()
         try:
             verified = verify_version(workspace, registry, name)
-        except (InvalidBytes, MissingBytes, KeyProblem) as error:
+        except (InvalidBytes, MissingBytes, NotCheckable, KeyProblem) as error:
             raise PromotionRefused(
                 f"{name} cannot be restored, so {held} stays {row.name}@{alias}: {error}. Another version: "
                 f"stemma rollback {row.name} --to-version N (see `stemma history {row.name}`)"
@@ -79,6 +90,13 @@ def rollback(
         )
 
 
+def _repeated(standing: Promotion, reason: str, actor: str, to_version: int | None) -> bool:
+    """Whether a request asks for what is so already."""
+    if to_version is not None:
+        return standing.to_version.version == to_version
+    return standing.action == "rollback" and (standing.reason, standing.actor) == (reason, actor)
+
+
 def holders(session: Session, model_id: int, alias: str) -> list[ModelVersion]:
     """The alias's holders as a stack, the present one last: a rollback removes what it goes back from."""
     stack: list[ModelVersion] = []
@@ -110,8 +128,6 @@ def _target(
                 f"instead (see `stemma models`)"
             )
         return stack[-2]
-    if to_version == standing.to_version.version:
-        raise PromotionRefused(f"{standing.to_version} is {name} already; see `stemma history {model}`")
     rows = session.scalars(
         select(Promotion).filter_by(model_id=model_id, alias=standing.alias).where(Promotion.action != "reject")
     )

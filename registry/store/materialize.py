@@ -14,9 +14,9 @@ from core.errors import DvcError
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
 from registry.db.schema import Artifact, Association, Event, Execution, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
+from registry.integrity.history import resolve
 from registry.store.manifests import FOLDER, digest_of, read_manifest
 
 
@@ -30,7 +30,7 @@ def materialize(workspace: Workspace, reference: str) -> Path:
     """
     with open_registry(workspace.registry_url) as registry:
         with registry.read() as session:
-            artifact = resolve(session, reference).artifact
+            artifact = resolve(workspace, session, reference).artifact
             session.expunge_all()
         return materialize_artifact(workspace, registry, artifact)
 

@@ -7,6 +7,8 @@ import time
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core import text
+from core.errors import InputProblem
 from registry.db.database import Registry
 from registry.db.references import resolve
 from registry.db.schema import ExecutionContext, ModelVersion, Pin
@@ -23,9 +25,12 @@ def pin(registry: Registry, subject: str, reason: str, actor: str) -> str:
     Raises:
         UnknownReference: there is neither a run nor a version of that name.
         PinRefused: the reason is empty.
+        InputProblem: it is too long or holds control characters.
     """
     if not reason.strip():
         raise PinRefused("a pin needs a reason: --reason TEXT")
+    if problems := text.problems("the reason", reason, text.REASON_LIMIT):
+        raise InputProblem(problems)
     with registry.write() as session:
         found = _subject(session, subject)
         key = {"context_id": found.id} if isinstance(found, ExecutionContext) else {"version_id": found.id}
@@ -59,14 +64,14 @@ def name_of(row: Pin) -> str:
     return _name(row.context or row.version)
 
 
-def _subject(session: Session, text: str) -> ExecutionContext | ModelVersion:
-    run = session.scalars(select(ExecutionContext).filter_by(type="pipeline_run", name=text)).first()
+def _subject(session: Session, name: str) -> ExecutionContext | ModelVersion:
+    run = session.scalars(select(ExecutionContext).filter_by(type="pipeline_run", name=name)).first()
     if run is not None:
         return run
     try:
-        return resolve(session, text)
+        return resolve(session, name)
     except UnknownReference as error:
-        raise UnknownReference(f"{text} is neither a run nor a version: {error}") from None
+        raise UnknownReference(f"{name} is neither a run nor a version: {error}") from None
 
 
 def _name(found: ExecutionContext | ModelVersion | None) -> str:

@@ -20,9 +20,9 @@ from core.errors import DvcError, WorkspaceError
 from core.git import git
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
-from registry.db.references import resolve
 from registry.db.schema import Association, Event, Execution, ExecutionContext, ModelVersion, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
+from registry.integrity.history import resolve
 from registry.store import worktrees
 from registry.store.manifests import digest_of, read_manifest
 from registry.store.snapshot import secrets_left_out
@@ -95,7 +95,7 @@ def restore(
     target = target.absolute()
     _refuse_unusable(workspace, target)
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
-        source = source_of(workspace, session, resolve(session, reference))
+        source = source_of(workspace, session, resolve(workspace, session, reference))
     partial = target.with_name(f".{target.name}.restoring")
     holding = worktrees.hold(partial)
     try:

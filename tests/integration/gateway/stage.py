@@ -13,6 +13,9 @@ from pathlib import Path
 import counting_models  # beside this file in the workspace
 import yaml
 
+from core.keys import with_signature
+from core.workspace import Workspace
+
 HERE = Path.cwd()
 MODELS = ("assistant", "base", "classifier")
 
@@ -44,7 +47,7 @@ def main() -> None:
         "started": started, "ended": time.time(), "seconds": time.time() - started,
     }  # fmt: skip
     (HERE / "receipts").mkdir(exist_ok=True)
-    (HERE / "receipts" / "train.json").write_text(json.dumps(receipt))
+    (HERE / "receipts" / "train.json").write_text(json.dumps(with_signature(Workspace.find(), receipt)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
-from registry.errors import InvalidBytes, PromotionRefused
+from registry.errors import InvalidBytes, PromotionRefused, UnsoundHistory
 from registry.integrity.audit import audit
 from registry.integrity.verification import verify
 from registry.lineage.sync import sync
@@ -60,11 +60,14 @@ def test_a_row_edited_by_hand_is_named_with_what_differs(promoted):
 
 @pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_a_row_deleted_at_either_end(promoted):
-    edit(promoted, "DELETE FROM alias_mirrors", "DELETE FROM promotions WHERE id = 2")
+    cut = ("alias_mirrors", "statements WHERE promotion_id = 2", "promotions WHERE id = 2")
+    edit(promoted, *(f"DELETE FROM {where}" for where in cut))
     assert "its row was deleted" in audit(promoted.workspace).broken[0].detail
     with open_registry(promoted.workspace.registry_url) as opened, opened.engine.begin() as connection:
+        connection.execute(text("DELETE FROM statements WHERE promotion_id IS NOT NULL"))
         connection.execute(text("DELETE FROM promotions"))
-    promote(promoted.workspace, "base:1", "champion", "again", "Ada")
+    with pytest.raises(UnsoundHistory, match="knows a history that this database lacks"):
+        promote(promoted.workspace, "base:1", "champion", "again", "Ada")
     assert any(finding.part == "chain" for finding in audit(promoted.workspace).broken)
 
 

@@ -14,7 +14,7 @@ import registry.promotion.promote
 from core.errors import InputProblem
 from registry.db.database import open as open_registry
 from registry.errors import InvalidBytes, PromotionConflict, PromotionRefused, UnknownReference
-from registry.integrity.chain import broken_link
+from registry.integrity.chain import broken_link, links
 from registry.integrity.verification import verify
 from registry.lineage.catalog import models
 from registry.lineage.sync import sync
@@ -65,7 +65,11 @@ def retrain(project, old: str, new: str, run: str) -> None:
 
 def told(project):
     with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
-        return history(session, "base"), broken_link(session), {line.version: line.aliases for line in models(session)}
+        return (
+            history(session, "base"),
+            broken_link(links(session)),
+            {line.version: line.aliases for line in models(session)},
+        )
 
 
 def test_generations(synced):
@@ -171,7 +175,7 @@ def test_a_row_edited_by_hand_is_found(synced):
                 connection.execute(text("DROP TRIGGER promotions_no_update"))
             connection.execute(text("UPDATE promotions SET actor = 'Eve' WHERE id = 2"))
         with opened.read() as session:
-            broken = broken_link(session)
+            broken = broken_link(links(session))
             assert (broken.id, broken.alias, broken.why) == (2, "base@candidate", "content")
 
 

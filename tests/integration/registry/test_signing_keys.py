@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
+from core.errors import KeyProblem
+from core.keys import trusted_keys
 from deploy.gateway.local_generation import generate
 from registry.db.database import open as open_registry
-from registry.errors import InvalidBytes, KeyProblem, UnknownReference
-from registry.integrity.keys import trusted_keys
+from registry.errors import InvalidBytes, UnknownReference
 from registry.integrity.signing import lineage_in
 from registry.integrity.verification import verify, verify_folder, write_bundle
 from registry.lineage.sync import sync

@@ -11,7 +11,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from tiny_decoder import save  # beside this file
 
+from core.keys import with_signature
 from core.processes import die_with_parent
+from core.workspace import Workspace
 
 STAGE = sys.argv[1]
 SLUG = STAGE.replace("@", "-")
@@ -122,7 +124,7 @@ def main() -> int:
     cursor = json.dumps({"offset": events.stat().st_size})  # MLflow has everything
     events.with_name("cursor.json").write_text(cursor)
     Path("receipts").mkdir(exist_ok=True)
-    Path(f"receipts/{SLUG}.json").write_text(json.dumps(receipt))
+    Path(f"receipts/{SLUG}.json").write_text(json.dumps(with_signature(Workspace.find(), receipt)))
     return 0
 
 

@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 import yaml
 from tiny_decoder import save  # beside this file
 
+from core.keys import with_signature
+from core.workspace import Workspace
+
 STAGE, RUN = sys.argv[1], os.environ.get("STEMMA_RUN")
 NAME, _, INSTANCE = STAGE.partition("@")
 INPUTS = {
@@ -104,7 +107,7 @@ def main() -> None:
         "started": started, "ended": time.time(), "seconds": time.time() - started,
     }  # fmt: skip
     Path("receipts").mkdir(exist_ok=True)
-    Path(f"receipts/{STAGE.replace('@', '-')}.json").write_text(json.dumps(body))
+    Path(f"receipts/{STAGE.replace('@', '-')}.json").write_text(json.dumps(with_signature(Workspace.find(), body)))
 
 
 main()

@@ -1,0 +1,104 @@
+"""The history outside the database: every signed statement as a commit of ``refs/stemma/promotions``.
+
+A database can be cut off at its end, and its last rows then look like any others. Whoever pushes
+``refs/stemma/*:refs/stemma/*`` keeps the history where the database's writers cannot reach it. A commit is made of
+nothing but the statement and the commit before it, so all clones that share a database make the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import GitError
+from core.git import git
+from core.keys import HISTORY, Signed
+from core.workspace import Workspace
+from registry.db.database import Registry
+from registry.db.schema import Statement
+
+ATTEMPTS = 5
+WHO = "Stemma"
+
+
+def read(root: Path) -> list[Signed]:
+    """Every statement that the repository knows, oldest first; none where there is no history."""
+    if not git(root, "rev-parse", "--verify", "--quiet", HISTORY, check=False):
+        return []
+    text = git(root, "log", "--no-show-signature", "--reverse", "--format=%B%x00", HISTORY, "--")
+    return [_parsed(message) for message in text.split("\0") if message.strip()]
+
+
+def newest(root: Path) -> Signed | None:
+    """The last statement that the repository knows."""
+    message = git(root, "log", "--no-show-signature", "-1", "--format=%B", HISTORY, "--", check=False)
+    return _parsed(message) if message else None
+
+
+def extend(workspace: Workspace, registry: Registry) -> str | None:
+    """Bring the statements that the database has and the repository lacks into it.
+
+    Returns:
+        Why that was not done; ``None`` where both agree now.
+    """
+    with registry.read() as session:
+        recorded = signed_statements(session)
+    for attempt in range(ATTEMPTS):
+        known = read(workspace.root)
+        if known != recorded[: len(known)]:
+            return f"the database and {HISTORY} disagree; see `stemma audit`"
+        try:
+            _append(workspace.root, recorded[len(known) :])
+            return None
+        except GitError as error:  # another process may have been quicker
+            if attempt == ATTEMPTS - 1:
+                return str(error)
+    return None
+
+
+def signed_statements(session: Session) -> list[Signed]:
+    """Every statement of the database, oldest first."""
+    rows = session.execute(select(Statement.body, Statement.key_id, Statement.signature).order_by(Statement.id))
+    return [Signed(*row) for row in rows]
+
+
+def subject(body: dict[str, Any]) -> str:
+    """A statement in a few words."""
+    if body.get("kind") != "promotion":
+        return f"start of signatures, after {body.get('promotions')} unsigned promotions"
+    model, number, _ = body["to"]
+    return f"{body['action']} {model}:{number} to @{body['alias']} by {body['actor']} at {body['time'][:19]}"
+
+
+def _append(root: Path, statements: Sequence[Signed]) -> None:
+    if not statements:
+        return
+    before = git(root, "rev-parse", "--verify", "--quiet", HISTORY, check=False)
+    tree, commit = git(root, "mktree", text=""), before
+    for each in statements:
+        body = json.loads(each.body)
+        line = json.dumps({"body": each.body, "key": each.key_id, "signature": each.signature}, sort_keys=True)
+        when = f"{int(datetime.fromisoformat(body['time']).timestamp())} +0000"
+        env = dict(os.environ)
+        for role in ("AUTHOR", "COMMITTER"):
+            env |= {f"GIT_{role}_NAME": WHO, f"GIT_{role}_EMAIL": "stemma@localhost", f"GIT_{role}_DATE": when}
+        title = json.dumps(subject(body))[1:-1]  # a name may hold what no subject line can
+        parent = ("-p", commit) if commit else ()
+        commit = git(root, "commit-tree", tree, *parent, "-F", "-", env=env, text=f"{title}\n\n{line}\n")
+    git(root, "update-ref", "-m", "stemma: history", HISTORY, commit, before or "0" * 40)
+
+
+def _parsed(message: str) -> Signed:
+    """The statement of a commit; one that is damaged holds nothing that any key signed."""
+    try:
+        line = json.loads(message.strip().splitlines()[-1])
+        return Signed(str(line["body"]), str(line["key"]), str(line["signature"]))
+    except (ValueError, KeyError, TypeError, IndexError):
+        return Signed(message, "", "")

@@ -1,0 +1,101 @@
+"""Whether the promotions may be believed: every reader of an alias asks this first.
+
+One query reads all rows, the hashes tie them together, and the last signature covers them all; so it is quick, however
+long the history is. That the end was not cut off shows in the repository (:mod:`registry.integrity.anchor`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import keys
+from core.errors import KeyProblem
+from core.keys import Signed
+from core.workspace import Workspace
+from registry.db.references import parse
+from registry.db.references import resolve as resolve_reference
+from registry.db.schema import GENESIS, ModelVersion, Statement
+from registry.errors import UnsoundHistory
+from registry.integrity import anchor
+from registry.integrity.chain import Link, broken_link, links
+from registry.integrity.statements import PROMOTION, START, lost_history, promotion_body
+
+_believed: dict[str, tuple[list[Link], str | None]] = {}  # by database: what was believed last; a gateway asks often
+
+
+def resolve(workspace: Workspace, session: Session, text: str) -> ModelVersion:
+    """The version that ``text`` names; where it names an alias, after the history was checked.
+
+    Raises:
+        UnknownReference: as :func:`registry.db.references.resolve`.
+        UnsoundHistory, KeyProblem: as :func:`require`.
+    """
+    version = resolve_reference(session, text)
+    if parse(text).alias is not None:
+        require(workspace, session)
+    return version
+
+
+def require(workspace: Workspace, session: Session) -> None:
+    """Refuse a history that is not what was signed.
+
+    Raises:
+        UnsoundHistory: a row was changed, removed or added without the key.
+        KeyProblem: the key that signed it is not trusted here.
+    """
+    rows, last = links(session), _last(session)
+    seen = (rows, last.signature if last else None)
+    if _believed.get(workspace.registry_url) == seen:
+        return
+    if why := _fault(workspace, session, rows, last):
+        raise UnsoundHistory(f"the registry's promotions are not what was signed: {why}. `stemma audit` says more")
+    _believed[workspace.registry_url] = seen
+
+
+def _fault(workspace: Workspace, session: Session, rows: list[Link], last: Statement | None) -> str | None:
+    if (broken := broken_link(rows)) is not None:
+        return f"promotion {broken.id} ({broken.alias}) was changed, removed or inserted"
+    tip = anchor.newest(workspace.root)
+    if last is None:
+        # Rows of a version that did not sign: they are adopted by the first command that writes.
+        return lost_history(json.loads(tip.body)) if tip is not None else None
+    if why := _uncovered(rows, last):
+        return why
+    trusted = keys.trusted_keys(workspace)
+    if last.key_id not in trusted:
+        raise KeyProblem(keys.not_trusted(workspace, trusted, last.key_id, "the registry's history of promotions"))
+    if (why := keys.fault(trusted, Signed(last.body, last.key_id, last.signature))) is not None:
+        return why
+    known = select(Statement.id).filter_by(body=tip.body, signature=tip.signature) if tip is not None else None
+    if tip is not None and known is not None and session.scalars(known).first() is None:
+        return lost_history(json.loads(tip.body))
+    return None
+
+
+def _last(session: Session) -> Statement | None:
+    return session.scalars(select(Statement).order_by(Statement.id.desc()).limit(1)).first()
+
+
+def _uncovered(rows: list[Link], last: Statement) -> str | None:
+    """Why the last statement is not about the last row."""
+    body = json.loads(last.body)
+    if body.get("kind") == START:
+        count, head = body["promotions"], body["head"]
+    elif body.get("kind") == PROMOTION:
+        count, head = body["number"], body["hash"]
+    else:
+        return "a statement is of no known kind"
+    if len(rows) > count:
+        return f"{rows[count]} is not signed"
+    if len(rows) < count:
+        return f"{count} promotions were signed, and {len(rows)} are there"
+    if head != (rows[-1].hash if rows else GENESIS):
+        return f"{rows[-1]} is not the one that was signed"
+    if body["kind"] == PROMOTION and any(
+        body.get(key) != value for key, value in promotion_body(rows[-1], count).items()
+    ):
+        return f"{rows[-1]} is not what was signed"
+    return None

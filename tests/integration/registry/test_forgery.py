@@ -1,0 +1,186 @@
+"""What somebody who can write the database, or a receipt, but has no key can do: nothing that stays unnoticed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from sqlalchemy import select
+
+from core.keys import HISTORY
+from deploy.gateway.catalog import Catalog
+from deploy.gateway.local_generation import generate
+from registry.db.database import open as open_registry
+from registry.db.schema import Promotion
+from registry.errors import PromotionRefused, UnsoundHistory
+from registry.integrity.audit import audit
+from registry.integrity.chain import hash_of, link_of
+from registry.integrity.verification import verify
+from registry.lineage.sync import sync
+from registry.promotion.promote import promote
+from registry.promotion.rollback import rollback
+from registry.store.materialize import materialize
+
+pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+
+
+def attack(project, *statements: str) -> None:
+    """Write the database as its owner can: triggers dropped, references between rows not looked at."""
+    with closing(sqlite3.connect(project.workspace.home / "registry.db")) as connection:
+        for verb in ("update", "delete"):
+            connection.execute(f"DROP TRIGGER IF EXISTS promotions_no_{verb}")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def rechain(project, **changed: str) -> None:
+    """Give every row the changed values, and a hash that fits them."""
+    attack(project)
+    with open_registry(project.workspace.registry_url) as registry, registry.write() as session:
+        previous = "0" * 64
+        for row in session.scalars(select(Promotion).order_by(Promotion.id)):
+            for name, value in changed.items():
+                setattr(row, name, value)
+            row.previous_hash = previous
+            row.hash = previous = hash_of(link_of(session, row))
+            session.flush()
+
+
+def forge(project) -> None:
+    """Append a promotion of base:1 whose hash fits, as the code itself would."""
+    with open_registry(project.workspace.registry_url) as registry, registry.write() as session:
+        last = session.scalars(select(Promotion).order_by(Promotion.id.desc())).first()
+        row = Promotion(
+            model_id=last.model_id, alias=last.alias, from_version_id=last.to_version_id,
+            to_version_id=last.from_version_id, action="promote", forced=False, passed=True,
+            gate_artifact_id=last.gate_artifact_id, actor="Ada", reason="better", time=last.time,
+            previous_hash=last.hash,
+        )  # fmt: skip
+        row.hash = hash_of(link_of(session, row))
+        session.add(row)
+
+
+def refused(project) -> None:
+    """No reader of the alias believes it."""
+    workspace, catalog = project.workspace, Catalog(project.workspace)
+    for read in (
+        lambda: verify(workspace, "base@champion"),
+        lambda: materialize(workspace, "base@champion"),
+        lambda: list(generate(workspace, "base@champion", "one", max_tokens=2)),
+        lambda: catalog.lookup("base@champion"),
+        lambda: promote(workspace, "base:1", "candidate", "on top of it", "Ada"),
+        lambda: rollback(workspace, "base", "on top of it", "Ada"),
+    ):
+        with pytest.raises(UnsoundHistory):
+            read()
+    catalog.close()
+
+
+def first(project) -> str:
+    report = audit(project.workspace)
+    assert report.broken, report.findings
+    return f"{report.broken[0].part}: {report.broken[0].subject}: {report.broken[0].detail}"
+
+
+def test_a_forged_promotion(promoted):
+    forge(promoted)
+    found = [(finding.part, finding.subject, finding.detail[:16]) for finding in audit(promoted.workspace).broken]
+    assert ("statement", "promotion 3 (base@champion)", "it is not signed") in found
+    refused(promoted)
+    assert "not what was signed" in sync(promoted.workspace).mirror.error  # MLflow does not show it
+
+
+def test_rows_rewritten_with_a_fresh_chain(promoted):
+    rechain(promoted, actor="Eve")
+    assert any(finding.subject == "promotion 1 (base@champion)" and finding.part == "statement"
+               for finding in audit(promoted.workspace).broken)  # fmt: skip
+    refused(promoted)
+
+
+def test_the_last_promotion_cut_off(promoted):
+    attack(
+        promoted,
+        "DELETE FROM contexts WHERE type = 'release' AND name IN (SELECT hash FROM promotions WHERE id = 2)",
+        "DELETE FROM statements WHERE promotion_id = 2",
+        "DELETE FROM promotions WHERE id = 2",
+        "DELETE FROM signatures WHERE version_id = 2",
+        "DELETE FROM alias_mirrors",
+    )
+    found = [f"{finding.subject} {finding.detail}" for finding in audit(promoted.workspace).broken]
+    assert any("promote base:2 to @champion by Ada" in line for line in found), found
+    refused(promoted)
+    problems = sync(promoted.workspace).problems
+    assert any(f"the database and {HISTORY} disagree" in problem for problem in problems), problems
+
+
+def test_every_statement_deleted(promoted):
+    attack(promoted, "DELETE FROM statements")
+    assert "knows a history that this database lacks" in first(promoted)
+    refused(promoted)
+
+
+def test_signatures_of_versions_deleted(promoted):
+    attack(promoted, "DELETE FROM signatures")
+    assert first(promoted).startswith("signature: base:1: it was promoted, which signs it, and it has no signature")
+
+
+def test_metrics_raised(promoted):
+    attack(promoted, "UPDATE metrics SET value = 0.99 WHERE name = 'accuracy' AND value = 0.8")
+    found = [f"{finding.subject}: {finding.detail}" for finding in audit(promoted.workspace).broken]
+    assert "promotion 1 (base@champion): the metrics it rests on were changed: evaluate@base.accuracy" in found[0]
+    assert "value 0.99, signed 0.8" in found[0]
+    assert any(line.startswith("base:1, key") and "value of evaluate@base.accuracy" in line for line in found), found
+    assert any("metric accuracy: value 0.99 instead of 0.8" in line for line in found), found
+    outcome = promote(promoted.workspace, "base:1", "candidate", "it scores so well", "Ada")
+    assert outcome.action == "reject"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("parameters", "'{\"quality\": 1}'"), ("git_commit", "'cafe'"), ("seed", "2")]
+)
+def test_how_a_signed_version_was_made_edited(promoted, column, value):
+    attack(promoted, f"UPDATE executions SET {column} = {value} WHERE stage = 'pretrain'")
+    broken = audit(promoted.workspace).broken
+    assert {"signature", "receipt"} <= {finding.part for finding in broken}
+    assert any(f"{column} is" in finding.detail for finding in broken if finding.part == "receipt")
+
+
+def test_an_edited_receipt_that_dvc_took_in(two_versions):
+    """Its metric is raised and its start is new, so that it counts as a measurement of its own."""
+    project = two_versions
+    path = project.root / "receipts" / "evaluate-base.json"
+    whole = json.loads(path.read_text())
+    whole["metrics"][0]["value"], whole["started"] = 0.999, whole["started"] + 60
+    stripped = {name: value for name, value in whole.items() if name != "signature"}
+    for body in (whole, stripped):
+        path.write_text(json.dumps(body))
+        project.dvc("commit", "-f", "-q", "evaluate@base")
+        problems = " ".join(sync(project.workspace, update_mlflow=False).problems)
+        assert "edited after it was signed" in problems or "not signed by a key that is trusted here" in problems
+        assert any(finding.part == "receipt" for finding in audit(project.workspace).broken)
+    assert promote(project.workspace, "base:2", "champion", "it scores so well", "Ada").action == "reject"
+
+
+def test_a_registry_deleted_is_missed(promoted):
+    for path in promoted.workspace.home.glob("registry.db*"):
+        path.unlink()
+    assert any("knows a history that this database lacks" in problem for problem in sync(promoted.workspace).problems)
+    found = [f"{finding.subject}: {finding.detail}" for finding in audit(promoted.workspace).broken]
+    assert "stemma backup restore" in found[0] and "A lost registry" in found[0]
+    assert any(line.startswith("promote base:2 to @champion by Ada") for line in found)
+    with pytest.raises(UnsoundHistory):
+        promote(promoted.workspace, "base", "champion", "again", "Ada")
+    # Also where the repository forgot it: MLflow did not.
+    promoted.git("update-ref", "-d", HISTORY)
+    assert any("MLflow shows it" in finding.detail for finding in audit(promoted.workspace).broken)
+
+
+def test_rejections_and_rollbacks_are_signed_too(promoted):
+    with pytest.raises(PromotionRefused):
+        rollback(promoted.workspace, "base", " ", "Bob")
+    rollback(promoted.workspace, "base", "it answers too long", "Bob")
+    attack(promoted, "UPDATE statements SET body = replace(body, 'Bob', 'Eve')")
+    assert "promotion 3 (base@champion): its signature by key" in first(promoted)
