@@ -1,4 +1,4 @@
-"""``stemma keys``: the API keys of the gateway."""
+"""``stemma keys``: the API keys of the gateway, and a new key to sign with."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ stemma keys add laptop                         shows the key, once
 stemma keys list
 
 stemma keys revoke laptop                      a running gateway refuses it from the next request
+
+stemma keys rotate                             a new key to sign with; what the old one signed stays valid
 """
 
 NONE_LEFT = "the gateway refuses every request until `stemma keys add NAME` makes another"
@@ -22,12 +24,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's own
 
 def register(app: typer.Typer) -> None:
     keys = typer.Typer(
-        help="Make, list and revoke the gateway's API keys.", epilog=EPILOG, no_args_is_help=True,
-        rich_markup_mode="rich",
+        help="Make, list and revoke the gateway's API keys; replace the key that signs.", epilog=EPILOG,
+        no_args_is_help=True, rich_markup_mode="rich",
     )  # fmt: skip
     keys.command()(add)
     keys.command("list")(list_keys)
     keys.command()(revoke)
+    keys.command()(rotate)
     app.add_typer(keys, name="keys")
 
 
@@ -85,3 +88,31 @@ def revoke(name: Name, as_json: Json = False) -> None:
     else:
         last = "" if api_keys.load(home) else f" It was the last one: {NONE_LEFT}."
         print(f"The key {name} is revoked.{last}")
+
+
+def rotate(as_json: Json = False) -> None:
+    """Make a new signing key; the public key of the one before stays trusted here.
+
+    For a key that was lost, or that others may have read. In the second case look at what it signed since (`stemma
+    history`), promote again what should stand, and then remove the old key's file, which this names.
+    """
+    from cli.output import print_json
+    from core import layout
+    from core.keys import rotate as rotate_key
+    from core.workspace import Workspace
+
+    workspace = Workspace.find()
+    before, now = rotate_key(workspace)
+    kept = layout.trusted_keys(workspace.home) / f"rotated-{before[:12]}.pem" if before is not None else None
+    if as_json:
+        print_json({"before": before, "key": now, "kept": str(kept) if kept else None})
+        return
+    print(f"The new signing key is {now[:12]} ({layout.signing_key(workspace.home)}).")
+    if kept is not None:
+        print(f"What the old one ({before[:12]}) signed stays valid while its public key is here: {kept}")
+    else:
+        print(
+            "No public key of an earlier one is known; if there was one, copy it as NAME.pem into "
+            f"{layout.trusted_keys(workspace.home)}, or what it signed is not trusted here."
+        )
+    print(f"Give the new public key to whoever verifies your models: {layout.signing_public(workspace.home)}")

@@ -40,6 +40,16 @@ def replacing(path: Path, mode: str = "wb", *, private: bool = False) -> Iterato
         raise
 
 
+def private(path: str | Path, flags: int) -> int:
+    """Opener for :func:`open`: a file that this makes is readable by its owner alone."""
+    return os.open(path, flags, 0o600)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that is closed to other accounts; one that is there keeps its mode."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
 def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     """Replace ``path`` by ``content``."""
     with replacing(path, private=private) as file:

@@ -169,7 +169,7 @@ def rotate(workspace: Workspace) -> tuple[str | None, str]:
     _refuse_open(path.parent)
     before = public_key_of(path) if path.exists() else beside.read_text() if beside.exists() else None
     if before is not None:
-        _folder(layout.trusted_keys(workspace.home))
+        files.private_folder(layout.trusted_keys(workspace.home))
         files.write_text(layout.trusted_keys(workspace.home) / f"rotated-{key_id(before)[:12]}.pem", before)
     beside.unlink(missing_ok=True)
     _make(path, replace=True)
@@ -288,15 +288,11 @@ def _listed(trusted: dict[str, str]) -> str:
     return ", ".join(sorted(each[:12] for each in trusted)) or "none"
 
 
-def _folder(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
 def _make(path: Path, *, replace: bool = False) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    _folder(path.parent)
+    files.private_folder(path.parent)
     with FileLock(path.with_suffix(".lock")):
         if replace or not path.exists():
             pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(

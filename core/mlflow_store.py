@@ -37,6 +37,7 @@ def create_database(path: Path, create_tables: Callable[[str], object]) -> None:
     partial = path.with_name(f"{path.name}.partial")
     for leftover in path.parent.glob(f"{partial.name}*"):
         leftover.unlink()
+    os.close(os.open(partial, os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
     create_tables(sqlite_url(partial))
     with contextlib.closing(sqlite3.connect(partial)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -18,6 +18,7 @@ from pathlib import Path
 from core import layout, locks, python
 from core.environment import child_environment, quiet_prefect
 from core.errors import StemmaError
+from core.files import private, private_folder
 from core.network import free_port
 from core.processes import die_with_parent
 from core.workspace import Workspace
@@ -60,12 +61,12 @@ class LocalServer:
 
     def start(self) -> None:
         """Start the process; returns at once."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        private_folder(self.home)
         # Two servers on a fresh database would race in its migration, so the next one waits until this one is up.
         self._lock = locks.acquire(self.home / "start.lock")
         environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS})
         environment.pop("PREFECT_API_URL", None)
-        with open(self.log, "wb") as log:
+        with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(
                 python.command("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)),
                 env=environment,

@@ -17,7 +17,7 @@ import httpx
 
 from core import python
 from core.environment import TELEMETRY_OFF
-from core.files import last_lines
+from core.files import last_lines, private, private_folder
 from core.network import free_port
 from core.processes import die_with_parent
 from deploy.gateway.backends import Backend
@@ -88,9 +88,9 @@ class EngineProcess:
             EngineFailed: it ended, or did not answer in time.
         """
         folder = self.model.path
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log.parent)
         try:
-            with open(self.log, "wb") as output:
+            with open(self.log, "wb", opener=private) as output:
                 self._process = await asyncio.create_subprocess_exec(
                     *self.backend.command(folder, self.port), cwd=folder.parent, env=_environment(),
                     stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,

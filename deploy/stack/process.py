@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from core import python
+from core.files import private, private_folder
 from core.processes import die_with_parent
 
 MARK = "SUPERVISED_BY"  # of no program's own names: some do not hand those on
@@ -46,10 +47,10 @@ def start(
     Raises:
         OSError: it cannot be started.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(log.parent)
     own = {**environment, MARK: mark}
     python.isolate(own)
-    with open(log, "ab") as output:
+    with open(log, "ab", opener=private) as output:
         return subprocess.Popen(
             command,
             cwd=folder,

@@ -16,6 +16,7 @@ import components
 from components.harness.parameters import validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
+from core.files import private_folder
 from core.workspace import Workspace
 from flows.pipeline import damage, graph, parameters, parent_model, raw_data
 from flows.pipeline.graph import Graph
@@ -111,7 +112,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
-    workspace.home.mkdir(parents=True, exist_ok=True)
+    private_folder(workspace.home)
     stays = parent is None or parent_model.is_placed(workspace.root, parent)
     if (request.isolated or request.overrides or not stays) and (workspace.root / "dvc.lock").is_file():
         from registry.lineage.sync import sync

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,6 +17,7 @@ from sqlalchemy.exc import DatabaseError as DriverError
 from sqlalchemy.orm import Session
 
 from core.errors import redacted
+from core.files import private_folder
 from core.workspace import sqlite_path
 from registry.db.schema import REVISION
 from registry.errors import DatabaseError
@@ -84,7 +88,7 @@ def open(url: str) -> Registry:
     engine = _sqlite(location) if location.get_backend_name() == "sqlite" else create_engine(location)
     try:
         _migrate(engine)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         engine.dispose()
         raise _explained(error, location) from error
     except DatabaseError:
@@ -95,7 +99,9 @@ def open(url: str) -> Registry:
 
 def _sqlite(location: URL) -> Engine:
     if (file := sqlite_path(location)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # SQLite says the same in the end, and where
+            private_folder(file.parent)
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its other files the same mode
     engine = create_engine(location, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
@@ -161,16 +167,50 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _explained(error: SQLAlchemyError, location: URL) -> Exception:
+def _explained(error: SQLAlchemyError | sqlite3.Error, location: URL) -> Exception:
     """Storage failures as a sentence; broken constraints are the caller's to judge."""
     from sqlalchemy.exc import IntegrityError
 
-    if isinstance(error, IntegrityError) or not isinstance(error, DriverError):
+    if isinstance(error, IntegrityError) or not isinstance(error, DriverError | sqlite3.Error):
         return error
-    cause = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+    driver = error.orig if isinstance(error, DriverError) else error
+    cause = (str(driver).strip().splitlines() or [type(driver).__name__])[0]
     where = location.render_as_string(hide_password=True)
-    if location.get_backend_name() == "sqlite":
-        hint = "restore it from a backup, or move it away and run `stemma sync` to rebuild all but the promotions"
-    else:
-        hint = "check that the server runs and that STEMMA_REGISTRY_URL is right"
+    sqlite = location.get_backend_name() == "sqlite"
+    hint = (_sqlite_hint if sqlite else _postgresql_hint)(driver, location)
     return DatabaseError(f"the registry {where} cannot be used: {cause}; {hint}")
+
+
+def _sqlite_hint(error: Any, location: URL) -> str:
+    """What to do, by SQLite's primary result code (https://www.sqlite.org/rescode.html)."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    file = sqlite_path(location)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"another process has held it for {BUSY_SECONDS:g} s, and nothing was changed; try again when it is done"
+    if code == sqlite3.SQLITE_FULL:
+        return "its disk is full, and nothing was changed; free some space and try again"
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        folder = file.parent if file is not None else "its folder"
+        return f"this account must be able to write the file and {folder}; nothing was changed: mend that and try again"
+    if code == sqlite3.SQLITE_IOERR:
+        return "its disk could not be read or written; look at its space and health, then try again"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            "it is damaged; restore it from a back-up (`stemma backup restore`), and keep the damaged file: nothing "
+            "else here holds the promotions"
+        )
+    return "nothing was changed; try again, and report it if it stays"
+
+
+def _postgresql_hint(error: Any, location: URL) -> str:
+    """What to do, by PostgreSQL's class of error (its manual, appendix A)."""
+    code = getattr(error, "sqlstate", None) or ""
+    if code.startswith(("40", "55")) or code in ("53300", "57P03"):
+        return "it is busy, and nothing was changed; try again"
+    if code == "53100":
+        return "its disk is full, and nothing was changed; free some space and try again"
+    if code in ("25006", "42501"):
+        return (
+            "the server or the role may only read, and nothing was changed; grant it the right to write and try again"
+        )
+    return "check that the server runs and that STEMMA_REGISTRY_URL is right, then try again"

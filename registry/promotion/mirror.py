@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from core import layout
 from core.errors import KeyProblem, redacted
+from core.files import private_folder
 from core.locks import FileLock
 from core.workspace import Workspace
 from registry.db.database import Registry
@@ -88,7 +89,7 @@ def mirror(workspace: Workspace, registry: Registry) -> MirrorReport:
     if why := unreachable(workspace.mlflow_uri):
         report.error = why
         return report
-    workspace.home.mkdir(parents=True, exist_ok=True)
+    private_folder(workspace.home)
     try:
         # One at a time: MLflow has no get-or-create, and its first migration of a fresh SQLite file races.
         with FileLock(layout.mlflow_lock(workspace.home), timeout=60):

@@ -219,10 +219,8 @@ def check_request(alias: str, reason: str, actor: str) -> None:
         InvalidRequest: no reason, no actor, one that is too long or holds control characters, or an alias of the wrong
             form; every problem is named.
     """
-    problems = [
-        *text.problems("the reason", reason, text.REASON_LIMIT),
-        *text.problems("the actor", actor, ACTOR_LIMIT),
-    ]
+    problems = text.problems("the reason", reason, text.REASON_LIMIT)
+    problems += text.problems("the actor", actor, ACTOR_LIMIT)
     if not reason.strip():
         problems.append("a promotion needs a reason, which is recorded; give one with --reason")
     if not actor.strip():

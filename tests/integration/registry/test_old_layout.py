@@ -72,8 +72,22 @@ def test_its_lineage_and_decisions_are_read_by_the_present_code(upgraded):
     (decision,) = json.loads(stemma(upgraded, "history", "base", "--json"))
     assert (decision["action"], decision["version"], decision["actor"]) == ("promote", 1, "Ada <ada@example.org>")
     audit = json.loads(stemma(upgraded, "audit", "--json", check=False))
-    # MLflow's database stayed behind, so its alias is the one thing that is not as it was.
-    assert [finding["part"] for finding in audit["findings"]] == ["mirror"]
+    # MLflow's database stayed behind, so its alias is the one thing that is not as it was; the rest is only older.
+    assert [(finding["part"], finding["state"]) for finding in audit["findings"]] == [
+        ("statement", "unsigned"),
+        ("mirror", "wrong"),
+    ]
+    assert stemma(upgraded, "verify", "base@champion").startswith("base:1 is what was registered and signed")
+    # The first command that writes signs what is there, as adopted.
+    stemma(upgraded, "sync", "--json")
+    audit = json.loads(stemma(upgraded, "audit", "--json", check=False))
+    adopted = [(finding["part"], finding["subject"]) for finding in audit["findings"] if finding["state"] == "unsigned"]
+    assert adopted == [("statement", "1 promotion"), ("receipt", "4 executions")], audit["findings"]
+    assert all(
+        "unsigned before" in finding["detail"] for finding in audit["findings"] if finding["state"] == "unsigned"
+    )
+    assert upgraded.git("log", "--format=%s", "refs/stemma/promotions").startswith("start of signatures, after 1")
+    assert stemma(upgraded, "verify", "base@champion").startswith("base:1 is what was registered and signed")
     assert (audit["promotions"], audit["signatures"], audit["artifacts"]) == (1, 1, 11)
 
 

@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
 from core.errors import KeyProblem
-from core.keys import trusted_keys
+from core.keys import HISTORY, rotate, trusted_keys
 from deploy.gateway.local_generation import generate
 from registry.db.database import open as open_registry
-from registry.errors import InvalidBytes, UnknownReference
+from registry.errors import InvalidBytes, NotCheckable, UnknownReference
+from registry.integrity.audit import audit
 from registry.integrity.signing import lineage_in
 from registry.integrity.verification import verify, verify_folder, write_bundle
 from registry.lineage.sync import sync
@@ -132,3 +133,40 @@ def test_a_copy_anywhere(champion, tmp_path):
         verify_folder(workspace, copy)
     with pytest.raises(UnknownReference, match="is not a folder"):
         verify_folder(workspace, tmp_path / "nowhere")
+
+
+def test_a_signature_of_sigstore_offline_is_neither_confirmed_nor_refuted(champion, monkeypatch):
+    """Only the row says so: whoever wrote it, nothing ends in a traceback."""
+    workspace = champion.workspace
+    with open_registry(workspace.registry_url) as opened, opened.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE signatures SET method = 'model-signing/sigstore', public_key = 'ci@example.org by https://i'")
+        )
+    with pytest.raises(KeyProblem, match=r"was signed as ci@example\.org by https://i, and this workspace trusts no"):
+        verify(workspace, "base@champion")
+    champion.set("promotion:", "signing: {method: key, identity: ci@example.org, issuer: 'https://i'}\npromotion:")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # offline, wherever this runs
+    with pytest.raises(NotCheckable, match="cannot be checked offline"):
+        verify(workspace, "base@champion")
+    report = audit(workspace)
+    (found,) = [finding for finding in report.findings if finding.part == "signature"]
+    assert (found.state, found.subject[:6]) == ("unchecked", "base:1") and "cannot be checked offline" in found.detail
+
+
+def test_a_new_key_leaves_what_the_old_one_signed_valid(champion):
+    workspace = champion.workspace
+    before = verify(workspace, "base@champion").keys
+    (workspace.home / "keys" / "signing.pem").unlink()
+    with pytest.raises(KeyProblem, match="stemma keys rotate"):
+        promote(workspace, "base", "candidate", "with a lost key", "Ada")
+    public = (workspace.home / "keys" / "signing.pub").rename(champion.root / "kept.pub")
+    champion.git("update-ref", "-d", HISTORY)  # only the registry knows of it now
+    with pytest.raises(KeyProblem, match="is missing, and the registry holds promotions that it signed"):
+        promote(workspace, "base", "candidate", "with a lost key", "Ada")
+    assert not (workspace.home / "keys" / "signing.pem").exists()
+    public.rename(workspace.home / "keys" / "signing.pub")
+    rotate(workspace)
+    assert verify(workspace, "base@champion").keys == before
+    outcome = promote(workspace, "base", "candidate", "by the new key", "Ada")
+    assert outcome.action == "promote" and outcome.key_id not in before
+    assert audit(workspace).sound

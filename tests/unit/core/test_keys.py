@@ -1,0 +1,87 @@
+"""The signing key: closed to others, never replaced silently, and what an old one signed stays valid."""
+
+import shutil
+import stat
+import subprocess
+
+import pytest
+
+from core import files, keys, layout
+from core.errors import KeyProblem
+from core.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    for name in ("STEMMA_SIGNING_KEY", "STEMMA_TRUSTED_KEYS", "STEMMA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    return Workspace(tmp_path, tmp_path / ".stemma")
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_text_is_signed_and_checked(workspace):
+    signed = keys.sign_text(workspace, "what I say")
+    trusted = keys.trusted_keys(workspace)
+    assert keys.fault(trusted, signed) is None
+    assert "does not hold" in keys.fault(trusted, keys.Signed("what you say", signed.key_id, signed.signature))
+    assert "does not hold" in keys.fault(trusted, keys.Signed(signed.body, signed.key_id, "bm90aGluZw=="))
+    assert "not trusted here (trusted: none)" in keys.fault({}, signed)
+    assert (mode(layout.keys(workspace.home)), mode(layout.signing_key(workspace.home))) == (0o700, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("path", "bits", "told"),
+    [
+        ("signing.pem", 0o666, "chmod 600 "),
+        ("signing.pem", 0o640, "chmod 600 "),
+        (".", 0o777, "chmod go-w "),
+    ],
+)
+def test_a_key_that_others_can_read_or_replace_is_refused(workspace, path, bits, told):
+    keys.signing_key(workspace)
+    (layout.keys(workspace.home) / path).chmod(bits)
+    for use in (keys.signing_key, keys.trusted_keys, lambda place: keys.sign_text(place, "text")):
+        with pytest.raises(KeyProblem, match=told):
+            use(workspace)
+
+
+def test_a_trusted_key_that_others_can_replace_is_refused(workspace):
+    keys.signing_key(workspace)
+    folder = layout.trusted_keys(workspace.home)
+    files.private_folder(folder)
+    shutil.copy(layout.signing_public(workspace.home), folder / "friend.pem")
+    layout.keys(workspace.home).chmod(0o755)
+    (folder / "friend.pem").chmod(0o666)
+    with pytest.raises(KeyProblem, match=r"friend\.pem can be written by other accounts .*chmod go-w"):
+        keys.trusted_keys(workspace)
+
+
+def test_a_lost_key_is_not_replaced_silently(workspace):
+    signed = keys.sign_text(workspace, "before")
+    layout.signing_key(workspace.home).unlink()
+    with pytest.raises(KeyProblem, match=r"is missing, and its public key .* is there.*stemma keys rotate"):
+        keys.signing_key(workspace)
+    assert not layout.signing_key(workspace.home).exists()
+    before, now = keys.rotate(workspace)
+    assert before == signed.key_id and now == keys.sign_text(workspace, "after").key_id != before
+    assert keys.fault(keys.trusted_keys(workspace), signed) is None
+    # Nor where its folder is gone too, and only git knows that something was signed.
+    shutil.rmtree(layout.keys(workspace.home))
+    tree = subprocess.run(["git", "mktree"], cwd=workspace.root, input="", capture_output=True, text=True, check=True)
+    subprocess.run(["git", "update-ref", keys.HISTORY, tree.stdout.strip()], cwd=workspace.root, check=True)
+    with pytest.raises(KeyProblem, match="the history in refs/stemma/promotions was signed by it"):
+        keys.signing_key(workspace)
+
+
+def test_the_key_of_a_variable_is_not_this_homes_to_replace(workspace, tmp_path, monkeypatch):
+    path, _ = keys.signing_key(workspace)
+    mine = shutil.copy(path, tmp_path / "mine.pem")
+    mine.chmod(0o440)  # as a secret is mounted into a container
+    monkeypatch.setenv("STEMMA_SIGNING_KEY", str(mine))
+    assert keys.sign_text(workspace, "text").key_id
+    with pytest.raises(KeyProblem, match="STEMMA_SIGNING_KEY names the signing key"):
+        keys.rotate(workspace)
