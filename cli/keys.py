@@ -108,7 +108,7 @@ def rotate(as_json: Json = False) -> None:
         print_json({"before": before, "key": now, "kept": str(kept) if kept else None})
         return
     print(f"The new signing key is {now[:12]} ({layout.signing_key(workspace.home)}).")
-    if kept is not None:
+    if before is not None:
         print(f"What the old one ({before[:12]}) signed stays valid while its public key is here: {kept}")
     else:
         print(

@@ -51,7 +51,7 @@ def promote(
     from registry.promotion.promote import promote as promote_version
 
     workspace = Workspace.find()
-    measure = measuring(workspace, lambda message: say(f"{message} …", file=sys.stderr))
+    measure = measuring(workspace, lambda message: print(f"{message} …", file=sys.stderr))
     with signals_as_exceptions():
         outcome = promote_version(
             workspace, version, alias, reason, default_actor(workspace), force=force, measure=measure

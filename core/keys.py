@@ -195,10 +195,11 @@ def trusted_keys(workspace: Workspace) -> dict[str, str]:
     from cryptography.hazmat.primitives import serialization
 
     keys: dict[str, str] = {}
-    own = key_path(workspace)
-    if own.exists():
-        public = public_key_of(own)
-        keys[key_id(public)] = public
+    # A key that STEMMA_SIGNING_KEY names now does not make void what the home's own signed before.
+    for own in {key_path(workspace), layout.signing_key(workspace.home)}:
+        if own.exists():
+            public = public_key_of(own)
+            keys[key_id(public)] = public
     for path in _trusted_files(workspace):
         try:
             public = _pem(serialization.load_pem_public_key(path.read_bytes()))

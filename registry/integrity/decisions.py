@@ -187,15 +187,17 @@ def _check_receipts(workspace: Workspace, session: Session, trusted: dict[str, s
         records = receipts.read(workspace.root).stages
     except InputProblem:
         return
-    by_key = {row.key: row for row in executions}
+    by_key = {row.key: row.id for row in executions}
     for record in records:
-        why = signed_receipts.problem(record, trusted)
-        execution = by_key.get(execution_key(record.stage, record.receipt))
-        kept = session.get(SignedReceipt, execution.id) if execution is not None else None
-        if why is None and kept is not None and (record.signed is None or record.signed.body != kept.body):
-            why = f"receipt of {record.stage}: not the one that was signed and recorded; bring it back: dvc checkout"
-        if why is not None:
-            report.add("receipt", f"{layout.slug(record.stage)}.json in the workspace", "wrong", why)
+        problem = signed_receipts.problem(record, trusted)
+        known = by_key.get(execution_key(record.stage, record.receipt))
+        kept = session.get(SignedReceipt, known) if known is not None else None
+        if problem is None and kept is not None and (record.signed is None or record.signed.body != kept.body):
+            problem = (
+                f"receipt of {record.stage}: not the one that was signed and recorded; bring it back: dvc checkout"
+            )
+        if problem is not None:
+            report.add("receipt", f"{layout.slug(record.stage)}.json in the workspace", "wrong", problem)
 
 
 def _signed(row: Statement) -> Signed:

@@ -130,13 +130,12 @@ def _executions(session: Session, version: ModelVersion) -> list[dict[str, Any]]
     rows = session.scalars(
         select(Execution).where(Execution.id.in_(upstream(session, version.execution_id))).order_by(Execution.id)
     ).all()
-    kept = dict(
-        session.execute(
-            select(SignedReceipt.execution_id, SignedReceipt.body)
-            .where(SignedReceipt.execution_id.in_([row.id for row in rows]))
-        ).all()
-    )  # fmt: skip
-    digests = {row_id: hashlib.sha256(body.encode()).hexdigest() for row_id, body in kept.items()}
+    kept = session.execute(
+        select(SignedReceipt.execution_id, SignedReceipt.body).where(
+            SignedReceipt.execution_id.in_([row.id for row in rows])
+        )
+    )
+    digests = {row_id: hashlib.sha256(body.encode()).hexdigest() for row_id, body in kept}
     return [{**execution_body(row), "receipt": digests.get(row.id)} for row in rows]
 
 

@@ -40,10 +40,10 @@ def rollback(
             row = find_model(session, model)
             standing = current(session, row.id, alias)
             if standing is not None and _repeated(standing, reason.strip(), actor.strip(), to_version):
-                held = standing.to_version
+                number = standing.to_version.version
                 session.expunge_all()
                 return PromotionOutcome(
-                    "unchanged", row.name, held.version, alias, held.version, mirror=mirror(workspace, registry)
+                    "unchanged", row.name, number, alias, number, mirror=mirror(workspace, registry)
                 )
             target = _target(session, row.id, f"{row.name}@{alias}", standing, to_version)
             name, held = str(target), str(standing.to_version)
