@@ -69,7 +69,7 @@ def refused(project) -> None:
     for read in (
         lambda: verify(workspace, "base@champion"),
         lambda: materialize(workspace, "base@champion"),
-        lambda: list(generate(workspace, "base@champion", "one", max_tokens=2)),
+        lambda: list(generate(workspace, "base@champion", "one", max_tokens=2, warn=print)),
         lambda: catalog.lookup("base@champion"),
         lambda: promote(workspace, "base:1", "candidate", "on top of it", "Ada"),
         lambda: rollback(workspace, "base", "on top of it", "Ada"),
