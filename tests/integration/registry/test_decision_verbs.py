@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
 from cli.main import main
 
+UNUSABLE = ("\x1b[2Jgone", "a\0b", "half \udc80", "x" * 1_000_000)
+VERBS = (("promote", "base", "--to", "champion"), ("rollback", "base"), ("pin", "base"))
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 
 
@@ -79,11 +83,23 @@ def test_a_story(stemma, two_versions):
     assert "First broken link: base:" in stemma("audit")[1]
 
 
+def test_what_the_database_holds_does_nothing_to_a_terminal(stemma, two_versions):
+    stemma("promote", "base:2", "--to", "champion", "--reason", "better")
+    with closing(sqlite3.connect(two_versions.workspace.home / "registry.db")) as connection:
+        connection.execute("DROP TRIGGER promotions_no_update")
+        connection.execute("UPDATE promotions SET reason = char(27) || '[2J', actor = char(8238) || 'adA'")
+        connection.commit()
+    for verb in (("history", "base"), ("history", "base", "--json"), ("audit",), ("verify", "base@champion")):
+        printed = "".join(stemma(*verb)[1:])
+        assert printed and "\x1b" not in printed and "\u202e" not in printed
+
+
 def test_bad_requests_change_nothing(stemma):
     for expected, arguments in (
         (2, ("promote", "base:9", "--to", "champion", "--reason", "x")),
-        (1, ("promote", "base", "--to", "the best", "--reason", "x")),
-        (1, ("promote", "base", "--to", "champion", "--reason", " ", "--force")),
+        (2, ("promote", "base", "--to", "the best", "--reason", "x")),
+        (2, ("promote", "base", "--to", "champion", "--reason", " ", "--force")),
+        *((2, (*verb, "--reason", reason)) for reason in UNUSABLE for verb in VERBS),
         (2, ("promote", "base", "--to", "champion", "--force")),
         (2, ("rollback", "bass", "--reason", "x")),
         (1, ("rollback", "base", "--reason", "x")),
@@ -93,5 +109,6 @@ def test_bad_requests_change_nothing(stemma):
         (1, ("verify", "base")),
     ):
         code, text, error = stemma(*arguments)
-        assert (code, text) == (expected, "") and error, arguments
+        assert (code, text) == (expected, "") and 0 < len(error) < 1000 and error.isascii(), arguments
+        assert "\x1b" not in error and "\0" not in error
     assert json.loads(stemma("history", "base", "--json")[1]) == []

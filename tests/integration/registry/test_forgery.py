@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from core.keys import HISTORY
+from core.workspace import Workspace
 from deploy.gateway.catalog import Catalog
 from deploy.gateway.local_generation import generate
 from registry.db.database import open as open_registry
@@ -174,8 +175,20 @@ def test_a_registry_deleted_is_missed(promoted):
     with pytest.raises(UnsoundHistory):
         promote(promoted.workspace, "base", "champion", "again", "Ada")
     # Also where the repository forgot it: MLflow did not.
+    promoted.git("update-ref", "refs/stemma/lost/1", HISTORY)
     promoted.git("update-ref", "-d", HISTORY)
     assert any("MLflow shows it" in finding.detail for finding in audit(promoted.workspace).broken)
+
+    # All but the promotions comes back from the snapshots, as docs/lineage.md says.
+    for path in promoted.workspace.home.glob("registry.db*"):
+        path.unlink()
+    for run in ("first", "second"):
+        tree = promoted.root.parent / run
+        promoted.git("worktree", "add", "-q", "--detach", str(tree), f"refs/stemma/runs/{run}")
+        report = sync(Workspace.find(tree), update_mlflow=False)
+        assert report.problems == [] and report.versions == [f"base:{1 if run == 'first' else 2}"]
+    assert promote(promoted.workspace, "base:2", "champion", "it was champion", "Ada").action == "promote"
+    assert audit(promoted.workspace).sound
 
 
 def test_rejections_and_rollbacks_are_signed_too(promoted):
