@@ -25,12 +25,14 @@ def cost(
     from core.numbers import duration, figure
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
+    from registry.integrity import history
     from registry.lineage.cost import CostParameters
     from registry.lineage.cost import cost as cost_of
 
     workspace = Workspace.find()
     parameters = CostParameters.load(workspace.root)
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        history.require_for(workspace, session, model)
         found = cost_of(session, model, parameters)
     if as_json:
         print_json(found.as_dict())

@@ -28,10 +28,12 @@ def diff(
     from cli.output import print_json
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
+    from registry.integrity import history
     from registry.lineage.diff import diff as differences
 
     workspace = Workspace.find()
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        history.require_for(workspace, session, a, b)
         found = differences(session, workspace, a, b)
     if as_json:
         print_json(found.as_dict())

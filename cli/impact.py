@@ -35,10 +35,12 @@ def impact(
     from cli.output import print_json, print_table, say
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
+    from registry.integrity import history
     from registry.lineage.impact import impact as impact_of
 
     workspace = Workspace.find()
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        history.require_for(workspace, session, subject)
         found = impact_of(session, workspace, subject)
     if as_json:
         print_json(found.as_dict())

@@ -43,9 +43,12 @@ def trace(
     from cli.screens.family_tree import family_tree
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
+    from registry.integrity import history
     from registry.lineage.trace import trace as trace_model
 
-    with open_registry(Workspace.find().registry_url) as registry, registry.read() as session:
+    workspace = Workspace.find()
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        history.require_for(workspace, session, model)
         traced = trace_model(session, model)
     if figure is not None:
         from registry.lineage.family_tree import write_figure

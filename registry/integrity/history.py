@@ -15,7 +15,6 @@ from core import keys
 from core.errors import KeyProblem
 from core.keys import Signed
 from core.workspace import Workspace
-from registry.db.references import parse
 from registry.db.references import resolve as resolve_reference
 from registry.db.schema import GENESIS, ModelVersion, Statement
 from registry.errors import UnsoundHistory
@@ -34,9 +33,14 @@ def resolve(workspace: Workspace, session: Session, text: str) -> ModelVersion:
         UnsoundHistory, KeyProblem: as :func:`require`.
     """
     version = resolve_reference(session, text)
-    if parse(text).alias is not None:
-        require(workspace, session)
+    require_for(workspace, session, text)
     return version
+
+
+def require_for(workspace: Workspace, session: Session, *texts: str) -> None:
+    """As :func:`require`, where one of the texts names an alias."""
+    if any("@" in text for text in texts):
+        require(workspace, session)
 
 
 def require(workspace: Workspace, session: Session) -> None:

@@ -94,8 +94,12 @@ def sync(
         with registry.write() as session:
             try:
                 statements.begin(workspace, session)
-            except (KeyProblem, UnsoundHistory) as error:
+            except KeyProblem as error:
                 report.problems.append(str(error))
+            except UnsoundHistory as error:
+                # Versions would get other numbers, and snapshots of runs other trees, than those that were lost.
+                report.problems.append(f"nothing was recorded: {error}")
+                return report
             _record(session, record, report, run, stages, parent_run_id)
             if names := [stage for stage in report.executed if stage in unsigned]:
                 report.problems.append(
