@@ -68,7 +68,8 @@ def test_a_form_changes_only_what_was_changed_in_it(stack):
         run = stack.run("lifecycle", parameters=form, until="preference_tune")
         stack.until(run, "Completed")
         assert workspace.tree() == before
-        refs = workspace.run_shell("git", "for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/stemma")
+        newest = ("--sort=-creatordate", "--format=%(refname)", "refs/stemma/runs")
+        refs = workspace.run_shell("git", "for-each-ref", *newest)
         kept = workspace.run_shell("git", "show", f"{refs.split()[0]}:params.yaml")
         assert kept == original.replace("seed: 1337", "seed: 99").replace(
             "preference_tune: {}", "preference_tune:\n  beta: 0.55"

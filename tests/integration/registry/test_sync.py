@@ -48,7 +48,7 @@ def test_complete_and_idempotent(project):
     before = rows(project)
     assert {name: len(found) for name, found in before.items() if found} == {
         "artifacts": 4, "components": 3, "executions": 3, "events": 7, "contexts": 1, "associations": 3, "snapshots": 1,
-        "registered_models": 1, "model_versions": 1, "metrics": 3,
+        "registered_models": 1, "model_versions": 1, "metrics": 3, "receipts": 3, "statements": 1,
     }  # fmt: skip
 
     again = sync(project.workspace, run="first")
