@@ -277,7 +277,7 @@ class Signature(Base):
     created: Mapped[float]
 
 
-class Statement(Base):
+class SignedStatement(Base):
     """What a home's key signed about the history of promotions, in order; also in git (``refs/stemma/promotions``).
 
     ``start``: what was there when signatures began; ``promotion``: a row of ``promotions`` and what it rests on.

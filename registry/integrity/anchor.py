@@ -22,7 +22,7 @@ from core.git import git
 from core.keys import HISTORY, Signed
 from core.workspace import Workspace
 from registry.db.database import Registry
-from registry.db.schema import Statement
+from registry.db.schema import SignedStatement
 
 ATTEMPTS = 5
 WHO = "Stemma"
@@ -65,7 +65,9 @@ def extend(workspace: Workspace, registry: Registry) -> str | None:
 
 def signed_statements(session: Session) -> list[Signed]:
     """Every statement of the database, oldest first."""
-    rows = session.execute(select(Statement.body, Statement.key_id, Statement.signature).order_by(Statement.id))
+    rows = session.execute(
+        select(SignedStatement.body, SignedStatement.key_id, SignedStatement.signature).order_by(SignedStatement.id)
+    )
     return [Signed(*row) for row in rows]
 
 

@@ -14,7 +14,7 @@ from core import keys, layout
 from core.errors import InputProblem
 from core.keys import Signed
 from core.workspace import Workspace
-from registry.db.schema import Execution, ExecutionContext, Promotion, Signature, SignedReceipt, Statement
+from registry.db.schema import Execution, ExecutionContext, Promotion, Signature, SignedReceipt, SignedStatement
 from registry.integrity import anchor, signed_receipts
 from registry.integrity.chain import BrokenLink, Link, broken_link, links
 from registry.integrity.report import AuditReport
@@ -36,7 +36,7 @@ def check(workspace: Workspace, session: Session, report: AuditReport) -> None:
     broken = broken_link(rows)
     _check_rows(workspace, session, promotions, broken, report)
     trusted = keys.trusted_keys(workspace)
-    statements = session.scalars(select(Statement).order_by(Statement.id)).all()
+    statements = session.scalars(select(SignedStatement).order_by(SignedStatement.id)).all()
     if statements:
         _check_statements(session, rows, statements, trusted, report)
     elif rows and anchor.newest(workspace.root) is None:
@@ -105,7 +105,11 @@ def _against_its_verdict(workspace: Workspace, row: Promotion) -> tuple[list[str
 
 
 def _check_statements(
-    session: Session, rows: list[Link], statements: Sequence[Statement], trusted: dict[str, str], report: AuditReport
+    session: Session,
+    rows: list[Link],
+    statements: Sequence[SignedStatement],
+    trusted: dict[str, str],
+    report: AuditReport,
 ) -> None:
     """Every row after the start of signatures has a statement by a trusted key that says the same."""
     start, number = statements[0], 0
@@ -145,7 +149,7 @@ def _check_statements(
 
 
 def _check_anchor(
-    workspace: Workspace, statements: Sequence[Statement], trusted: dict[str, str], report: AuditReport
+    workspace: Workspace, statements: Sequence[SignedStatement], trusted: dict[str, str], report: AuditReport
 ) -> None:
     """The database has every statement that the repository has."""
     known, here = anchor.read(workspace.root), {_signed(row) for row in statements}
@@ -200,7 +204,7 @@ def _check_receipts(workspace: Workspace, session: Session, trusted: dict[str, s
             report.add("receipt", f"{layout.slug(record.stage)}.json in the workspace", "wrong", problem)
 
 
-def _signed(row: Statement) -> Signed:
+def _signed(row: SignedStatement) -> Signed:
     return Signed(row.body, row.key_id, row.signature)
 
 

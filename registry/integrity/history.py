@@ -16,7 +16,7 @@ from core.errors import KeyProblem
 from core.keys import Signed
 from core.workspace import Workspace
 from registry.db.references import resolve as resolve_reference
-from registry.db.schema import GENESIS, ModelVersion, Statement
+from registry.db.schema import GENESIS, ModelVersion, SignedStatement
 from registry.errors import UnsoundHistory
 from registry.integrity import anchor
 from registry.integrity.chain import Link, broken_link, links
@@ -59,7 +59,7 @@ def require(workspace: Workspace, session: Session) -> None:
     _believed[workspace.registry_url] = seen
 
 
-def _fault(workspace: Workspace, session: Session, rows: list[Link], last: Statement | None) -> str | None:
+def _fault(workspace: Workspace, session: Session, rows: list[Link], last: SignedStatement | None) -> str | None:
     if (broken := broken_link(rows)) is not None:
         return f"promotion {broken.id} ({broken.alias}) was changed, removed or inserted"
     tip = anchor.newest(workspace.root)
@@ -73,17 +73,17 @@ def _fault(workspace: Workspace, session: Session, rows: list[Link], last: State
         raise KeyProblem(keys.not_trusted(workspace, trusted, last.key_id, "the registry's history of promotions"))
     if (why := keys.fault(trusted, Signed(last.body, last.key_id, last.signature))) is not None:
         return why
-    known = select(Statement.id).filter_by(body=tip.body, signature=tip.signature) if tip is not None else None
+    known = select(SignedStatement.id).filter_by(body=tip.body, signature=tip.signature) if tip is not None else None
     if tip is not None and known is not None and session.scalars(known).first() is None:
         return lost_history(json.loads(tip.body))
     return None
 
 
-def _last(session: Session) -> Statement | None:
-    return session.scalars(select(Statement).order_by(Statement.id.desc()).limit(1)).first()
+def _last(session: Session) -> SignedStatement | None:
+    return session.scalars(select(SignedStatement).order_by(SignedStatement.id.desc()).limit(1)).first()
 
 
-def _uncovered(rows: list[Link], last: Statement) -> str | None:
+def _uncovered(rows: list[Link], last: SignedStatement) -> str | None:
     """Why the last statement is not about the last row."""
     body = json.loads(last.body)
     if body.get("kind") == START:

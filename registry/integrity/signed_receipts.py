@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from core import keys
 from core.keys import Signed
-from registry.db.schema import Execution, MetricValue, SignedReceipt, Statement
+from registry.db.schema import Execution, MetricValue, SignedReceipt, SignedStatement
 from registry.integrity.statements import START, adopted_digest
 from registry.lineage.receipts import Receipt, StageRecord, finite
 from registry.lineage.recording import details
@@ -35,7 +35,7 @@ def problem(record: StageRecord, trusted: Trusted) -> str | None:
 
 def adopted(session: Session, trusted: Trusted) -> tuple[int, str | None]:
     """(the last execution that was there when signatures began, what has changed among those since)."""
-    row = session.scalars(select(Statement).filter_by(kind=START).order_by(Statement.id)).first()
+    row = session.scalars(select(SignedStatement).filter_by(kind=START).order_by(SignedStatement.id)).first()
     if row is None:
         return 0, None
     if (why := keys.fault(trusted, Signed(row.body, row.key_id, row.signature))) is not None:

@@ -27,7 +27,7 @@ from registry.db.schema import (
     Promotion,
     Signature,
     SignedReceipt,
-    Statement,
+    SignedStatement,
 )
 from registry.errors import UnsoundHistory
 from registry.integrity import anchor
@@ -43,7 +43,7 @@ def begin(workspace: Workspace, session: Session) -> None:
         UnsoundHistory: the repository knows a history that this database lacks.
         KeyProblem: there is no key to sign with.
     """
-    if session.scalars(select(Statement.id).limit(1)).first() is not None:
+    if session.scalars(select(SignedStatement.id).limit(1)).first() is not None:
         return
     if (known := anchor.newest(workspace.root)) is not None:
         raise UnsoundHistory(lost_history(json.loads(known.body)))
@@ -82,7 +82,7 @@ def require_key(workspace: Workspace, session: Session) -> None:
     path = key_path(workspace)
     if path.exists():
         return
-    for kind, what in ((Statement, "promotions"), (Signature, "versions")):
+    for kind, what in ((SignedStatement, "promotions"), (Signature, "versions")):
         if session.scalars(select(kind.id).limit(1)).first() is not None:
             raise KeyProblem(lost(path, f"the registry holds {what} that it signed"))
 
@@ -184,7 +184,7 @@ def _add(workspace: Workspace, session: Session, kind: str, body: dict[str, Any]
     require_key(workspace, session)
     signed = sign_text(workspace, canonical(body))
     session.add(
-        Statement(
+        SignedStatement(
             kind=kind, promotion_id=promotion_id, body=signed.body, key_id=signed.key_id, signature=signed.signature
         )
     )
