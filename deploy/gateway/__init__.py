@@ -11,7 +11,7 @@ From the outside in:
 - ``catalog``: the registry's aliases and verified files; ``deployment_log``: the registry's rows of deployments
 - ``backends``: the engines that can be started; ``engine_process``: one of them that runs
 - ``model_folder``: what a model's files say about it; ``prompt``: the tokens of a request; ``streaming``: its answer
-- ``prompt_worker``, ``classification_engine``: programs of their own, which count a prompt's tokens and serve classifiers
+- ``prompt_worker``: a program that counts a prompt's tokens; ``classification_engine``: one that serves classifiers
 - ``client``: a conversation with a gateway; ``local_generation``: an answer without a gateway
 
 The gateway imports no torch: an engine does, in a process of its own.
