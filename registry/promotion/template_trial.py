@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
-SECONDS = 5.0  # of processor time, for all renderings of a template
+SECONDS = 2.0  # of processor time, for all renderings of a template
 MOST_WORDS, LONGEST_WORD = 300, 200
 GROWTH, FRAME = 100, 2**20  # a text may become so many times as long, plus so many characters of the template's own
 

@@ -24,12 +24,12 @@ from deploy.gateway.prompt_worker import Prompts, Refused, most_bytes
 from deploy.gateway.schemas import ChatRequest, CompletionRequest
 
 TEMPLATE = "{{ bos_token }} {% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m.content }} {% endfor %}"  # noqa: E501
-# Ends for every text but one.
-ENDLESS = (
-    "{% for m in messages %}{{ m.content }}{% if 'xyzzy' in m.content %}{% for a in range(99999) %}"
-    "{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}{% endif %}{% endfor %}"
+# Ends for every text but two: one that it loops on, one of which it makes more than any machine holds.
+HOSTILE = (
+    "{% for m in messages %}{{ m.content * (10 ** 11 if 'plugh' in m.content else 1) }}{% if 'xyzzy' in m.content %}"
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"
+    "{% endfor %}{% endfor %}{% endfor %}{% endif %}{% endfor %}"
 )
-HUGE = "{% for m in messages %}{{ m.content * (10 ** 11 if 'xyzzy' in m.content else 1) }}{% endfor %}"
 SPECIAL = {"bos_token": "<s>", "eos_token": "b"}
 
 
@@ -151,17 +151,16 @@ def chat(text: str) -> ChatRequest:
     return ChatRequest(model="m", messages=[{"role": "user", "content": text}])
 
 
-@pytest.mark.parametrize("template", [ENDLESS, HUGE], ids=["endless", "huge"])
-def test_a_template_that_does_not_end_on_a_word_is_refused_and_others_are_answered(words, template, hurried):
+def test_a_template_that_does_not_end_on_a_word_is_refused_and_others_are_answered(words, hurried):
     async def run() -> None:
-        async with meter(words.parent, template) as prompts:
-            assert await prompts.measure(chat("a b"), 5, "") == (2, 5)
-            (worker,) = workers()
-            with pytest.raises(ApiError) as caught:
-                await prompts.measure(chat("a xyzzy"), 5, "")
-            assert (caught.value.status, caught.value.code) == (400, "prompt_too_costly")
-            assert not worker.is_running()
-            assert await prompts.measure(chat("a b a"), 5, "") == (3, 5)
+        async with meter(words.parent, HOSTILE) as prompts:
+            for word in ("xyzzy", "plugh"):
+                assert await prompts.measure(chat("a b"), 5, "") == (2, 5)
+                (worker,) = workers()
+                with pytest.raises(ApiError) as caught:
+                    await prompts.measure(chat(f"a {word}"), 5, "")
+                assert (caught.value.status, caught.value.code) == (400, "prompt_too_costly")
+                assert not worker.is_running()
         assert not workers()
         with pytest.raises(MeterStopped):
             await prompts.measure(chat("a"), 5, "")
@@ -171,7 +170,7 @@ def test_a_template_that_does_not_end_on_a_word_is_refused_and_others_are_answer
 
 def test_a_model_whose_template_does_not_end_at_all_is_not_served(words, hurried):
     async def run() -> None:
-        async with meter(words.parent, ENDLESS.replace("xyzzy", "")):
+        async with meter(words.parent, HOSTILE.replace("xyzzy", "")):
             pass
 
     with pytest.raises(NotServable, match="chat template fails on a greeting"):

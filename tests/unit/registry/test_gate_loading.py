@@ -134,7 +134,7 @@ def test_the_gate_names_a_template_that_does_not_end(model):
     path = model / "tokenizer_config.json"
     template = "{% for m in messages %}{% if 'xyzzy' in m.content %}" + LOOP + "{% endif %}{{ m.content }}{% endfor %}"
     path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template}))
-    assert "the chat template does not end within 5 s" in try_model(model).fault
+    assert "the chat template does not end within 2 s" in try_model(model).fault
 
 
 def test_it_may_hang_or_die(model, monkeypatch):
