@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import files, layout
 from core.errors import KeyProblem
-from core.git import git
+from core.git import common_folder, git
 from core.locks import FileLock
 from core.workspace import Workspace
 
@@ -280,7 +280,10 @@ def _traces(workspace: Workspace) -> str | None:
         return f"its public key {beside} is there"
     if any(layout.trusted_keys(workspace.home).glob("*.pem")):
         return f"{layout.trusted_keys(workspace.home)} holds keys that are trusted"
-    if git(workspace.root, "rev-parse", "--verify", "--quiet", HISTORY, check=False):
+    # A reproduction has a home of its own for a while, and a key for it; it is the workspace's that may be lost.
+    lasting = workspace.home == common_folder(workspace.root).parent / ".stemma"
+    lasting = lasting or layout.registry_database(workspace.home).exists()
+    if lasting and git(workspace.root, "rev-parse", "--verify", "--quiet", HISTORY, check=False):
         return f"the history in {HISTORY} was signed by it"
     return None
 

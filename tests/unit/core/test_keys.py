@@ -75,6 +75,7 @@ def test_a_lost_key_is_not_replaced_silently(workspace):
     subprocess.run(["git", "update-ref", keys.HISTORY, tree.stdout.strip()], cwd=workspace.root, check=True)
     with pytest.raises(KeyProblem, match="the history in refs/stemma/promotions was signed by it"):
         keys.signing_key(workspace)
+    assert keys.signing_key(Workspace(workspace.root, workspace.home / "reproductions" / "one"))  # a home of its own
 
 
 def test_the_key_of_a_variable_is_not_this_homes_to_replace(workspace, tmp_path, monkeypatch):
