@@ -51,6 +51,9 @@ def create(
     keys: Annotated[
         bool, typer.Option("--keys", help="Include the signing keys; a person who has them can sign as you.")
     ] = False,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Do not sign it: on a machine that has no signing key.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was backed up as JSON.")] = False,
 ) -> None:
     """Back up the registry's, MLflow's and Prefect's databases, git, DVC's bytes and MLflow's artifacts.
@@ -58,13 +61,18 @@ def create(
     Works with SQLite and PostgreSQL, without stopping anything. The databases are those that STEMMA_REGISTRY_URL,
     MLFLOW_BACKEND_STORE_URI and PREFECT_SERVER_DATABASE_CONNECTION_URL name, else those of the last `stemma up`. An
     interrupted back-up is never listed as one; files that the previous back-up holds are linked, not copied.
+
+    It is signed by the workspace's key. Write the key's fingerprint down elsewhere: `stemma backup restore` on a new
+    machine asks for it.
     """
     from cli.output import print_json
     from core.workspace import Workspace
     from deploy import backup
 
     with _shown() as progress:
-        done = backup.create(Workspace.find(), target, without=without or (), keys=keys, progress=progress)
+        done = backup.create(
+            Workspace.find(), target, without=without or (), keys=keys, unsigned=unsigned, progress=progress
+        )
     manifest = done.manifest
     if as_json:
         print_json(
@@ -76,6 +84,7 @@ def create(
                 "databases": manifest.databases,
                 "left_out": manifest.left_out,
                 "keys": manifest.keys,
+                "signed_by": done.signed_by,
             }
         )
         return
@@ -84,6 +93,10 @@ def create(
         print(f"  {name}: {body['engine']}, {body['file']}")
     for name, why in manifest.left_out.items():
         print(f"  {name}: not included, {why}")
+    if done.signed_by:
+        print(f"  signed by key {done.signed_by}")
+    else:
+        print("  not signed: `stemma backup restore` will refuse it without --unsigned")
     if manifest.keys:
         print("  signing keys: included; keep this back-up as safe as the keys themselves")
     else:
@@ -98,9 +111,23 @@ def restore(
         str, typer.Argument(metavar="DIR|URL", help="A back-up, or a folder of back-ups: the newest is used.")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace databases and keys that are not empty.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Restore the keys in it too: they will sign and be trusted here.")
+    ] = False,
+    signed_by: Annotated[
+        str | None, typer.Option(metavar="FINGERPRINT", help="The key that made it, where it is not trusted here yet.")
+    ] = None,
+    unsigned: Annotated[
+        bool,
+        typer.Option(
+            "--unsigned",
+            help="Take one that no trusted key signed. Whoever could write it decides what is promoted here, and with "
+            "PostgreSQL what the server executes.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was restored as JSON.")] = False,
 ) -> None:
-    """Verify a back-up, then restore it into the databases and stores that this workspace is configured for.
+    """Verify a back-up and its signature, then restore it into the databases and stores of this workspace.
 
     Stop the servers first. Files are added, never removed; a database that is not empty is replaced only with --force.
     """
@@ -111,7 +138,9 @@ def restore(
     from deploy import backup
 
     with _shown() as progress:
-        done = backup.restore(Workspace.find(), source, force=force, progress=progress)
+        done = backup.restore(
+            Workspace.find(), source, force=force, keys=keys, signed_by=signed_by, unsigned=unsigned, progress=progress
+        )
     if as_json:
         print_json({"files": len(done.manifest.files), "created": done.manifest.created, "restored": done.lines})
         return

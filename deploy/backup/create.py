@@ -10,20 +10,31 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from core.keys import signing_key
 from filelock import Timeout
 
 from core import files, layout
 from core.git import git
 from core.locks import FileLock
 from core.workspace import Workspace
-from deploy.backup import stores
+from deploy.backup import signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
-from deploy.backup.manifest import BackupFailed, BackupFile, BackupRefused, Manifest, digest
+from deploy.backup.manifest import (
+    ARTIFACTS,
+    BUNDLE,
+    DATABASES,
+    KEYS,
+    OBJECTS,
+    BackupFailed,
+    BackupFile,
+    BackupRefused,
+    Manifest,
+    digest,
+)
 from deploy.backup.stores import Progress, Store, complete, is_url, upload
 from registry.store.run_locks import running
 
 PARTIAL = ".partial-"
-OBJECTS, ARTIFACTS, KEYS, REPOSITORY = "objects", "mlartifacts", "keys", "repository.bundle"
 KEPT_BY_DVC = ("files/md5", "runs")  # objects, and the run-cache that names them
 
 
@@ -34,11 +45,13 @@ class Backup:
     Attributes:
         place: its folder or URL.
         reused: bytes that are hard links into the back-up before it.
+        signed_by: fingerprint of the key that signed it; ``None`` where it is not signed.
     """
 
     place: str
     manifest: Manifest
     reused: int
+    signed_by: str | None
 
 
 def create(
@@ -47,6 +60,7 @@ def create(
     *,
     without: Collection[str] = (),
     keys: bool = False,
+    unsigned: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Backup:
     """Back up everything into a new folder below ``target``, named by the time.
@@ -57,12 +71,16 @@ def create(
         target: a folder, or a URL such as ``s3://bucket/backups``.
         without: databases to leave out, of ``registry``, ``mlflow``, ``prefect``.
         keys: include the signing keys; their holder can sign as this home.
+        unsigned: do not sign it, on a machine that has no signing key.
         progress: called with (what is copied, bytes done, bytes in all).
 
     Raises:
         BackupRefused: the configuration does not say where everything is, or there is no room.
         BackupFailed: something could not be read or written; nothing is left under the back-up's name.
+        KeyProblem: the signing key cannot be used.
     """
+    if not unsigned:
+        signing_key(workspace)  # before any work
     found = _databases(workspace, without)
     parent = layout.backups(workspace.home) if is_url(target) else Path(target).expanduser().resolve()
     parent.mkdir(parents=True, exist_ok=True)
@@ -75,20 +93,30 @@ def create(
             staging.mkdir(mode=0o700)
             try:
                 work = _Work(workspace, staging, progress)
-                manifest = work.take(found, without, keys, max(complete(parent), default=None))
+                manifest = work.take(found, without, keys, _before(workspace, parent))
+                signed_by = None if unsigned else signature.sign(workspace, staging, manifest.sha256)
                 if is_url(target):
-                    return Backup(upload(staging, f"{target.rstrip('/')}/{name}", manifest, progress), manifest, 0)
+                    place = upload(staging, f"{target.rstrip('/')}/{name}", manifest, progress)
+                    return Backup(place, manifest, 0, signed_by)
                 os.sync()
                 if (parent / name).exists():
                     raise BackupFailed(f"{parent / name} exists already; wait a second and try again")
                 os.rename(staging, parent / name)
-                return Backup(str(parent / name), manifest, work.reused)
+                return Backup(str(parent / name), manifest, work.reused, signed_by)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     except Timeout:
         raise BackupFailed(f"another back-up is writing to {parent}; wait until it has ended") from None
     except OSError as error:
         raise BackupFailed(f"{error.filename or parent}: {error.strerror}") from error
+
+
+def _before(workspace: Workspace, parent: Path) -> Path | None:
+    """The newest back-up in a folder, for its files to be linked, if a key signed it that is trusted here."""
+    newest = max(complete(parent), default=None)
+    if newest is None or signature.problem(workspace, newest, Manifest.read(newest).sha256) is not None:
+        return None
+    return newest
 
 
 def _databases(workspace: Workspace, without: Collection[str]) -> list[Database]:
@@ -125,7 +153,7 @@ class _Work:
         return self.manifest
 
     def _dump(self, databases: list[Database]) -> None:
-        (self.folder / "databases").mkdir()
+        (self.folder / DATABASES).mkdir()
         dump_of = same(databases)
         for index, database in enumerate(databases):
             self.progress(f"database {database.name}", index, len(databases))
@@ -144,8 +172,8 @@ class _Work:
         if not git(self.workspace.root, "for-each-ref", "--count=1", check=False):
             self.manifest.left_out["repository"] = "it has no commit yet"
             return
-        git(self.workspace.root, "bundle", "create", "--quiet", str(self.folder / REPOSITORY), "--all")
-        self._add(REPOSITORY)
+        git(self.workspace.root, "bundle", "create", "--quiet", str(self.folder / BUNDLE), "--all")
+        self._add(BUNDLE)
 
     def _copy(self, prefix: str, sources: list[Store], below: tuple[str, ...], before: Path | None) -> None:
         """All files of the stores, the first of several that has one; what the back-up before has is linked."""
@@ -154,7 +182,7 @@ class _Work:
         for store in sources:
             for part in below:
                 for name, size in store.list(part).items():
-                    if not name.endswith(".tmp"):
+                    if not name.endswith((".tmp", ".lock")):
                         wanted.setdefault(name, (store, size))
         total, done = sum(size for _, size in wanted.values()), 0
         needed = sum(size for name, (_, size) in wanted.items() if name not in known)

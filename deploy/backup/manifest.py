@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from core.files import write_text
+from core.manifests import names_problem
 from registry.errors import RegistryError
 
 FORMAT = 1
 NAME = "manifest.json"
 CHUNK = 1 << 20
+DATABASES, OBJECTS, ARTIFACTS, KEYS, BUNDLE = "databases", "objects", "mlartifacts", "keys", "repository.bundle"
+FOLDERS = (DATABASES, OBJECTS, ARTIFACTS, KEYS)
 
 
 class BackupFailed(RegistryError):
@@ -47,6 +50,7 @@ class Manifest:
         files: path below the back-up's folder (with ``/``) to what is there.
         left_out: what the user chose to leave out, or what was not there.
         keys: whether the signing keys are included.
+        sha256: of the manifest's own bytes, once it was written or read.
     """
 
     created: float
@@ -56,6 +60,7 @@ class Manifest:
     left_out: dict[str, str] = field(default_factory=dict)
     keys: bool = False
     format: int = FORMAT
+    sha256: str = field(default="", compare=False)
 
     @property
     def bytes(self) -> int:
@@ -67,8 +72,17 @@ class Manifest:
         return {path.removeprefix(start): entry for path, entry in self.files.items() if path.startswith(start)}
 
     def write(self, folder: Path) -> None:
-        """Write it into ``folder``."""
-        write_text(folder / NAME, json.dumps(asdict(self), indent=1, sort_keys=True))
+        """Write it into ``folder``.
+
+        Raises:
+            BackupFailed: a file's name could not be restored.
+        """
+        if problem := names_problem(self.files):
+            raise BackupFailed(f"the back-up {problem}, so it could not be restored everywhere; rename that file")
+        body = {name: value for name, value in asdict(self).items() if name != "sha256"}
+        content = json.dumps(body, indent=1, sort_keys=True)
+        self.sha256 = hashlib.sha256(content.encode()).hexdigest()
+        write_text(folder / NAME, content)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -79,17 +93,24 @@ class Manifest:
         """
         path = folder / NAME
         try:
-            body = json.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
+            body = json.loads(content)
             if body["format"] > FORMAT:
                 raise BackupFailed(f"{path} was written by a newer Stemma ({body['stemma']}); update this one")
             files = {name: BackupFile(**entry) for name, entry in body.pop("files").items()}
-            manifest = cls(files=files, **body)
+            manifest = cls(files=files, sha256=hashlib.sha256(content).hexdigest(), **body)
+            dumps = [database["file"] for database in manifest.databases.values()]
         except FileNotFoundError:
             raise BackupFailed(f"{folder} is not a back-up: it has no {NAME}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BackupFailed(f"{path} is damaged ({error}); take another back-up") from None
-        if outside := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
-            raise BackupFailed(f"{path} names files outside the back-up: {outside[0]}")
+        problem = names_problem(files)
+        if unknown := [name for name in files if name != BUNDLE and name.split("/")[0] not in FOLDERS]:
+            problem = f"names {unknown[0]!r}, which is no part of a back-up"
+        if missing := [name for name in dumps if name not in files]:
+            problem = f"names the dump {missing[0]!r} and not its sha256"
+        if problem:
+            raise BackupFailed(f"{path} {problem}; nothing of it was used")
         return manifest
 
     def verify(self, folder: Path, progress: Callable[[int, int], None]) -> None:
@@ -106,6 +127,8 @@ class Manifest:
             path = folder / name
             if not path.is_file():
                 problems.append(f"{name} is missing")
+            elif path.is_symlink():
+                problems.append(f"{name} is a link")
             elif path.stat().st_size != entry.bytes:
                 problems.append(f"{name} has {path.stat().st_size} bytes instead of {entry.bytes}")
             elif digest(path) != entry.sha256:

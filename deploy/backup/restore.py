@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from core import layout
-from core.files import replacing
+from core.files import private_folder, write_bytes
 from core.git import git
 from core.workspace import Workspace
-from deploy.backup import stores
-from deploy.backup.create import ARTIFACTS, KEYS, OBJECTS, REPOSITORY
+from deploy.backup import signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
-from deploy.backup.manifest import BackupFailed, BackupRefused, Manifest, digest
+from deploy.backup.manifest import ARTIFACTS, BUNDLE, KEYS, OBJECTS, BackupFailed, BackupRefused, Manifest, digest
+from deploy.backup.signature import fingerprint
 from deploy.backup.stores import Progress, Store, opened
 from deploy.stack import state
 from registry.store.run_locks import at_work
@@ -36,6 +35,9 @@ def restore(
     source: str,
     *,
     force: bool = False,
+    keys: bool = False,
+    signed_by: str | None = None,
+    unsigned: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Restored:
     """Bring a back-up into the places that this workspace's configuration names.
@@ -45,15 +47,23 @@ def restore(
     Args:
         source: the back-up's folder or URL, or one that holds several, of which the newest is taken.
         force: replace databases and keys that are not empty.
+        keys: restore the keys that the back-up holds, which then sign and are trusted here.
+        signed_by: fingerprint of the key that made it, where that is not trusted here already.
+        unsigned: take a back-up that no such key signed.
 
     Raises:
-        BackupRefused: a target is not empty, does not fit, or something is at work; all of it is listed.
+        BackupRefused: its signature does not do, a target is not empty or does not fit, or something is at work; all
+            of it is listed.
         BackupFailed: the back-up is damaged, or a target cannot be written.
     """
-    with opened(source, layout.backups(workspace.home), progress) as folder:
-        manifest = Manifest.read(folder)
+
+    def check(folder: Path, manifest: Manifest) -> None:
+        signature.require(workspace, folder, manifest.sha256, signed_by, unsigned)
+
+    with opened(source, layout.backups(workspace.home), progress, check) as (folder, manifest):
         manifest.verify(folder, lambda done, total: progress("verify", done, total))
-        targets = _targets(workspace, manifest, folder, force)
+        held = _keys_in(folder / KEYS, manifest)
+        targets = _targets(workspace, manifest, folder, force, keys)
         lines = []
         loaded: set[str] = set()
         for index, database in enumerate(targets):
@@ -68,12 +78,14 @@ def restore(
         for prefix, store in ((OBJECTS, remote or cache), (ARTIFACTS, stores.artifacts(workspace))):
             added, size = _add_missing(folder / prefix, store, manifest, prefix, progress)
             lines.append(f"{store.title}: {added} files added ({size:,} bytes)")
-        if manifest.keys:
-            lines.append(_keys(workspace, folder / KEYS, manifest))
+        for name, what in held.items():
+            lines.append(f"{'key restored' if keys else 'key in the back-up, not restored (--keys does)'}: {what}")
+            if keys:
+                _restore_key(workspace, folder / KEYS / name, name)
     return Restored(manifest, lines)
 
 
-def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool) -> list[Database]:
+def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool, keys: bool) -> list[Database]:
     problems, targets = [], []
     for name in (name for name in NAMES if name in manifest.databases):
         dumped = manifest.databases[name]
@@ -101,8 +113,10 @@ def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool
         problems.append(
             "here the databases are shared out in another way than in the back-up (one each, or one for all)"
         )
-    if manifest.keys and not force:
-        for name in manifest.below(KEYS):
+    if keys and not manifest.below(KEYS):
+        problems.append("the back-up holds no keys; it was made without --keys")
+    if keys and not force:
+        for name in _keys_in(folder / KEYS, manifest):
             own = layout.keys(workspace.home) / name
             if own.is_file() and digest(own) != manifest.files[f"{KEYS}/{name}"].sha256:
                 problems.append(f"{own} differs from the back-up's key; --force replaces it")
@@ -116,10 +130,10 @@ def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool
 
 def _repository(workspace: Workspace, folder: Path, manifest: Manifest, force: bool) -> list[str]:
     """The runs' snapshots; branches are the user's own and come with `git clone`."""
-    if REPOSITORY not in manifest.files:
+    if BUNDLE not in manifest.files:
         return []
     refs = f"{'+' if force else ''}refs/stemma/*:refs/stemma/*"
-    git(workspace.root, "fetch", "--quiet", "--no-tags", str(folder / REPOSITORY), refs)
+    git(workspace.root, "fetch", "--quiet", "--no-tags", str(folder / BUNDLE), refs)
     count = len(git(workspace.root, "for-each-ref", "--format=%(refname)", "refs/stemma/runs").splitlines())
     return [f"git: the snapshots of {count} runs under refs/stemma"]
 
@@ -136,12 +150,31 @@ def _add_missing(folder: Path, store: Store, manifest: Manifest, prefix: str, pr
     return len(missing), total
 
 
-def _keys(workspace: Workspace, folder: Path, manifest: Manifest) -> str:
-    target = layout.keys(workspace.home)
-    target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in manifest.below(KEYS):
-        place = target / name
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(folder / name, "rb") as source, replacing(place, private=True) as file:
-            shutil.copyfileobj(source, file)
-    return f"signing keys: {target}"
+def _keys_in(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """The keys of a back-up by their path, each with what it does here and its fingerprint.
+
+    Raises:
+        BackupFailed: a file among them is no key.
+    """
+    found = {}
+    for name in sorted(manifest.below(KEYS)):
+        path = PurePosixPath(name)
+        try:
+            if name == "signing.pem":
+                found[name] = f"{name} signs as this workspace: {fingerprint((folder / name).read_bytes())}"
+            elif name == "signing.pub":
+                found[name] = f"{name} is the public half of it: {fingerprint((folder / name).read_bytes())}"
+            elif path.parts[0] == "trusted" and len(path.parts) == 2 and path.suffix == ".pem":
+                found[name] = f"{name} is trusted here, whatever it signs: {fingerprint((folder / name).read_bytes())}"
+            else:
+                raise BackupFailed(f"keys/{name} is no key of a workspace; nothing was restored")
+        except (ValueError, TypeError) as error:
+            raise BackupFailed(f"keys/{name} is not a key ({error}); nothing was restored") from None
+    return found
+
+
+def _restore_key(workspace: Workspace, source: Path, name: str) -> None:
+    place = layout.keys(workspace.home) / name
+    for folder in (layout.keys(workspace.home), place.parent):
+        private_folder(folder)
+    write_bytes(place, source.read_bytes(), private=True)

@@ -152,43 +152,55 @@ def upload(folder: Path, url: str, manifest: Manifest, progress: Progress) -> st
         progress("upload", done, manifest.bytes)
         store.put(folder / name, name)
         done += entry.bytes
-    store.put(folder / NAME, NAME)
+    for name in (f"{NAME}.sig", NAME):
+        if (folder / name).is_file():
+            store.put(folder / name, name)
     progress("upload", manifest.bytes, manifest.bytes)
     return url
 
 
 @contextmanager
-def opened(place: str, scratch: Path, progress: Progress) -> Iterator[Path]:
-    """The folder of a back-up: of ``place`` itself, or of the newest one below it; one at a URL is fetched first.
+def opened(
+    place: str, scratch: Path, progress: Progress, check: Callable[[Path, Manifest], None]
+) -> Iterator[tuple[Path, Manifest]]:
+    """(folder, manifest) of a back-up: ``place`` itself, or the newest one below it; one at a URL is fetched first.
 
     Args:
         scratch: where fetched files may lie meanwhile.
+        check: raises where the back-up may not be used; called before anything but its manifest is read.
 
     Raises:
         BackupFailed: there is no back-up.
     """
     if not is_url(place):
         path = Path(place).expanduser().resolve()
-        yield path if (path / NAME).is_file() else _newest(complete(path), place)
+        folder = path if (path / NAME).is_file() else _newest(complete(path), place)
+        manifest = Manifest.read(folder)
+        check(folder, manifest)
+        yield folder, manifest
         return
     store = at(place, place)
     names = store.list()
     if NAME not in names:
         tops = sorted(name.split("/")[0] for name in names if name.count("/") == 1 and name.endswith(f"/{NAME}"))
         newest = f"{place.rstrip('/')}/{_newest(tops, place)}"
-        with opened(newest, scratch, progress) as folder:
-            yield folder
+        with opened(newest, scratch, progress, check) as found:
+            yield found
         return
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="restore-", dir=scratch) as folder:
-        store.fetch(NAME, Path(folder, NAME))
-        manifest, done = Manifest.read(Path(folder)), 0
+    with tempfile.TemporaryDirectory(prefix="restore-", dir=scratch) as temporary:
+        folder = Path(temporary)
+        for name in (NAME, f"{NAME}.sig"):
+            if name in names:
+                store.fetch(name, folder / name)
+        manifest, done = Manifest.read(folder), 0
+        check(folder, manifest)
         for name, entry in sorted(manifest.files.items()):
             progress("download", done, manifest.bytes)
             if name in names:
-                store.fetch(name, Path(folder, name))
+                store.fetch(name, folder / name)
             done += entry.bytes
-        yield Path(folder)
+        yield folder, manifest
 
 
 def _newest(found: list[P], place: str) -> P:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -81,7 +82,7 @@ def test_everything_comes_back_on_another_machine(lived, tmp_path):
     assert set(done.manifest.databases) == {"registry", "mlflow", "prefect"}
 
     new = elsewhere(lived, tmp_path / "new")
-    restored = backup.restore(new, str(tmp_path / "backups"))
+    restored = backup.restore(new, str(tmp_path / "backups"), keys=True, signed_by=done.signed_by)
     assert holder(new) == ("base:1", REASON)
     with sqlite3.connect(new.home / "prefect" / "prefect.db") as connection:
         assert connection.execute("SELECT name FROM flow_run").fetchall() == [("first",)]
@@ -90,7 +91,7 @@ def test_everything_comes_back_on_another_machine(lived, tmp_path):
     # Not only there, but what was signed: the bytes come out of DVC's restored objects, the key out of the back-up.
     assert verify(new, "base@champion").files.is_dir()
     assert (new.home / "keys" / "signing.pem").stat().st_mode & 0o777 == 0o600
-    assert any(line.startswith("signing keys") for line in restored.lines)
+    assert f"key restored: signing.pem signs as this workspace: {done.signed_by}" in restored.lines
 
 
 def test_a_second_backup_links_what_the_first_has(lived, tmp_path):
@@ -105,17 +106,64 @@ def test_a_second_backup_links_what_the_first_has(lived, tmp_path):
 
 
 def test_a_damaged_backup_is_refused_and_every_damage_is_named(lived, tmp_path):
-    folder = Path(backup.create(lived.workspace, str(tmp_path / "backups")).place)
+    done = backup.create(lived.workspace, str(tmp_path / "backups"))
+    folder = Path(done.place)
     (folder / "databases" / "registry.sqlite").write_bytes(
         b"x" * (folder / "databases" / "registry.sqlite").stat().st_size
     )
     (folder / "repository.bundle").unlink()
     new = elsewhere(lived, tmp_path / "new")
     with pytest.raises(backup.BackupFailed) as refused:
-        backup.restore(new, str(folder))
+        backup.restore(new, str(folder), signed_by=done.signed_by)
     assert "databases/registry.sqlite differs from what was backed up" in str(refused.value)
     assert "repository.bundle is missing" in str(refused.value)
     assert not (new.home / "registry.db").exists() and not (new.home / "mlflow.db").exists()
+
+
+def test_a_backup_of_an_attacker_s_is_refused_whatever_it_says(lived, tmp_path):
+    """Signed by a key that nobody here knows; with his key among ours; with paths elsewhere; without a signature."""
+    done = backup.create(lived.workspace, str(tmp_path / "backups"), keys=True)
+    folder = Path(done.place)
+    new = elsewhere(lived, tmp_path / "new")
+
+    def refused(words: str, **options) -> None:
+        with pytest.raises((backup.BackupRefused, backup.BackupFailed), match=words):
+            backup.restore(new, str(folder), **options)
+        assert not (new.home / "registry.db").exists() and not (new.home / "keys" / "trusted").exists()
+
+    refused("signed by key .*, which is not trusted here")
+    refused("and not by", signed_by="0" * 64)
+    refused("at least 16 signs", signed_by=done.signed_by[:8])
+    manifest, own = folder / "manifest.json", json.loads((folder / "manifest.json").read_text())
+    key = (lived.workspace.home / "keys" / "signing.pub").read_bytes()
+    (folder / "keys" / "trusted").mkdir(exist_ok=True)
+    (folder / "keys" / "trusted" / "friend.pem").write_bytes(key)
+    entry = {"bytes": len(key), "sha256": hashlib.sha256(key).hexdigest()}
+    manifest.write_text(json.dumps({**own, "files": {**own["files"], "keys/trusted/friend.pem": entry}}))
+    refused("does not hold", signed_by=done.signed_by)
+    for name in ("../keys/trusted/friend.pem", str(new.home / "x"), "keys\\..\\x", "code/torch.py", "keys/../../x"):
+        manifest.write_text(json.dumps({**own, "files": {**own["files"], name: entry}}))
+        refused("nothing of it was used", unsigned=True)
+    manifest.write_text(json.dumps({**own, "databases": {"registry": {"engine": "sqlite", "file": "../../r.db"}}}))
+    refused("names the dump", unsigned=True)
+    manifest.write_text(json.dumps(own, indent=1, sort_keys=True))
+    (folder / "manifest.json.sig").unlink()
+    refused("it is not signed", signed_by=done.signed_by)
+    assert backup.restore(new, str(folder), unsigned=True)
+
+
+def test_keys_come_back_only_when_asked_for_and_each_is_named(lived, tmp_path):
+    friend = lived.workspace.home / "keys" / "trusted" / "friend.pem"
+    friend.parent.mkdir(exist_ok=True, mode=0o700)
+    friend.write_bytes((lived.workspace.home / "keys" / "signing.pub").read_bytes())
+    done = backup.create(lived.workspace, str(tmp_path / "backups"), keys=True)
+    new = elsewhere(lived, tmp_path / "new")
+    lines = backup.restore(new, done.place, signed_by=done.signed_by).lines
+    assert not (new.home / "keys" / "signing.pem").exists() and not (new.home / "keys" / "trusted").exists()
+    assert f"trusted/friend.pem is trusted here, whatever it signs: {done.signed_by}" in "\n".join(lines)
+    assert all("not restored (--keys does)" in line for line in lines if "trusted/friend.pem" in line)
+    backup.restore(new, done.place, signed_by=done.signed_by, keys=True, force=True)
+    assert (new.home / "keys" / "trusted" / "friend.pem").is_file()
 
 
 def test_targets_that_are_not_empty_are_all_named_and_replaced_only_by_force(lived, tmp_path):
@@ -217,7 +265,11 @@ def test_the_command_tells_what_it_did_and_what_it_left_out(lived, tmp_path):
 
     made = stemma("backup", str(tmp_path / "backups"))
     assert made.returncode == 0, made.stderr
-    assert "signing keys: not included" in made.stdout and "objects ..." in made.stderr
+    assert (
+        "  signed by key " in made.stdout
+        and "signing keys: not included" in made.stdout
+        and "objects ..." in made.stderr
+    )
     refused = stemma("backup", "restore", str(tmp_path / "backups"))
     assert refused.returncode == 2 and "3 problems; nothing was changed:" in refused.stderr
     restored = stemma("backup", "restore", str(tmp_path / "backups"), "--force")
@@ -322,7 +374,7 @@ def test_a_database_on_the_wrong_kind_of_server_is_refused_before_anything_is_wr
     monkeypatch.setenv("PGPASSWORD", server.password)
     monkeypatch.setenv("STEMMA_REGISTRY_URL", server.url(name))
     with pytest.raises(backup.BackupRefused, match="the back-up is of sqlite"):
-        backup.restore(elsewhere(lived, tmp_path / "new"), done.place)
+        backup.restore(elsewhere(lived, tmp_path / "new"), done.place, signed_by=done.signed_by)
 
 
 @pytest.mark.usefixtures("credentials")
@@ -334,7 +386,8 @@ def test_a_dvc_remote_on_s3_and_a_backup_on_s3(lived, tmp_path):
     lived.dvc("remote", "add", "--local", "--default", "stemma", "s3://dvc/here")
     lived.dvc("push", "-q")
     shutil.rmtree(lived.root / ".dvc" / "cache")
-    place = backup.create(lived.workspace, "s3://backups/stemma").place
+    done = backup.create(lived.workspace, "s3://backups/stemma")
+    place = done.place
     keys = [each["Key"] for each in client.list_objects_v2(Bucket="backups", Prefix="stemma/")["Contents"]]
     assert place.startswith("s3://backups/stemma/stemma-") and any(key.endswith("/manifest.json") for key in keys)
     assert not any((lived.workspace.home / "backup").glob("*stemma-*")), "nothing stays here of a back-up elsewhere"
@@ -342,7 +395,9 @@ def test_a_dvc_remote_on_s3_and_a_backup_on_s3(lived, tmp_path):
     new = elsewhere(lived, tmp_path / "new")
     remote = (sys.executable, "-m", "dvc", "remote", "add", "--local", "--default", "stemma", "s3://dvc-new")
     subprocess.run(remote, cwd=new.root, check=True, capture_output=True)
-    backup.restore(new, "s3://backups/stemma")
+    with pytest.raises(backup.BackupRefused, match="is not trusted here"):
+        backup.restore(new, "s3://backups/stemma")
+    backup.restore(new, "s3://backups/stemma", signed_by=done.signed_by)
     assert holder(new) == ("base:1", REASON)
     shutil.copy(lived.root / "dvc.lock", new.root)
     pulled = subprocess.run([sys.executable, "-m", "dvc", "pull", "-q", "pretrain"], cwd=new.root, capture_output=True)
