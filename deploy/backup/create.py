@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from core.keys import signing_key
 from filelock import Timeout
 
 from core import files, layout
 from core.git import git
+from core.keys import signing_key
 from core.locks import FileLock
 from core.workspace import Workspace
 from deploy.backup import signature, stores

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from core.keys import Signed
-
 from core import keys
 from core.errors import KeyProblem
 from core.files import write_json
+from core.keys import Signed
 from core.workspace import Workspace
 from deploy.backup.manifest import NAME, BackupRefused
 
