@@ -9,7 +9,7 @@ Streets, in reading order:
   are what serves a version, ``reproduction`` compares a second run, ``openlineage`` exports all of it
 - ``promotion``: ``parameters`` and ``measurements`` are what the ``gate`` judges by; ``trial`` and ``sanity`` load the
   model. ``promote`` and ``rollback`` decide, ``history`` shows, ``mirror`` and ``releases`` bring it to MLflow
-- ``integrity``: ``signing`` and ``verification`` of a version; ``chain`` (the hashes of promotions), ``statements`` (what
+- ``integrity``: ``signing`` and ``verification`` of a version; ``chain`` (hashes of promotions), ``statements`` (what
   is signed of them), ``anchor`` (the same in git) and ``history`` (whether an alias may be believed);
   ``signed_receipts``; ``decisions``, ``contents`` and ``audit`` of everything, into a ``report``
 - ``store``: ``snapshot`` keeps the tree of a run as a git commit and ``restore`` brings it back in a tree of
