@@ -93,7 +93,6 @@ class Soak:
             "STEMMA_SOAK": str(folder),  # by which the processes of this workspace are known
         }
         self.weights: dict[int, str] = {}
-        self.trainings = 0
 
     def prepare(self) -> None:
         """Clone, settle the parameters, and train each model once without a fault."""
@@ -111,10 +110,11 @@ class Soak:
         for seed in SEEDS:
             self.expect(self.command("run", seed))
             self.weights[seed] = self.digest()
-        self.expect(["promote", "base:1", "--to", "champion", "--reason", "first", "--force"])
+        for version in range(1, len(SEEDS) + 1):  # each has held the alias, so a rollback can go to any
+            self.expect(["promote", f"base:{version}", "--to", "champion", "--reason", "first", "--force"])
 
     def command(self, name: str, seed: int) -> list[str]:
-        """The arguments of a command; every third promotion or so goes to another version."""
+        """The arguments of a command; ``seed`` decides which training or version it is about."""
         if name == "run":
             changes = {**SETTINGS, "pretrain.learning_rate": 0.001 * seed}
             settings = [part for path, value in changes.items() for part in ("--set", f"{path}={json.dumps(value)}")]
@@ -155,7 +155,7 @@ class Soak:
         """
         at = (self.folder / "log.txt").stat().st_size if (self.folder / "log.txt").exists() else 0
         if (code := self.start(arguments).wait()) != 0:
-            printed = (self.folder / "log.txt").read_text(errors="replace")[at:]
+            printed = (self.folder / "log.txt").read_bytes()[at:].decode(errors="replace")
             if "already" not in printed:  # what the disturbed command had done is not done twice
                 raise RuntimeError(f"`stemma {arguments[0]}` ended with {code}: {printed[-1500:]}")
 
