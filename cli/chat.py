@@ -62,7 +62,7 @@ def chat(
     }  # fmt: skip
     key = os.environ.get(KEY)
     with contextlib.ExitStack() as stack:
-        url = url.rstrip("/") if url else _gateway(stack, model, key)
+        url, key = (url.rstrip("/"), key) if url else _gateway(stack, model, key)
         known = next((row for row in served_models(url, key) if model in (row["id"], *row.get("names", ()))), None)
         conversation = Conversation(
             url, model, known is None or known.get("chat", True), key, system, sampling,
@@ -72,24 +72,26 @@ def chat(
         _talk(conversation)
 
 
-def _gateway(stack: contextlib.ExitStack, model: str, key: str | None) -> str:
-    """URL of the stack's gateway where that serves the model, else of one that ends with the command."""
+def _gateway(stack: contextlib.ExitStack, model: str, key: str | None) -> tuple[str, str | None]:
+    """(URL, key) of the stack's gateway where that serves the model, else of one that ends with the command."""
     import sys
 
     from core.workspace import Workspace
     from deploy.gateway.client import ChatFailed, served_models, temporary_gateway
-    from deploy.stack import state
+    from deploy.stack import state, tokens
 
     workspace = Workspace.find()
     running = state.read(workspace.home)
     url = running.gateway_url if running else None
     if url is not None:
+        shown = key or tokens.read(workspace.home).get(state.GATEWAY)
         try:
-            if any(model in (row["id"], *row["names"]) for row in served_models(url, key)):
-                return url
+            if any(model in (row["id"], *row["names"]) for row in served_models(url, shown)):
+                return url, shown
         except ChatFailed as problem:
             print(f"The stack's gateway: {problem}", file=sys.stderr)
-    return stack.enter_context(temporary_gateway(workspace.root, model, lambda text: print(text, file=sys.stderr)))
+    own = temporary_gateway(workspace.root, model, lambda text: print(text, file=sys.stderr))
+    return stack.enter_context(own), key
 
 
 def _talk(conversation: Conversation) -> None:

@@ -51,7 +51,7 @@ def _services(home: Path, as_json: bool) -> dict[str, Any] | None:
     if stack is not None and not as_json:
         console = Console()
         console.width = console.width if console.is_terminal else 200
-        console.print(stack_screen.table(stack), "")
+        console.print(stack_screen.table(stack), stack_screen.pages(console, stack, home), "", sep="\n")
     return stack_screen.as_dict(stack)
 
 

@@ -90,7 +90,7 @@ def _here(settings: StackSettings, console) -> None:
     from cli.screens.stack import StackScreen
     from deploy.stack.supervisor import Supervisor
 
-    Supervisor(settings).run(lambda supervisor: StackScreen(console, lambda: supervisor.stack))
+    Supervisor(settings).run(lambda supervisor: StackScreen(console, settings.home, lambda: supervisor.stack))
     console.print("The stack has stopped.")
 
 
@@ -100,7 +100,7 @@ def _detached(settings: StackSettings, console) -> None:
     import time
 
     from cli.errors import FAILED
-    from cli.screens.stack import StackScreen, table
+    from cli.screens.stack import StackScreen, pages, table
     from core import python
     from core.files import last_lines
     from deploy.stack import state
@@ -118,7 +118,7 @@ def _detached(settings: StackSettings, console) -> None:
             start_new_session=True,
         )
     try:
-        with StackScreen(console, lambda: state.read(settings.home)):
+        with StackScreen(console, settings.home, lambda: state.read(settings.home)):
             while (stack := state.read(settings.home)) is None or not stack.healthy:
                 if process.poll() is not None:
                     break
@@ -131,7 +131,7 @@ def _detached(settings: StackSettings, console) -> None:
         print("\n".join(last_lines(log, 20)), file=sys.stderr)
         raise typer.Exit(process.returncode or FAILED)
     if stack is not None:
-        console.print(table(stack))
+        console.print(table(stack), pages(console, stack, settings.home), sep="\n")
     console.print(f"It runs in the background (process {process.pid}, {log}); `stemma down` ends it.", soft_wrap=True)
 
 

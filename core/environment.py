@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from core import python
@@ -20,6 +22,19 @@ TELEMETRY_OFF = {
 }
 
 
+# What a program needs of its machine: where things are, how words are written, how it computes.
+_MACHINE = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM", "COLUMNS", "XDG_*",
+    "PYTHON*", "VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "LD_PRELOAD", "SSL_CERT_*", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "COVERAGE_*", "SUPERVISED_BY", *TELEMETRY_OFF,
+    "CUDA_*", "NVIDIA_*", "NCCL_*", "GLOO_*", "HIP_*", "ROCR_*", "OMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "TORCH*",
+    "PYTORCH_*", "TRITON_*", "VLLM_*", "TOKENIZERS_PARALLELISM", "HF_HOME", "HF_HUB_*", "TRANSFORMERS_*",
+)  # fmt: skip
+_OPENS = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASSWORD|CREDENTIALS?|AUTH)(_|$)")  # something, by its name
+# Groups of further names for :func:`chosen`.
+PROXIES = ("*_proxy", "*_PROXY")
+DATABASES = ("PG*",)
+STORES = ("AWS_*", "AZURE_*", "GOOGLE_*", "SSH_*", "GIT_*", "DVC_*", *PROXIES)  # of DVC and MLflow's artifacts
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -75,6 +90,23 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     environment.setdefault("PYTHONUNBUFFERED", "1")  # a stage's last words reach its log also when it is killed
     environment.update(extra or {})
     return environment
+
+
+def chosen(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+    """A service's part of an environment: what any program needs of its machine, and the variables named here.
+
+    Of the machine's part nothing that opens something (``…_KEY``, ``…_TOKEN``, ``…_PASSWORD``): a password or a key
+    reaches a service only where that names it.
+
+    Args:
+        names: names of variables, or patterns such as ``PG*``.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if any(fnmatchcase(name, pattern) for pattern in names)
+        or (any(fnmatchcase(name, pattern) for pattern in _MACHINE) and not _OPENS.search(name))
+    }
 
 
 def quiet_prefect(home: Path, api_url: str | None) -> None:

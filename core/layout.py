@@ -164,6 +164,11 @@ def stack_lock(home: Path) -> Path:
     return home / "stack.lock"
 
 
+def stack_tokens(home: Path) -> Path:
+    """The tokens of the running stack's services, readable by its owner alone."""
+    return home / "stack-tokens.json"
+
+
 def storage(home: Path) -> Path:
     """Where the last stack kept its databases and artifacts."""
     return home / "storage.json"

@@ -2,12 +2,15 @@
 
 A real ``prefect server`` rather than Prefect's ephemeral one, which on two cores often needs longer to start than it
 waits for itself. Its database stays in ``<home>/prefect``, so that a later ``prefect server start`` shows old runs.
+
+It takes a random password of this command's, so that neither a page of a browser nor another account can use it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -56,6 +59,7 @@ class LocalServer:
         self.log = home / "server.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
+        self.auth = f"stemma:{secrets.token_urlsafe(32)}"  # what its clients show: PREFECT_API_AUTH_STRING
         self._process: subprocess.Popen | None = None
         self._lock: int | None = None
 
@@ -64,7 +68,12 @@ class LocalServer:
         private_folder(self.home)
         # Two servers on a fresh database would race in its migration, so the next one waits until this one is up.
         self._lock = locks.acquire(self.home / "start.lock")
-        environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS})
+        private = {
+            "PREFECT_SERVER_API_AUTH_STRING": self.auth,
+            "PREFECT_API_AUTH_STRING": self.auth,  # its own services are clients of it too
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{self.port}",  # it has no pages
+        }
+        environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS, **private})
         environment.pop("PREFECT_API_URL", None)
         with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(
@@ -140,7 +149,7 @@ def prefect_server(workspace: Workspace) -> Iterator[None]:
         quiet_prefect(home, None)
         yield
         return
-    with local_server(home) as server:
+    with local_server(home) as server, _credential(server.auth):
         quiet_prefect(home, server.url)
         import prefect  # noqa: F401  (takes seconds, while the server starts)
 
@@ -149,6 +158,20 @@ def prefect_server(workspace: Workspace) -> Iterator[None]:
             yield
         finally:
             os.environ.pop("PREFECT_API_URL", None)
+
+
+@contextlib.contextmanager
+def _credential(auth: str) -> Iterator[None]:
+    """What Prefect's clients show, in this process and in those that it starts."""
+    name = "PREFECT_API_AUTH_STRING"
+    before = os.environ.get(name)
+    os.environ[name] = auth
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _die_with_command() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from deploy.stack import state
+from deploy.stack import state, tokens
 from tests.prefect_api import ask
 from tests.workspace import Workspace, wait_until
 
@@ -38,7 +38,16 @@ class RunningStack:
 
     def prefect(self, path: str, body: Any) -> Any:
         """The answer of its Prefect server's API to a POST."""
-        return ask(self.now.prefect_api_url, path, body)
+        return ask(self.now.prefect_api_url, path, body, auth=f"ada:{self.tokens['prefect']}")
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Service to token, as its file has them."""
+        return tokens.read(self.workspace.home)
+
+    def link(self, service: str) -> str:
+        """What a person opens to see a service's pages."""
+        return tokens.links(self.now, self.tokens)[service]
 
     def wait_until_healthy(self) -> state.Stack:
         def settled() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.screens.following import Following
+from deploy.stack import tokens
 from deploy.stack.process import memory
 from deploy.stack.state import ServiceState, Stack
 
@@ -43,6 +45,13 @@ def table(stack: Stack) -> Table:
     return made
 
 
+def pages(console: Console, stack: Stack, home: Path) -> Text:
+    """The links that open the services' pages; empty where they would be kept (a pipe, a log): they hold tokens."""
+    links = tokens.links(stack, tokens.read(home)) if console.is_terminal else {}
+    shown = [f"\n  {url}" for url in links.values() if "token=" in url]
+    return Text("Open in a browser:" + "".join(shown), overflow="fold") if shown else Text()
+
+
 def as_dict(stack: Stack | None) -> dict[str, Any] | None:
     """A stack for programs; memory in bytes."""
     if stack is None:
@@ -54,11 +63,11 @@ def as_dict(stack: Stack | None) -> dict[str, Any] | None:
 
 
 class StackScreen(Following):
-    """Shows a stack while the block lasts; ``read`` gives it as it is now, ``None`` while there is none."""
+    """Shows the stack of a home while the block lasts; ``read`` gives it as it is now, ``None`` while there is none."""
 
-    def __init__(self, console: Console, read: Callable[[], Stack | None]):
+    def __init__(self, console: Console, home: Path, read: Callable[[], Stack | None]):
         super().__init__(console, Live(console=console, auto_refresh=False, transient=True))
-        self._read = read
+        self._home, self._read = home, read
         self._began = time.monotonic()
         self._ready = False
 
@@ -72,7 +81,8 @@ class StackScreen(Following):
                 if self.console.is_terminal:
                     if time.monotonic() - drawn >= REFRESH_SECONDS:
                         drawn = time.monotonic()
-                        self._live.update(Group(table(stack), Text(self._hint(stack), style="dim")), refresh=True)
+                        parts = (table(stack), pages(self.console, stack, self._home))
+                        self._live.update(Group(*parts, Text(self._hint(stack), style="dim")), refresh=True)
                 else:
                     self._print_changes(stack, printed)
                 if stack.healthy and not self._ready:

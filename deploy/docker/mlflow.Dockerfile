@@ -14,7 +14,7 @@ RUN pip install -c /tmp/constraints.txt "mlflow[auth]==3.17.2" "psycopg[binary]"
 COPY core/__init__.py core/files.py core/layout.py core/locks.py core/mlflow_store.py core/workspace.py \
      core/errors.py core/git.py /opt/stemma/core/
 COPY deploy/__init__.py /opt/stemma/deploy/
-COPY deploy/stack/__init__.py deploy/stack/mlflow_server.py /opt/stemma/deploy/stack/
+COPY deploy/stack/__init__.py deploy/stack/guard.py deploy/stack/mlflow_server.py /opt/stemma/deploy/stack/
 COPY deploy/docker/__init__.py deploy/docker/buckets.py /opt/stemma/deploy/docker/
 
 ENV PYTHONPATH=/opt/stemma STEMMA_HOME=/var/lib/mlflow \

@@ -25,6 +25,7 @@ from deploy.gateway.log_limits import RepeatLimit
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.settings import DEFAULT_MODELS, GatewaySettings, Limits
+from deploy.stack.guard import guarded
 from registry.db.references import parse
 from registry.errors import RegistryError, UnknownReference
 
@@ -120,8 +121,9 @@ def prepare(settings: GatewaySettings) -> tuple[uvicorn.Server, socket.socket]:
     settings = dataclasses.replace(settings, port=sock.getsockname()[1])
     metrics = Metrics()
     models = ModelRouter(Catalog(workspace), backend, settings, metrics, f"{socket.gethostname()}:{settings.port}")
+    app = guarded(build(models, metrics, keyring, settings), refuse=False)
     config = uvicorn.Config(
-        build(models, metrics, keyring, settings), http=protocol(reserve_files(settings.connections)), ws="none",
+        app, http=protocol(reserve_files(settings.connections)), ws="none",
         log_config=None, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         loop="asyncio", timeout_graceful_shutdown=int(settings.stop_seconds),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from core import python
-from core.environment import TELEMETRY_OFF
+from core.environment import TELEMETRY_OFF, chosen
 from core.files import last_lines, private, private_folder
 from core.network import free_port
 from core.processes import die_with_parent
@@ -33,7 +33,6 @@ HEALTH_SECONDS = 20.0  # one check; a busy engine is slow to answer, not dead
 HEALTH_EVERY_SECONDS = 15.0
 HEALTH_FAILURES = 4  # in a row, until an engine that runs but does not answer is killed
 STOP_SECONDS = 5.0
-_SECRETS = ("STEMMA_", "MLFLOW_", "PREFECT_", "AWS_")  # an engine needs none of the values of these
 _OFFLINE = {
     **TELEMETRY_OFF, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
     "PYTHONUNBUFFERED": "1",
@@ -224,8 +223,8 @@ class EngineProcess:
 
 
 def _environment() -> dict[str, str]:
-    """An engine's environment: no secret of this one, and settings that keep it from the network."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    """An engine's environment: what it needs of the machine, and settings that keep it from the network."""
+    own = chosen(os.environ)
     python.isolate(own)  # an engine works beside the folders of models
     return {**own, **_OFFLINE}
 

@@ -6,5 +6,6 @@ Modules, in reading order:
 - ``storage``: where the databases and artifacts are; ``settings``: the options, and the reasons not to start
 - ``services``: the four services as commands, and how to see that each is healthy
 - ``process``: their processes and logs; ``supervisor``: starts, watches, restarts and ends them
-- ``mlflow_server``: MLflow's server in one process
+- ``tokens``: one for each service, and how commands and browsers come by it; ``guard``: asks for it
+- ``mlflow_server``, ``prefect_server``: those servers in one process each, behind the guard
 """

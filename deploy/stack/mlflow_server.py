@@ -17,6 +17,7 @@ from core.files import write_text
 from core.locks import FileLock
 from core.mlflow_store import adopt_artifacts, create_database
 from core.workspace import sqlite_path
+from deploy.stack.guard import App, guarded
 
 STOP_SECONDS = 5
 # Every account may read, and change what it made. The accounts lie in the database of the runs.
@@ -62,18 +63,27 @@ def main() -> None:
         migrate(uri)
         adopt_artifacts(home)
     os.environ |= _server_environment(uri, root)
-    app = "mlflow.server.fastapi_app:app"
     if arguments.auth:
-        app = "mlflow.server.auth:create_app"
         os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(_accounts(home, uri))
     uvicorn.run(
-        app,
-        factory=arguments.auth,
+        guarded(_application(arguments.auth)),
         host=arguments.host,
         port=arguments.port,
         log_level="warning",
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+
+def _application(accounts: bool) -> App:
+    """MLflow's application, which reads its settings from the environment when it is imported."""
+    if accounts:
+        from mlflow.server.auth import create_app
+
+        made: App = create_app()
+        return made
+    from mlflow.server.fastapi_app import app
+
+    return app
 
 
 def _server_environment(uri: str, root: str) -> dict[str, str]:

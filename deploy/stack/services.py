@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import functools
+import hashlib
 import http.client
 import json
 import urllib.error
@@ -13,13 +14,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from core import layout, python
+from core.environment import DATABASES, PROXIES, STORES, chosen
+from deploy.stack import guard, tokens
 from deploy.stack.settings import StackSettings
 from deploy.stack.state import DEPLOYMENTS, GATEWAY, MLFLOW, PREFECT
 
 PROBE_SECONDS = 10.0  # a machine whose cores train is slow to answer, but answers
 POLLED_SECONDS = 60.0  # the process that runs deployments polls Prefect for work every few seconds
+_ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
+# Secrets of the servers: the process that runs the user's stages has everything of the user's but these.
+_OF_SERVERS = ("PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY",
+               "STEMMA_API_KEYS")  # fmt: skip
 
 
 class Unhealthy(Exception):
@@ -75,16 +83,20 @@ def _prefect(settings: StackSettings) -> Service:
         # On disk: after a restart a lease in memory would be lost, and its slot taken for good.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        **_guarded(settings, PREFECT, settings.prefect_port),
     }
     if settings.storage.database is not None:
         own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.storage.url(
             settings.storage.name_of("prefect"), "+asyncpg"
         )
-    environment = {**_base(settings), **own}
-    environment.setdefault("PREFECT_UI_API_URL", f"{settings.browser_url(settings.prefect_port)}/api")
+    environment = {**_base(settings, "PREFECT_*", *DATABASES, *PROXIES), **own}
+    environment.pop("PREFECT_API_KEY", None)  # of another server
+    address = environment.setdefault("PREFECT_UI_API_URL", f"{settings.browser_url(settings.prefect_port)}/api")
+    # Its default lets the pages of every site in.
+    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "{0.scheme}://{0.netloc}".format(urlsplit(address)))
     return Service(
         PREFECT,
-        (*_python("prefect", "server", "start"), "--host", settings.host, "--port", str(settings.prefect_port)),
+        _python("deploy.stack.prefect_server", "--host", settings.host, "--port", str(settings.prefect_port)),
         environment,
         url,
         lambda _: answers(f"{url}/api/ready"),
@@ -99,15 +111,21 @@ def _mlflow(settings: StackSettings) -> Service:
         "MLFLOW_BACKEND_STORE_URI": settings.storage.mlflow_backend(settings.home),
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.storage.artifact_root(settings.home),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **_guarded(settings, MLFLOW, settings.mlflow_port),
     }
+    environment = {**_base(settings, "MLFLOW_*", *DATABASES, *STORES), **own}
+    for name in [name for name in environment if name.startswith("MLFLOW_TRACKING_")]:
+        del environment[name]  # of a client
+    if not settings.exposed:
+        environment.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join(settings.hosts(settings.mlflow_port)))
     command = _python("deploy.stack.mlflow_server", "--host", settings.host, "--port", str(settings.mlflow_port))
     if settings.mlflow_accounts:
         command += ("--auth",)
-    return Service(MLFLOW, command, {**_base(settings), **own}, url, lambda _: answers(f"{url}/health"))
+    return Service(MLFLOW, command, environment, url, lambda _: answers(f"{url}/health"))
 
 
 def _deployments(settings: StackSettings) -> Service:
-    environment = _clients(settings)
+    environment = {name: value for name, value in _clients(settings).items() if name not in _OF_SERVERS}
     api = environment["PREFECT_API_URL"]
     return Service(
         DEPLOYMENTS,
@@ -123,23 +141,41 @@ def _deployments(settings: StackSettings) -> Service:
 def _gateway(settings: StackSettings) -> Service:
     url = settings.url(settings.gateway_port)
     command = _python("deploy.gateway", "--host", settings.host, "--port", str(settings.gateway_port))
-    return Service(GATEWAY, command, _clients(settings), url, lambda _: answers(f"{url}/health"))
+    # It reads the registry and the bytes of models, and uses no other service.
+    names = ("STEMMA_API_KEYS", "STEMMA_REGISTRY_URL", "STEMMA_SIGNING_KEY", "STEMMA_TRUSTED_KEYS")
+    environment = _base(settings, *names, *DATABASES, *STORES)
+    if registry := client_environment(settings).get("STEMMA_REGISTRY_URL"):
+        environment["STEMMA_REGISTRY_URL"] = registry
+    environment |= {"STEMMA_HOME": str(settings.home), **_guarded(settings, GATEWAY, settings.gateway_port)}
+    if token := settings.tokens.get(GATEWAY):  # a key like every other; the gateway keeps its hash
+        keys = (environment.get("STEMMA_API_KEYS"), f"stack:{hashlib.sha256(token.encode()).hexdigest()}")
+        environment["STEMMA_API_KEYS"] = ",".join(filter(None, keys))
+    return Service(GATEWAY, command, environment, url, lambda _: answers(f"{url}/health"))
 
 
-def _base(settings: StackSettings) -> dict[str, str]:
-    """The user's environment without what would point a server at another one."""
-    others = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
-    return {name: value for name, value in settings.environment.items() if name not in others}
+def _base(settings: StackSettings, *names: str) -> dict[str, str]:
+    """What a server gets of the user's environment: of the variables by these names, none that leads to another one."""
+    given = chosen(settings.environment, *names)
+    return {name: value for name, value in given.items() if name not in _ADDRESSES}
+
+
+def _guarded(settings: StackSettings, service: str, port: int) -> dict[str, str]:
+    """What the guard of a service reads; nothing for one without a token."""
+    token = settings.tokens.get(service)
+    return {guard.TOKEN: token, guard.HOSTS: ",".join(settings.hosts(port))} if token else {}
 
 
 def _clients(settings: StackSettings) -> dict[str, str]:
-    """The environment of services that use the others."""
-    given = _base(settings)
+    """The environment of the service that uses the others, and in which the user's own code runs."""
+    given = {name: value for name, value in settings.environment.items() if name not in _ADDRESSES}
+    if settings.tokens.get(MLFLOW):  # MLflow's client prefers these to the token, and they are for another server
+        given = {name: value for name, value in given.items() if not name.startswith("MLFLOW_TRACKING_")}
     environment = {
         **given,
         **client_environment(settings),
         "STEMMA_HOME": str(settings.home),
         "PREFECT_HOME": str(layout.prefect(settings.home)),
+        **tokens.for_clients({name: token for name, token in settings.tokens.items() if name != GATEWAY}),
     }
     if auth := given.get("PREFECT_SERVER_API_AUTH_STRING"):
         environment["PREFECT_API_AUTH_STRING"] = auth

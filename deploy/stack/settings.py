@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from core.network import http_url, is_loopback, port_problem
 from deploy.gateway import api_keys
-from deploy.stack import storage
+from deploy.stack import storage, tokens
+from deploy.stack.state import MLFLOW, PREFECT
 from deploy.stack.storage import Storage
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # an address that means all, and one of them
@@ -26,7 +27,8 @@ class StackSettings:
     Attributes:
         root: the workspace.
         home: its home, with databases and logs.
-        environment: what every service gets besides its own variables; secrets come in no other way.
+        environment: what the services' own variables are chosen from; secrets of the user's come in no other way.
+        made_tokens: a random token for each service; those that are used are :attr:`tokens`.
     """
 
     root: Path
@@ -37,6 +39,7 @@ class StackSettings:
     gateway_port: int = 8000
     storage: Storage = field(default_factory=Storage)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    made_tokens: Mapping[str, str] = field(default_factory=tokens.make, repr=False)
 
     @property
     def exposed(self) -> bool:
@@ -48,6 +51,20 @@ class StackSettings:
         """Whether MLflow wants a name and a password: always when exposed, else where its variables are set."""
         named = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
         return self.exposed or all(self.environment.get(name) for name in named)
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """Service to token: on loopback, for those that ask for no password of the user's own."""
+        own = {PREFECT: bool(self.environment.get("PREFECT_SERVER_API_AUTH_STRING")), MLFLOW: self.mlflow_accounts}
+        return {
+            name: token for name, token in self.made_tokens.items() if not self.exposed and not own.get(name, False)
+        }
+
+    def hosts(self, port: int) -> list[str]:
+        """``host:port`` by which a service on loopback may be called; ``STEMMA_ALLOWED_HOSTS`` names a proxy's too."""
+        names = dict.fromkeys((urlsplit(self.url(port)).netloc, f"localhost:{port}"))
+        given = self.environment.get("STEMMA_ALLOWED_HOSTS", "").split(",")
+        return [*names, *(name.strip() for name in given if name.strip())]
 
     def url(self, port: int) -> str:
         """Where this machine's own clients find a service."""

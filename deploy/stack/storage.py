@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from core import layout
 from core.files import write_json
 from core.workspace import sqlite_url
-from deploy.stack import state
+from deploy.stack import state, tokens
 
 if TYPE_CHECKING:
     import psycopg
@@ -153,3 +153,16 @@ def use_stack(home: Path) -> None:
     stack = state.read(home)
     found = stack.environment if stack is not None else Storage.recall(home).environment(home)
     os.environ.update({name: value for name, value in found.items() if name not in os.environ})
+    if stack is None:
+        return
+    # A token goes to the server that it is for, and not to another one that the user named.
+    variables = {state.PREFECT: "PREFECT_API_URL", state.MLFLOW: "MLFLOW_TRACKING_URI"}
+    used = {
+        service: token
+        for service, token in tokens.read(home).items()
+        if service in variables and os.environ[variables[service]] == found[variables[service]]
+    }
+    os.environ.update(tokens.for_clients(used))
+    if state.MLFLOW in used:  # its client prefers a name and a password, which are for another server
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            os.environ.pop(name, None)

@@ -18,7 +18,7 @@ from core import layout, python
 from core.files import last_lines
 from core.locks import try_lock
 from core.network import listener_of
-from deploy.stack import process, state
+from deploy.stack import process, state, tokens
 from deploy.stack.services import Service, Unhealthy, client_environment, services_of
 from deploy.stack.settings import StackSettings
 from registry.errors import RegistryError
@@ -110,6 +110,7 @@ class Supervisor:
                 # What a supervisor that was killed together with its watcher has left behind.
                 process.sweep(process.mark_of(self.home), ORPHAN_SECONDS)
                 self.settings.storage.remember(self.home)
+                tokens.write(self.home, self.settings.tokens)
                 while not self._stopping:
                     self._tick()
                     time.sleep(TICK_SECONDS)
@@ -119,6 +120,7 @@ class Supervisor:
                     self._end_all()
                 finally:
                     state.remove(self.home)
+                    tokens.remove(self.home)
 
     def _tick(self) -> None:
         self._watch()

@@ -9,7 +9,7 @@ from tests.stack import RunningStack
 
 def open_form(page: Page, running: RunningStack, deployment: str) -> None:
     """From the front page to the form of a deployment's run."""
-    page.goto(_server(running))
+    page.goto(running.link("prefect"))
     page.get_by_role("link", name="Deployments").click()
     page.get_by_role("row").get_by_role("link", name=deployment, exact=True).first.click()
     page.get_by_role("button", name="Run", exact=True).click()
@@ -44,7 +44,7 @@ def submit(page: Page, name: str) -> None:
 
 def open_run(page: Page, running: RunningStack, name: str) -> None:
     """The page of a run, through the list of runs."""
-    page.goto(f"{_server(running)}/v2/runs")
+    page.goto(running.link("prefect").replace("/?", "/v2/runs?"))
     page.get_by_role("link", name=name, exact=True).click()
     expect(page.get_by_role("tab", name="Artifacts")).to_be_visible()
 
@@ -66,7 +66,3 @@ def menu(page: Page, item: str) -> Locator:
     page.get_by_role("button", name="Open menu").click()
     page.get_by_role("menuitem", name=item, exact=True).click()
     return page.get_by_role("dialog").or_(page.get_by_role("alertdialog"))
-
-
-def _server(running: RunningStack) -> str:
-    return running.now.service("prefect").url

@@ -72,7 +72,7 @@ def test_the_report_leads_to_the_run_in_mlflow(page: Page, running: RunningStack
 
 
 def test_two_runs_are_compared_in_mlflow(page: Page, running: RunningStack, picture: Picture):
-    page.goto(running.now.mlflow_uri)
+    page.goto(running.link("mlflow"))
     page.get_by_role("button", name="Model training").click()
     page.get_by_role("link", name="stemma", exact=True).click()
     for name in ("first", re.compile("run-")):
@@ -91,7 +91,7 @@ def test_two_runs_are_compared_in_mlflow(page: Page, running: RunningStack, pict
 
 def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, running: RunningStack, picture: Picture):
     chat = context.new_page()
-    chat.goto(running.now.gateway_url)
+    chat.goto(running.link("gateway"))
     expect(chat.get_by_role("status")).to_contain_text("Serving assistant:1")
     chat.evaluate(
         "() => { window.seen = new Set(); new MutationObserver(() => window.seen.add("

@@ -120,7 +120,8 @@ class ToyWorkspace:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory):
     """Address of a real Prefect server."""
-    with local_server(tmp_path_factory.mktemp("prefect")) as server:
+    with local_server(tmp_path_factory.mktemp("prefect")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_API_AUTH_STRING", server.auth)
         yield server.wait()
 
 

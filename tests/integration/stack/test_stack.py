@@ -10,15 +10,18 @@ import os
 import signal
 import socket
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from core import layout
 from deploy.stack import state
-from tests.stack import RunningStack, log_of, processes_of, stack
+from tests.stack import RunningStack, log_file, log_of, processes_of, stack
 from tests.workspace import Workspace, wait_until
 
 STEMMA = (sys.executable, "-m", "cli")
@@ -37,9 +40,27 @@ def running(workspace):
         yield running
 
 
-def _get(url: str):
+def _get(url: str | urllib.request.Request):
     with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read()
+
+
+def _status(url: str, body: object = None, **headers: str) -> int:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _credentials(running: RunningStack):
+    """What the clients in this process show, as a command of the workspace does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_TOKEN", running.tokens["mlflow"])
+        yield
 
 
 def test_every_service_is_well_and_small(running: RunningStack):
@@ -49,13 +70,61 @@ def test_every_service_is_well_and_small(running: RunningStack):
     assert {service["state"] for service in services.values()} == {"healthy"}
     assert 0 < sum(service["memory"] for service in services.values()) < IDLE_BYTES
     assert shown["stages"][0]["stage"] == "counter"
-    assert b"<html" in _get(services["prefect"]["url"]).lower()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    for name in ("prefect", "mlflow", "gateway"):
+        with browser.open(running.link(name), timeout=60) as page:
+            assert b"<html" in page.read().lower() and "token" not in page.url
     assert _get(f"{services['mlflow']['url']}/health") == b"OK"
     assert json.loads(_get(f"{services['gateway']['url']}/health"))
     names = {deployment["name"] for deployment in running.prefect("/deployments/filter", {})}
     assert "lifecycle" in names
     text = running.workspace.run(*STEMMA, "status").stdout
     assert all(word in text for word in (*SERVICES, "MB", services["mlflow"]["url"], "counter"))
+
+
+def test_a_page_elsewhere_and_another_account_get_nothing(running: RunningStack):
+    now = running.now
+    asked = {
+        "prefect": (f"{now.prefect_api_url}/deployments/filter", {}),
+        "mlflow": (f"{now.mlflow_uri}/api/2.0/mlflow/experiments/search", {"max_results": 5}),
+        "gateway": (f"{now.gateway_url}/v1/models", None),
+    }
+    for name, (url, body) in asked.items():
+        token = {"Authorization": f"Bearer {running.tokens[name]}"}
+        assert _status(url, body) == 401, name
+        assert _status(url, body, Authorization="Bearer " + "x" * 43) == 401, name
+        for strange in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+            assert _status(url, body, **strange) == _status(url, body, **strange, **token) == 403, name
+            assert _status(now.service(name).url, **strange) == 403, name
+        assert _status(url, body, **token) == 200, name
+    assert _status(f"{now.prefect_api_url}/flows/filter", {}, Authorization=f"Bearer {running.tokens['mlflow']}") == 401
+
+
+def test_the_tokens_are_in_a_private_file_and_nowhere_else(running: RunningStack):
+    kept = layout.stack_tokens(running.workspace.home)
+    assert kept.stat().st_mode & 0o777 == 0o600 and len(set(running.tokens.values())) == 3
+    files = [log_file(running.workspace), *running.workspace.root.rglob("*")]
+    for token in running.tokens.values():
+        assert not [line for line in processes_of(running.workspace) if token in line]
+        found = [path for path in files if path.is_file() and path != kept and token.encode() in path.read_bytes()]
+        assert not found
+
+
+def test_prefects_sockets_open_to_its_clients_alone(running: RunningStack):
+    import asyncio
+
+    from prefect.events.clients import PrefectEventSubscriber
+    from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+
+    async def listen() -> None:
+        async with PrefectEventSubscriber(running.now.prefect_api_url, reconnection_attempts=0):
+            pass
+
+    with temporary_settings({PREFECT_API_AUTH_STRING: f"stemma:{running.tokens['prefect']}"}):
+        asyncio.run(asyncio.wait_for(listen(), 60))
+    with temporary_settings({PREFECT_API_AUTH_STRING: "stemma:guess"}):
+        with pytest.raises(Exception, match=r"(?i)authenticat|token|1008"):
+            asyncio.run(asyncio.wait_for(listen(), 60))
 
 
 def test_everything_listens_on_loopback_alone(running: RunningStack):
@@ -89,7 +158,9 @@ def test_a_run_is_shown_by_the_stacks_prefect_and_mlflow_beside_one_made_without
         assert _totals(uri) == {"alone": {"steps": 20}, "served": {"steps": 25}}
     for run_id in _run_ids(direct).values():  # as MLflow's page reads it
         query = urllib.parse.urlencode({"path": "report.json", "run_uuid": run_id})
-        assert json.loads(_get(f"{running.now.mlflow_uri}/get-artifact?{query}"))["steps"] in (20, 25)
+        page = urllib.request.Request(f"{running.now.mlflow_uri}/get-artifact?{query}")
+        page.add_header("Cookie", f"stemma-{urlsplit(running.now.mlflow_uri).port}={running.tokens['mlflow']}")
+        assert json.loads(_get(page))["steps"] in (20, 25)
 
 
 def test_the_files_of_a_run_are_in_this_workspace_though_it_was_copied(running: RunningStack):

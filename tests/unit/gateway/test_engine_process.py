@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -127,3 +128,15 @@ def test_an_engine_that_ends_while_it_loads_is_reported_with_its_log(tmp_path):
             await engine.stop()
 
     asyncio.run(serve())
+
+
+def test_an_engine_has_no_secret_of_the_gateway_or_of_the_user(monkeypatch):
+    secrets = ("PGPASSWORD", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "STEMMA_API_KEYS", "VLLM_API_KEY",
+               "MLFLOW_TRACKING_TOKEN", "PREFECT_API_AUTH_STRING", "SOMETHING_ELSE")  # fmt: skip
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    found = engine_process._environment()
+    assert not found.keys() & set(secrets) and "secret" not in found.values()
+    assert found["CUDA_VISIBLE_DEVICES"] == "1" and found["HF_HUB_OFFLINE"] == "1"
+    assert found["PATH"] == os.environ["PATH"]

@@ -83,6 +83,69 @@ def test_secrets_are_in_no_command_and_in_nothing_that_is_told(tmp_path):
     assert "--auth" in services["mlflow"].command
 
 
+USERS = {
+    "PGPASSWORD": "1", "AWS_SECRET_ACCESS_KEY": "2", "HF_TOKEN": "3", "OPENAI_API_KEY": "4", "VLLM_API_KEY": "5",
+    "MLFLOW_TRACKING_PASSWORD": "6", "PREFECT_API_KEY": "7", "STEMMA_WEBHOOK_URL": "8", "STEMMA_API_KEY": "9",
+}  # fmt: skip
+
+
+def test_a_service_has_of_the_users_secrets_what_it_needs_and_no_more(tmp_path):
+    given = {**USERS, "PATH": "/bin", "OMP_NUM_THREADS": "2", "SSL_CERT_FILE": "/x"}
+    services = {each.name: each.environment for each in services_of(_settings(tmp_path, environment=given))}
+    has = {name: set(environment) & set(USERS) for name, environment in services.items()}
+    assert has["prefect"] == {"PGPASSWORD"}
+    assert has["mlflow"] == has["gateway"] == {"PGPASSWORD", "AWS_SECRET_ACCESS_KEY"}
+    # Where the user's own stages run, but not what is for another MLflow.
+    assert has["deployments"] == set(USERS) - {"MLFLOW_TRACKING_PASSWORD"}
+    for environment in services.values():
+        assert environment.items() >= {("PATH", "/bin"), ("OMP_NUM_THREADS", "2"), ("SSL_CERT_FILE", "/x")}
+
+
+def test_a_server_s_own_secret_is_in_no_other_service(tmp_path):
+    given = {**TOKENS, "STEMMA_API_KEYS": "ada:" + "k" * 40}
+    services = {each.name: each.environment for each in services_of(_settings(tmp_path, environment=given))}
+    for name, owner in {**dict.fromkeys(TOKENS, "mlflow"), "PREFECT_SERVER_API_AUTH_STRING": "prefect",
+                        "STEMMA_API_KEYS": "gateway"}.items():  # fmt: skip
+        assert [service for service, has in services.items() if name in has] == [owner], name
+
+
+def test_each_service_on_loopback_has_a_token_of_its_own_and_the_flows_those_that_they_use(tmp_path):
+    settings = _settings(tmp_path)
+    services = {each.name: each for each in services_of(settings)}
+    tokens = settings.tokens
+    assert set(tokens) == {"prefect", "mlflow", "gateway"} and len(set(tokens.values())) == 3
+    assert _settings(tmp_path).tokens != tokens, "new at each start"
+    assert min(map(len, tokens.values())) >= 43
+    for name, token in tokens.items():
+        assert services[name].environment["STEMMA_SERVICE_TOKEN"] == token
+        for other in services.values():
+            assert not [part for part in other.command if token in part]
+            if other.name not in (name, "deployments"):
+                assert not [value for value in other.environment.values() if token in value]
+    flows = services["deployments"].environment
+    assert flows["PREFECT_API_AUTH_STRING"] == f"stemma:{tokens['prefect']}"
+    assert flows["MLFLOW_TRACKING_TOKEN"] == tokens["mlflow"]
+    assert not [value for value in flows.values() if tokens["gateway"] in value]
+    assert not [value for value in client_environment(settings).values() if value in tokens.values()]
+    assert not [value for value in tokens.values() if value in repr(settings)]
+
+
+def test_prefect_lets_in_pages_of_its_own_address_alone(tmp_path):
+    settings = _settings(tmp_path)
+    environment = next(each.environment for each in services_of(settings) if each.name == "prefect")
+    assert environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == f"http://127.0.0.1:{settings.prefect_port}"
+    assert environment["PREFECT_UI_API_URL"] == f"http://127.0.0.1:{settings.prefect_port}/api"
+    named = _settings(tmp_path, environment={"STEMMA_ALLOWED_HOSTS": "stemma.example, other.example:8443"})
+    for service, port in (("prefect", named.prefect_port), ("mlflow", named.mlflow_port)):
+        has = next(each.environment for each in services_of(named) if each.name == service)["STEMMA_SERVICE_HOSTS"]
+        assert has == f"127.0.0.1:{port},localhost:{port},stemma.example,other.example:8443"
+
+
+def test_a_service_with_a_password_of_the_users_has_no_token(tmp_path):
+    assert set(_settings(tmp_path, environment=TOKENS).tokens) == {"gateway"}
+    assert _settings(tmp_path, host="0.0.0.0", environment=TOKENS).tokens == {}
+
+
 def test_servers_are_not_pointed_at_the_users_other_servers(tmp_path):
     given = {"PREFECT_API_URL": "http://elsewhere/api", "MLFLOW_TRACKING_URI": "http://elsewhere"}
     services = {service.name: service for service in services_of(_settings(tmp_path, environment=given))}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
-from deploy.stack import state
+from cli.screens.stack import pages
+from core import layout
+from deploy.stack import state, tokens
 from deploy.stack.state import ServiceState, Stack
 from deploy.stack.storage import Storage, use_stack
 from tests.workspace import wait_until
@@ -26,7 +30,8 @@ def _stack(pid: int, **changes) -> Stack:
 
 @pytest.fixture
 def variables(monkeypatch):
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "STEMMA_REGISTRY_URL"):
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "STEMMA_REGISTRY_URL", "PREFECT_API_AUTH_STRING",
+                 "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):  # fmt: skip
         monkeypatch.setenv(name, "")  # so that what is set below is taken back, also where there was none before
         monkeypatch.delenv(name)
     return monkeypatch
@@ -69,6 +74,31 @@ def test_commands_use_the_stack_unless_the_user_named_servers(tmp_path, variable
     use_stack(tmp_path)
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://mlflow.example"
+
+
+def test_a_token_is_shown_to_the_server_that_it_is_for_alone(tmp_path, variables):
+    state.write(tmp_path, _stack(os.getpid()))
+    tokens.write(tmp_path, {"prefect": "p" * 43, "mlflow": "m" * 43, "gateway": "g" * 43})
+    variables.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    variables.setenv("MLFLOW_TRACKING_PASSWORD", "of mlflow.example")
+    use_stack(tmp_path)
+    assert os.environ["PREFECT_API_AUTH_STRING"] == f"stemma:{'p' * 43}"
+    assert "MLFLOW_TRACKING_TOKEN" not in os.environ
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "of mlflow.example"
+    variables.delenv("MLFLOW_TRACKING_URI")
+    use_stack(tmp_path)
+    assert os.environ["MLFLOW_TRACKING_TOKEN"] == "m" * 43
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ, "MLflow's client would send that one"
+
+
+def test_the_links_are_shown_to_a_person_and_never_written(tmp_path):
+    tokens.write(tmp_path, {"prefect": "p" * 43})
+    assert layout.stack_tokens(tmp_path).stat().st_mode & 0o777 == 0o600
+    stack = _stack(os.getpid())
+    shown = Console(file=io.StringIO(), force_terminal=True, width=200)
+    shown.print(pages(shown, stack, tmp_path))
+    assert f"http://127.0.0.1:4200/?token={'p' * 43}" in shown.file.getvalue()
+    assert not pages(Console(file=io.StringIO(), force_terminal=False), stack, tmp_path)
 
 
 def test_databases_outside_the_home_are_used_while_no_stack_runs(tmp_path, variables):
