@@ -48,13 +48,21 @@ $(VENV)/.python:
 	  { echo "Stemma needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) && touch $@
 
-# torch first and exactly: left to the resolver it would be the newest build, with gigabytes of CUDA.
-$(VENV)/.installed: pyproject.toml deploy/constraints.txt | $(VENV)/.python
+# Every file that is installed has its hash in deploy/lock, and the lock names every one: nothing is resolved or fetched
+# besides, also not to build the few packages that have no wheel (setuptools comes first, for them).
+INSTALL = $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation
+LOCKED = $(INSTALL) --require-hashes
+TORCH := cpu# or cuda
+
+$(VENV)/.installed: pyproject.toml $(wildcard deploy/lock/*.txt) | $(VENV)/.python
 	@echo "Installing into $(VENV) (once, some minutes) ..."
-	@$(BIN)/pip install -q --disable-pip-version-check torch==2.13.0 -c deploy/constraints.txt
-	@$(BIN)/pip install -q --disable-pip-version-check -e . -c deploy/constraints.txt
+	@$(LOCKED) -r deploy/lock/build.txt
+	@$(LOCKED) -r deploy/lock/torch-$(TORCH).txt 2>/dev/null || \
+	  $(LOCKED) --extra-index-url https://download.pytorch.org/whl/cpu -r deploy/lock/torch-$(TORCH).txt
+	@$(LOCKED) -r deploy/lock/stemma.txt
+	@$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,s3,kubernetes]' -c deploy/constraints.txt
+	@$(LOCKED) -r deploy/lock/dev.txt
 	@touch $@

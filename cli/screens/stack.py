@@ -48,7 +48,7 @@ def table(stack: Stack) -> Table:
 def pages(console: Console, stack: Stack, home: Path) -> Text:
     """The links that open the services' pages; empty where they would be kept (a pipe, a log): they hold tokens."""
     links = tokens.links(stack, tokens.read(home)) if console.is_terminal else {}
-    shown = [f"\n  {url}" for url in links.values() if "token=" in url]
+    shown = [f"\n  {url}" for url in links.values()]
     return Text("Open in a browser:" + "".join(shown), overflow="fold") if shown else Text()
 
 

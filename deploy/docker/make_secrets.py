@@ -9,13 +9,19 @@ from __future__ import annotations
 import secrets
 import sys
 
+ROLES = ("PREFECT", "MLFLOW", "REGISTRY", "GATEWAY", "BACKUP")  # of the database, made by databases.sql
+ACCOUNTS = ("WORKER", "GATEWAY", "MLFLOW", "BACKUP")  # of the store, made by deploy.docker.buckets
+
 
 def generate() -> dict[str, str]:
     """A value for every secret, 128 random bits or more each."""
     return {
+        # The database server's and the store's own administrators, which no service is.
         "POSTGRES_PASSWORD": secrets.token_hex(24),
         "S3_ACCESS_KEY": secrets.token_hex(10),
         "S3_SECRET_KEY": secrets.token_hex(24),
+        **{f"{role}_DATABASE_PASSWORD": secrets.token_hex(24) for role in ROLES},
+        **{f"{account}_S3_SECRET_KEY": secrets.token_hex(24) for account in ACCOUNTS},
         "PREFECT_AUTH": f"admin:{secrets.token_hex(24)}",
         "MLFLOW_ADMIN_PASSWORD": secrets.token_hex(24),
         "MLFLOW_SECRET_KEY": secrets.token_hex(32),

@@ -1,12 +1,12 @@
 # MLflow's server with its own authentication. Build from the repository's root:
-#   docker build -f deploy/docker/mlflow.Dockerfile -t stemma/mlflow:0.1.0 .
-FROM python:3.11.14-slim-bookworm
+#   docker build -f deploy/docker/mlflow.Dockerfile -t ghcr.io/stemma-llm/mlflow:0.1.0 .
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-COPY deploy/constraints.txt /tmp/constraints.txt
-RUN pip install -c /tmp/constraints.txt "mlflow[auth]==3.17.2" "psycopg[binary]" boto3 filelock \
- && rm /tmp/constraints.txt \
+COPY deploy/lock/mlflow.txt /tmp/lock.txt
+RUN pip install --no-deps --require-hashes -r /tmp/lock.txt \
+ && rm /tmp/lock.txt \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin stemma \
  && install -d -o stemma -g stemma /var/lib/mlflow
 

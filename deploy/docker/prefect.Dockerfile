@@ -1,13 +1,12 @@
 # Prefect's server and UI. Build from the repository's root:
-#   docker build -f deploy/docker/prefect.Dockerfile -t stemma/prefect:0.1.0 .
-FROM python:3.11.14-slim-bookworm
+#   docker build -f deploy/docker/prefect.Dockerfile -t ghcr.io/stemma-llm/prefect:0.1.0 .
+FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-COPY deploy/constraints.txt /tmp/constraints.txt
-# FastAPI and SQLAlchemy are bounded as in pyproject.toml: with newer ones the server dies, or schedules nothing.
-RUN pip install -c /tmp/constraints.txt prefect==3.8.8 "fastapi<0.151" "sqlalchemy<2.1" asyncpg \
- && rm /tmp/constraints.txt \
+COPY deploy/lock/prefect.txt /tmp/lock.txt
+RUN pip install --no-deps --require-hashes -r /tmp/lock.txt \
+ && rm /tmp/lock.txt \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin stemma \
  && install -d -o stemma -g stemma /var/lib/prefect
 

@@ -3,8 +3,9 @@
 The workspace lies on a volume, at ``STEMMA_WORKSPACE`` (a folder below the mount, so that it belongs to this account).
 An empty one becomes a clone of ``STEMMA_WORKSPACE_REPOSITORY``, or where that is not set, a copy of the workspace that
 the image ships.
-``STEMMA_DVC_REMOTE``, a URL such as ``s3://dvc``, becomes DVC's default remote of this copy. Containers that share a
-volume wait for each other.
+``STEMMA_DVC_REMOTE``, a URL such as ``s3://dvc``, becomes DVC's default remote of this copy. Where
+``STEMMA_SIGNING_KEY`` names a file that is not there, as in the first container that promotes, the key is made there,
+and its public part is trusted by all that share the workspace. Containers that share a volume wait for each other.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core import dvc
+from core import dvc, layout
+from core.files import write_bytes
 
 SHIPPED = Path("/opt/stemma")
+TRUSTED = "containers.pem"  # among the workspace's trusted keys
 REMOTE = "stemma"
 
 
@@ -33,6 +36,8 @@ def main(command: list[str]) -> int:
         (root / ".stemma").mkdir(parents=True, exist_ok=True)  # what git and DVC ignore
         with FileLock(root / ".stemma" / "workspace.lock", timeout=300):
             prepare(root)
+            if key := os.environ.get("STEMMA_SIGNING_KEY"):
+                make_signing_key(Path(key), layout.trusted_keys(root / ".stemma") / TRUSTED)
     except (OSError, Timeout, subprocess.CalledProcessError) as error:
         print(f"workspace {root}: {getattr(error, 'stderr', None) or error}", file=sys.stderr)
         return 1
@@ -51,6 +56,29 @@ def prepare(root: Path, shipped: Path = SHIPPED) -> None:
     if remote := os.environ.get("STEMMA_DVC_REMOTE"):
         # In the local configuration, which git does not keep: another copy may have another remote.
         _run(root, *dvc.command("remote", "add", "--local", "--default", "--force", REMOTE, remote))
+
+
+def make_signing_key(path: Path, trusted: Path) -> None:
+    """Make the key that signs promotions where there is none yet, and leave its public part at ``trusted``.
+
+    Raises:
+        OSError: the key is gone that signed until now; another is not made silently.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if path.exists():
+        return
+    if trusted.exists():
+        raise OSError(
+            f"STEMMA_SIGNING_KEY: {path} is gone, and {trusted} has its public part: restore the key from a back-up, "
+            "or rename that file (what the lost key signed stays trusted) and start again for a new key"
+        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    public = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    write_bytes(trusted, key.public_key().public_bytes(*public))
+    write_bytes(path, key.private_bytes(*private), private=True)
 
 
 def _fill(root: Path, shipped: Path) -> None:

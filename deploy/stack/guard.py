@@ -2,15 +2,16 @@
 
 Loopback keeps other machines away, but neither the pages of a browser on this one nor its other accounts. So every
 request must name the service as its own pages do (``Host`` and, where a browser sends one, ``Origin``: 403 otherwise),
-and show the service's token (401 otherwise): in ``Authorization``, as ``Bearer TOKEN`` or as the password of ``Basic``;
-or in the cookie that a browser gets when it opens a link with ``?token=TOKEN``. Prefect's clients show it in the first
-message of a socket, where the socket's opening request does not.
+and show a token (401 otherwise): the service's own in ``Authorization``, as ``Bearer TOKEN`` or as the password of
+``Basic``; or the browser's, in the cookie that is the answer to a link with ``?token=TOKEN``. Prefect's clients show
+the service's in the first message of a socket, where the socket's opening request does not.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import json
 import os
@@ -24,7 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-TOKEN, HOSTS = "STEMMA_SERVICE_TOKEN", "STEMMA_SERVICE_HOSTS"  # of a service's own environment
+# Of a service's own environment.
+TOKEN, BROWSER, HOSTS = "STEMMA_SERVICE_TOKEN", "STEMMA_BROWSER_TOKEN", "STEMMA_SERVICE_HOSTS"
 OPEN = frozenset({"/health", "/api/health", "/api/ready"})  # whether it is well, and nothing else
 _REFUSED_SOCKET = 1008  # RFC 6455, 7.4.1: against a policy
 _FOREIGN = "This service answers its own pages and clients only; STEMMA_ALLOWED_HOSTS names further hosts."
@@ -34,23 +36,27 @@ _NO_TOKEN = "Show the token of this service: open its link, which `stemma status
 def guarded(app: App, *, refuse: bool = True) -> App:
     """The application behind a guard, where this process was given a token; else the application itself.
 
-    The token leaves the environment, so that no child of this process has it.
+    The tokens leave the environment, so that no child of this process has them.
     """
-    token, hosts = os.environ.pop(TOKEN, None), os.environ.pop(HOSTS, "")
-    return Guard(app, token, hosts.split(","), refuse=refuse) if token else app
+    token, browser, hosts = (os.environ.pop(name, "") for name in (TOKEN, BROWSER, HOSTS))
+    return Guard(app, token, browser, hosts.split(","), refuse=refuse) if token else app
 
 
 class Guard:
     """The middleware.
 
     Args:
+        token: the service's.
+        browser: that of browsers, the same for all services of a stack.
         hosts: ``host:port`` by which the service is called.
-        refuse: whether requests without the token are refused here; else they go on as they came, to an application
-            that asks for keys by itself, and a cookie's token goes on as its key.
+        refuse: whether requests without a token are refused here; else they go on as they came, to an application
+            that asks for keys by itself, and those with the cookie with the service's token as their key.
     """
 
-    def __init__(self, app: App, token: str, hosts: Iterable[str], *, refuse: bool = True):
-        self._app, self._token, self._refuse = app, token.encode(), refuse
+    def __init__(self, app: App, token: str, browser: str, hosts: Iterable[str], *, refuse: bool = True):
+        self._app, self._token, self._browser, self._refuse = app, token, browser, refuse
+        # Several stacks of one host share a browser's cookies, so that the name says whose it is.
+        self._cookie = f"stemma-{hashlib.sha256(browser.encode()).hexdigest()[:8]}"
         self._hosts = frozenset(host.strip().lower() for host in hosts if host.strip())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,12 +68,12 @@ class Guard:
             await _answer(scope, receive, send, 403, _FOREIGN)
             return
         if self._shown_in_link(scope):
-            await self._give_cookie(scope, send, headers)
+            await self._give_cookie(scope, send)
             return
         if scope["type"] == "http" and scope["path"] in OPEN and scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
         elif not self._refuse:
-            key = (b"authorization", b"Bearer " + self._token)
+            key = (b"authorization", f"Bearer {self._token}".encode())
             added = [key] if b"authorization" not in headers and self._in_cookie(headers) else []
             await self._app({**scope, "headers": [*scope["headers"], *added]}, receive, send)
         elif self._in_header(headers) or self._in_cookie(headers):
@@ -84,38 +90,30 @@ class Guard:
         origin = headers.get(b"origin")
         return origin is None or urlsplit(origin).netloc.lower() in self._hosts
 
-    def _same(self, shown: str) -> bool:
-        return hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), self._token)
-
     def _in_header(self, headers: dict[bytes, str]) -> bool:
         kind, _, shown = headers.get(b"authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return self._same(shown.strip())
+            return _same(shown.strip(), self._token)
         if kind.lower() == "basic":
             try:
-                return self._same(base64.b64decode(shown.strip()).decode().partition(":")[2])
+                return _same(base64.b64decode(shown.strip()).decode().partition(":")[2], self._token)
             except (binascii.Error, UnicodeDecodeError):
                 return False
         return False
 
     def _in_cookie(self, headers: dict[bytes, str]) -> bool:
         pairs = (part.strip().partition("=") for part in headers.get(b"cookie", "").split(";"))
-        return any(name == self._cookie(headers) and self._same(value) for name, _, value in pairs)
-
-    @staticmethod
-    def _cookie(headers: dict[bytes, str]) -> str:
-        """The cookie's name. Browsers keep one jar for all ports of a host, so that the port is in the name."""
-        return f"stemma-{headers[b'host'].rpartition(':')[2] if ':' in headers[b'host'] else 80}"
+        return any(name == self._cookie and _same(value, self._browser) for name, _, value in pairs)
 
     def _shown_in_link(self, scope: Scope) -> bool:
         if scope["type"] != "http" or scope["method"] != "GET" or b"token=" not in scope.get("query_string", b""):
             return False
-        return any(name == "token" and self._same(value) for name, value in _query(scope))
+        return any(name == "token" and _same(value, self._browser) for name, value in _query(scope))
 
-    async def _give_cookie(self, scope: Scope, send: Send, headers: dict[bytes, str]) -> None:
+    async def _give_cookie(self, scope: Scope, send: Send) -> None:
         left = urlencode([(name, value) for name, value in _query(scope) if name != "token"])
         where = "/" + quote(scope["path"].lstrip("/")) + (f"?{left}" if left else "")  # never another host's
-        cookie = f"{self._cookie(headers)}={self._token.decode()}; Path=/; HttpOnly; SameSite=Strict"
+        cookie = f"{self._cookie}={self._browser}; Path=/; HttpOnly; SameSite=Strict"
         said = [("location", where), ("set-cookie", cookie), ("cache-control", "no-store"),
                 ("referrer-policy", "no-referrer"), ("content-length", "0")]  # fmt: skip
         shown = [(name.encode(), value.encode("latin-1")) for name, value in said]
@@ -146,9 +144,13 @@ class Guard:
     def _in_message(self, message: Message) -> bool:
         try:
             said = json.loads(message.get("text") or message.get("bytes") or "")
-            return said["type"] == "auth" and self._same(said["token"].partition(":")[2])
+            return said["type"] == "auth" and _same(said["token"].partition(":")[2], self._token)
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
+
+
+def _same(shown: str, token: str) -> bool:
+    return hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), token.encode())
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

@@ -162,7 +162,10 @@ def _base(settings: StackSettings, *names: str) -> dict[str, str]:
 def _guarded(settings: StackSettings, service: str, port: int) -> dict[str, str]:
     """What the guard of a service reads; nothing for one without a token."""
     token = settings.tokens.get(service)
-    return {guard.TOKEN: token, guard.HOSTS: ",".join(settings.hosts(port))} if token else {}
+    if not token:
+        return {}
+    browser = settings.tokens[tokens.BROWSER]
+    return {guard.TOKEN: token, guard.BROWSER: browser, guard.HOSTS: ",".join(settings.hosts(port))}
 
 
 def _clients(settings: StackSettings) -> dict[str, str]:

@@ -54,7 +54,7 @@ class StackSettings:
 
     @property
     def tokens(self) -> dict[str, str]:
-        """Service to token: on loopback, for those that ask for no password of the user's own."""
+        """Service to token, and the browser's: on loopback, for those that ask for no password of the user's own."""
         own = {PREFECT: bool(self.environment.get("PREFECT_SERVER_API_AUTH_STRING")), MLFLOW: self.mlflow_accounts}
         return {
             name: token for name, token in self.made_tokens.items() if not self.exposed and not own.get(name, False)

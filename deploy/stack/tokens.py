@@ -1,8 +1,9 @@
 """One random token for each service of a stack that asks for no password of its own, made anew at each start.
 
 Whoever may read the file may use the services: the account that started them. The supervisor writes it before the first
-service starts; a service gets its token in its environment; commands read the file (:func:`for_clients`); a browser
-gets it by a link (:func:`link`).
+service starts; a service gets its token in its environment; commands read the file (:func:`for_clients`). A browser
+gets one for all services by a link (:func:`links`): their pages lead to each other, and it sends its cookies to every
+port of a host anyway.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from core import layout
 from core.files import write_json
 from deploy.stack.state import GATEWAY, MLFLOW, PREFECT, Stack
 
+BROWSER = "browser"
 ACCOUNT = "stemma"  # where a service wants a name beside the token; none looks at it
 
 
 def make() -> dict[str, str]:
-    """Service to token: 256 random bits each, in characters that an address takes as they are."""
-    return {name: secrets.token_urlsafe(32) for name in (PREFECT, MLFLOW, GATEWAY)}
+    """Service, or :data:`BROWSER`, to token: 256 random bits each, in characters that an address takes as they are."""
+    return {name: secrets.token_urlsafe(32) for name in (PREFECT, MLFLOW, GATEWAY, BROWSER)}
 
 
 def write(home: Path, tokens: Mapping[str, str]) -> None:
@@ -30,7 +32,7 @@ def write(home: Path, tokens: Mapping[str, str]) -> None:
 
 
 def read(home: Path) -> dict[str, str]:
-    """Service to token; empty where there is no file, and for services that ask for passwords of their own."""
+    """Service, or :data:`BROWSER`, to token; none for services that ask for passwords of their own."""
     try:
         found = json.loads(layout.stack_tokens(home).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
@@ -55,11 +57,10 @@ def for_clients(tokens: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def link(url: str, token: str | None) -> str:
-    """What a browser opens: it is answered with a cookie, and with the address without the token."""
-    return f"{url}/?token={token}" if token else url
-
-
 def links(stack: Stack, tokens: Mapping[str, str]) -> dict[str, str]:
-    """Service to the link that opens its pages."""
-    return {each.name: link(each.url, tokens.get(each.name)) for each in stack.services if each.url}
+    """Service to what opens its pages: answered with a cookie, and with the address without the token.
+
+    Of the services that have a token, and so a guard that takes the browser's.
+    """
+    guarded = [each for each in stack.services if each.url and each.name in tokens]
+    return {each.name: f"{each.url}/?token={tokens[BROWSER]}" for each in guarded}

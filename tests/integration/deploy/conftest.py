@@ -52,7 +52,7 @@ def server(postgresql: str) -> Server:  # noqa: F811
         connection.execute(f"ALTER ROLE stemma PASSWORD '{password}'")
         (path,) = connection.execute("SHOW hba_file").fetchone()
         rules = Path(path).read_text()
-        Path(path).write_text(f"host all stemma 127.0.0.1/32 scram-sha-256\n{rules}")
+        Path(path).write_text(f"host all all 127.0.0.1/32 scram-sha-256\n{rules}")
         connection.execute("SELECT pg_reload_conf()")
     asked = Server(port, password)
     wait_until(lambda: _refused(asked), what="the server asks for a password")

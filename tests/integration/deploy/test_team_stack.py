@@ -22,19 +22,21 @@ from typing import Any
 
 import boto3
 import psutil
+import psycopg
 import pytest
 
 from core.network import free_port
+from deploy.backup.postgresql import program
 from deploy.docker import make_secrets
+from registry.integrity.keys import public_key_of
 from tests.integration.deploy.conftest import Server
 from tests.team_stack import command_of, load_compose
 from tests.workspace import make_workspace, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 ENTRYPOINT = [sys.executable, "-m", "deploy.docker.workspace"]  # of the image that the last three share
-ON_THE_VOLUME = ("worker", "gateway", "backup")
-SECRETS = ("POSTGRES_PASSWORD", "S3_SECRET_KEY", "PREFECT_AUTH", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SECRET_KEY",
-           "STEMMA_API_KEYS")  # fmt: skip
+ON_THE_VOLUME = ("registry", "worker", "gateway", "backup")
+NO_ACCOUNTS = {f"{name}_S3_SECRET_KEY": "" for name in make_secrets.ACCOUNTS}  # the store here has none to be made
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Team:
     @property
     def passwords(self) -> list[str]:
         """What no log, address or command line may show."""
-        return [self.secrets[name].rpartition(":")[2] for name in SECRETS]
+        return [value.rpartition(":")[2] for name, value in self.secrets.items() if name != "S3_ACCESS_KEY"]
 
     def here(self, text: str) -> str:
         """An address between containers as one on this machine."""
@@ -66,7 +68,7 @@ class Team:
         text = text.replace("http://storage:7070", self.storage).replace(
             "@postgres/", f"@127.0.0.1:{self.server.port}/"
         )
-        return text
+        return text.replace("/keys/", f"{self.folder}/keys/")
 
     def environment(self, service: str, **more: str) -> dict[str, str]:
         """What the service has in its container, and nothing of this process's but where its programs are."""
@@ -96,6 +98,23 @@ class Team:
         )  # fmt: skip
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+    def make_databases(self) -> None:
+        """What PostgreSQL's container does at its first start, as its administrator."""
+        given = {name: str(value) for name, value in self.services["postgres"]["environment"].items()}
+        administrator = {"PGHOST": "127.0.0.1", "PGPORT": str(self.server.port), "PGUSER": "stemma",
+                         "PGPASSWORD": self.server.password, "PGDATABASE": "postgres"}  # fmt: skip
+        script = ROOT / "deploy" / "k8s" / "base" / "databases.sql"
+        subprocess.run([program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={script}"],
+                       env={**os.environ, **given, **administrator}, check=True)  # fmt: skip
+
+    def connect(self, service: str, database: str) -> psycopg.Connection:
+        """The database as a service of the stack reaches it."""
+        user = {"worker": "registry"}.get(service, service)
+        return psycopg.connect(
+            host="127.0.0.1", port=self.server.port, dbname=database, user=user, autocommit=True,
+            password=self.services[service]["environment"]["PGPASSWORD"],
+        )  # fmt: skip
 
     def start(self, service: str) -> None:
         with open(self.folder / f"{service}.log", "w") as log:
@@ -142,13 +161,11 @@ def team(server: Server, storage: str, tmp_path_factory) -> Iterator[Team]:
     values = {**secrets, "STEMMA_WORKSPACE_REPOSITORY": str(repository.root)}
     ports = {name: free_port() for name in ("prefect", "mlflow", "gateway")}
     team = Team(folder, secrets, ports, server, storage, load_compose(values)["services"])
-    with server.connect() as connection:
-        for statement in (ROOT / "deploy" / "k8s" / "base" / "databases.sql").read_text().splitlines():
-            if statement.startswith("CREATE"):
-                connection.execute(statement.rstrip(";"))
+    team.make_databases()
     (folder / "mlflow").mkdir()
     try:
-        team.run("buckets")
+        team.run("buckets", **NO_ACCOUNTS)
+        team.run("registry")
         for service in ("prefect", "mlflow"):
             team.start(service)
         team.wait("mlflow", lambda: ask(team.url("mlflow", "/health"))[0] == 200)
@@ -203,6 +220,36 @@ def test_mlflow_wants_a_password_refuses_strange_hosts_and_keeps_its_files_on_s3
     assert [key for key in keys if key.endswith("artifacts/figure.txt")]
     with team.server.connect("mlflow") as connection:
         assert connection.execute("SELECT value FROM metrics WHERE key = 'loss'").fetchall() == [(1.5,)]
+
+
+def test_a_service_reaches_its_own_database_and_no_other(team):
+    for service, own in {"prefect": "prefect", "mlflow": "mlflow", "worker": "registry", "gateway": "registry"}.items():
+        team.connect(service, own).close()
+        for other in {"prefect", "mlflow", "registry"} - {own}:
+            with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                team.connect(service, other)
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(host="127.0.0.1", port=team.server.port, dbname="registry", user="gateway", password="wrong")
+
+
+def test_the_gateway_records_what_it_deploys_and_cannot_promote(team):
+    with team.connect("gateway", "registry") as connection:
+        for statement in ("DELETE FROM promotions", "UPDATE model_versions SET number = 1", "DROP TABLE promotions",
+                          "INSERT INTO signatures DEFAULT VALUES", "DELETE FROM deployments"):  # fmt: skip
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+        assert connection.execute("SELECT count(*) FROM promotions").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):  # and not a matter of rights
+            columns = "(name, version_id, state, started) VALUES ('x', 1, 'STARTING', 1)"
+            connection.execute(f"INSERT INTO deployments {columns}")
+        connection.execute("UPDATE deployments SET state = 'STOPPED'")
+
+
+def test_the_signing_key_is_made_once_where_promotions_happen_and_trusted_by_all(team):
+    key, trusted = team.folder / "keys" / "signing.pem", team.workspace / ".stemma" / "keys" / "trusted"
+    assert key.stat().st_mode & 0o777 == 0o600 and "STEMMA_SIGNING_KEY" not in team.environment("gateway")
+    assert [public_key_of(key)] == [path.read_text() for path in trusted.iterdir()]
+    assert not (trusted.parent / "signing.pem").exists()
 
 
 def test_the_gateway_listens_without_a_champion_and_wants_a_key(team):
@@ -270,11 +317,13 @@ def test_the_backup_of_the_three_databases_restores_into_empty_ones(team, tmp_pa
     for name in ("registry", "mlflow", "prefect"):
         assert f"{name}: postgresql" in told
         with team.server.connect() as connection:
-            connection.execute(f"CREATE DATABASE restored_{name}")
+            connection.execute(f"CREATE DATABASE restored_{name} OWNER {name}")
+            connection.execute(f"ALTER ROLE backup IN DATABASE restored_{name} SET role = '{name}'")
+    there = f"backup@127.0.0.1:{team.server.port}"
     new = {
-        "STEMMA_REGISTRY_URL": team.server.url("restored_registry"),
-        "MLFLOW_BACKEND_STORE_URI": team.server.url("restored_mlflow"),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": team.server.url("restored_prefect", "+asyncpg"),
+        "STEMMA_REGISTRY_URL": f"postgresql://{there}/restored_registry",
+        "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://{there}/restored_mlflow",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{there}/restored_prefect",
         "STEMMA_WORKSPACE": str(tmp_path / "workspace"),
         "STEMMA_DVC_REMOTE": "",
     }
@@ -288,6 +337,8 @@ def test_the_backup_of_the_three_databases_restores_into_empty_ones(team, tmp_pa
     }.items():
         with team.server.connect(name) as old, team.server.connect(f"restored_{name}") as restored:
             assert old.execute(query).fetchone() == restored.execute(query).fetchone() != (None,)
+            owners = restored.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
+            assert owners.fetchall() == [(name,)], "the service can use what was restored"
 
 
 def test_no_secret_is_on_a_command_line_in_a_log_or_on_the_volume(team):

@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
+
+import pytest
 
 from core.workspace import Workspace
 from flows.pipeline import unchanged
-from tests.prefect_api import ask
+from tests.prefect_api import Refused, ask
 
 STAGES = ["curate", "pretrain", "preference_tune", "evaluate@base", "evaluate@assistant"]
 
@@ -66,6 +69,18 @@ def test_prefect_knows_the_flow_its_tasks_progress_and_report(first_run, prefect
     (report,) = [artifact["data"] for artifact in artifacts if artifact["type"] == "markdown"]
     assert "| pretrain | run |" in report and "assistant:1 is now assistant@champion" in report
     assert "- base:1 was not judged" in report
+
+
+def test_its_own_server_lets_in_nobody_else(prefect_api, monkeypatch):
+    """The server that `stemma run` starts for itself, asked by another account and by a page of another site."""
+    assert ask(prefect_api, "/flows/filter", {}) is not None
+    for shown in ("", "stemma:guess"):
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", shown)
+        with pytest.raises(Refused, match="401"):
+            ask(prefect_api, "/flows/filter", {})
+    page = urllib.request.Request(f"{prefect_api}/health", headers={"Origin": "https://evil.example"})
+    with urllib.request.urlopen(page, timeout=60) as answer:
+        assert "access-control-allow-origin" not in {name.lower() for name in answer.headers}
 
 
 def test_when_nothing_changed_no_flow_is_started_and_it_works_from_any_folder(workspace, prefect_api):

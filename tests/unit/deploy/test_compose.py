@@ -15,7 +15,7 @@ from deploy.gateway.api_keys import from_environment
 from tests.team_stack import COMPOSE, load_compose
 
 ROOT = Path(__file__).resolve().parents[3]
-SECRET = re.compile(r"PASSWORD|SECRET|AUTH_STRING|API_KEYS|ACCESS_KEY")
+SECRET = re.compile(r"PASSWORD|SECRET|AUTH_STRING|API_KEYS")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,37 @@ def test_every_secret_comes_from_outside_and_must_be_given():
             assert value.startswith("${"), f"{name} stands in the file"
 
 
+def _secrets_of(service: dict, values: dict[str, str]) -> set[str]:
+    """Names of the secrets that a service has, whatever it calls them."""
+    return {name for name, value in values.items() if value in service.get("environment", {}).values()}
+
+
+def test_each_service_has_a_role_and_a_key_of_its_own_and_no_administrators():
+    values = make_secrets.generate()
+    services = load_compose(values)["services"]
+    has = {name: _secrets_of(service, values) for name, service in services.items()}
+    assert [name for name in has if "POSTGRES_PASSWORD" in has[name]] == ["postgres"]
+    assert [name for name in has if "S3_SECRET_KEY" in has[name]] == ["storage", "buckets"]
+    assert has["gateway"] == {"GATEWAY_DATABASE_PASSWORD", "GATEWAY_S3_SECRET_KEY", "STEMMA_API_KEYS"}
+    assert has["prefect"] == {"PREFECT_DATABASE_PASSWORD", "PREFECT_AUTH"}
+    assert has["mlflow"] == {"MLFLOW_DATABASE_PASSWORD", "MLFLOW_S3_SECRET_KEY", "MLFLOW_ADMIN_PASSWORD",
+                             "MLFLOW_SECRET_KEY"}  # fmt: skip
+    assert has["worker"] == {"REGISTRY_DATABASE_PASSWORD", "WORKER_S3_SECRET_KEY", "PREFECT_AUTH",
+                             "MLFLOW_ADMIN_PASSWORD"}  # fmt: skip
+    assert has["backup"] == {"BACKUP_DATABASE_PASSWORD", "BACKUP_S3_SECRET_KEY"}
+
+
+def test_the_signing_key_is_where_promotions_happen_and_nowhere_else(services):
+    mounted = [name for name, service in services.items() if "keys:/keys" in service.get("volumes", ())]
+    named = [name for name, service in services.items() if "STEMMA_SIGNING_KEY" in service.get("environment", {})]
+    assert mounted == named == ["worker"]
+    assert services["worker"]["environment"]["STEMMA_SIGNING_KEY"].startswith("/keys/")
+
+
+def test_prefect_lets_in_pages_of_one_address(services):
+    assert services["prefect"]["environment"]["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
+
+
 def test_addresses_hold_no_password(services):
     for service in services.values():
         for name, value in service.get("environment", {}).items():
@@ -70,8 +101,11 @@ def test_no_service_has_more_rights_than_it_needs(services):
 
 def test_images_are_pinned_and_built_from_what_is_here(services):
     for name, service in services.items():
-        assert re.fullmatch(r"[\w./-]+:\d+\.\d+[\w.-]*", service["image"]), f"{name}: {service['image']}"
-        if "build" in service:
+        registry, ours = service["image"].split("/")[0], "build" in service
+        assert registry in ("ghcr.io", "docker.io"), f"{name}: an image name without a registry is anybody's"
+        digest = "" if ours else "@sha256:[0-9a-f]{64}"
+        assert re.fullmatch(rf"[\w./-]+:\d+\.\d+[\w.-]*{digest}", service["image"]), f"{name}: {service['image']}"
+        if ours:
             assert (COMPOSE.parent / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
         for volume in service.get("volumes", ()):
             if volume.startswith("./"):

@@ -133,6 +133,33 @@ def test_secrets_and_settings_that_are_referred_to_are_made():
     assert made["secrets"] <= seen, "a secret that nothing uses"
 
 
+def test_each_pod_has_a_role_and_a_key_of_its_own_and_no_administrators():
+    def secrets_of(container: dict) -> set[str]:
+        found = (each.get("valueFrom", {}).get("secretKeyRef", {}).get("key") for each in container.get("env", ()))
+        return set(found) - {None}
+
+    kinds = [*RESOURCES, {"metadata": {"name": "run"}, **JOB}]
+    has = {
+        container["name"]: secrets_of(container)
+        for body in kinds for pod in pods(body) for container in [*pod["containers"], *pod.get("initContainers", ())]
+    }  # fmt: skip
+    assert [name for name in has if "POSTGRES_PASSWORD" in has[name]] == ["postgres"]
+    assert sorted(name for name in has if "S3_SECRET_KEY" in has[name]) == ["buckets", "storage"]
+    assert has["gateway"] == {"GATEWAY_DATABASE_PASSWORD", "GATEWAY_S3_SECRET_KEY", "STEMMA_API_KEYS"}
+    assert has["prefect-job"] == {"REGISTRY_DATABASE_PASSWORD", "WORKER_S3_SECRET_KEY", "PREFECT_AUTH",
+                                  "MLFLOW_ADMIN_PASSWORD"}  # fmt: skip
+    assert has["backup"] == {"BACKUP_DATABASE_PASSWORD", "BACKUP_S3_SECRET_KEY"}
+
+
+def test_the_signing_key_is_in_the_pods_of_flow_runs_alone():
+    def has_it(pod: dict) -> bool:
+        return any(each.get("persistentVolumeClaim", {}).get("claimName") == "keys" for each in pod.get("volumes", ()))
+
+    assert not [pod for pod in pods(RESOURCES) if has_it(pod)]
+    (run,) = pods(JOB)
+    assert has_it(run) and {"name": "keys", "mountPath": "/keys"} in run["containers"][0]["volumeMounts"]
+
+
 def test_services_find_pods_and_pods_find_their_accounts_and_claims():
     labels = {body["metadata"]["name"]: body["spec"]["template"]["metadata"]["labels"]
               for body in RESOURCES if body["kind"] in ("Deployment", "StatefulSet")}  # fmt: skip
@@ -207,8 +234,8 @@ def test_an_overlay_refers_to_what_is_there(overlay):
     assert [(overlay / name).resolve() for name in body["resources"]] == [BASE]
     for patch in body["patches"]:
         if "path" in patch:
-            (patched,) = documents(overlay / patch["path"])
-            assert name_of(patched) in map(name_of, RESOURCES)
+            for patched in documents(overlay / patch["path"]):
+                assert name_of(patched) in map(name_of, RESOURCES)
     own = {container["image"] for pod in pods(RESOURCES) for container in pod["containers"]}
     renamed = {image["name"] for image in body["images"]}
     assert renamed == {image for image in own if ":" not in image}, "an image without a version is given one"

@@ -21,7 +21,7 @@ def workflow(request) -> dict:
 
 
 def test_there_is_one_for_each_purpose():
-    assert [path.stem for path in WORKFLOWS] == ["ci", "images", "nightly", "release"]
+    assert [path.stem for path in WORKFLOWS] == ["ci", "images", "nightly", "release", "security"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -39,11 +39,41 @@ def test_rights_are_named_and_jobs_end(workflow):
         assert job["runs-on"] == "ubuntu-24.04"
         for step in job["steps"]:
             if "uses" in step:
-                assert re.fullmatch(r"[\w./-]+@(v\d+|release/v1)", step["uses"]), step["uses"]
+                # A tag can be moved to other code, a commit cannot.
+                assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]), step["uses"]
             if step.get("uses", "").startswith("actions/checkout"):
                 assert step["with"]["persist-credentials"] == "false"
             # What somebody else writes (titles, branches) must not become part of a script.
             assert not re.search(r"\$\{\{\s*github\.(event|head_ref)", step.get("run", ""))
+
+
+def test_every_action_says_its_version_and_is_the_same_everywhere():
+    found = re.findall(r"uses: (\S+)@(\w+)(?: # (v[\d.]+))?$", "\n".join(path.read_text() for path in WORKFLOWS), re.M)
+    assert len({action for action, _, _ in found}) == len(set(found)) and all(version for _, _, version in found)
+
+
+def test_known_faults_are_looked_for_every_week_in_every_lock_and_image():
+    body = yaml.load((ROOT / ".github/workflows/security.yml").read_text(), Loader=yaml.BaseLoader)
+    assert body["on"]["schedule"]
+    packages, images = body["jobs"]["packages"], body["jobs"]["images"]
+    locks = {path.stem for path in (ROOT / "deploy" / "lock").glob("*.txt")} - {"audit", "build", "torch-cpu"}
+    assert set(packages["strategy"]["matrix"]["lock"]) == locks
+    assert any("pip-audit" in step.get("run", "") for step in packages["steps"])
+    built = {each["file"] for each in images["strategy"]["matrix"]["include"]}
+    assert built == {path.name for path in (ROOT / "deploy" / "docker").glob("*.Dockerfile")}
+    assert any("anchore/scan-action" in step.get("uses", "") for step in images["steps"])
+
+
+def test_dependabot_keeps_to_its_schema_and_owners_are_named_for_what_is_trusted():
+    vendored = resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/dependabot.json")
+    body = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())
+    jsonschema.Draft7Validator(json.loads(vendored.read_text())).validate(body)
+    watched = {each["package-ecosystem"] for each in body["updates"]}
+    assert {"github-actions", "docker", "docker-compose", "pip"} <= watched
+    for line in (ROOT / ".github" / "CODEOWNERS").read_text().splitlines():
+        if line and not line.startswith("#"):
+            path, *owners = line.split()
+            assert owners and (path == "*" or (ROOT / path.strip("/")).exists()), line
 
 
 def test_tests_run_on_three_versions_of_python():

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.docker.workspace import prepare
+from deploy.docker.workspace import make_signing_key, prepare
+from registry.integrity.keys import public_key_of
 
 
 @pytest.fixture
@@ -59,3 +60,16 @@ def test_a_repository_that_cannot_be_cloned_is_told_and_ends_with_1(root, monkey
     monkeypatch.setenv("STEMMA_WORKSPACE_REPOSITORY", str(root / "nowhere"))
     done = subprocess.run([sys.executable, "-m", "deploy.docker.workspace", "true"], capture_output=True, text=True)
     assert done.returncode == 1 and "nowhere" in done.stderr and not (root / ".git").exists()
+
+
+def test_the_signing_key_is_made_once_and_a_lost_one_is_told(tmp_path):
+    key, trusted = tmp_path / "keys" / "signing.pem", tmp_path / "trusted" / "containers.pem"
+    make_signing_key(key, trusted)
+    assert key.stat().st_mode & 0o777 == 0o600 and public_key_of(key) == trusted.read_text()
+    made = key.read_bytes()
+    make_signing_key(key, trusted)
+    assert key.read_bytes() == made
+    key.unlink()
+    with pytest.raises(OSError, match="is gone"):
+        make_signing_key(key, trusted)
+    assert not key.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 
@@ -13,7 +14,7 @@ import pytest
 from deploy.stack import guard
 from deploy.stack.guard import Guard, guarded
 
-TOKEN, HOST = "t" * 43, "127.0.0.1:4200"
+TOKEN, BROWSER, HOST = "t" * 43, "b" * 43, "127.0.0.1:4200"
 
 
 async def application(scope, receive, send):
@@ -32,7 +33,7 @@ async def application(scope, receive, send):
 
 def ask(method: str = "GET", path: str = "/api/flows", refuse: bool = True, **headers: str) -> httpx.Response:
     async def send() -> httpx.Response:
-        app = Guard(application, TOKEN, [HOST, "localhost:4200"], refuse=refuse)
+        app = Guard(application, TOKEN, BROWSER, [HOST, "localhost:4200"], refuse=refuse)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{HOST}") as client:
             return await client.request(method, path, headers={**{"host": HOST}, **headers})
 
@@ -43,7 +44,8 @@ def basic(name: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
 
 
-COOKIE = f"other=1; stemma-4200={TOKEN}"
+NAME = f"stemma-{hashlib.sha256(BROWSER.encode()).hexdigest()[:8]}"
+COOKIE = f"other=1; {NAME}={BROWSER}"
 
 
 @pytest.mark.parametrize("shown", [
@@ -66,7 +68,8 @@ def test_another_sites_page_is_refused_even_with_the_cookie_that_a_browser_adds(
 
 @pytest.mark.parametrize("shown", [
     {}, {"authorization": f"Bearer {TOKEN}x"}, {"authorization": "Bearer "}, {"authorization": basic("stemma", "no")},
-    {"authorization": "Basic ***"}, {"cookie": f"stemma-4201={TOKEN}"}, {"cookie": "stemma-4200="},
+    {"authorization": "Basic ***"}, {"cookie": f"stemma-1={BROWSER}"},
+    {"cookie": f"{NAME}="}, {"cookie": f"{NAME}={TOKEN}"}, {"authorization": f"Bearer {BROWSER}"},
 ])  # fmt: skip
 def test_another_account_without_the_token_is_refused(shown):
     refusal = ask("POST", **shown)
@@ -81,13 +84,13 @@ def test_whether_it_is_well_anybody_may_ask_and_change_nothing_by_it():
 
 
 def test_the_link_gives_a_cookie_that_only_this_sites_pages_send_and_leads_on_without_the_token():
-    answer = ask("GET", f"/v2/runs?page=2&token={TOKEN}")
+    answer = ask("GET", f"/v2/runs?page=2&token={BROWSER}")
     assert (answer.status_code, answer.headers["location"]) == (303, "/v2/runs?page=2")
     cookie = answer.headers["set-cookie"]
-    assert cookie.startswith(f"stemma-4200={TOKEN};") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert cookie.startswith(f"{NAME}={BROWSER};") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
     assert ask("GET", "/?token=guess").status_code == 401
-    assert ask("GET", f"http://{HOST}//evil.example/?token={TOKEN}").headers["location"] == "/evil.example/"
-    assert ask("POST", f"/?token={TOKEN}").status_code == 401, "an address is written into histories and logs"
+    assert ask("GET", f"http://{HOST}//evil.example/?token={BROWSER}").headers["location"] == "/evil.example/"
+    assert ask("POST", f"/?token={BROWSER}").status_code == 401, "an address is written into histories and logs"
 
 
 def test_before_an_application_with_keys_of_its_own_a_cookie_becomes_the_key():
@@ -113,7 +116,7 @@ def _socket(headers: dict[str, str], subprotocols: list[str], *said: object) -> 
         "type": "websocket", "path": "/api/events/in", "query_string": b"", "subprotocols": subprotocols,
         "headers": [(name.encode(), value.encode()) for name, value in {"host": HOST, **headers}.items()],
     }  # fmt: skip
-    asyncio.run(Guard(application, TOKEN, [HOST])(scope, receive, send))
+    asyncio.run(Guard(application, TOKEN, BROWSER, [HOST])(scope, receive, send))
     return sent
 
 
@@ -137,6 +140,7 @@ def test_a_socket_whose_first_message_shows_another_token_is_closed_and_was_sent
 
 def test_the_token_leaves_the_environment_and_without_one_there_is_no_guard(monkeypatch):
     monkeypatch.setenv(guard.TOKEN, TOKEN)
+    monkeypatch.setenv(guard.BROWSER, BROWSER)
     monkeypatch.setenv(guard.HOSTS, HOST)
     assert isinstance(guarded(application), Guard)
-    assert guard.TOKEN not in os.environ and guarded(application) is application
+    assert not {guard.TOKEN, guard.BROWSER} & set(os.environ) and guarded(application) is application

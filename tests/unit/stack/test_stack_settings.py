@@ -113,9 +113,13 @@ def test_each_service_on_loopback_has_a_token_of_its_own_and_the_flows_those_tha
     settings = _settings(tmp_path)
     services = {each.name: each for each in services_of(settings)}
     tokens = settings.tokens
-    assert set(tokens) == {"prefect", "mlflow", "gateway"} and len(set(tokens.values())) == 3
+    assert set(tokens) == {"prefect", "mlflow", "gateway", "browser"} and len(set(tokens.values())) == 4
     assert _settings(tmp_path).tokens != tokens, "new at each start"
     assert min(map(len, tokens.values())) >= 43
+    browser = tokens.pop("browser")
+    assert [name for name, each in services.items() if each.environment.get("STEMMA_BROWSER_TOKEN") == browser] == [
+        *tokens
+    ]
     for name, token in tokens.items():
         assert services[name].environment["STEMMA_SERVICE_TOKEN"] == token
         for other in services.values():
@@ -142,7 +146,7 @@ def test_prefect_lets_in_pages_of_its_own_address_alone(tmp_path):
 
 
 def test_a_service_with_a_password_of_the_users_has_no_token(tmp_path):
-    assert set(_settings(tmp_path, environment=TOKENS).tokens) == {"gateway"}
+    assert set(_settings(tmp_path, environment=TOKENS).tokens) == {"gateway", "browser"}
     assert _settings(tmp_path, host="0.0.0.0", environment=TOKENS).tokens == {}
 
 

@@ -92,12 +92,13 @@ def test_a_token_is_shown_to_the_server_that_it_is_for_alone(tmp_path, variables
 
 
 def test_the_links_are_shown_to_a_person_and_never_written(tmp_path):
-    tokens.write(tmp_path, {"prefect": "p" * 43})
+    tokens.write(tmp_path, {"prefect": "p" * 43, "browser": "b" * 43})
     assert layout.stack_tokens(tmp_path).stat().st_mode & 0o777 == 0o600
     stack = _stack(os.getpid())
     shown = Console(file=io.StringIO(), force_terminal=True, width=200)
     shown.print(pages(shown, stack, tmp_path))
-    assert f"http://127.0.0.1:4200/?token={'p' * 43}" in shown.file.getvalue()
+    assert f"http://127.0.0.1:4200/?token={'b' * 43}" in shown.file.getvalue()
+    assert "p" * 43 not in shown.file.getvalue() and "8000" not in shown.file.getvalue()
     assert not pages(Console(file=io.StringIO(), force_terminal=False), stack, tmp_path)
 
 
