@@ -34,7 +34,7 @@ lint: $(VENV)/.tests ## check style, types, spelling and what is generated
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/codespell
 	@$(BIN)/yamllint --strict .
-	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/shellcheck .ci/run .ci/lock
 	@$(BIN)/python -m components code --check
 
 docs: $(VENV)/.tests ## build the documentation into build/site; a broken link is an error

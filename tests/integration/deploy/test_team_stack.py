@@ -234,7 +234,7 @@ def test_a_service_reaches_its_own_database_and_no_other(team):
 
 def test_the_gateway_records_what_it_deploys_and_cannot_promote(team):
     with team.connect("gateway", "registry") as connection:
-        for statement in ("DELETE FROM promotions", "UPDATE model_versions SET number = 1", "DROP TABLE promotions",
+        for statement in ("DELETE FROM promotions", "UPDATE model_versions SET id = 1", "DROP TABLE promotions",
                           "INSERT INTO signatures DEFAULT VALUES", "DELETE FROM deployments"):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
