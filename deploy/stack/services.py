@@ -178,6 +178,7 @@ def _clients(settings: StackSettings) -> dict[str, str]:
         **client_environment(settings),
         "STEMMA_HOME": str(settings.home),
         "PREFECT_HOME": str(layout.prefect(settings.home)),
+        "PYTHONPATH": python.with_code_of(settings.root, given),  # its stages are the workspace's
         **tokens.for_clients({name: token for name, token in settings.tokens.items() if name != GATEWAY}),
     }
     if auth := given.get("PREFECT_SERVER_API_AUTH_STRING"):

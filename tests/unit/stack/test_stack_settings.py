@@ -101,6 +101,12 @@ def test_a_service_has_of_the_users_secrets_what_it_needs_and_no_more(tmp_path):
         assert environment.items() >= {("PATH", "/bin"), ("OMP_NUM_THREADS", "2"), ("SSL_CERT_FILE", "/x")}
 
 
+def test_the_stages_are_the_workspaces_and_the_servers_run_as_they_are_installed(tmp_path):
+    services = {each.name: each.environment for each in services_of(_settings(tmp_path, environment={}))}
+    assert [name for name, has in services.items() if "PYTHONPATH" in has] == ["deployments"]
+    assert services["deployments"]["PYTHONPATH"] == str(tmp_path)
+
+
 def test_a_server_s_own_secret_is_in_no_other_service(tmp_path):
     given = {**TOKENS, "STEMMA_API_KEYS": "ada:" + "k" * 40}
     services = {each.name: each.environment for each in services_of(_settings(tmp_path, environment=given))}
