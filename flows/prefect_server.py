@@ -21,7 +21,7 @@ from pathlib import Path
 from core import layout, locks, python
 from core.environment import child_environment, quiet_prefect
 from core.errors import StemmaError
-from core.files import private, private_folder
+from core.files import private_folder
 from core.network import free_port
 from core.processes import die_with_parent
 from core.workspace import Workspace
@@ -68,12 +68,12 @@ class LocalServer:
         private_folder(self.home)
         # Two servers on a fresh database would race in its migration, so the next one waits until this one is up.
         self._lock = locks.acquire(self.home / "start.lock")
-        private = {
+        credentials = {
             "PREFECT_SERVER_API_AUTH_STRING": self.auth,
             "PREFECT_API_AUTH_STRING": self.auth,  # its own services are clients of it too
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{self.port}",  # it has no pages
         }
-        environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS, **private})
+        environment = child_environment({"PREFECT_HOME": str(self.home), **_SETTINGS, **credentials})
         environment.pop("PREFECT_API_URL", None)
         with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(

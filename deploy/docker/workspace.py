@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core import dvc, layout
-from core.files import write_bytes
+from core.files import private_folder, write_bytes
 
 SHIPPED = Path("/opt/stemma")
 TRUSTED = "containers.pem"  # among the workspace's trusted keys
@@ -77,6 +77,8 @@ def make_signing_key(path: Path, trusted: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     public = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    for folder in (trusted.parent.parent, trusted.parent, path.parent):
+        private_folder(folder)
     write_bytes(trusted, key.public_key().public_bytes(*public))
     write_bytes(path, key.private_bytes(*private), private=True)
 

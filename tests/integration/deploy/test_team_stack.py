@@ -25,10 +25,10 @@ import psutil
 import psycopg
 import pytest
 
+from core.keys import public_key_of
 from core.network import free_port
 from deploy.backup.postgresql import program
 from deploy.docker import make_secrets
-from registry.integrity.keys import public_key_of
 from tests.integration.deploy.conftest import Server
 from tests.team_stack import command_of, load_compose
 from tests.workspace import make_workspace, wait_until
@@ -246,7 +246,7 @@ def test_the_gateway_records_what_it_deploys_and_cannot_promote(team):
 
 
 def test_the_signing_key_is_made_once_where_promotions_happen_and_trusted_by_all(team):
-    key, trusted = team.folder / "keys" / "signing.pem", team.workspace / ".stemma" / "keys" / "trusted"
+    key, trusted = team.folder / "keys" / "own" / "signing.pem", team.workspace / ".stemma" / "keys" / "trusted"
     assert key.stat().st_mode & 0o777 == 0o600 and "STEMMA_SIGNING_KEY" not in team.environment("gateway")
     assert [public_key_of(key)] == [path.read_text() for path in trusted.iterdir()]
     assert not (trusted.parent / "signing.pem").exists()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from core.keys import public_key_of
 from deploy.docker.workspace import make_signing_key, prepare
-from registry.integrity.keys import public_key_of
 
 
 @pytest.fixture
