@@ -21,7 +21,7 @@ from pathlib import Path
 from core import layout, locks, python
 from core.environment import child_environment, quiet_prefect
 from core.errors import StemmaError
-from core.files import private_folder
+from core.files import private, private_folder
 from core.network import free_port
 from core.processes import die_with_parent
 from core.workspace import Workspace
