@@ -65,10 +65,11 @@ def test_each_service_has_a_role_and_a_key_of_its_own_and_no_administrators():
     assert has["backup"] == {"BACKUP_DATABASE_PASSWORD", "BACKUP_S3_SECRET_KEY"}
 
 
-def test_the_signing_key_is_where_promotions_happen_and_nowhere_else(services):
-    mounted = [name for name, service in services.items() if "keys:/keys" in service.get("volumes", ())]
+def test_the_signing_key_is_where_promotions_and_back_ups_are_signed_and_nowhere_else(services):
+    volumes = {name: service.get("volumes", ()) for name, service in services.items()}
+    mounted = [name for name, given in volumes.items() if any(each.startswith("keys:/keys") for each in given)]
     named = [name for name, service in services.items() if "STEMMA_SIGNING_KEY" in service.get("environment", {})]
-    assert mounted == named == ["worker"]
+    assert mounted == named == ["worker", "backup"] and "keys:/keys:ro" in volumes["backup"]
     assert services["worker"]["environment"]["STEMMA_SIGNING_KEY"].startswith("/keys/")
 
 

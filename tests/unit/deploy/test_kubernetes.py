@@ -151,11 +151,11 @@ def test_each_pod_has_a_role_and_a_key_of_its_own_and_no_administrators():
     assert has["backup"] == {"BACKUP_DATABASE_PASSWORD", "BACKUP_S3_SECRET_KEY"}
 
 
-def test_the_signing_key_is_in_the_pods_of_flow_runs_alone():
+def test_the_signing_key_is_in_the_pods_of_flow_runs_and_of_back_ups_alone():
     def has_it(pod: dict) -> bool:
         return any(each.get("persistentVolumeClaim", {}).get("claimName") == "keys" for each in pod.get("volumes", ()))
 
-    assert not [pod for pod in pods(RESOURCES) if has_it(pod)]
+    assert [pod["containers"][0]["name"] for pod in pods(RESOURCES) if has_it(pod)] == ["backup"]
     (run,) = pods(JOB)
     assert has_it(run) and {"name": "keys", "mountPath": "/keys"} in run["containers"][0]["volumeMounts"]
 
