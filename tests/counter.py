@@ -38,7 +38,7 @@ class CounterParameters(StageParameters):
     pause: float = Field(0.0, ge=0, description="Seconds between two numbers.")
     fail: str = Field("", description="Which fault to make.")
     processes: int = Field(1, ge=1)
-    awaits: str = Field("", description="File that has to be there before the second half.")
+    awaits: str = Field("", description="File without which no step of the second half is made.")
 """
 STAGE = """
 import json
@@ -64,6 +64,9 @@ def run(context):
     with context.progress("count", context.parameters.steps, "numbers") as advance:
         advance(state["step"])
         while state["step"] < context.parameters.steps:
+            awaited = context.parameters.awaits if state["step"] * 2 >= context.parameters.steps else ""
+            while awaited and not os.path.exists(awaited) and not context.stopping:
+                time.sleep(0.05)
             state["total"] += random.Random(context.seed * 1_000_003 + state["step"]).random()
             state["step"] += 1
             context.log({"total": state["total"]}, state["step"])
@@ -81,9 +84,6 @@ def run(context):
             if context.parameters.fail == "hang" and state["step"] == 5:
                 while True:
                     time.sleep(1)
-            awaited = context.parameters.awaits if state["step"] * 2 == context.parameters.steps else ""
-            while awaited and not os.path.exists(awaited):
-                time.sleep(0.05)
             time.sleep(context.parameters.pause)
     if context.parameters.fail == "crash":
         raise RuntimeError("the sum does not please")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from tests import warm_python
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = (
     "core",
@@ -43,10 +45,13 @@ class Workspace:
     def run(self, *command: str | Path, check: bool = True, timeout: float = 300, **environment: str
             ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run a command to its end in the workspace; a failure shows what it printed."""
-        done = subprocess.run(
-            [str(part) for part in command], cwd=self.root, env={**self.environment, **environment},
-            capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        words, environment = [str(part) for part in command], {**self.environment, **environment}
+        if words[:2] == [sys.executable, "-m"]:
+            done = warm_python.run(words[2], words[3:], cwd=self.root, env=environment, timeout=timeout)
+        else:
+            done = subprocess.run(
+                words, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            )
         if check and done.returncode:
             raise AssertionError(
                 f"{command} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
@@ -115,10 +120,16 @@ def make_workspace(folder: Path) -> Workspace:
         },
     )  # fmt: skip
     workspace.git("init", "-q", "-b", "main")
-    workspace.dvc("init", "-q")
-    workspace.dvc("config", "core.analytics", "false")
+    init_dvc(folder)
     workspace.commit("workspace")
     return workspace
+
+
+def init_dvc(folder: Path) -> None:
+    """What `dvc init` writes, without the second that it takes to start."""
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    (folder / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
 
 
 def alive(marker: str) -> list[str]:

@@ -7,6 +7,7 @@ hung neither stops training nor loses a point: what could not be sent stays in t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -241,7 +242,7 @@ class Replay:
             )
         )
         for path in (self.spool.with_name("kept") / staged.name, staged, published):
-            if path.exists():
+            with contextlib.suppress(FileNotFoundError):  # absent, or published while it was being read
                 self._client.log_artifact(self.cursor["run_id"], str(path))
                 return
 

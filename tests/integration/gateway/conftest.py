@@ -23,6 +23,7 @@ import pytest
 from core.workspace import Workspace
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
+from tests.workspace import init_dvc
 
 HERE = Path(__file__).parent
 # An engine that starts in a fraction of a second, for what is the gateway's own work.
@@ -168,7 +169,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Lab:
     run("git", "init", "-q", "-b", "main")
     run("git", "config", "user.name", "Ada")
     run("git", "config", "user.email", "ada@example.org")
-    run(sys.executable, "-m", "dvc", "init", "-q")
+    init_dvc(root)
     run("git", "add", ".")
     run("git", "commit", "-qm", "A workspace")
     lab = Lab(root)

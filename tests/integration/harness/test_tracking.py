@@ -10,9 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
-from components.harness.tracking import shown_run
+from components.harness.tracking import replay_pending, shown_run
 from tests.counter import configure
-from tests.workspace import wait_until
+from tests.workspace import Workspace, wait_until
 
 
 def _receipt(workspace):
@@ -48,10 +48,18 @@ def _known_to_mlflow(workspace) -> bool:
     return any(json.loads(cursor.read_text())["run_id"] for cursor in cursors)
 
 
-def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
+@pytest.fixture(scope="module")
+def made(_template, tmp_path_factory) -> Workspace:
+    """A workspace after `dvc repro`."""
+    workspace = _template.copy_to(tmp_path_factory.mktemp("made") / "workspace")
     configure(workspace, steps=30)
     workspace.commit()
     workspace.dvc("repro")
+    return workspace
+
+
+def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(made):
+    workspace = made
     receipt = _receipt(workspace)
     run = _client(workspace).get_run(receipt["mlflow"]["run_id"])
     locked = YAML(typ="safe").load((workspace.root / "dvc.lock").read_text())["stages"]["counter"]
@@ -77,39 +85,37 @@ def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(workspace):
     assert _steps(_client(workspace), run.info.run_id) == [*range(1, 31)]
 
 
-def test_a_stage_restored_from_the_run_cache_names_the_run_that_made_it(workspace):
-    workspace.dvc("repro")
+def test_what_the_run_cache_has_names_the_run_that_made_it_and_by_force_it_is_made_anew(made, tmp_path):
+    workspace = made.copy_to(tmp_path / "workspace")
     first = _receipt(workspace)
     configure(workspace, steps=21)
     workspace.dvc("repro")
     assert _receipt(workspace)["fingerprint"] != first["fingerprint"]
-    configure(workspace)
+    configure(workspace, steps=30)
     done = workspace.dvc("repro")
     assert "is cached" in done.stdout + done.stderr
     assert _receipt(workspace) == first
-
-
-def test_a_forced_rerun_is_made_anew(workspace):
-    workspace.dvc("repro")
-    first = _receipt(workspace)
     workspace.dvc("repro", "--force")
-    second = _receipt(workspace)
-    assert second["fingerprint"] == first["fingerprint"]
-    assert second["mlflow"]["run_id"] != first["mlflow"]["run_id"]
+    forced = _receipt(workspace)
+    assert forced["fingerprint"] == first["fingerprint"]
+    assert forced["mlflow"]["run_id"] != first["mlflow"]["run_id"]
 
 
 @pytest.mark.parametrize("hung", [False, True], ids=["down", "hung"])
-def test_no_point_is_lost_when_the_server_does_not_answer(workspace, hung):
+def test_no_point_is_lost_when_the_server_does_not_answer(workspace, monkeypatch, hung):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     port = _free_port()
     if hung:
         listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=lambda: [listener.accept() for _ in range(100)], daemon=True).start()
-    done = workspace.dvc(
-        "repro", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}", MLFLOW_HTTP_REQUEST_TIMEOUT="3", timeout=120
-    )
-    assert "Nothing is lost" in done.stdout + done.stderr
+    uri = f"http://127.0.0.1:{port}"
+    done = workspace.stage("counter", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_TIMEOUT="1", timeout=120)
+    assert "Nothing is lost" in done.stderr
     assert _receipt(workspace)["mlflow"]["run_id"] is None
-    workspace.run(sys.executable, "-m", "components", "replay")
+    if hung:
+        assert replay_pending(workspace.home) == (1, [])
+    else:
+        assert workspace.stage("replay").stdout == "1 event log sent to MLflow\n"
     client = _client(workspace)
     fingerprint = _receipt(workspace)["fingerprint"]
     experiment = client.get_experiment_by_name("stemma").experiment_id

@@ -20,7 +20,7 @@ PARAMETERS = {
     },
     "seq_length": 128,
     "per_device_batch_size": 16,
-    "steps": 8,
+    "steps": 6,
     "devices": 1,
     "precision": "fp32",
     "optimizer": "adamw",
@@ -51,7 +51,7 @@ def run(*command: str | Path, cwd: Path) -> dict:
 
 
 def planned(workspace: Path) -> dict:
-    answer = run("-m", "components", "plan", "--stage", "pretrain", "--probe-seconds", "3", cwd=workspace)
+    answer = run("-m", "components", "plan", "--stage", "pretrain", "--probe-seconds", "1.5", cwd=workspace)
     (plan,) = answer["plans"]
     return plan
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +22,8 @@ import pytest
 from core.workspace import Workspace
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
+from tests import warm_python
+from tests.workspace import init_dvc
 
 STAGES = Path(__file__).parent / "stages.py"
 DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
@@ -76,18 +81,70 @@ class Project:
         return self.run("git", *arguments).stdout.strip()
 
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *arguments, **env)
+        done = warm_python.run("dvc", arguments, cwd=self.root, env={**os.environ, **env})
+        assert done.returncode == 0, f"dvc {arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
 
-    def repro(self, run: str | None = None, *, tracked: bool = False) -> None:
-        """A real ``dvc repro``; ``run`` names the pipeline run, as the flow does by an environment variable."""
+    def stemma(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return warm_python.run("cli", arguments, cwd=self.root, env=os.environ)
+
+    def repro(self, run: str | None = None, *, tracked: tuple[str, ...] = (), **env: str) -> None:
+        """A real ``dvc repro``; ``run`` names the pipeline run, as the flow does by an environment variable.
+
+        Args:
+            tracked: stages that will be executed, each with an MLflow run of its own under the pipeline run's.
+        """
         named = {"TEST_RUN": run} if run else {}
-        self.dvc("repro", "-q", **named, **({"TEST_MLFLOW": "1"} if tracked else {}))
+        with mlflow_runs(self.root, run, tracked) as runs:
+            self.dvc("repro", "-q", **named, TEST_MLFLOW=json.dumps(runs), **env)
 
     def set(self, old: str, new: str) -> None:
         """Edit ``params.yaml``."""
         path = self.root / "params.yaml"
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
+
+
+@contextlib.contextmanager
+def mlflow_runs(root: Path, run: str | None, stages: tuple[str, ...]) -> Iterator[dict[str, dict[str, str]]]:
+    """MLflow's runs of ``stages`` under the pipeline run's, as the harness makes them; described by the receipts after.
+
+    Made by this process and not by the stages: importing MLflow takes far longer than such a stage.
+    """
+    if not stages:
+        yield {}
+        return
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    home = root / ".stemma"
+    home.mkdir(exist_ok=True)
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    found = client.get_experiment_by_name("stemma")
+    location = (home / "mlartifacts").as_uri()
+    experiment = found.experiment_id if found else client.create_experiment("stemma", artifact_location=location)
+    parent = client.create_run(experiment, tags={"stemma.pipeline_run": run}, run_name=run).info.run_id
+    runs = {
+        stage: {
+            "run_id": client.create_run(
+                experiment, tags={"stemma.stage": stage, "mlflow.parentRunId": parent}
+            ).info.run_id,
+            "experiment_id": experiment,
+            "parent_run_id": parent,
+        }
+        for stage in stages
+    }
+    yield runs
+    for stage, made in runs.items():
+        receipt = json.loads((root / "receipts" / f"{stage.replace('@', '-')}.json").read_text())
+        assert receipt["mlflow"] == made, f"{stage} was not executed"
+        client.set_tag(made["run_id"], "stemma.fingerprint", receipt["fingerprint"])
+        for name, value in receipt["parameters"].items():
+            client.log_param(made["run_id"], name, value)
+        client.set_terminated(made["run_id"])
+    # The workspace is copied while this process holds the database open: all of it is to be in the one file.
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @pytest.fixture(autouse=True)
@@ -121,11 +178,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.git("init", "-q", "-b", "main")
     project.git("config", "user.name", "Ada")
     project.git("config", "user.email", "ada@example.org")
-    project.dvc("init", "-q", DVC_NO_ANALYTICS="true")
+    init_dvc(root)
     project.git("add", ".")
     project.git("commit", "-qm", "A workspace")
-    quiet = {"DVC_NO_ANALYTICS": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    project.dvc("repro", "-q", PATH=path, TEST_RUN="first", TEST_MLFLOW="1", **quiet)
+    project.repro("first", tracked=("curate", "pretrain", "evaluate@base"), PATH=path, DVC_NO_ANALYTICS="true")
     return root
 
 
@@ -147,7 +203,7 @@ def improved(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(root)
     project.set("quality: 0.8", "quality: 0.95")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    project.dvc("repro", "-q", PATH=path, TEST_RUN="second", TEST_MLFLOW="1", DVC_NO_ANALYTICS="true")
+    project.repro("second", tracked=("pretrain", "evaluate@base"), PATH=path, DVC_NO_ANALYTICS="true")
     return root
 
 
@@ -281,15 +337,16 @@ def live(project: Project) -> None:
     """
     from registry.lineage.sync import sync
 
-    def run(name: str, *stages: str, **env: str) -> None:
-        project.dvc("repro", "-q", *stages, TEST_RUN=name, **env)
+    def run(name: str, *stages: str, tracked: tuple[str, ...] = ()) -> None:
+        with mlflow_runs(project.root, name, tracked) as runs:
+            project.dvc("repro", "-q", *stages, TEST_RUN=name, TEST_MLFLOW=json.dumps(runs))
         assert sync(project.workspace, run=name, stages=stages or None, update_mlflow=False).problems == []
 
     assert sync(project.workspace, run="first", update_mlflow=False).versions == ["base:1"]
     project.set("quality: 0.8", "quality: 0.9")
     run("second")
     project.set("keep: 10", "keep: 13")
-    run("half", "curate", TEST_MLFLOW="1")
+    run("half", "curate", tracked=("curate",))
     project.set("keep: 13", "keep: 10")
     (project.root / "data" / "raw" / "b.txt").write_text("more raw text\n")
     run("third")

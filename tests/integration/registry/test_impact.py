@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +13,6 @@ from registry.db.schema import Deployment
 from registry.errors import MissingBytes, UnknownReference
 from registry.lineage.impact import Impact, impact
 from registry.promotion.promote import promote
-
-COMMAND = str(Path(sys.executable).with_name("stemma"))
 
 
 def ask(grown, asked: str) -> Impact:
@@ -95,8 +91,8 @@ def test_what_is_not_known(grown, asked, told):
 
 
 def test_the_command(grown):
-    done = grown.run(COMMAND, "impact", "data/raw/b.txt", "--json")
+    done = grown.stemma("impact", "data/raw/b.txt", "--json")
     assert [f"{row['model']}:{row['version']}" for row in json.loads(done.stdout)["versions"]] == ["base:2", "base:3"]
-    assert "base:3" in grown.run(COMMAND, "impact", "data/raw/b.txt").stdout
-    failed = grown.run(COMMAND, "impact", "data/raw/none.txt", check=False)
+    assert "base:3" in grown.stemma("impact", "data/raw/b.txt").stdout
+    failed = grown.stemma("impact", "data/raw/none.txt")
     assert failed.returncode == 2 and len(failed.stderr.strip().splitlines()) == 1

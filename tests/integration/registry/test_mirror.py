@@ -52,7 +52,7 @@ def test_versions_aliases_and_the_parent_run(project, client):
 def test_two_runs_have_the_same_rows(project, client):
     sync(project.workspace, run="first")
     project.set("quality: 0.8", "quality: 0.9")
-    project.repro("second", tracked=True)
+    project.repro("second", tracked=("pretrain", "evaluate@base"))
     sync(project.workspace, run="second")
     first, second = parent(client, "first").data, parent(client, "second").data
     assert first.params.keys() == second.params.keys()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,8 +10,6 @@ from typer.testing import CliRunner
 from cli.errors import explain
 from cli.main import app
 from registry.lineage.sync import sync
-
-COMMAND = str(Path(sys.executable).with_name("stemma"))
 
 
 @pytest.fixture
@@ -90,6 +86,6 @@ def test_a_damaged_database(grown):
     for beside in database.parent.glob("registry.db-*"):
         beside.unlink()
     database.write_bytes(b"no database" * 1000)
-    done = grown.run(COMMAND, "trace", "base", check=False)
+    done = grown.stemma("trace", "base")
     assert done.returncode == 1 and "cannot be used" in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert database.read_bytes() == b"no database" * 1000

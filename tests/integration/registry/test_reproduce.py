@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 from sqlalchemy import select
 
@@ -14,10 +13,7 @@ from registry.store import worktrees
 
 
 def reproduce(project, *arguments: str) -> tuple[int, dict]:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "reproduce", *arguments, "--json"],
-        cwd=project.root, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = project.stemma("reproduce", *arguments, "--json")
     assert done.returncode in (0, 1) and done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -54,11 +50,7 @@ def test_the_same_bytes_again(generations):
 def test_what_was_altered_is_named(generations, tmp_path):
     """The code, a parameter, the raw data, and what no record names; each in the same restored tree."""
     tree = tmp_path / "tree"
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", "restore", "base:2", str(tree), "--json"],
-        cwd=generations.root, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert json.loads(done.stdout)["run"] == "second"
+    assert json.loads(generations.stemma("restore", "base:2", str(tree), "--json").stdout)["run"] == "second"
 
     def altered(name: str, old: str, new: str) -> tuple[int, dict]:
         subprocess.run(["git", "-C", tree, "checkout", "-q", "."], check=True)
