@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import warm_python
 from tests.counter import configure
 from tests.workspace import wait_until
 
@@ -94,9 +95,8 @@ def test_a_full_disk_is_reported_before_or_during_the_work(workspace, tmp_path):
 
 
 def test_it_works_from_any_folder_of_the_workspace(workspace):
-    done = subprocess.run([sys.executable, "-m", "components", "counter"], cwd=workspace.root / "data" / "raw",
-                          capture_output=True, text=True, check=False,
-                          env={**workspace.environment, "PYTHONPATH": str(workspace.root)})  # fmt: skip
+    done = warm_python.run("components", ["counter"], cwd=workspace.root / "data" / "raw",
+                           env={**workspace.environment, "PYTHONPATH": str(workspace.root)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (workspace.root / "models" / "total" / "total.json").exists()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, select, text
@@ -16,10 +15,6 @@ from registry.db.schema import Artifact, Association, Base, Event, Execution, Ex
 from registry.lineage.sync import sync
 from registry.lineage.trace import trace
 from registry.promotion.promote import promote
-
-SYNC = (
-    "from registry.lineage.sync import sync; from core.workspace import Workspace; sync(Workspace.find(), run='first')"
-)
 
 
 def rows(project) -> dict[str, list[tuple]]:
@@ -115,11 +110,9 @@ def test_bare_repro_is_picked_up(project):
 
 
 def test_two_processes_on_a_fresh_database(project):
-    started = [
-        subprocess.Popen([sys.executable, "-c", SYNC], cwd=project.root, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert [(process.communicate()[1], process.returncode)[1] for process in started] == [0, 0]
+    with ThreadPoolExecutor() as pool:
+        commands = [pool.submit(project.stemma, "sync") for _ in range(2)]
+    assert [command.result().returncode for command in commands] == [0, 0], [each.result() for each in commands]
     at_once = rows(project)
     assert (count(project, Execution), count(project, ModelVersion), count(project, Snapshot)) == (3, 1, 1)
     sync(project.workspace, run="first")

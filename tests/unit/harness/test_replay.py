@@ -70,6 +70,26 @@ def test_everything_of_a_spool_arrives_wherever_the_home_lies(home, spool):
 
 
 @pytest.mark.parametrize("home", ["plain"], indirect=True)
+def test_a_report_that_is_published_while_it_is_sent_arrives(home, spool, monkeypatch):
+    staged = home.parent / "reports" / ".curate.partial"
+    staged.mkdir(parents=True)
+    (staged / "report.json").write_text("{}")
+    events.append(spool, "artifact", path=str(staged / "report.json"))
+    log_artifact = MlflowClient.log_artifact
+
+    def publish_first(client, *arguments):
+        if str(staged) in arguments[1]:
+            staged.rename(staged.with_name("curate"))
+        log_artifact(client, *arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", publish_first)
+    assert replay_pending(home) == (1, [])
+    client, _ = connect(home)
+    run = _run_of(home, client)
+    assert [item.path for item in client.list_artifacts(run.info.run_id) if "report" in item.path] == ["report.json"]
+
+
+@pytest.mark.parametrize("home", ["plain"], indirect=True)
 def test_a_run_that_was_deleted_is_made_anew_with_every_point(home, spool):
     assert Replay(home, spool).step()
     client, _ = connect(home)
