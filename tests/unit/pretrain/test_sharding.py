@@ -1,4 +1,4 @@
-"""Sharded trainings, started by accelerate with the shipped files: as one process trains to rounding, and resumed."""
+"""Sharded trainings, as accelerate starts them with the shipped files: as one process does to rounding, and resumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,24 +33,15 @@ CHANGES = {
 }
 
 
-def launched(workspace, sharding: str, processes: int) -> str:
-    """Run the stage by `accelerate launch` as the harness does; what it printed."""
-    child = str(Path(__file__).with_name("sharded_child.py"))
-    done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *launch.accelerate_arguments(sharding, processes), child,
-         *arguments(workspace, sharding, processes)],
-        env=os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=tiny.ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-6000:]
-    return done.stdout
+def launch_variables(sharding: str, processes: int) -> dict[str, str]:
+    """What `accelerate launch` adds to the environment of its processes, as the harness calls it."""
+    _, made = launch_environment(launch.accelerate_arguments(sharding, processes))
+    return {name: value for name, value in made.items() if os.environ.get(name) != value}
 
 
 def forked(workspace, sharding: str, processes: int, **changes) -> str:
-    """The same in forked processes, with the environment that `accelerate launch` makes of the file for its own."""
-    _, made = launch_environment(launch.accelerate_arguments(sharding, processes))
-    new = {name: value for name, value in made.items() if os.environ.get(name) != value}
-    given = arguments(workspace, sharding, processes, **changes)
+    """Run the stage in forked processes as `accelerate launch` would; what they printed."""
+    given, new = arguments(workspace, sharding, processes, **changes), launch_variables(sharding, processes)
     return tiny.finish(Forked("tests.unit.pretrain.sharded_child", given, processes=processes, environment=new))
 
 
@@ -98,8 +88,22 @@ def reference(made, tmp_path_factory):
     return folder
 
 
+def test_a_real_launch_gives_its_processes_what_the_forked_ones_get(tmp_path):
+    program = tmp_path / "show.py"
+    program.write_text(
+        f"import json, os\njson.dump(dict(os.environ), open({str(tmp_path / 'rank')!r} + os.environ['RANK'], 'w'))\n"
+    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", *launch.accelerate_arguments("fsdp2", 2), program]
+    done = subprocess.run(command, cwd=tiny.ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-6000:]
+    for rank in ("0", "1"):
+        found = json.loads((tmp_path / f"rank{rank}").read_text())
+        assert launch_variables("fsdp2", 2).items() <= found.items()
+        assert (found["RANK"], found["LOCAL_RANK"], found["WORLD_SIZE"]) == (rank, rank, "2")
+
+
 def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, reference, made, tmp_path_factory):
-    assert shares(launched(workspace, "fsdp2", 2)) == [0.5, 0.5]
+    assert shares(forked(workspace, "fsdp2", 2)) == [0.5, 0.5]
     assert_same(workspace, reference)
     model = AutoModelForCausalLM.from_pretrained(workspace / "models/base")
     assert model.num_parameters() == json.loads((workspace / "reports/pretrain/report.json").read_text())["parameters"]
