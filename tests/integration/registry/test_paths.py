@@ -19,6 +19,7 @@ from tests.integration.registry.conftest import Project
 def test_signs_in_the_path(made, tmp_path, name):
     root = tmp_path / name / "workspace"
     shutil.copytree(made, root, symlinks=True, ignore=shutil.ignore_patterns(".stemma"))
+    shutil.copytree(made / ".stemma" / "keys", root / ".stemma" / "keys")  # which signed the receipts
     project = Project(root)
     report = sync(project.workspace, run="first")
     assert (report.problems, report.mirror.error, report.mirror.pending) == ([], None, [])
