@@ -12,14 +12,14 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma run
 
 test: $(VENV)/.tests ## set up everything and pass the tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.tests ## the unit tests alone, in two minutes or less
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 coverage: $(VENV)/.tests ## all tests, with the coverage of branches, that of started processes included
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage erase
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 1800
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 1800
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --sort=cover
 
 bench: setup ## measure the pretraining against its peers and write docs/benchmarks.md (hours)

@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.prefect_database import prefect_database  # noqa: F401  (a fixture)
+
 # As the stages do, before any test imports torch: on a busy machine threads that spin while they wait cost many times
 # what they compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

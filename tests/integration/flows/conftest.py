@@ -16,6 +16,8 @@ import pytest
 
 from core.environment import child_environment
 from flows.prefect_server import local_server
+from tests import warm
+from tests.prefect_database import give
 
 SOURCE = Path(__file__).with_name("workspace")
 IGNORED = "/data/?*\n!/data/*.dvc\n/models/?*\n!/models/*.dvc\n/reports/\n/.stemma/\n__pycache__/\n"
@@ -54,10 +56,9 @@ class ToyWorkspace:
 
     def stemma(self, *arguments: str, code: int = 0, cwd: Path | None = None) -> str:
         """Standard output (of a failure: standard error) of the command, which must end with ``code``."""
-        process = self.start(*arguments, cwd=cwd)
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-        return err if code else out
+        done = warm.stemma(*arguments, cwd=cwd or self.root, environment=self.environment())
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stderr if code else done.stdout
 
     def run_shell(self, *command: str) -> str:
         done = subprocess.run(command, cwd=self.root, env=self.environment(), capture_output=True, text=True)
@@ -118,9 +119,12 @@ class ToyWorkspace:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory):
+def prefect_api(tmp_path_factory, prefect_database):
     """Address of a real Prefect server."""
-    with local_server(tmp_path_factory.mktemp("prefect")) as server, pytest.MonkeyPatch.context() as patch:
+    with (
+        local_server(give(prefect_database, tmp_path_factory.mktemp("prefect"))) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("PREFECT_API_AUTH_STRING", server.auth)
         yield server.wait()
 
@@ -163,9 +167,19 @@ def workspace(first_run, tmp_path, prefect_api):
 
 
 @pytest.fixture
-def empty_workspace(tmp_path):
+def unjudged(workspace):
+    """The same, and no model of it is put before the gate: trying one takes longer than a run."""
+    params = workspace.root / "params.yaml"
+    text = params.read_text()
+    params.write_text(text[: text.index("promotion:")])
+    yield workspace
+
+
+@pytest.fixture
+def empty_workspace(tmp_path, prefect_database):
     """A fresh clone, and no Prefect server but the command's own."""
     make_workspace(tmp_path / "ws")
+    give(prefect_database, tmp_path / "ws" / ".stemma" / "prefect")
     toy = ToyWorkspace(tmp_path / "ws", tmp_path / "behave", None)
     yield toy
     for process in toy.processes():

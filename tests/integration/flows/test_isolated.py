@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 
-def test_two_isolated_runs_at_once_are_both_right_and_the_user_s_tree_is_untouched(workspace):
+def test_two_isolated_runs_at_once_are_both_right_and_the_user_s_tree_is_untouched(unjudged):
+    workspace = unjudged
     (workspace.root / "code" / "pretrain.txt").write_text("an edit that is not committed\n")
     before, head = workspace.tree(), workspace.run_shell("git", "status", "--porcelain")
     runs = {

@@ -118,7 +118,8 @@ def test_a_parameter_reruns_what_descends_from_it_and_nothing_else(workspace):
     assert "assistant@champion is assistant:2" in text
 
 
-def test_code_reruns_its_stage_and_status_says_why(workspace):
+def test_code_reruns_its_stage_and_status_says_why(unjudged):
+    workspace = unjudged
     (workspace.root / "code" / "pretrain.txt").write_text("second version\n")
     lines = {line["stage"]: line for line in json.loads(workspace.stemma("status", "--json"))["stages"]}
     assert lines["pretrain"]["reasons"] == ["input code/pretrain.txt changed"]
@@ -129,7 +130,8 @@ def test_code_reruns_its_stage_and_status_says_why(workspace):
     assert {line["state"] for line in json.loads(workspace.stemma("status", "--json"))["stages"]} == {"up to date"}
 
 
-def test_from_takes_what_is_above_as_it_is(workspace):
+def test_from_takes_what_is_above_as_it_is(unjudged):
+    workspace = unjudged
     params = workspace.root / "params.yaml"
     params.write_text(params.read_text().replace("1337", "7").replace("tune: {}", "tune: {beta: 0.3}"))
     text = workspace.stemma("run", "--from", "preference_tune")

@@ -15,15 +15,17 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
-def test_a_triggered_run_works_in_a_tree_of_its_own_with_its_own_parameters(workspace, prefect_api):
+def test_a_triggered_run_works_in_a_tree_of_its_own_with_its_own_parameters(unjudged, prefect_api):
+    workspace = unjudged
     shutil.copy(REPOSITORY / "prefect.yaml", workspace.root)
     (workspace.root / "flows").symlink_to(REPOSITORY / "flows")
     before = workspace.tree()
     prefect = (sys.executable, "-m", "prefect", "--no-prompt")
-    workspace.run_shell(*prefect, "work-pool", "create", "stemma", "--type", "process")
+    ask(prefect_api, "/work_pools/", {"name": "stemma", "type": "process"})
     workspace.run_shell(*prefect, "deploy", "--all")
-    parameters = json.dumps({"preference_tune": {"beta": 0.55}})
-    workspace.run_shell(*prefect, "deployment", "run", "lifecycle/lifecycle", "--param", f"parameters={parameters}")
+    deployment = ask(prefect_api, "/deployments/name/lifecycle/lifecycle", method="GET")["id"]
+    body = {"parameters": {"parameters": {"preference_tune": {"beta": 0.55}}}, "state": {"type": "SCHEDULED"}}
+    ask(prefect_api, f"/deployments/{deployment}/create_flow_run", body)
     workspace.run_shell(*prefect, "worker", "start", "--pool", "stemma", "--run-once")
 
     (flow_run,) = [each for each in ask(prefect_api, "/flow_runs/filter") if each["deployment_id"]]

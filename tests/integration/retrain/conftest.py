@@ -23,6 +23,8 @@ import pytest
 
 from core.environment import child_environment
 from flows.pipeline.stage_process import end_group
+from tests import warm
+from tests.prefect_database import give
 
 SOURCE = Path(__file__).with_name("workspace")
 DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
@@ -70,7 +72,9 @@ class Project:
         return done.stderr if code else done.stdout
 
     def stemma(self, *arguments: str, code: int = 0) -> str:
-        return self.run(sys.executable, "-m", "cli", *arguments, code=code)
+        done = warm.stemma(*arguments, cwd=self.root, environment=self.environment())
+        assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stderr if code else done.stdout
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.stemma(*arguments, "--json"))
@@ -110,9 +114,9 @@ def wait_for(what: Callable[[], Any], why: str, seconds: float = DEADLINE) -> An
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_api(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[str]:
     """Address of a Prefect server that schedules, and acts on events."""
-    home = tmp_path_factory.mktemp("prefect")
+    home = give(prefect_database, tmp_path_factory.mktemp("prefect"))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -20,6 +20,7 @@ import pytest
 
 from core import layout
 from deploy.stack import state
+from tests.prefect_database import give
 from tests.stack import RunningStack, log_file, log_of, processes_of, stack
 from tests.workspace import Workspace, wait_until
 
@@ -29,8 +30,10 @@ SERVICES = ["prefect", "mlflow", "deployments", "gateway"]
 
 
 @pytest.fixture(scope="module")
-def workspace(made, tmp_path_factory) -> Workspace:
-    return made.copy_to(tmp_path_factory.mktemp("stack") / "workspace")
+def workspace(made, tmp_path_factory, prefect_database) -> Workspace:
+    workspace = made.copy_to(tmp_path_factory.mktemp("stack") / "workspace")
+    give(prefect_database, workspace.home / "prefect")
+    return workspace
 
 
 @pytest.fixture(scope="module")
