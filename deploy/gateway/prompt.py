@@ -22,7 +22,7 @@ from deploy.gateway.schemas import ChatRequest, CompletionRequest
 
 PROCESSOR_SECONDS = 5.0  # for one prompt
 SHORT_BYTES = 64 * 1024  # of a request
-WAITING = 64  # requests that may wait for either process
+WAITING_SHORT, WAITING_LONG = 1024, 32  # requests that may wait for either process: milliseconds, and seconds each
 ANSWER_SECONDS = 120.0  # a worker that is silent for so long hangs, whatever it says of processor time
 _WORKER = Path(__file__).with_name("prompt_worker.py")
 
@@ -39,7 +39,7 @@ class PromptMeter:
     """Measures the prompts of one model."""
 
     def __init__(self, model: ModelFolder, environment: dict[str, str]):
-        self._lanes = [_Lane(model, environment), _Lane(model, environment)]
+        self._lanes = [_Lane(model, environment, waiting) for waiting in (WAITING_SHORT, WAITING_LONG)]
 
     async def start(self) -> None:
         """Load the tokenizer and compile the template, so that the first request does not wait for it.
@@ -101,9 +101,9 @@ class PromptMeter:
 class _Lane:
     """A worker, and the requests that wait for it."""
 
-    def __init__(self, model: ModelFolder, environment: dict[str, str]):
+    def __init__(self, model: ModelFolder, environment: dict[str, str], waiting: int):
         self._model, self._environment = model, {**environment, **TELEMETRY_OFF}
-        self._queue = FairQueue(1, WAITING)
+        self._queue = FairQueue(1, waiting)
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = False
         self._tasks: set[asyncio.Task[Any]] = set()

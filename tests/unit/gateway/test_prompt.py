@@ -198,9 +198,11 @@ def test_eight_books_hold_up_neither_a_small_request_nor_the_loop(tmp_path):
     asyncio.run(run())
 
 
-def test_who_hangs_up_leaves_the_worker_in_step(words):
+def test_a_burst_is_measured_and_who_hangs_up_leaves_the_worker_in_step(words):
     async def run() -> None:
         async with meter(words.parent) as prompts:
+            burst = await asyncio.gather(*(prompts.measure(chat("a b" + " a" * n), 5, "") for n in range(300)))
+            assert burst == [(3 + n, 5) for n in range(300)]
             gone = asyncio.create_task(prompts.measure(chat("a " * 8000), 5, ""))
             await asyncio.sleep(0.01)
             gone.cancel()
