@@ -20,7 +20,7 @@ from deploy.gateway.api_keys import Keyring, KeysProblem
 from deploy.gateway.app import build
 from deploy.gateway.backends import NoSuchBackend, choose
 from deploy.gateway.catalog import Catalog
-from deploy.gateway.connections import protocol, reserve_files
+from deploy.gateway.connections import ACCEPTED_AT_ONCE, BACKLOG, Server, protocol, reserve_files
 from deploy.gateway.log_limits import RepeatLimit
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.model_router import ModelRouter
@@ -95,7 +95,7 @@ def listen(settings: GatewaySettings) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         hint = "choose another with --port" if settings.port else "check --host"
         raise CannotListen(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; {hint}") from None
@@ -125,11 +125,11 @@ def prepare(settings: GatewaySettings) -> tuple[uvicorn.Server, socket.socket]:
     config = uvicorn.Config(
         app, http=protocol(reserve_files(settings.connections)), ws="none",
         log_config=None, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-        loop="asyncio", timeout_graceful_shutdown=int(settings.stop_seconds),
+        loop="asyncio", backlog=ACCEPTED_AT_ONCE, timeout_graceful_shutdown=int(settings.stop_seconds),
     )  # fmt: skip
     print(f"Stemma gateway: {settings.url} (engine: {backend.name}; serving {', '.join(settings.references)})",
           file=sys.stderr, flush=True)  # fmt: skip
-    return uvicorn.Server(config), sock
+    return Server(config), sock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,9 +15,12 @@ import asyncio
 import json
 import re
 import resource
+import socket
+import time
 from typing import Any, ClassVar
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deploy.gateway.errors import ApiError
@@ -26,7 +29,9 @@ from deploy.gateway.settings import ConnectionLimits
 HEAD_BYTES = 16 * 1024  # of a request's head at most
 SMALL_CHUNKS = 1000  # so many may come, whatever their size; beyond, they must have SMALLEST_CHUNK bytes on average
 SMALLEST_CHUNK = 64
+GRACE_SECONDS = 2.0  # a client that sends hundreds of requests at once has them all unfinished for a moment
 LINGER_SECONDS = 2.0  # for a client that still sends although it was answered
+BACKLOG, ACCEPTED_AT_ONCE = 2048, 64
 FILES = 4096  # open files that the gateway asks the system for; an answer needs two
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
@@ -87,7 +92,8 @@ class Room:
     def __init__(self, limits: ConnectionLimits):
         self.limits = limits
         self._open: set[GuardedProtocol] = set()
-        self._unfinished: dict[str, dict[GuardedProtocol, None]] = {}  # by address, the oldest first
+        # By address the unfinished ones, the oldest first, with the time since when they are.
+        self._unfinished: dict[str, dict[GuardedProtocol, float]] = {}
 
     def enter(self, connection: GuardedProtocol) -> bool:
         """Whether there is room for a new connection, which may be made at the cost of an unfinished one."""
@@ -105,9 +111,12 @@ class Room:
 
     def unfinished(self, connection: GuardedProtocol) -> None:
         """The client has to send something."""
+        now = time.monotonic()
         of_address = self._unfinished.setdefault(connection.address, {})
-        of_address[connection] = None
-        if len(of_address) > self.limits.unfinished_per_address:
+        of_address.setdefault(connection, now)
+        while len(of_address) > self.limits.unfinished_per_address:
+            if now - next(iter(of_address.values())) < GRACE_SECONDS:
+                return
             self._close_oldest(connection.address)
 
     def finished(self, connection: GuardedProtocol) -> None:
@@ -215,6 +224,19 @@ class GuardedProtocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
         self._expect()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, with a long queue of new connections of which few are accepted at a time.
+
+    asyncio accepts as many at once as the queue is long, before any of them is counted: a thousand new ones would use
+    up the files although there is a limit. So ``config.backlog`` is :data:`ACCEPTED_AT_ONCE`.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(BACKLOG)
 
 
 def protocol(limits: ConnectionLimits) -> type[GuardedProtocol]:
