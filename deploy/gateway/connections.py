@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import resource
 import socket
@@ -26,10 +27,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deploy.gateway.errors import ApiError
 from deploy.gateway.settings import ConnectionLimits
 
+log = logging.getLogger(__name__)
+
 HEAD_BYTES = 16 * 1024  # of a request's head at most
 SMALL_CHUNKS = 1000  # so many may come, whatever their size; beyond, they must have SMALLEST_CHUNK bytes on average
 SMALLEST_CHUNK = 64
-GRACE_SECONDS = 2.0  # a client that sends hundreds of requests at once has them all unfinished for a moment
+GRACE_SECONDS = 5.0  # a client that sends hundreds of requests at once has them all unfinished for a moment
 LINGER_SECONDS = 2.0  # for a client that still sends although it was answered
 BACKLOG, ACCEPTED_AT_ONCE = 2048, 64
 FILES = 4096  # open files that the gateway asks the system for; an answer needs two
@@ -127,6 +130,7 @@ class Room:
 
     def _close_oldest(self, address: str) -> None:
         oldest = next(iter(self._unfinished[address]))
+        log.warning("an unfinished request of %s is closed: there are too many of them", address)
         self.leave(oldest)
         oldest.transport.abort()
 
