@@ -101,7 +101,9 @@ def _sqlite(location: URL) -> Engine:
     if (file := sqlite_path(location)) is not None:
         with contextlib.suppress(OSError):  # SQLite says the same in the end, and where
             private_folder(file.parent)
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its other files the same mode
+            # SQLite gives its other files the same mode. Never one that is there: to close what this process has open
+            # elsewhere drops its locks (https://www.sqlite.org/howtocorrupt.html, 2.2).
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     engine = create_engine(location, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")

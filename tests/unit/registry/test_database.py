@@ -98,3 +98,18 @@ def test_a_newer_database_is_refused(tmp_path):
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DatabaseError, match=r"revision 9999.*update Stemma"):
         open_registry(url)
+
+
+def test_opening_it_again_drops_no_lock_of_this_process(tmp_path):
+    """A file's locks go with the first descriptor that is closed; another process would then tidy up below this one."""
+    file = tmp_path / "registry.db"
+
+    def locks() -> list[str]:
+        with open("/proc/locks", encoding="ascii") as listed:
+            return [line for line in listed if f":{file.stat().st_ino} " in line]
+
+    with open_registry(f"sqlite:///{file}") as first, first.read() as session:
+        session.connection().exec_driver_sql("SELECT count(*) FROM promotions").fetchall()
+        before = locks()
+        with open_registry(f"sqlite:///{file}"):
+            assert locks() == before != []
