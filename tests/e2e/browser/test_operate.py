@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)
 
 def test_the_lifecycle_form_knows_its_bounds_and_starts_a_run(page: Page, running: RunningStack, picture: Picture):
     prefect.open_form(page, running, "lifecycle")
-    expect(page.get_by_text("Budget in optimizer steps. Set exactly one budget.")).to_be_visible()
+    expect(page.get_by_text("Budget in optimizer steps. Set exactly one budget.").last).to_be_visible()
     steps = prefect.field(page, "pretrain", "steps")
     expect(steps).to_have_value("20")  # that of the workspace's params.yaml
     steps.fill("0")

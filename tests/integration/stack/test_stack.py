@@ -76,6 +76,8 @@ def test_every_service_is_well_and_small(running: RunningStack):
     for url in (running.link("prefect"), services["mlflow"]["url"], services["gateway"]["url"]):  # the first opens all
         with browser.open(url, timeout=60) as page:
             assert b"<html" in page.read().lower() and "token" not in page.url
+    with browser.open(f"{services['gateway']['url']}/v1/models", timeout=60) as answer:  # as the chat page asks
+        assert json.loads(answer.read())["object"] == "list"
     assert _get(f"{services['mlflow']['url']}/health") == b"OK"
     assert json.loads(_get(f"{services['gateway']['url']}/health"))
     names = {deployment["name"] for deployment in running.prefect("/deployments/filter", {})}
