@@ -22,8 +22,9 @@ def audit(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     """Check every promotion, signature and byte, and that MLflow agrees with the registry.
 
     Promotions form a chain, each hashed over the one before and signed with the metrics it rests on; git knows the same
-    history, so its end cannot be cut off unnoticed. Executions are compared with their signed receipts; every artifact's
-    bytes are hashed again; every signature is verified by a trusted key. Bytes that are missing on this machine and bytes that differ are reported separately.
+    history, so its end cannot be cut off unnoticed. Executions are compared with their signed receipts; every
+    artifact's bytes are hashed again; every signature is verified by a trusted key. Bytes that are missing on this
+    machine and bytes that differ are reported separately.
     Exit code 1: something is wrong or MLflow is behind; the first broken link is named.
     """
     from cli.output import print_json, print_table, say
