@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,6 +17,12 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # Prefect's page asks this host for the settings of its telemetry, also where telemetry is off; it has no switch.
 PREFECTS_OWN = re.compile(r"\.amplitude\.com$")
 SECONDS = 120.0  # a page may take on a machine that does much else
+# Prefect's graph of a run draws itself sixty times a second for as long as it is open, without a GPU on all cores. The
+# gateway's page, at /, draws an answer as it comes, and does so at its own pace.
+FEW_FRAMES = """
+    const draw = window.requestAnimationFrame.bind(window);
+    window.requestAnimationFrame = step => location.pathname === "/" ? draw(step) : setTimeout(() => draw(step), 250);
+"""
 
 
 @pytest.fixture(scope="module")  # not longer: while it lives, Playwright's event loop is that of the process
@@ -31,8 +38,8 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
+@contextlib.contextmanager
+def profile(browser: Browser) -> Iterator[BrowserContext]:
     """A fresh profile that reaches this machine alone, as where there is no internet; nothing of ours may try."""
     reached: set[str] = set()
 
@@ -40,13 +47,22 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
         reached.add(urlsplit(route.request.url).hostname or route.request.url)
         route.abort("internetdisconnected")
 
-    context = chromium.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB", timezone_id="UTC")
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 860}, locale="en-GB", timezone_id="UTC", reduced_motion="reduce"
+    )
     context.set_default_timeout(SECONDS * 1000)
     expect.set_options(timeout=SECONDS * 1000)
+    context.add_init_script(FEW_FRAMES)
     context.route(lambda url: urlsplit(url).hostname not in LOOPBACK, refuse)
     yield context
     context.close()
     assert not {host for host in reached if not PREFECTS_OWN.search(host)}, "pages reach out"
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    with profile(chromium) as context:
+        yield context
 
 
 @pytest.fixture

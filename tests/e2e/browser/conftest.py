@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.browser import chromium, context, page  # noqa: F401  (fixtures)
+from tests.browser import chromium, profile  # noqa: F401  (a fixture)
 from tests.e2e.browser.chat_model import install_chat_model
 from tests.e2e.browser.small import make_small
+from tests.prefect_database import give
 from tests.stack import RunningStack, stack
 from tests.workspace import Workspace, make_workspace
 
@@ -18,15 +20,17 @@ SCREENSHOTS = Path(__file__).parent / "screenshots"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Workspace:
     """Curated, tokenized, pretrained once (``base:1``), and two versions of a chat model, the first one champion."""
     workspace = make_workspace(tmp_path_factory.mktemp("browser") / "workspace")
     make_small(workspace)
     install_chat_model(workspace)
     workspace.commit("small")
+    give(prefect_database, workspace.home / "prefect")
     workspace.environment["OMP_NUM_THREADS"] = "1"
+    workspace.environment["PYTHONPATH"] = str(workspace.root)  # as installed from there: the chat model is known
     stemma = workspace.tool("stemma")
-    workspace.dvc("repro", "-q", STEMMA_RUN="first")
+    workspace.dvc("repro", "-q", STEMMA_RUN="first", timeout=900)
     workspace.run(stemma, "sync")
     workspace.run(stemma, "promote", "assistant:1", "--to", "champion", "--reason", "somebody has to be the first")
     return workspace
@@ -39,12 +43,29 @@ def running(workspace: Workspace) -> Iterator[RunningStack]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def context(chromium: Browser) -> Iterator[BrowserContext]:  # noqa: F811
+    """One profile for the whole story: Prefect's and MLflow's pages are megabytes of script, read once."""
+    with profile(chromium) as context:
+        yield context
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that is closed with its test; an open one goes on drawing."""
+    page = context.new_page()
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def picture() -> Callable[[Page, str], None]:
-    """Keeps what a page shows, for people: ``screenshots/<name>.png``."""
+    """Keeps what a page shows, for people: ``screenshots/<name>.png``, where CI will show them."""
     SCREENSHOTS.mkdir(exist_ok=True)
 
     def take(shown: Page, name: str) -> None:
+        if "CI" not in os.environ:
+            return
         shown.wait_for_timeout(2000)  # graphs and charts move until they have their place; only people mind
         shown.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 

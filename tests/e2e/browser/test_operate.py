@@ -16,6 +16,17 @@ from tests.workspace import Workspace, wait_until
 Picture = Callable[[Page, str], None]
 RUN, CANCELLED = "more-steps", "endless"
 pytestmark = pytest.mark.timeout(900)
+# Counts the pieces in which answers arrive, before the page draws them: how often it draws is the machine's business.
+PIECES = """
+    const fetched = window.fetch;
+    window.pieces = 0;
+    window.fetch = async (path, options) => {
+        const answer = await fetched(path, options);
+        if (!String(path).includes("completions")) return answer;
+        const count = new TransformStream({transform(piece, to) { window.pieces++; to.enqueue(piece); }});
+        return new Response(answer.body.pipeThrough(count), answer);
+    };
+"""
 
 
 def test_the_lifecycle_form_knows_its_bounds_and_starts_a_run(page: Page, running: RunningStack, picture: Picture):
@@ -75,7 +86,7 @@ def test_two_runs_are_compared_in_mlflow(page: Page, running: RunningStack, pict
     page.goto(running.link("mlflow"))
     page.get_by_role("button", name="Model training").click()
     page.get_by_role("link", name="stemma", exact=True).click()
-    for name in ("first", re.compile("run-")):
+    for name in ("first", re.compile(r"\brun \d{8}-")):
         row = page.get_by_role("row").filter(has_text=name)
         row.get_by_role("checkbox").first.click()
     page.get_by_role("button", name="Compare", exact=True).click()
@@ -91,17 +102,13 @@ def test_two_runs_are_compared_in_mlflow(page: Page, running: RunningStack, pict
 
 def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, running: RunningStack, picture: Picture):
     chat = context.new_page()
+    chat.add_init_script(PIECES)
     chat.goto(running.link("gateway"))
     expect(chat.get_by_role("status")).to_contain_text("Serving assistant:1")
-    chat.evaluate(
-        "() => { window.seen = new Set(); new MutationObserver(() => window.seen.add("
-        "document.querySelector('[role=log]').innerText.length)).observe("
-        "document.querySelector('[role=log]'), {subtree: true, childList: true, characterData: true}) }"
-    )
     _ask(chat, "How far do you count?")
     expect(chat.get_by_role("listitem").last).to_contain_text("first-40")
     expect(chat.get_by_role("listitem").last).to_contain_text("assistant:1")
-    assert chat.evaluate("window.seen.size") > 5, "the answer streams"
+    assert chat.evaluate("window.pieces") > 1, "the answer streams"
 
     page = context.new_page()
     prefect.open_run(page, running, RUN)
@@ -156,7 +163,8 @@ def test_cancel_ends_the_training_and_keeps_its_checkpoint(
     dialog.get_by_role("button", name="Cancel Flow Run").click()
     prefect.expect_state(page, "Cancelled")
     picture(page, "cancelled")
-    assert not [line for line in processes_of(workspace) if "components" in line or "repro" in line]
+    ended = lambda: not [line for line in processes_of(workspace) if "components" in line or "repro" in line]  # noqa: E731
+    wait_until(ended, 30, "the end of the run's processes")
     assert not list((workspace.home / "worktrees").glob("*"))
     newest = max((workspace.home / "scratch" / "pretrain").iterdir(), key=lambda folder: folder.stat().st_mtime)
     assert list((newest / "checkpoints").iterdir())
