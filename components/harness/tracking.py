@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -326,9 +327,8 @@ def _parent_of(client: MlflowClient, experiment_id: str, home: Path, opened: Map
 
 def shown_run(name: str) -> str:
     """A run's name with what differs first: MLflow's tables cut ``run-20261128-213000-ab12`` to its date."""
-    kind, _, rest = name.partition("-")
-    when, _, number = rest.rpartition("-")
-    return f"{number} {kind} {when}" if when else name
+    made = re.fullmatch(r"(\w+)-(\d{8}-\d{6})-(\w+)", name)
+    return f"{made[3]} {made[1]} {made[2]}" if made else name
 
 
 def _find(client: MlflowClient, experiment_id: str, tag: str, value: str) -> str | None:

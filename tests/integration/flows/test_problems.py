@@ -62,10 +62,10 @@ def test_an_unknown_model_lists_the_known_ones(workspace):
 
 
 def test_a_prefect_server_that_is_down_is_told_before_anything_runs(workspace):
-    lost = dataclasses.replace(workspace, api_url="http://ada:secret@127.0.0.1:9/api")
+    lost = dataclasses.replace(workspace, api_url="http://ada:hunter2x@127.0.0.1:9/api")
     process = lost.start("run", "--set", "pretrain.steps=15")
     text = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "PREFECT_API_URL: http://127.0.0.1:9 does not answer" in text and "unset PREFECT_API_URL" in text
-    assert "secret" not in text
-    assert "secret" not in "".join(lost.start("doctor", "--json").communicate(timeout=60))
+    assert "hunter2x" not in text
+    assert "hunter2x" not in "".join(lost.start("doctor", "--json").communicate(timeout=60))
