@@ -6,6 +6,7 @@ receipt of the execution that made its bytes.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -143,3 +144,15 @@ def receipt(
         "ended": attempts[-1]["ended"],
         "seconds": sum(attempt["ended"] - attempt["started"] for attempt in attempts),
     }
+
+
+def is_same_work(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two receipts are of one piece of work: what it was made of and with, and what it came to, is the same.
+
+    Where nothing was left to do, the later one may lack what only the work itself adds to the environment.
+    """
+    now = json.loads(json.dumps(now))
+    names = ("stage", "fingerprint", "inputs", "outputs", "metrics", "headline", "device", "processes")
+    if any(earlier.get(name) != now[name] for name in names):
+        return False
+    return all(earlier["environment"].get(name) == value for name, value in now["environment"].items())

@@ -16,7 +16,7 @@ import psutil
 from components import pages
 from components.harness.job import Job, changes, make_job
 from components.harness.parameters import non_default
-from components.harness.receipt import Surroundings, described_inputs, receipt
+from components.harness.receipt import Surroundings, described_inputs, is_same_work, receipt
 from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread, cause
@@ -250,7 +250,16 @@ class _Execution:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
         job = self.job
         write_json(job.root / "metrics" / f"{job.slug}.json", {m["name"]: m["value"] for m in outcome["metrics"]})
-        body = keys.with_signature(Workspace(job.root, job.home), self._receipt(outcome, cursor))
+        body = self._receipt(outcome, cursor)
+        if (earlier := read_json(self.scratch.receipt, None)) is not None:
+            # This work was finished before, and DVC noted it not, or others since; what it made then may be recorded.
+            if "signature" in earlier and is_same_work(earlier, body):
+                body = earlier
+            else:
+                self.attempts = self.attempts[-1:]
+                body = self._receipt(outcome, cursor)
+        if body is not earlier:
+            body = keys.with_signature(Workspace(job.root, job.home), body)
         write_json(job.root / "receipts" / f"{job.slug}.json", body)
         write_json(self.scratch.receipt, body)
 

@@ -1,6 +1,7 @@
 """What DVC, MLflow and the receipt say of the same stage agrees, whatever the tracking server does meanwhile."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -99,6 +100,14 @@ def test_what_the_run_cache_has_names_the_run_that_made_it_and_by_force_it_is_ma
     forced = _receipt(workspace)
     assert forced["fingerprint"] == first["fingerprint"]
     assert forced["mlflow"]["run_id"] != first["mlflow"]["run_id"]
+    # Where DVC has forgotten it, finished work is published again as the execution that it was: it may be recorded.
+    configure(workspace, steps=21)
+    workspace.dvc("repro")
+    shutil.rmtree(workspace.root / ".dvc" / "cache" / "runs")
+    configure(workspace, steps=30)
+    done = workspace.dvc("repro")
+    assert "is cached" not in done.stdout + done.stderr
+    assert _receipt(workspace) == forced
 
 
 @pytest.mark.parametrize("hung", [False, True], ids=["down", "hung"])
