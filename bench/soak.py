@@ -194,15 +194,18 @@ class Soak:
         return found
 
     def missing_points(self) -> list[str]:
+        """What MLflow lacks of the training; a receipt from before MLflow could be reached names no run."""
         from mlflow import MlflowClient
 
         receipt = json.loads((self.root / "receipts/pretrain.json").read_text())
         client = MlflowClient(f"sqlite:///{self.root / '.stemma/mlflow.db'}")
-        if receipt["mlflow"]["run_id"] is None:
-            return ["MLflow does not know the run"]
-        points = [point.step for point in client.get_metric_history(receipt["mlflow"]["run_id"], "loss")]
-        wanted = list(range(1, STEPS + 1))
-        return [] if sorted(points) == wanted else [f"points of the curve in MLflow: {sorted(points)}"]
+        experiment = client.get_experiment_by_name("stemma").experiment_id
+        tag = f"tags.`stemma.fingerprint` = '{receipt['fingerprint']}'"
+        runs = [receipt["mlflow"]["run_id"]] if receipt["mlflow"]["run_id"] else [
+            run.info.run_id for run in client.search_runs([experiment], tag)
+        ]  # fmt: skip
+        found = [sorted({point.step for point in client.get_metric_history(run, "loss")}) for run in runs]
+        return [] if list(range(1, STEPS + 1)) in found else [f"points of the curve in MLflow: {found or 'no run'}"]
 
 
 def _kill_all(soak: Soak, process: psutil.Popen) -> None:
