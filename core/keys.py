@@ -46,6 +46,15 @@ class Signed:
     key_id: str
     signature: str
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """The JSON object that the text is; empty where it is none, as a text that no key signed may be."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
 
 def canonical(body: Any) -> str:
     """The one text of a JSON value: what is signed of it."""
@@ -90,11 +99,13 @@ def fault(trusted: dict[str, str], signed: Signed) -> str | None:
     if (public := trusted.get(signed.key_id)) is None:
         return f"its key {signed.key_id[:12]} is not trusted here (trusted: {_listed(trusted)})"
     key = serialization.load_pem_public_key(public.encode())
+    does_not_hold = f"its signature by key {signed.key_id[:12]} does not hold"
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return does_not_hold
     try:
-        assert isinstance(key, ec.EllipticCurvePublicKey)
         key.verify(base64.b64decode(signed.signature), signed.body.encode(), ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, AssertionError, ValueError):
-        return f"its signature by key {signed.key_id[:12]} does not hold"
+    except (InvalidSignature, ValueError):
+        return does_not_hold
     return None
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from core.keys import Signed
+
 REVISION = "0003"  # newest migration; a database at this revision needs no alembic at all
 
 NAMING = {
@@ -277,7 +279,19 @@ class Signature(Base):
     created: Mapped[float]
 
 
-class SignedStatement(Base):
+class _SignedRow:
+    """The columns of a signed text, as the text that they are."""
+
+    body: Mapped[str]  # canonical JSON: exactly what was signed
+    key_id: Mapped[str] = mapped_column(String(80))
+    signature: Mapped[str]
+
+    @property
+    def signed(self) -> Signed:
+        return Signed(self.body, self.key_id, self.signature)
+
+
+class SignedStatement(_SignedRow, Base):
     """What a home's key signed about the history of promotions, in order; also in git (``refs/stemma/promotions``).
 
     ``start``: what was there when signatures began; ``promotion``: a row of ``promotions`` and what it rests on.
@@ -289,20 +303,14 @@ class SignedStatement(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
     promotion_id: Mapped[int | None] = mapped_column(ForeignKey("promotions.id"), unique=True)
-    body: Mapped[str]  # canonical JSON: exactly what was signed
-    key_id: Mapped[str] = mapped_column(String(80))
-    signature: Mapped[str]
 
 
-class SignedReceipt(Base):
+class SignedReceipt(_SignedRow, Base):
     """The receipt that an execution left, as the harness signed it."""
 
     __tablename__ = "receipts"
 
     execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"), primary_key=True)
-    body: Mapped[str]
-    key_id: Mapped[str] = mapped_column(String(80))
-    signature: Mapped[str]
 
 
 class Deployment(Base):

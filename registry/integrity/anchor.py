@@ -12,14 +12,13 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import GitError
 from core.git import git
-from core.keys import HISTORY, Signed
+from core.keys import HISTORY, Signed, fault, trusted_keys
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.schema import SignedStatement
@@ -52,10 +51,14 @@ def extend(workspace: Workspace, registry: Registry) -> str | None:
         recorded = signed_statements(session)
     for attempt in range(ATTEMPTS):
         known = read(workspace.root)
+        new = recorded[len(known) :]
         if known != recorded[: len(known)]:
             return f"the database and {HISTORY} disagree; see `stemma audit`"
+        trusted = trusted_keys(workspace) if new else {}
+        if any(fault(trusted, each) for each in new):
+            return "the database has an entry that no trusted key signed; see `stemma audit`"
         try:
-            _append(workspace.root, recorded[len(known) :])
+            _append(workspace.root, new)
             return None
         except GitError as error:  # another process may have been quicker
             if attempt == ATTEMPTS - 1:
@@ -65,18 +68,19 @@ def extend(workspace: Workspace, registry: Registry) -> str | None:
 
 def signed_statements(session: Session) -> list[Signed]:
     """Every statement of the database, oldest first."""
-    rows = session.execute(
-        select(SignedStatement.body, SignedStatement.key_id, SignedStatement.signature).order_by(SignedStatement.id)
-    )
-    return [Signed(*row) for row in rows]
+    return [row.signed for row in session.scalars(select(SignedStatement).order_by(SignedStatement.id))]
 
 
-def subject(body: dict[str, Any]) -> str:
-    """A statement in a few words."""
-    if body.get("kind") != "promotion":
-        return f"start of signatures, after {body.get('promotions')} unsigned promotions"
-    model, number, _ = body["to"]
-    return f"{body['action']} {model}:{number} to @{body['alias']} by {body['actor']} at {body['time'][:19]}"
+def subject(statement: Signed) -> str:
+    """A statement in a few words, whoever wrote it."""
+    said = statement.said
+    try:
+        if said["kind"] != "promotion":
+            return f"start of signatures, after {said['promotions']} unsigned promotions"
+        model, number, _ = said["to"]
+        return f"{said['action']} {model}:{number} to @{said['alias']} by {said['actor']} at {said['time'][:19]}"
+    except (KeyError, TypeError, ValueError):
+        return "an entry that says nothing"
 
 
 def _append(root: Path, statements: Sequence[Signed]) -> None:
@@ -85,13 +89,12 @@ def _append(root: Path, statements: Sequence[Signed]) -> None:
     before = git(root, "rev-parse", "--verify", "--quiet", HISTORY, check=False)
     tree, commit = git(root, "mktree", text=""), before
     for each in statements:
-        body = json.loads(each.body)
         line = json.dumps({"body": each.body, "key": each.key_id, "signature": each.signature}, sort_keys=True)
-        when = f"{int(datetime.fromisoformat(body['time']).timestamp())} +0000"
+        when = f"{int(datetime.fromisoformat(each.said['time']).timestamp())} +0000"
         env = dict(os.environ)
         for role in ("AUTHOR", "COMMITTER"):
             env |= {f"GIT_{role}_NAME": WHO, f"GIT_{role}_EMAIL": "stemma@localhost", f"GIT_{role}_DATE": when}
-        title = json.dumps(subject(body))[1:-1]  # a name may hold what no subject line can
+        title = json.dumps(subject(each))[1:-1]  # a name may hold what no subject line can
         parent = ("-p", commit) if commit else ()
         commit = git(root, "commit-tree", tree, *parent, "-F", "-", env=env, text=f"{title}\n\n{line}\n")
     git(root, "update-ref", "-m", "stemma: history", HISTORY, commit, before or "0" * 40)
@@ -102,5 +105,5 @@ def _parsed(message: str) -> Signed:
     try:
         line = json.loads(message.strip().splitlines()[-1])
         return Signed(str(line["body"]), str(line["key"]), str(line["signature"]))
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return Signed(message, "", "")

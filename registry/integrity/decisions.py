@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from core import keys, layout
 from core.errors import InputProblem
-from core.keys import Signed
 from core.workspace import Workspace
 from registry.db.schema import Execution, ExecutionContext, Promotion, Signature, SignedReceipt, SignedStatement
 from registry.integrity import anchor, signed_receipts
@@ -87,7 +86,11 @@ def _against_its_verdict(workspace: Workspace, row: Promotion) -> tuple[list[str
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != row.gate.digest:
         return [], ("wrong", f"its verdict {path} was changed; restore it from a backup")
-    verdict = json.loads(content)
+    try:
+        verdict = json.loads(content)
+        request = verdict.get("request") or {}  # the first release kept none
+    except (ValueError, RecursionError, AttributeError):
+        return [], ("wrong", f"its verdict {path} is not readable; restore it from a backup")
     own = {
         "model": row.model.name,
         "version": row.to_version.version,
@@ -97,8 +100,7 @@ def _against_its_verdict(workspace: Workspace, row: Promotion) -> tuple[list[str
         "passed": row.passed,
     }
     kept = {name: verdict.get(name) for name in own}
-    request = verdict.get("request") or {}  # the first release kept none
-    own |= {name: getattr(row, name) for name in request}
+    own |= {name: getattr(row, name, None) for name in request}
     kept |= request
     other = [name for name in own if own[name] != kept[name]]
     return [f"{name} is {own[name]!r}, the verdict says {kept[name]!r}" for name in other], None
@@ -113,10 +115,10 @@ def _check_statements(
 ) -> None:
     """Every row after the start of signatures has a statement by a trusted key that says the same."""
     start, number = statements[0], 0
-    body = json.loads(start.body)
+    body = start.signed.said
     if start.kind != START or body.get("kind") != START:
         report.add("statement", "the start of signatures", "wrong", f"its statement was deleted; {RESTORE}")
-    elif (why := keys.fault(trusted, _signed(start))) is not None:
+    elif (why := keys.fault(trusted, start.signed)) is not None:
         report.add("statement", "the start of signatures", "wrong", why)
     else:
         number = body["promotions"]
@@ -133,8 +135,8 @@ def _check_statements(
         if statement is None:
             report.add("statement", str(link), "wrong", f"it is not signed: it was written without the key; {RESTORE}")
             continue
-        why = keys.fault(trusted, _signed(statement))
-        said = json.loads(statement.body)
+        why = keys.fault(trusted, statement.signed)
+        said = statement.signed.said
         expected = promotion_body(link, count)
         differing = [key for key in expected if said.get(key) != expected[key]]
         if why is None and differing:
@@ -144,7 +146,7 @@ def _check_statements(
         if why is not None:
             report.add("statement", str(link), "wrong", f"{why}; {RESTORE}")
     for statement in found.values():
-        title = anchor.subject(json.loads(statement.body))
+        title = anchor.subject(statement.signed)
         report.add("statement", title, "wrong", f"it was signed, and its row is not there; {RESTORE}")
 
 
@@ -152,18 +154,17 @@ def _check_anchor(
     workspace: Workspace, statements: Sequence[SignedStatement], trusted: dict[str, str], report: AuditReport
 ) -> None:
     """The database has every statement that the repository has."""
-    known, here = anchor.read(workspace.root), {_signed(row) for row in statements}
+    known, here = anchor.read(workspace.root), {row.signed for row in statements}
     for each in known:
         if (why := keys.fault(trusted, each)) is not None:
             report.add("anchor", anchor.HISTORY, "wrong", f"an entry of it: {why}; fetch it again from another clone")
             return
     lacking = [each for each in known if each not in here]
     if known and lacking:
-        report.add("anchor", "the registry's history", "wrong", lost_history(json.loads(known[-1].body)))
+        report.add("anchor", "the registry's history", "wrong", lost_history(known[-1]))
         for each in lacking:
-            body = json.loads(each.body)
-            if body.get("kind") == PROMOTION:
-                report.add("anchor", anchor.subject(body), "wrong", "it was signed, and the database does not have it")
+            if each.said.get("kind") == PROMOTION:
+                report.add("anchor", anchor.subject(each), "wrong", "it was signed, and the database does not have it")
     elif len(known) < len(here):
         what = "lacks the last entries"
         if not known:
@@ -202,10 +203,6 @@ def _check_receipts(workspace: Workspace, session: Session, trusted: dict[str, s
             )
         if problem is not None:
             report.add("receipt", f"{layout.slug(record.stage)}.json in the workspace", "wrong", problem)
-
-
-def _signed(row: SignedStatement) -> Signed:
-    return Signed(row.body, row.key_id, row.signature)
 
 
 def _count(number: int) -> str:

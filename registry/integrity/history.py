@@ -6,14 +6,11 @@ long the history is. That the end was not cut off shows in the repository (:mod:
 
 from __future__ import annotations
 
-import json
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import keys
 from core.errors import KeyProblem
-from core.keys import Signed
 from core.workspace import Workspace
 from registry.db.references import resolve as resolve_reference
 from registry.db.schema import GENESIS, ModelVersion, SignedStatement
@@ -65,18 +62,18 @@ def _fault(workspace: Workspace, session: Session, rows: list[Link], last: Signe
     tip = anchor.newest(workspace.root)
     if last is None:
         # Rows of a version that did not sign: they are adopted by the first command that writes.
-        return lost_history(json.loads(tip.body)) if tip is not None else None
+        return lost_history(tip) if tip is not None else None
     if why := _uncovered(rows, last):
         return why
     trusted = keys.trusted_keys(workspace)
     if last.key_id not in trusted:
         raise KeyProblem(keys.not_trusted(workspace, trusted, last.key_id, "the registry's history of promotions"))
-    if (why := keys.fault(trusted, Signed(last.body, last.key_id, last.signature))) is not None:
+    if (why := keys.fault(trusted, last.signed)) is not None:
         return why
-    known = select(SignedStatement.id).filter_by(body=tip.body, signature=tip.signature) if tip is not None else None
-    if tip is not None and known is not None and session.scalars(known).first() is None:
-        return lost_history(json.loads(tip.body))
-    return None
+    if tip is None:
+        return None
+    known = select(SignedStatement.id).filter_by(body=tip.body, signature=tip.signature)
+    return lost_history(tip) if session.scalars(known).first() is None else None
 
 
 def _last(session: Session) -> SignedStatement | None:
@@ -85,13 +82,13 @@ def _last(session: Session) -> SignedStatement | None:
 
 def _uncovered(rows: list[Link], last: SignedStatement) -> str | None:
     """Why the last statement is not about the last row."""
-    body = json.loads(last.body)
-    if body.get("kind") == START:
-        count, head = body["promotions"], body["head"]
-    elif body.get("kind") == PROMOTION:
-        count, head = body["number"], body["hash"]
-    else:
+    body = last.signed.said
+    names = {START: ("promotions", "head"), PROMOTION: ("number", "hash")}.get(str(body.get("kind")))
+    if names is None:
         return "a statement is of no known kind"
+    count, head = (body.get(name) for name in names)
+    if not isinstance(count, int):
+        return "a statement does not say how many promotions it is about"
     if len(rows) > count:
         return f"{rows[count]} is not signed"
     if len(rows) < count:

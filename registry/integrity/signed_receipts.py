@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import keys
-from core.keys import Signed
 from registry.db.schema import Execution, MetricValue, SignedReceipt, SignedStatement
 from registry.integrity.statements import START, adopted_digest
 from registry.lineage.receipts import Receipt, StageRecord, finite
@@ -38,9 +37,9 @@ def adopted(session: Session, trusted: Trusted) -> tuple[int, str | None]:
     row = session.scalars(select(SignedStatement).filter_by(kind=START).order_by(SignedStatement.id)).first()
     if row is None:
         return 0, None
-    if (why := keys.fault(trusted, Signed(row.body, row.key_id, row.signature))) is not None:
+    if (why := keys.fault(trusted, row.signed)) is not None:
         return 0, f"the start of signatures: {why}"
-    body = json.loads(row.body)
+    body = row.signed.said
     newest = int(body["executions"])
     if newest and adopted_digest(session, newest) != body["digest"]:
         return newest, "an execution from before signatures, or a metric of it, is not what was adopted"
@@ -66,8 +65,7 @@ def faults(
                     (execution, "its receipt carries no signature: it was edited, or the harness did not write it")
                 )
             continue
-        signed = Signed(row.body, row.key_id, row.signature)
-        why = keys.fault(trusted, signed) or _difference(session, execution, row.body)
+        why = keys.fault(trusted, row.signed) or _difference(session, execution, row.body)
         if why is not None:
             found.append((execution, why))
     return found

@@ -7,7 +7,6 @@ Each decision is therefore signed by the home's key, and the last signature cove
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import KeyProblem
-from core.keys import canonical, key_path, lost, sign_text
+from core.keys import Signed, canonical, key_path, lost, sign_text
 from core.workspace import Workspace
 from registry.db.schema import (
     GENESIS,
@@ -46,7 +45,7 @@ def begin(workspace: Workspace, session: Session) -> None:
     if session.scalars(select(SignedStatement.id).limit(1)).first() is not None:
         return
     if (known := anchor.newest(workspace.root)) is not None:
-        raise UnsoundHistory(lost_history(json.loads(known.body)))
+        raise UnsoundHistory(lost_history(known))
     rows, newest = links(session), session.scalar(select(func.max(Execution.id))) or 0
     body = {
         "kind": START,
@@ -163,10 +162,10 @@ def adopted_digest(session: Session, newest: int) -> str:
     return total.hexdigest()
 
 
-def lost_history(body: dict[str, Any]) -> str:
-    """The message for a database that lacks what the repository knows."""
+def lost_history(newest: Signed) -> str:
+    """The message for a database that lacks what the repository knows, up to its ``newest`` entry."""
     return (
-        f"{anchor.HISTORY} knows a history that this database lacks (its last entry: {anchor.subject(body)}): the "
+        f"{anchor.HISTORY} knows a history that this database lacks (its last entry: {anchor.subject(newest)}): the "
         "database was deleted, replaced, or restored from an older back-up. Restore one that is new enough "
         "(`stemma backup restore`). Without one, versions, metrics and lineage can be rebuilt and promotions not: see "
         "'A lost registry' in docs/lineage.md"

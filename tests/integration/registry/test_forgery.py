@@ -123,6 +123,33 @@ def test_every_statement_deleted(promoted):
     refused(promoted)
 
 
+NOTHING = ("", "x", "[]", '{"kind": "promotion"}', '{"kind": "start", "promotions": "1"}', "[" * 10**5)
+
+
+@pytest.mark.parametrize("body", NOTHING)
+def test_a_statement_that_says_nothing(promoted, body):
+    attack(promoted, f"UPDATE statements SET body = '{body}' WHERE id = (SELECT max(id) FROM statements)")
+    assert "its signature by key" in first(promoted)
+    refused(promoted)
+
+
+def test_a_statement_that_no_key_signed_comes_into_no_history(promoted):
+    before = promoted.git("rev-parse", HISTORY)
+    attack(promoted, "INSERT INTO statements (kind, body, key_id, signature) VALUES ('promotion', '{}', 'k', 'c2ln')")
+    assert any("no trusted key signed" in problem for problem in sync(promoted.workspace).problems)
+    assert promoted.git("rev-parse", HISTORY) == before
+    assert not audit(promoted.workspace).sound
+    refused(promoted)
+
+
+def test_an_entry_of_the_history_in_git_that_says_nothing(promoted):
+    tree = promoted.git("rev-parse", f"{HISTORY}^{{tree}}")
+    commit = promoted.git("commit-tree", tree, "-p", HISTORY, "-m", "[" * 10**5)
+    promoted.git("update-ref", HISTORY, commit)
+    refused(promoted)
+    assert first(promoted).startswith(f"anchor: {HISTORY}: an entry of it")
+
+
 def test_signatures_of_versions_deleted(promoted):
     attack(promoted, "DELETE FROM signatures")
     assert first(promoted).startswith("signature: base:1: it was promoted, which signs it, and it has no signature")
