@@ -121,8 +121,8 @@ def restore(
         bool,
         typer.Option(
             "--unsigned",
-            help="Take one that no trusted key signed. Whoever could write it decides what is promoted here, and with "
-            "PostgreSQL what the server executes.",
+            help="Take one that no trusted key signed. Anyone who could write it decides what is promoted here, and "
+            "with PostgreSQL what the server executes.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was restored as JSON.")] = False,

@@ -115,4 +115,4 @@ def rotate(as_json: Json = False) -> None:
             "No public key of an earlier one is known; if there was one, copy it as NAME.pem into "
             f"{layout.trusted_keys(workspace.home)}, or what it signed is not trusted here."
         )
-    print(f"Give the new public key to whoever verifies your models: {layout.signing_public(workspace.home)}")
+    print(f"Give the new public key to those who verify your models: {layout.signing_public(workspace.home)}")

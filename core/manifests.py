@@ -1,4 +1,4 @@
-"""DVC's manifests: which files a folder held. Whoever can write a cache or a remote can write one, so each is checked.
+"""DVC's manifests: which files a folder held. A cache's or remote's writers can make any, so each is checked.
 
 A manifest is the JSON list of the folder's files (``md5``, ``relpath``), and its own md5 with ``.dir`` behind it is the
 folder's digest. One that is not what its digest says, or that names a place outside the folder, is refused before

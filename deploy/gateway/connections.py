@@ -4,7 +4,7 @@ uvicorn has no deadline for a request's head or body, and keeps every connection
 
 - a deadline for whatever the client has to do next: send a head, send a body, read its answer;
 - a limit of connections in all and of unfinished requests of one address. Where it is reached, the oldest unfinished
-  request makes room for a new connection, so that whoever holds a thousand of them locks nobody out;
+  request makes room for a new connection, so that a client that holds a thousand of them locks no other out;
 - a parser that refuses every request that a proxy before the gateway may delimit in another way (RFC 9112, sections
   2.2, 5.2, 6.1 and 6.3), since such a request can carry a second one past the proxy.
 """

@@ -1,4 +1,4 @@
-"""A queue for a few slots, shared fairly among API keys: whoever sends hundreds of requests waits for his own."""
+"""A queue for a few slots, shared fairly among API keys: a key that sends hundreds of requests waits for its own."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Unsupported:
 
 
 MOST_FIELDS = 100  # twice what any request has
-SPARE_DEPTH = 100  # levels of nesting that are left for whoever writes the request again, deeper in calls
+SPARE_DEPTH = 100  # levels of nesting that are left for the code that writes the request again, deeper in calls
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -1,6 +1,6 @@
 """The history outside the database: every signed statement as a commit of ``refs/stemma/promotions``.
 
-A database can be cut off at its end, and its last rows then look like any others. Whoever pushes
+A database can be cut off at its end, and its last rows then look like any others. Someone who pushes
 ``refs/stemma/*:refs/stemma/*`` keeps the history where the database's writers cannot reach it. A commit is made of
 nothing but the statement and the commit before it, so all clones that share a database make the same ones.
 """

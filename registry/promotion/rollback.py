@@ -24,8 +24,8 @@ def rollback(
     """Give ``alias`` back to its previous holder, or to the one named, and record it. MLflow's alias is set too.
 
     A second rollback goes back one further: a version that was rolled back from is not a previous holder any more. The
-    same request again (same actor and reason), or one to the version that holds the alias, changes nothing: whoever
-    repeats a command that was killed gets what the first one meant.
+    same request again (same actor and reason), or one to the version that holds the alias, changes nothing: a
+    command that was killed and is repeated gives what the first one meant.
 
     Raises:
         PromotionRefused: there is nothing to go back to, or its files are damaged, missing or not signed by a trusted
