@@ -225,6 +225,19 @@ def key_id(public: str) -> str:
     return hashlib.sha256(public.encode()).hexdigest()
 
 
+def key_id_in(pem: bytes) -> str:
+    """Id of the key in a PEM file, private or public, wherever the file is from.
+
+    Raises:
+        ValueError, TypeError: it is no key, or has a password.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    if b"PRIVATE KEY" in pem:
+        return key_id(_pem(serialization.load_pem_private_key(pem, None).public_key()))
+    return key_id(_pem(serialization.load_pem_public_key(pem)))
+
+
 def _private(path: Path) -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec

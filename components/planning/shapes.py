@@ -37,7 +37,7 @@ def shape(parameters: int, active: int | None = None) -> PreTrainedConfig:
         raise InputProblem([f"--parameters: below {SMALLEST:,} the vocabulary decides; give a --preset instead"])
     vocabulary = 128_256 if parameters >= LARGE else 32_000
     width = _width(active or parameters)
-    heads = width // _HEAD
+    heads = blocks = width // _HEAD
     groups = max(group for group in range(1, 9) if heads % group == 0)
     settings: dict[str, Any] = {
         "vocab_size": vocabulary,
@@ -46,15 +46,14 @@ def shape(parameters: int, active: int | None = None) -> PreTrainedConfig:
         "num_attention_heads": heads,
         "num_key_value_heads": groups,
         "head_dim": _HEAD,
+        "num_hidden_layers": blocks,
         "tie_word_embeddings": parameters < LARGE,
     }
     outside = vocabulary * width * (1 if parameters < LARGE else 2)
     attention = width * _HEAD * (2 * heads + 2 * groups)
-    blocks = max(1, width // _HEAD)
     each_of_width = 3 * width * blocks  # a unit of feed-forward width costs this many parameters in all blocks
     if active is None:
-        settings |= {"num_hidden_layers": blocks}
-        settings |= {"intermediate_size": _eights((parameters - outside - blocks * attention) / each_of_width)}
+        settings["intermediate_size"] = _eights((parameters - outside - blocks * attention) / each_of_width)
         return _configuration("llama", settings)
     shared = outside + blocks * attention
     if active - shared < each_of_width:
@@ -63,7 +62,6 @@ def shape(parameters: int, active: int | None = None) -> PreTrainedConfig:
         )
     experts = max(CHOSEN_EXPERTS + 1, round(CHOSEN_EXPERTS * (parameters - shared) / (active - shared)))
     settings |= {
-        "num_hidden_layers": blocks,
         "intermediate_size": _eights((parameters - shared) / (each_of_width * experts)),
         "num_local_experts": experts,
         "num_experts_per_tok": CHOSEN_EXPERTS,

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from core import layout
 from core.files import private_folder, write_bytes
 from core.git import git
+from core.keys import key_id_in
 from core.workspace import Workspace
 from deploy.backup import signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.manifest import ARTIFACTS, BUNDLE, KEYS, OBJECTS, BackupFailed, BackupRefused, Manifest, digest
-from deploy.backup.signature import fingerprint
 from deploy.backup.stores import Progress, Store, opened
 from deploy.stack import state
 from registry.store.run_locks import at_work
@@ -161,11 +161,11 @@ def _keys_in(folder: Path, manifest: Manifest) -> dict[str, str]:
         path = PurePosixPath(name)
         try:
             if name == "signing.pem":
-                found[name] = f"{name} signs as this workspace: {fingerprint((folder / name).read_bytes())}"
+                found[name] = f"{name} signs as this workspace: {key_id_in((folder / name).read_bytes())}"
             elif name == "signing.pub":
-                found[name] = f"{name} is the public half of it: {fingerprint((folder / name).read_bytes())}"
+                found[name] = f"{name} is the public half of it: {key_id_in((folder / name).read_bytes())}"
             elif path.parts[0] == "trusted" and len(path.parts) == 2 and path.suffix == ".pem":
-                found[name] = f"{name} is trusted here, whatever it signs: {fingerprint((folder / name).read_bytes())}"
+                found[name] = f"{name} is trusted here, whatever it signs: {key_id_in((folder / name).read_bytes())}"
             else:
                 raise BackupFailed(f"keys/{name} is no key of a workspace; nothing was restored")
         except (ValueError, TypeError) as error:

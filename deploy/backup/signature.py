@@ -21,19 +21,6 @@ SIGNATURE = f"{NAME}.sig"
 SHORTEST = 16  # signs of a key's fingerprint that name it
 
 
-def fingerprint(pem: bytes) -> str:
-    """sha256 of the public key of a PEM file, private or public.
-
-    Raises:
-        ValueError, TypeError: it is none, or has a password.
-    """
-    from cryptography.hazmat.primitives import serialization as forms
-
-    private = b"PRIVATE KEY" in pem
-    key = forms.load_pem_private_key(pem, None).public_key() if private else forms.load_pem_public_key(pem)
-    return keys.key_id(key.public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo).decode())
-
-
 def statement(sha256: str) -> str:
     """The text that is signed."""
     return f"Stemma back-up, manifest sha256 {sha256}"
@@ -99,7 +86,7 @@ def require(workspace: Workspace, folder: Path, sha256: str, signed_by: str | No
         raise BackupRefused(
             [
                 f"{folder}: {found}",
-                "--unsigned restores it all the same: whoever could write it then decides what this workspace holds "
+                "--unsigned restores it all the same: anyone who could write it then decides what this workspace holds "
                 "for promoted, and with PostgreSQL what the server executes; use it only where you know that nobody "
                 "else could",
             ]

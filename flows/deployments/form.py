@@ -21,6 +21,7 @@ import components
 from components.harness.parameters import DEFAULT_SEED
 from core import files, layout
 from core.errors import InputProblem
+from core.parameters_file import flatten
 from flows.pipeline import graph, parameters, recipes
 
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -153,7 +154,8 @@ def schema(root: Path) -> dict[str, Any]:
 
 def common(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Of the values that a form shows, those of :data:`COMMON`, by path."""
-    return {path: _value_at(shown, path) for path in COMMON}
+    values = flatten(shown)
+    return {path: values.get(path) for path in COMMON}
 
 
 def all_changes(few: Mapping[str, Any], given: Mapping[str, Any], registered: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +165,8 @@ def all_changes(few: Mapping[str, Any], given: Mapping[str, Any], registered: Ma
         InputProblem: a parameter was changed at both places, to different values.
     """
     found = changes(given, registered)
-    first = {path: value for path, value in few.items() if not _same(value, _value_at(registered, path))}
+    before = flatten(registered)
+    first = {path: value for path, value in few.items() if not _same(value, before.get(path))}
     problems = [
         f"{path}: {first[path]!r} under common and {found[path]!r} under parameters; change it in one place"
         for path in first
@@ -217,12 +220,6 @@ def _changes(path: str, model: type[BaseModel], given: Mapping[str, Any], known:
         else:
             found[f"{path}.{name}"] = _keyed(field.annotation if field is not None else None, value)
     return found
-
-
-def _value_at(node: Any, path: str) -> Any:
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
 
 
 def _node_at(whole: Mapping[str, Any], path: str) -> Any:

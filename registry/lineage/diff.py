@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from core import parameters_file
 from core.git import git
+from core.manifests import FOLDER
 from core.workspace import Workspace
 from registry.lineage.catalog import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace, trace
-from registry.store.manifests import FOLDER, FolderManifests
+from registry.store.manifests import FolderManifests
 
 Z = 1.96  # standard errors of a difference within which it is noise (two-sided, 5 %)
 NOT_CODE = ("dvc.lock", "params.yaml", "receipts", "metrics", "data", "models", "reports", "docs")

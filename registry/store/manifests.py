@@ -17,8 +17,6 @@ from core.manifests import FOLDER, ManifestRefused
 from core.workspace import Workspace
 from registry.errors import InvalidBytes
 
-__all__ = ["FOLDER", "FolderManifests", "digest_of", "manifest_digest", "md5_of", "read_manifest"]
-
 
 class FolderManifests:
     """Files of folders by the folder's digest: from DVC's cache, else from the workspace as it lies there now."""

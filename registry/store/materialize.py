@@ -11,13 +11,14 @@ from sqlalchemy import select
 
 from core import dvc, layout
 from core.errors import DvcError
+from core.manifests import FOLDER
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.db.schema import Artifact, Association, Event, Execution, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
 from registry.integrity.history import resolve
-from registry.store.manifests import FOLDER, digest_of, read_manifest
+from registry.store.manifests import digest_of, read_manifest
 
 
 def materialize(workspace: Workspace, reference: str) -> Path:
