@@ -75,7 +75,8 @@ def run(
     values, problems = parameters_file.parse(assignments or [])
     if recipe is not None:
         values = {**recipes.overrides(workspace.root, recipe), **values}
-    request = Request(values, until, start, isolated, name, tuple(problems))
+    downloads = recipes.downloads(workspace.root, recipe) if recipe else ()
+    request = Request(values, until, start, isolated, name, tuple(problems), downloads)
     summary = run_lifecycle(
         workspace,
         request,

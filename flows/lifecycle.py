@@ -63,7 +63,15 @@ def lifecycle(
         began_with = form.began_with(place.home, drawn) or flow_run.registered("parameters")
         changes = recipes.overrides(place.root, recipe) if recipe else {}
         changes |= form.all_changes(common or {}, parameters or {}, began_with)
-        request = Request(changes, until or None, from_stage or None, isolated, run or None, from_form=True)
+        request = Request(
+            changes,
+            until or None,
+            from_stage or None,
+            isolated,
+            run or None,
+            downloads=recipes.downloads(place.root, recipe) if recipe else (),
+            from_form=True,
+        )
         if not isolated:
             stack.enter_context(alone_in(place.root, "a run from Prefect's UI"))
         prepared = prepare(place, request, get_run_logger().info)

@@ -18,7 +18,8 @@ from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.files import private_folder
 from core.workspace import Workspace
-from flows.pipeline import damage, graph, parameters, parent_model, raw_data
+from flows.pipeline import damage, downloads, graph, parameters, parent_model, raw_data
+from flows.pipeline.downloads import Download
 from flows.pipeline.graph import Graph
 from flows.pipeline.parent_model import Parent
 from flows.pipeline.run_state import RunState
@@ -38,6 +39,7 @@ class Request:
         isolated: run in a git worktree of its own.
         run: name of the run; made up from the time when not given.
         problems: what could not even be read of the request; reported together with all the others.
+        downloads: public files that a recipe needs in ``data/raw``.
         from_form: the overrides are a form's, so a mistake in one is named by its path in ``params.yaml`` alone.
     """
 
@@ -47,6 +49,7 @@ class Request:
     isolated: bool = False
     run: str | None = None
     problems: tuple[str, ...] = ()
+    downloads: tuple[Download, ...] = ()
     from_form: bool = False
 
     @property
@@ -98,11 +101,15 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         say: called with a line for each change in the user's tree.
 
     Raises:
-        InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed.
+        InputProblem: every problem of the request and of ``params.yaml`` at once; nothing was changed, but for the
+            files that a recipe fetched.
         RegistryError: the parent model's files are not what was registered or signed; nothing was changed.
         Damaged: an input is damaged in DVC's cache, and there is no other copy.
         dvc.DvcError, WorktreeFailed: an engine refused.
     """
+    if request.downloads:
+        _refuse_parameters(workspace, request)  # before minutes of fetching
+        downloads.bring(workspace.root, request.downloads, say)
     with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer
         status = pool.submit(dvc.status, workspace.root)
         stages_graph, stages, init = check(workspace, request)
@@ -204,6 +211,12 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
     if problems:
         raise InputProblem(problems)
     return stages_graph, stages, init
+
+
+def _refuse_parameters(workspace: Workspace, request: Request) -> None:
+    values = parameters_file.apply(parameters.load(workspace.root), request.overrides)
+    if problems := [*request.problems, *parameters.problems_in(values, request.options)]:
+        raise InputProblem(problems)
 
 
 def problems_of_stages(root: Path, stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
