@@ -8,14 +8,23 @@ must not be able to end its own turn or to speak in another role.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""``role`` and ``content`` (text), and beside them ``tool_calls``, ``name`` and ``tool_call_id`` as in OpenAI's API."""
 Prompt = str | list[Message]
 
 # Around a spelled control token while the template renders it. Unicode keeps these code points free for such use.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
+
+
+class Dialogue(list[Message]):
+    """Messages, with the ``tools`` (JSON schemas) that the assistant may call in them."""
+
+    def __init__(self, messages: Iterable[Message], tools: list[dict[str, Any]] | None = None):
+        super().__init__(messages)
+        self.tools = tools
 
 
 class Encoded(NamedTuple):

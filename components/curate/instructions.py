@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.curate.forms import EXPECTED, Record, convert, form_of
+from components.curate.forms import EXPECTED, LABELS, Record, convert, form_of, label_of
 from components.curate.ledger import RowTally
 from components.curate.parameters import InstructionsParameters
 from components.curate.tables import data_among, rows, sample, unused_warnings
@@ -58,13 +58,15 @@ def read_splits(
     problems: list[str] = []
     records: dict[str, list[Record]] = {split: [] for split in SPLITS}
     files: dict[str, dict[str, Any]] = {}
-    unused: dict[str, list[str]] = {}
+    like_data: dict[str, list[str]] = {}
+    unseen = set(parameters.files.columns.values())
     for split in SPLITS:
         found, wrong = _find(parameters, split, workspace)
         problems += wrong
         for file in found:
             try:
-                made, tally, unused[file.name] = _read(file)
+                like_data[file.name] = []
+                made, tally, unused, like_data[file.name] = _read(file, parameters.files.columns, unseen)
             except InputProblem as problem:
                 problems += problem.problems
                 continue
@@ -79,10 +81,14 @@ def read_splits(
                 "rows": tally.rows,
                 "broken": tally.broken,
                 "examples": tally.examples,
+                "unused_columns": unused,
             }
+    if unseen and like_data:
+        named = ", ".join(map(repr, sorted(unseen)))
+        problems.append(f"curate.instructions.files.columns: no file has a column {named}: correct it, or remove it")
     if problems:
         raise InputProblem(list(dict.fromkeys(problems)))  # a file may stand in two splits
-    for warning in unused_warnings(unused):
+    for warning in unused_warnings(like_data):
         warn(warning)
 
     own = {split: getattr(parameters.files, split) for split in SPLITS}
@@ -91,6 +97,12 @@ def read_splits(
     for row in shared:
         records[choose_split(row["group"], seed, shares, rest="instruct", purpose="prompt")].append(row)
     overlap = _take_out_held_out(records)
+    rejected = _take_out_rejected(records)
+    if rejected:
+        warn(
+            f"{sum(rejected.values())} answers that are labelled false are left out of {', '.join(rejected)}, whose "
+            "answers are imitated or compared with: name such files in curate.instructions.files.preference"
+        )
 
     empty = [split for split in SPLITS if not records[split]]
     if empty:
@@ -98,40 +110,73 @@ def read_splits(
             f"curate.instructions: no rows for {', '.join(empty)} ({sum(map(len, records.values()))} rows in all): add "
             "rows to the instruct files, or name files for these splits in curate.instructions.files"
         )
-    return records, {"files": files, "split_by_prompt": sorted(shares), "taken_out_as_held_out": overlap}
+    return records, {
+        "files": files,
+        "split_by_prompt": sorted(shares),
+        "taken_out_as_held_out": overlap,
+        "taken_out_as_rejected": rejected,
+    }
 
 
 def _find(parameters: InstructionsParameters, split: str, workspace: Path) -> tuple[list[UserFile], list[str]]:
     return find(getattr(parameters.files, split), f"curate.instructions.files.{split}", workspace)
 
 
-def _read(file: UserFile) -> tuple[list[Record], RowTally, list[str]]:
-    """Records of a file, how many rows could not be used, and columns that look like data and are in no form.
+def _read(
+    file: UserFile, columns: Mapping[str, str], unseen: set[str]
+) -> tuple[list[Record], RowTally, list[str], list[str]]:
+    """Records of a file, how many rows could not be used, columns that are in no form, and which of these look like
+    data.
+
+    Args:
+        columns: the files' names for the columns of a form.
+        unseen: of these names, those that no file had yet; they are taken out of it where this file has them.
 
     Raises:
         InputProblem: the file as a whole cannot be used.
     """
-    first = sample(file)
+    given = sample(file)
+    unseen.difference_update(*given)
+    first = [_renamed(row, columns) for row in given]
     forms = [form for row in first for form in [_form(row)] if form is not None]
     if first and not forms:
         raise InputProblem(
-            f"{file.name}: has {', '.join(map(str, first[0]))}, but one of these is expected: {EXPECTED}. Rename the "
-            "columns, or convert the rows to one of these forms"
+            f"{file.name}: has {', '.join(map(str, first[0]))}, but one of these is expected: {EXPECTED}. Name the "
+            "columns in curate.instructions.files.columns, rename them, or convert the rows to one of these forms"
         )
     read: frozenset[str] = frozenset().union(*(form.columns for form in forms))
-    unused = data_among(dict.fromkeys(name for row in first for name in row if name not in read), first)
+    if not any(label_of(row) is not None for row in first):
+        read -= LABELS  # labels of another kind
     tally, records = RowTally(file.name), []
+    unused: dict[str, None] = {}
     for row in rows(file):
         tally.rows += 1
         try:
             if row.columns is None:
                 raise ValueError(row.error)
-            records.append(convert(row.columns))
+            unseen.difference_update(row.columns)
+            renamed = _renamed(row.columns, columns)
+            unused.update((str(name), None) for name in renamed if name not in read)
+            records.append(convert(renamed))
         except ValueError as error:
             tally.add(row.where, str(error))
     if not tally.rows:
         raise InputProblem(f"{file.name}: no rows: add some, or leave the file out")
-    return records, tally, unused
+    return records, tally, list(unused), data_among(unused, first)
+
+
+def _renamed(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """The row with the columns that ``columns`` names under the names of the forms."""
+    present = {form: own for form, own in columns.items() if own in row}
+    if not present:
+        return row
+    # A column of the file's own by a form's name stays beside the one that was named for it, and is reported.
+    rest = {
+        f"{name} (of the file)" if name in present else name: value
+        for name, value in row.items()
+        if name not in present.values()
+    }
+    return {**rest, **{form: row[own] for form, own in present.items()}}
 
 
 def _form(row: dict[str, Any]) -> Any:
@@ -152,6 +197,17 @@ def _take_out_held_out(records: dict[str, list[Record]]) -> dict[str, int]:
         if split in _HELD_OUT:
             claimed.update(row["group"] for row in kept)
     return overlap
+
+
+def _take_out_rejected(records: dict[str, list[Record]]) -> dict[str, int]:
+    """Take the answers labelled false (KTO) out of the splits whose answers are examples; how many of each."""
+    taken = {}
+    for split in ("instruct", *_HELD_OUT):
+        kept = [row for row in records[split] if row.get("label") is not False]
+        if len(kept) < len(records[split]):
+            taken[split] = len(records[split]) - len(kept)
+        records[split] = kept
+    return taken
 
 
 def _describe(records: Iterable[Record]) -> dict[str, Any]:

@@ -14,6 +14,13 @@ Kind = Literal["docstring", "comment", "topic", "c_doc"]
 PiiType = Literal["email", "phone", "ip", "card", "iban", "key"]
 
 
+FORM_COLUMNS = (
+    "prompt", "completion", "chosen", "rejected", "messages", "conversations", "system", "tools", "label", "kto_tag",
+    "instruction", "input", "output", "history", "ranked", "responses", "completions", "answers", "scores", "ranks",
+)  # fmt: skip
+"""Columns of the forms in which rows of instruction data come (docs/tasks.md)."""
+
+
 class PythonDocsSource(StageParameters):
     """The running interpreter's own standard library, harvested at run time; nothing third-party is read."""
 
@@ -134,7 +141,22 @@ class InstructionFiles(StageParameters):
     preference: list[str] = Field([], description="prompts or ranked pairs for preference tuning")
     development: list[str] = Field([], description="rows to choose on")
     test: list[str] = Field([], description="rows to report on")
+    columns: dict[str, str] = Field(
+        {}, description="the files' names for the columns of a form, such as {prompt: question, completion: reply}"
+    )
     max_broken_share: float = Field(0.01, ge=0, lt=1, description="share of a file's rows that may be unusable")
+
+    @model_validator(mode="after")
+    def _columns_of_a_form(self) -> Self:
+        if unknown := sorted(set(self.columns) - set(FORM_COLUMNS)):
+            raise ValueError(
+                f"columns: no form of rows has a column {', '.join(map(repr, unknown))}; there are "
+                f"{', '.join(FORM_COLUMNS)}"
+            )
+        named = list(self.columns.values())
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"columns: {', '.join(map(repr, twice))} stands for two columns: remove one")
+        return self
 
 
 class InstructionsParameters(InstructionTasks):

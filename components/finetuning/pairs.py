@@ -56,7 +56,7 @@ def candidates(
     """
     parameters = context.parameters
     where = f"data/instructions/{file}.jsonl"
-    own = user_pairs(records)
+    own = user_pairs(records, parameters.pairs_per_prompt)
     if own:
         lengths = {file: ([pair.record for pair in own], _lengths(tokenizer, own))}
         [kept] = fitting(context, name, lengths, limit, what="question and answer")
@@ -100,11 +100,16 @@ def ranked_pairs(record: Record, answers: Sequence[str], values: Sequence[float]
     return [Pair(record, better, worse, _same_style(record, better, worse)) for better, worse in found[:most]]
 
 
-def user_pairs(records: Sequence[Record]) -> list[Pair]:
-    """The pairs that the user's records bring."""
-    return [
-        Pair(r, r["chosen"], r["rejected"], _same_style(r, r["chosen"], r["rejected"])) for r in records if has_pair(r)
-    ]
+def user_pairs(records: Sequence[Record], most: int) -> list[Pair]:
+    """The pairs that the user's records bring; at most ``most`` of a ranked list, those farthest apart in it first."""
+    pairs: list[Pair] = []
+    for record in records:
+        if ranked := record.get("ranked"):
+            pairs += ranked_pairs(record, ranked, range(len(ranked), 0, -1), most)
+        elif has_pair(record):
+            chosen, rejected = record["chosen"], record["rejected"]
+            pairs.append(Pair(record, chosen, rejected, _same_style(record, chosen, rejected)))
+    return pairs
 
 
 def by_verifier(record: Record, answers: Sequence[str]) -> list[float]:

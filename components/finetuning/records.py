@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components.conversations import Dialogue, Message
 from core.errors import InputProblem
 
 Record = dict[str, Any]
 
 _SHOWN = 10  # examples of one kind of problem; the rest is counted
-_ROLES = ("system", "user", "assistant")
+_ROLES = ("system", "user", "assistant", "tool")
 
 
 def read_records(folder: Path, name: str, *, needs: str) -> list[Record]:
@@ -66,38 +67,41 @@ def read_files(folder: Path, names: Sequence[str], *, needs: str) -> list[list[R
     return found
 
 
-def conversation(record: Record, answer: str | None = None) -> list[dict[str, str]]:
+def conversation(record: Record, answer: str | None = None) -> Dialogue:
     """The record as chat messages: up to the last question, then ``answer`` if one is given."""
-    if record.get("messages"):
-        messages = list(record["messages"])
-        if messages[-1]["role"] == "assistant":
-            messages.pop()
-    else:
-        messages = [{"role": "user", "content": record["prompt"]}]
-    return messages if answer is None else [*messages, {"role": "assistant", "content": answer}]
+    messages = list(record.get("messages") or [{"role": "user", "content": record["prompt"]}])
+    if messages[-1]["role"] == "assistant":
+        messages.pop()
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return Dialogue(messages, record.get("tools"))
 
 
-def demonstration(record: Record) -> list[dict[str, str]]:
+def demonstration(record: Record) -> Dialogue:
     """The record as the conversation to imitate, with its answer."""
-    if record.get("completion") is not None:
-        return conversation(record, record["completion"])
-    return list(record["messages"])
+    messages = record.get("messages")
+    if messages and (messages[-1].get("tool_calls") or record.get("completion") is None):
+        return Dialogue(messages, record.get("tools"))
+    return conversation(record, record["completion"])
 
 
 def target(record: Record) -> str:
-    """The answer the record demonstrates."""
-    return demonstration(record)[-1]["content"]
+    """The answer the record demonstrates, its tool calls as JSON."""
+    answer = demonstration(record)[-1]
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in answer.get("tool_calls", ())]
+    return "\n".join([answer["content"], *calls]).strip() if calls else answer["content"]
 
 
 def has_pair(record: Record) -> bool:
-    """True where the user gave a preferred and a rejected answer."""
-    return record.get("chosen") is not None and record.get("rejected") is not None
+    """True where the user gave a preferred and a rejected answer, or several in their order."""
+    return bool(record.get("ranked")) or (record.get("chosen") is not None and record.get("rejected") is not None)
 
 
 def texts(record: Record) -> list[str]:
     """Every text of the record that a model may see."""
     fields = [record.get(key) for key in ("prompt", "completion", "chosen", "rejected")]
-    return [*(message["content"] for message in record.get("messages") or ()), *filter(None, fields)]
+    said = [message["content"] for message in record.get("messages") or ()]
+    return [*said, *filter(None, fields), *(record.get("ranked") or ())]
 
 
 def shortened(problems: list[str], what: str) -> list[str]:
@@ -126,13 +130,23 @@ def _problem(row: Any, needs: str) -> str | None:
             return wrong
     elif not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
         return "needs `prompt` (text) or `messages`"
+    called = bool(messages and messages[-1].get("tool_calls"))
     for key in ("completion", "chosen", "rejected"):
-        if row.get(key) is not None and (not isinstance(row[key], str) or not row[key].strip()):
+        value = row.get(key)
+        if value is not None and not (isinstance(value, str) and (value.strip() or (called and key == "completion"))):
             return f"`{key}` must be text that is not empty"
     if (row.get("chosen") is None) != (row.get("rejected") is None):
         return "`chosen` and `rejected` must come together"
     if row.get("chosen") is not None and row["chosen"] == row["rejected"]:
         return "`chosen` and `rejected` are the same text"
+    if not isinstance(row.get("label"), bool | None):
+        return "`label` must be true or false"
+    ranked = row.get("ranked")
+    if ranked is not None and not (isinstance(ranked, list) and len(ranked) > 1 and all(map(_is_text, ranked))):
+        return "`ranked` must be two texts or more, the best first"
+    tools = row.get("tools")
+    if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        return "`tools` must be a list of objects"
     if needs == "answer" and row.get("completion") is None and not (messages and messages[-1]["role"] == "assistant"):
         return "needs `completion`, or `messages` that end with the assistant's answer"
     return None
@@ -144,8 +158,25 @@ def _wrong_messages(messages: Any) -> str | None:
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             return f"every message needs `role`, one of {', '.join(_ROLES)}"
-        if not isinstance(message.get("content"), str) or not message["content"].strip():
+        may_be_empty = message["role"] == "tool" or message.get("tool_calls")
+        if not isinstance(message.get("content"), str) or not (message["content"].strip() or may_be_empty):
             return "every message needs `content`, text that is not empty"
+        if message.get("tool_calls") and not _are_calls(message):
+            return "`tool_calls` must be the assistant's, each with a function's name and arguments"
     if not any(message["role"] == "user" for message in messages):
         return "`messages` has no user's turn"
     return None
+
+
+def _are_calls(message: Message) -> bool:
+    calls = message["tool_calls"]
+    return (
+        message["role"] == "assistant"
+        and isinstance(calls, list)
+        and all(isinstance(call, dict) and isinstance(call.get("function"), dict) for call in calls)
+        and all({"name", "arguments"} <= call["function"].keys() for call in calls)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from components.curate.forms import convert, form_of
 from components.curate.instructions import build, read_splits
@@ -147,7 +146,8 @@ def test_foreign_chat_forms_are_read(messages, expected):
         ({"messages": [turn("user", "")]}, "message 1: 'content' is empty"),
         ({"messages": [turn("system", "x")]}, "must alternate"),
         ({"messages": [turn("user", "hi"), turn("assistant", "bad", weight=0)]}, "message 2 has the weight 0"),
-        ({"messages": [turn("user", "hi"), turn("assistant", "x", tool_calls=[1])]}, "'tool_calls', which cannot be"),
+        ({"messages": [turn("user", "hi"), turn("assistant", "x", tool_calls=[1])]}, "a tool call must be an object"),
+        ({"messages": [turn("user", "hi"), turn("assistant", "x", audio=[1])]}, "'audio', which cannot be used"),
         ({"messages": [turn("user", [{"type": "image_url"}])]}, "message 1: a part of its content is not text but 'im"),
     ],
 )  # fmt: skip
@@ -193,6 +193,7 @@ def test_few_broken_rows_are_counted_and_sampled(workspace):
     assert warnings == ["data/raw/a.jsonl: 1 of 301 rows could not be used; examples are in the report"]
     assert report["files"]["instruct: data/raw/a.jsonl"] == {
         "forms": {"alpaca": 300}, "rows": 301, "broken": 1, "examples": ["line 301: 'instruction' is empty"],
+        "unused_columns": [],
     }  # fmt: skip
 
 
@@ -215,13 +216,14 @@ def test_prompts_of_test_files_leave_the_others(workspace):
 
 def test_columns_that_look_like_data_and_are_not_used_are_warned_of(workspace):
     rows = [
-        {**row, "system": "You are a careful clerk.", "id": f"row {n}", "score": 0.5}
+        {**row, "comment": "You are a careful clerk.", "id": f"row {n}", "score": 0.5}
         for n, row in enumerate(alpaca(300))
     ]
     jsonl(workspace / "data/raw/a.jsonl", rows)
     warnings: list[str] = []
-    read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace, warnings.append)
-    assert warnings == ["data/raw/a.jsonl: not used, though it looks like data: column 'system'"]
+    _, report = read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace, warnings.append)
+    assert warnings == ["data/raw/a.jsonl: not used, though it looks like data: column 'comment'"]
+    assert report["files"]["instruct: data/raw/a.jsonl"]["unused_columns"] == ["comment", "id", "score"]
 
 
 def test_hidden_files_that_a_glob_matches_are_left_out(workspace):
@@ -237,24 +239,74 @@ def test_too_few_rows_for_a_split(workspace):
         read_splits(parameters(instruct=["data/raw/a.jsonl"]), 1, workspace, pytest.fail)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=6,
+def test_columns_of_other_names_are_read_by_the_names_that_the_parameters_give(workspace):
+    rows = [{"question": f"q{n}", "reply": f"a{n}", "prompt": "a template of some words"} for n in range(300)]
+    jsonl(workspace / "data/raw/a.jsonl", rows)
+    warnings: list[str] = []
+    named = parameters(instruct=["data/raw/a.jsonl"], columns={"prompt": "question", "completion": "reply"})
+    records, report = read_splits(named, 1, workspace, warnings.append)
+    assert {row["prompt"] for split in records.values() for row in split} == {f"q{n}" for n in range(300)}
+    assert report["files"]["instruct: data/raw/a.jsonl"]["unused_columns"] == ["prompt (of the file)"]
+    assert warnings == ["data/raw/a.jsonl: not used, though it looks like data: column 'prompt (of the file)'"]
+    wrong = parameters(instruct=["data/raw/a.jsonl"], columns={"prompt": "question", "completion": "answer"})
+    with pytest.raises(InputProblem, match="no file has a column 'answer'"):
+        read_splits(wrong, 1, workspace, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [({"asked": "q"}, "no form of rows has a column 'asked'"), ({"prompt": "q", "output": "q"}, "'q' stands for two")],
 )
-keys = st.sampled_from(
-    ["messages", "conversations", "prompt", "completion", "chosen", "rejected", "instruction", "input", "output"]
-)
+def test_names_of_columns_are_checked_without_the_files(columns, problem):
+    with pytest.raises(ValidationError, match=problem):
+        parameters(instruct=["data/raw/a.jsonl"], columns=columns)
 
 
-messages = st.lists(st.fixed_dictionaries({"role": json_values, "content": json_values}))
+def test_answers_labelled_false_are_not_imitated(workspace):
+    rows = [{"prompt": f"q{n}", "completion": "good", "label": True} for n in range(300)]
+    bad = [{"prompt": f"q{n}", "completion": "bad", "label": False} for n in range(300)]
+    jsonl(workspace / "data/raw/kto.jsonl", rows + bad)
+    warnings: list[str] = []
+    records, report = read_splits(parameters(instruct=["data/raw/kto.jsonl"]), 1, workspace, warnings.append)
+    for split in SPLITS:
+        labels = {row["label"] for row in records[split]}
+        assert labels == ({True, False} if split in ("reward", "preference") else {True})
+    assert sum(report["taken_out_as_rejected"].values()) > 200
+    assert "answers that are labelled false are left out of instruct, test, development" in warnings[0]
 
 
-@given(st.dictionaries(keys, json_values | messages))
-def test_any_row_becomes_a_whole_record_or_a_reason(row):
-    try:
-        record = convert(row)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert record["prompt"].strip() and record["completion"].strip()
+PUBLIC = Path(__file__).parent / "chats"  # rows of public files, as they come
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "split"),
+    [("alpaca", "alpaca", "instruct"), ("glaive_toolcall", "chat", "instruct"), ("dpo", "pair", "preference"),
+     ("kto", "kto", "preference")],
+)  # fmt: skip
+def test_public_files_go_through_as_they_come(workspace, name, kind, split):
+    rows = json.loads((PUBLIC / f"{name}_en_demo.json").read_text(encoding="utf-8"))
+    (workspace / "data/raw/public.json").write_text(json.dumps(rows))
+    jsonl(workspace / "data/raw/others.jsonl", alpaca(300))
+    files = {"instruct": ["data/raw/others.jsonl"], split: ["data/raw/public.json", "data/raw/others.jsonl"]}
+    _, report = read_splits(parameters(**files), 1, workspace, pytest.fail)
+    assert report["files"][f"{split}: data/raw/public.json"] == {
+        "forms": {kind: len(rows)}, "rows": len(rows), "broken": 0, "examples": [], "unused_columns": [],
+    }  # fmt: skip
+    made = [convert(row) for row in rows]
+    for row, record in zip(rows, made, strict=True):
+        said = [m.get("content", m.get("value")) for m in row.get("messages", row.get("conversations", []))]
+        kept = json.dumps(record, ensure_ascii=False)
+        for text in said:
+            if not text.startswith('{"name"'):  # a call, which is an object now
+                assert json.dumps(text, ensure_ascii=False)[1:-1] in kept
+    if kind == "pair":
+        assert [(r["chosen"], r["rejected"]) for r in made] == [
+            (row["chosen"]["value"], row["rejected"]["value"]) for row in rows
+        ]
+    if kind == "kto":
+        assert [r["label"] for r in made] == [row["label"] for row in rows] and {r["label"] for r in made} == {
+            True,
+            False,
+        }
+    if name == "glaive_toolcall":
+        assert any(m.get("tool_calls") for r in made for m in r["messages"]) and all(r.get("tools") for r in made[2:3])

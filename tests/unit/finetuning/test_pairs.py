@@ -40,7 +40,14 @@ def test_wording_is_compared():
 
 def test_the_users_pairs_are_taken_as_they_are():
     own = {"prompt": "q", "group": "q", "kind": "question", "chosen": "good", "rejected": "bad"}
-    assert user_pairs([own, RECORD]) == [Pair(own, "good", "bad", None)]
+    assert user_pairs([own, RECORD], 3) == [Pair(own, "good", "bad", None)]
+
+
+def test_a_ranked_list_gives_pairs_those_farthest_apart_first():
+    ranked = {"prompt": "q", "group": "q", "kind": "ranked", "ranked": ["a", "b", "c"]}
+    pairs = user_pairs([ranked], 5)
+    assert {(pair.chosen, pair.rejected) for pair in pairs} == {("a", "b"), ("b", "c"), ("a", "c")}
+    assert user_pairs([ranked], 1) == [Pair(ranked, "a", "c", None)] == pairs[:1]
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.floats(0.05, 0.8), st.integers(0, 4))
