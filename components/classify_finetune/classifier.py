@@ -9,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.finetuning.models import device, require_decoder
+from components.finetuning.models import load, require_decoder
 from components.finetuning.scoring import padded_batches
 
 
-def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed: int) -> Any:
-    """The decoder in ``folder`` with a fresh head of one output a label, in float32, drawn from ``seed``.
+def load_classifier(
+    folder: Path, names: Sequence[str], pad_token_id: int, seed: int, dtype: Any = "float32", **options: Any
+) -> Any:
+    """The decoder in ``folder`` with a fresh head of one output a label, drawn from ``seed``.
 
     The head reads the last token that is not padding, which is the only one that has seen the whole text.
     """
@@ -27,20 +29,19 @@ def load_classifier(folder: Path, names: Sequence[str], pad_token_id: int, seed:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns that the head is new, which is the point
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        return load(
+            AutoModelForSequenceClassification,
             folder,
-            trust_remote_code=False,
             num_labels=len(names),
             id2label=dict(enumerate(names)),
             label2id={name: place for place, name in enumerate(names)},
             pad_token_id=pad_token_id,
             problem_type="single_label_classification",
-            dtype=torch.float32,
-            local_files_only=True,
+            dtype=dtype,
+            **options,
         )
     finally:
         logging.set_verbosity(verbosity)
-    return model.to(device())
 
 
 def choose_trained(model: Any, train: Literal["head", "last_layer", "all"]) -> int:

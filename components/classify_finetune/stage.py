@@ -12,6 +12,7 @@ from components.classify_finetune.labels import SPLITS, LabelledTexts, read_labe
 from components.classify_finetune.report import ClassifierResult, write_report
 from components.classify_finetune.scores import ClassScores, majority, score, tfidf_logistic_regression
 from components.contract import Context, Interrupted, Metric
+from components.finetuning import adapters
 from components.finetuning.models import context_length, load_tokenizer, save
 from components.finetuning.training import Curve, arguments, train
 
@@ -28,8 +29,13 @@ def run(context: Context) -> None:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
-    model = load_classifier(context.inputs["base"], data.names, tokenizer.pad_token_id, context.seed)
+    pad = tokenizer.pad_token_id
+    options = adapters.loading(parameters)
+    model = load_classifier(context.inputs["base"], data.names, pad, context.seed, **options)
     trained = choose_trained(model, parameters.train)
+    if parameters.adapter.type != "none":
+        model = adapters.attach(model, parameters.adapter, task="classification", seed=context.seed)
+        trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     limit = context_length(model, tokenizer, parameters.seq_length)
     # Kept with the model, so that every program that loads it cuts texts where training did.
     tokenizer.model_max_length = limit
@@ -39,13 +45,14 @@ def run(context: Context) -> None:
         for split in SPLITS
     }
     curve = fit(context, model, tokenizer, data, encoded["train"])
+    model = adapters.finished(model, parameters.adapter)
     predictions = {
         split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")
     }
     if not context.is_main:
         return
     model.requires_grad_(True)
-    save(model, tokenizer, context.outputs["model"])
+    save(model, tokenizer, context.outputs["model"], base=context.inputs["base"])
 
     linear = tfidf_logistic_regression(data)
     commonest = majority(data)

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from components.finetuning import adapters
+from core import adapted
 from core.errors import InputProblem
 
 
@@ -33,18 +35,46 @@ def require_decoder(folder: Path) -> None:
         )
 
 
-def load_causal(folder: Path, dtype: str = "float32") -> Any:
-    """A causal language model on the accelerator if there is one; ``dtype`` ``auto`` keeps that of its weights."""
+def load_causal(folder: Path, dtype: Any = "float32", **options: Any) -> Any:
+    """A causal language model on the accelerator if there is one; ``dtype`` ``auto`` keeps that of its weights.
+
+    Args:
+        options: those of :func:`components.finetuning.adapters.loading`, for a model that is trained.
+    """
     from transformers import AutoModelForCausalLM
 
     require_decoder(folder)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False, local_files_only=True).to(
-        device()
-    )
+    return load(AutoModelForCausalLM, folder, dtype=dtype, **options)
 
 
-def load_reward_model(folder: Path, seed: int) -> Any:
-    """A sequence classifier with one output, in float32; its head is drawn from ``seed`` where the folder has none."""
+def load(kind: Any, folder: Path, **options: Any) -> Any:
+    """A model of an auto class on the accelerator if there is one, with the adapter in ``folder`` merged into it.
+
+    Raises:
+        InputProblem: the adapter is not for the weights beside it, or a base that is an adapter's is to be quantized.
+    """
+    if problem := adapted.problem(folder):
+        raise InputProblem(f"models/{problem}")
+    quantized = options.get("quantization_config") is not None
+    if quantized and adapted.is_adapted(folder):
+        raise InputProblem(
+            f"models/{folder.name} is an adapter on its base, which cannot be quantized as one; set adapter.output to "
+            "merged in the stage that makes it, or adapter.type to lora here"
+        )
+    if quantized:
+        options["device_map"] = {"": device()}
+    model = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+    if not quantized:
+        return adapted.apply(model.to(device()), folder)
+    for module in model.modules():
+        # On processors a forward pass without gradients would pack weights into an order that no backward pass reads.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def load_reward_model(folder: Path, seed: int, dtype: Any = "float32", **options: Any) -> Any:
+    """A sequence classifier with one output; its head is drawn from ``seed`` where the folder has none."""
     import torch
     from transformers import AutoModelForSequenceClassification
     from trl.trainer.reward_trainer import suppress_seqcls_warning
@@ -52,10 +82,7 @@ def load_reward_model(folder: Path, seed: int) -> Any:
     require_decoder(folder)
     torch.manual_seed(seed)
     with suppress_seqcls_warning():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=1, dtype=torch.float32, trust_remote_code=False, local_files_only=True
-        )
-    return model.to(device())
+        return load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype, **options)
 
 
 def device() -> str:
@@ -71,12 +98,16 @@ def context_length(model: Any, tokenizer: Any, seq_length: int | None = None) ->
     return min(longest, seq_length or longest)
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path, *, base: Path | None = None) -> None:
     """Save a model and its tokenizer as one transformers folder.
+
+    A model with an adapter that is not merged is saved as the weight files of ``base`` beside the adapter alone.
 
     A model that generates keeps its parent's generation settings, with the tokenizer's end among the tokens that end
     an answer. Where the parent has none, answers are the most probable ones, as they were measured.
     """
+    attached = model if adapters.is_attached(model) else None
+    model = attached.get_base_model() if attached is not None else model
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.can_generate():
         generation = model.generation_config
@@ -89,10 +120,31 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
             generation.do_sample = any(
                 getattr(generation, name) is not None for name in ("temperature", "top_k", "top_p", "min_p")
             )
-    model.save_pretrained(folder, safe_serialization=True)
+    if attached is None:
+        model.save_pretrained(folder, safe_serialization=True)
+    else:
+        assert base is not None, "an adapter is saved with its base"
+        _save_settings(model, base, folder)
+        adapters.save_beside(attached, base, folder)
     tokenizer.save_pretrained(folder)
     for name in ("config.json", "tokenizer_config.json"):
         _forget_origin(folder / name)
+
+
+def _save_settings(model: Any, base: Path, folder: Path) -> None:
+    """What ``save_pretrained`` writes beside the weights, which here are those of ``base``."""
+    from transformers import AutoConfig
+
+    config = model.config.to_dict()
+    config["architectures"] = [type(model).__name__]
+    config["dtype"] = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True).to_dict()[
+        "dtype"
+    ]
+    config.pop("quantization_config", None)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")  # _forget_origin orders its keys
+    if model.can_generate():
+        model.generation_config.save_pretrained(folder)
 
 
 def _forget_origin(path: Path) -> None:

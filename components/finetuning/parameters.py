@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Literal
 
 from pydantic import Field
@@ -10,9 +11,42 @@ from components.contract import StageParameters
 from components.training import Steps, TrainingParameters
 
 
+class AdapterParameters(StageParameters):
+    """What learns: all weights, or a few beside them that start from no change (LoRA and its kin, by PEFT)."""
+
+    type: Literal["none", "lora", "dora", "qlora"] = Field(
+        default="none",
+        description="none: every weight learns; lora: low-rank changes of the matrices; dora: lora with a learnt "
+        "length of each row; qlora: lora on a base kept in 4 bits (needs bitsandbytes).",
+    )
+    rank: int = Field(default=16, ge=1, le=4096, description="Rank of each matrix's change.")
+    alpha: int = Field(default=32, ge=1, le=65_536, description="The change is scaled by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of a change's inputs dropped in training.")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="Which matrices change: all of the linear layers but the output layer, or names of modules, such "
+        "as [q_proj, v_proj].",
+    )
+    output: Literal["merged", "adapter"] = Field(
+        default="merged",
+        description="merged: whole weights with the change added; adapter: the base's files as they are, with the "
+        "change and the base's digests in adapter/.",
+    )
+
+    def problems(self) -> list[str]:
+        """What is wrong with an adapter's parameters, or missing for them, before anything is loaded."""
+        if self.type == "none" and self.output == "adapter":
+            return ["adapter.output is adapter, and adapter.type none makes none: set type, or output to merged"]
+        if self.type == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+            extra = "pip install 'stemma-llm[bitsandbytes]'"
+            return [f"adapter.type: qlora needs bitsandbytes; install Stemma with it: {extra}"]
+        return []
+
+
 class FineTuningParameters(TrainingParameters):
     """How long and how fast to fine-tune; each stage sets its own defaults."""
 
+    adapter: AdapterParameters = Field(default=AdapterParameters(), description="All weights learn, or an adapter.")
     steps: Steps = 250
     seq_length: int | None = Field(
         default=None,
@@ -22,7 +56,7 @@ class FineTuningParameters(TrainingParameters):
     )
 
     def problems(self) -> list[str]:
-        found = super().problems()
+        found = [*super().problems(), *self.adapter.problems()]
         if self.checkpoint_every % self.log_every:
             found.append(
                 f"checkpoint_every ({self.checkpoint_every}) must be a multiple of log_every ({self.log_every}), "

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Interrupted
+from components.finetuning import adapters
 from components.finetuning.parameters import FineTuningParameters
 from components.training import choose_precision, forget_precision
 from core.errors import InputProblem
@@ -157,6 +158,18 @@ def train(
                 logs |= {name: logs["learning_rate"] * peak / first[1] for name, peak in others}
             super().log(logs, *args, **kwargs)
 
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            if adapters.is_attached(self.model):  # the base's weights are where they were
+                adapters.write(self.model, Path(output_dir or self.args.output_dir))
+            else:
+                super()._save(output_dir, state_dict)
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            if adapters.is_attached(self.model):
+                adapters.restore(self.model, Path(resume_from_checkpoint))
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             Trainer._save_checkpoint(self, model, trial)  # TRL's own only adds a model card
             self.accelerator.wait_for_everyone()
@@ -168,6 +181,10 @@ def train(
             model=model, train_dataset=train_dataset, callbacks=[_callback(context, parameters, advance)], **settings
         )
         running.remove_callback(PrinterCallback)
+        if adapters.is_attached(model):
+            for parameter in model.parameters():
+                if parameter.requires_grad:  # TRL rounds an adapter on a quantized base to bfloat16
+                    parameter.data = parameter.data.float()
         running.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if running.state.global_step < parameters.steps:
         raise Interrupted(f"{description}: stopped at step {running.state.global_step} of {parameters.steps}")
@@ -288,6 +305,8 @@ def _curve(history: list[dict[str, Any]]) -> Curve:
 def _restore(model: Any, checkpoint: Path) -> Curve:
     from safetensors.torch import load_file
 
+    if adapters.is_attached(model):
+        adapters.restore(model, checkpoint)
     for shard in sorted(checkpoint.glob("model*.safetensors")):  # a large model is saved in several
         model.load_state_dict(load_file(shard), strict=False)
     return _curve(json.loads((checkpoint / "trainer_state.json").read_text())["log_history"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.contract import Context, Metric
 from components.conversations import Encoded, encode, render
+from components.finetuning import adapters
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.records import Record, conversation, demonstration, read_files
 from components.finetuning.sampling import answer_records
@@ -24,18 +25,21 @@ def run(context: Context) -> None:
     tokenizer = load_tokenizer(context.inputs["base"])
     install_template(tokenizer, context.parameters.template)
     warn_of_control_tokens(context, tokenizer, {"instruct": training, "development": development})
-    model = load_causal(context.inputs["base"])
+    model = load_causal(context.inputs["base"], **adapters.loading(context.parameters))
     training, encoded, development = _fit(context, model, tokenizer, training, development)
     held_out = encode(tokenizer, [demonstration(record) for record in development[:_MEASURED]])
 
     before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
+    adapter = context.parameters.adapter
+    model = adapters.attach(model, adapter, task="causal", seed=context.seed)
     curve = fit(context, model, tokenizer, encoded)
+    model = adapters.finished(model, adapter)
     after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     judged = checkable(development)
     answers = answer_records(context, "development", model, tokenizer, development, context.parameters.generation)
     if not context.is_main:
         return
-    save(model, tokenizer, context.outputs["model"])
+    save(model, tokenizer, context.outputs["model"], base=context.inputs["base"])
 
     scores, baselines = None, {}
     if judged:

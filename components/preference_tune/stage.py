@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Metric
+from components.finetuning import adapters
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, read_files
@@ -70,17 +71,22 @@ def run(context: Context) -> None:
     sets = {"development": development, "test": test}
     before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, reward_model)
               for name, rows in sets.items()}  # fmt: skip
-    assistant = load_causal(context.inputs["instruct"])
+    adapter = context.parameters.adapter
+    assistant = load_causal(context.inputs["instruct"], **adapters.loading(context.parameters))
+    assistant = adapters.attach(assistant, adapter, task="causal", seed=context.seed)
     curve = fit(context, assistant, reference, tokenizer, training)
-    # The trainer has patched its model: measure and save a plain one with the same weights.
-    policy = load_causal(context.inputs["instruct"])
-    policy.load_state_dict(assistant.state_dict())
+    if adapter.type == "none":
+        # The trainer has patched its model: measure and save a plain one with the same weights.
+        policy = load_causal(context.inputs["instruct"])
+        policy.load_state_dict(assistant.state_dict())
+    else:
+        policy = adapters.finished(assistant, adapter)
     reference = load_causal(context.inputs["instruct"])
     after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, reward_model)
              for name, rows in sets.items()}  # fmt: skip
     if not context.is_main:
         return
-    save(policy, tokenizer, context.outputs["model"])
+    save(policy, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
     preference, raw = preference_accuracy(policy, reference, tokenizer, held_out)
     _record(context, before, after, preference, raw)
     write_report(context, curve, training, held_out, sets, before, after, preference, raw)
@@ -134,7 +140,7 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
         train_dataset=Dataset.from_dict(
             {"prompt_ids": chosen.prompts, "chosen_ids": chosen.answers, "rejected_ids": rejected.answers}
         ),
-        ref_model=reference,
+        ref_model=reference if parameters.adapter.type == "none" else None,  # else the policy without its adapter
         args=settings,
         processing_class=tokenizer,
     )

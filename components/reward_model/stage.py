@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Context, Metric
+from components.finetuning import adapters
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
@@ -41,11 +42,14 @@ def run(context: Context) -> None:
             "more prompts or pairs are needed, of more than one group, whose answers differ in quality"
         )
 
-    model = load_reward_model(context.inputs["instruct"], context.seed)
+    adapter = context.parameters.adapter
+    model = load_reward_model(context.inputs["instruct"], context.seed, **adapters.loading(context.parameters))
+    model = adapters.attach(model, adapter, task="classification", seed=context.seed)
     curve = fit(context, model, tokenizer, training)
+    model = adapters.finished(model, adapter)
     if not context.is_main:
         return
-    save(model, tokenizer, context.outputs["model"])
+    save(model, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
     chosen, rejected = (score_side(model, tokenizer, held_out, side) for side in ("chosen", "rejected"))
     verdicts = {
         "reward model": 0.5 + 0.5 * np.sign(np.subtract(chosen, rejected)),

@@ -9,6 +9,7 @@ import pytest
 from components import classify_finetune, instruct_finetune, preference_tune, reward_model
 from components.contract import Context
 from components.conversations import encode
+from components.finetuning import adapters
 from components.finetuning.models import load_causal, load_reward_model, load_tokenizer
 from components.finetuning.pairs import Pair
 from tests.unit.finetuning.workspace import quick, signature_records, write_model
@@ -26,9 +27,13 @@ def _conversations():
 
 def _pairs():
     return [
-        Pair({"prompt": record["prompt"], "group": str(row)}, f" {WORDS[row % 3]}", f" {WORDS[(row + 1) % 3]}", None)
+        Pair({"prompt": record["prompt"], "group": str(row)}, f" {WORDS[1 + row % 2]}", f" {WORDS[0]}", None)
         for row, record in enumerate(signature_records(48))
     ]
+
+
+def attached(context, model, task):
+    return adapters.attach(model, context.parameters.adapter, task=task, seed=1)
 
 
 def classify(context, folder, tokenizer):
@@ -38,7 +43,9 @@ def classify(context, folder, tokenizer):
 
     texts = [f"{record['prompt']} {WORDS[row % 3]}" for row, record in enumerate(signature_records(48))]
     split = Split(texts, np.arange(48) % 3, texts)
-    model = load_classifier(folder, ("a", "b", "c"), tokenizer.pad_token_id, seed=1)
+    options = adapters.loading(context.parameters)
+    model = load_classifier(folder, ("a", "b", "c"), tokenizer.pad_token_id, seed=1, **options)
+    model = attached(context, model, "classification")
     data = LabelledTexts(["a", "b", "c"], split, split, split)
     return fit(context, model, tokenizer, data, tokenizer(texts)["input_ids"])
 
@@ -46,19 +53,22 @@ def classify(context, folder, tokenizer):
 def instruct(context, folder, tokenizer):
     from components.instruct_finetune.stage import fit
 
-    return fit(context, load_causal(folder), tokenizer, encode(tokenizer, _conversations()))
+    model = load_causal(folder, **adapters.loading(context.parameters))
+    return fit(context, attached(context, model, "causal"), tokenizer, encode(tokenizer, _conversations()))
 
 
 def reward(context, folder, tokenizer):
     from components.reward_model.stage import fit
 
-    return fit(context, load_reward_model(folder, seed=1), tokenizer, _pairs())
+    model = load_reward_model(folder, seed=1, **adapters.loading(context.parameters))
+    return fit(context, attached(context, model, "classification"), tokenizer, _pairs())
 
 
 def preference(context, folder, tokenizer):
     from components.preference_tune.stage import fit
 
-    return fit(context, load_causal(folder), load_causal(folder), tokenizer, _pairs())
+    policy = attached(context, load_causal(folder, **adapters.loading(context.parameters)), "causal")
+    return fit(context, policy, load_causal(folder), tokenizer, _pairs())
 
 
 STAGES = {
@@ -78,7 +88,7 @@ def trained(tmp_path_factory):
 
     def train(stage, **training):
         component, fit = STAGES[stage]
-        parameters = component.parameters(**quick(3, **{"checkpoint_every": 3, **training}))
+        parameters = component.parameters(**{**quick(3, checkpoint_every=3), **training})
         root = tmp_path_factory.mktemp(f"{stage}-{next(numbers)}")
         return fit(Context(parameters, 1337, {}, {}, root), folder, load_tokenizer(folder))
 
@@ -95,6 +105,15 @@ def test_a_batch_in_parts_has_the_losses_and_gradients_of_the_whole(trained, sta
     for one, other in zip(whole, parts, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=2e-5)
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "qlora"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_adapter_learns_in_every_stage(trained, stage, kind):
+    adapter = {"type": kind, "rank": 8}
+    training = {"optimizer": "adamw", "learning_rate": 0.01, "schedule": "constant", "per_device_batch_size": 48}
+    curve = trained(stage, adapter=adapter, steps=6, checkpoint_every=6, **training)  # every step sees all examples
+    assert curve[-1]["loss"] < curve[0]["loss"] - 0.005
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

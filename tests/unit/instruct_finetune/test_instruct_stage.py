@@ -16,8 +16,8 @@ from tests.unit.finetuning.workspace import make_workspace, quick, signature_rec
 
 def digests(workspace):
     """Digest of every output file."""
-    files = [*(workspace / "models" / "instruct").iterdir(), *(workspace / "reports" / "instruct_finetune").iterdir()]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+    files = [*(workspace / "models" / "instruct").rglob("*"), *(workspace / "reports" / "instruct_finetune").iterdir()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files) if path.is_file()}
 
 
 def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
@@ -58,32 +58,41 @@ def test_rows_that_may_be_skipped_are_counted(workspace):
     assert any("1 of 21 rows" in warning for warning in context.warnings)
 
 
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    parameters = quick(6)
+# Dropout, so that a resumed run has to go on with the random numbers of the stopped one.
+ADAPTER = {"type": "lora", "rank": 4, "dropout": 0.1, "output": "adapter"}
+
+
+@pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
+    parameters = quick(6, adapter=adapter, optimizer="adamw" if adapter is ADAPTER else "muon")
     run_component(component, make_workspace(tmp_path / "whole"), parameters)
     broken = make_workspace(tmp_path / "broken")
     run_until_stopped(component, broken, parameters, step=3)
     assert not list((broken / "models" / "instruct").iterdir())
-    assert (broken / "scratch" / "instruct_finetune" / "checkpoints" / "checkpoint-4").is_dir()
+    checkpoint = broken / "scratch" / "instruct_finetune" / "checkpoints" / "checkpoint-4"
+    assert checkpoint.is_dir() and (checkpoint / "model.safetensors").exists() == (adapter is not ADAPTER)
     run_component(component, broken, parameters)
     assert digests(broken) == digests(tmp_path / "whole")
 
 
-def train_and_be_killed(workspace, steps):
-    run_component(component, workspace, quick(steps))
+def train_and_be_killed(workspace, parameters):
+    run_component(component, workspace, parameters)
 
 
-def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
-    steps = 30
-    run_component(component, make_workspace(tmp_path / "whole"), quick(steps))
+@pytest.mark.parametrize(
+    ("adapter", "steps", "kills"), [({"type": "none"}, 30, (3, 14)), (ADAPTER, 12, (3,))], ids=["weights", "adapter"]
+)
+def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path, adapter, steps, kills):
+    parameters = quick(steps, adapter=adapter)
+    run_component(component, make_workspace(tmp_path / "whole"), parameters)
     workspace = make_workspace(tmp_path / "killed")
     checkpoints = workspace / "scratch" / "instruct_finetune" / "checkpoints"
     # Forked from a process that has imported the libraries and computed nothing: each would import them again.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["datasets", "trl.trainer.sft_trainer", "components.optimizers"])
     deaths = []
-    for least in (3, 14):  # killed twice, at different places, once while resumed
-        process = processes.Process(target=train_and_be_killed, args=(workspace, steps))
+    for least in kills:  # the weights twice, at different places, once while resumed
+        process = processes.Process(target=train_and_be_killed, args=(workspace, parameters))
         process.start()
         while process.is_alive() and not any(
             int(path.name.rpartition("-")[2]) >= least for path in checkpoints.glob("checkpoint-*")
@@ -92,19 +101,20 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path):
         process.kill()
         process.join()
         deaths.append(process.exitcode)
-    assert deaths == [-signal.SIGKILL, -signal.SIGKILL]
+    assert deaths == [-signal.SIGKILL] * len(kills)
     assert not (workspace / "models" / "instruct" / "model.safetensors").exists()
-    context = run_component(component, workspace, quick(steps))
+    context = run_component(component, workspace, parameters)
     assert digests(workspace) == digests(tmp_path / "whole")
     # It went on from a checkpoint: not all steps are logged three times.
     points = [json.loads(line) for line in context.events.read_text().splitlines() if '"point"' in line]
     assert len(points) < 3 * steps
 
 
-def test_stopping_after_training_keeps_the_trained_weights(workspace, monkeypatch):
+@pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
+def test_stopping_after_training_keeps_the_trained_weights(workspace, monkeypatch, adapter):
     from components.instruct_finetune import stage
 
-    parameters = quick(4)
+    parameters = quick(4, adapter=adapter)
     with monkeypatch.context() as patch:
 
         def fail(*args, **kwargs):

@@ -1,0 +1,185 @@
+"""Adapters: a few weights beside a frozen base learn in place of all of them.
+
+LoRA: Hu et al. 2021, arXiv:2106.09685. DoRA: Liu et al. 2024, arXiv:2402.09353. QLoRA: Dettmers et al. 2023,
+arXiv:2305.14314: LoRA on a base whose matrices are kept in 4 bits (NF4).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from components.finetuning.parameters import AdapterParameters, FineTuningParameters
+from components.training import choose_precision
+from core import adapted
+from core.errors import InputProblem
+
+Task = Literal["causal", "classification", "seq2seq"]
+
+# Layers that no adapter reaches, by what a model is for.
+_TASKS = {"causal": "CAUSAL_LM", "classification": "SEQ_CLS", "seq2seq": "SEQ_2_SEQ_LM"}
+
+
+def loading(parameters: FineTuningParameters) -> dict[str, Any]:
+    """How the base of this training is loaded, as keywords of ``from_pretrained``.
+
+    In float32 where its weights are trained. Frozen weights under an adapter are in bfloat16 where the stage computes
+    in it, and in 4 bits (NF4, with quantized scales) for ``qlora``.
+    """
+    import torch
+
+    adapter = parameters.adapter
+    if adapter.type == "none":
+        return {"dtype": torch.float32}
+    dtype = torch.bfloat16 if choose_precision(parameters.precision).name == "bf16" else torch.float32
+    if adapter.type != "qlora":
+        return {"dtype": dtype}
+    from transformers import BitsAndBytesConfig
+
+    return {
+        "dtype": dtype,
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        ),
+    }
+
+
+def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) -> Any:
+    """``model`` frozen, with a fresh adapter that is drawn from ``seed``; itself where ``parameters.type`` is ``none``.
+
+    A classifier's or reward model's head learns as a whole beside the adapter. Right after it, the model computes what
+    it computed before: an adapter begins with no change.
+
+    Raises:
+        InputProblem: the model has no module of a name in ``target_modules``.
+    """
+    if parameters.type == "none":
+        return model
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    targets = parameters.target_modules
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        task_type=_TASKS[task],
+        r=parameters.rank,
+        lora_alpha=parameters.alpha,
+        lora_dropout=parameters.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        use_dora=parameters.type == "dora",
+        # GPT-2 keeps its matrices transposed.
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        if "dora" in str(error).lower():
+            raise InputProblem("adapter.type: dora does not work on this model's experts: use lora") from error
+        if "arget modules" not in str(error):
+            raise
+        names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
+        raise InputProblem(
+            f"adapter.target_modules: {targets!r} fits no part of this model; its linear layers are {', '.join(names)}"
+        ) from error
+
+
+def is_attached(model: Any) -> bool:
+    """True if ``model`` has an adapter that is not merged into it."""
+    return hasattr(model, "peft_config")
+
+
+def merged(model: Any) -> Any:
+    """The plain transformers model with the adapter added to its weights; ``model`` itself if it has none.
+
+    The sum is made in the type of the base's files, as every loader of the saved adapter makes it: where the base was
+    loaded in another one it is read again, on the processor if it was quantized. Else it is made in place.
+    """
+    if not is_attached(model):
+        return model
+    from transformers import AutoConfig
+
+    plain, folder = model.get_base_model(), Path(model.get_base_model().name_or_path)
+    stored = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True).dtype
+    quantized = bool(getattr(plain, "is_quantized", False))
+    if not quantized and stored in (None, plain.dtype):
+        return model.merge_and_unload()
+    from peft import get_peft_model, set_peft_model_state_dict
+
+    config = copy.deepcopy(plain.config)
+    if quantized:
+        del config.quantization_config
+    whole = type(plain).from_pretrained(
+        folder, config=config, dtype=stored, trust_remote_code=False, local_files_only=True
+    )
+    whole = get_peft_model(
+        adapted.apply(whole if quantized else whole.to(plain.device), folder), model.peft_config["default"]
+    )
+    set_peft_model_state_dict(whole, state(model))
+    return whole.merge_and_unload()
+
+
+def finished(model: Any, parameters: AdapterParameters) -> Any:
+    """The trained model as it is measured and then saved: merged, or an adapter that stays one.
+
+    An adapter that stays one is added to a base in float32 or bfloat16 all the same, which answers faster so; on a base
+    in 4 bits it stays beside it.
+    """
+    if parameters.output == "merged" or not is_attached(model):
+        return merged(model)
+    if not getattr(model.get_base_model(), "is_quantized", False):
+        model.merge_adapter()
+    return model
+
+
+def state(model: Any) -> dict[str, Any]:
+    """The adapter's tensors by their names in its file, on the processor."""
+    from peft import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def restore(model: Any, folder: Path) -> None:
+    """Give ``model``'s adapter the weights of the one in ``folder``."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(folder / adapted.WEIGHTS))
+
+
+def save_beside(model: Any, base: Path, folder: Path) -> None:
+    """Write ``base``'s weight files into ``folder``, byte for byte, and the adapter of ``model`` below ``adapter/``."""
+    for path in sorted(base.glob("*.safetensors*")):
+        shutil.copyfile(path, folder / path.name)
+    write(model, folder / adapted.FOLDER)
+    adapted.name_base(folder)
+
+
+def write(model: Any, folder: Path) -> None:
+    """Write the adapter of ``model`` alone.
+
+    The files say nothing of where the base lies or of the version of PEFT, so equal adapters are equal bytes.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state(model), folder / adapted.WEIGHTS, metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config |= {"base_model_name_or_path": None, "inference_mode": True, "revision": None}
+    config.pop("peft_version", None)
+    text = json.dumps(config, indent=2, sort_keys=True, default=_plain)
+    (folder / adapted.CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _is_linear(module: Any) -> bool:
+    return type(module).__name__ in ("Linear", "Conv1D", "Linear4bit")
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)

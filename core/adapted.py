@@ -1,0 +1,66 @@
+"""A model in two parts: the weights of its base, byte for byte, and in ``adapter/`` what training added to them.
+
+``adapter/base.json`` names the base by the sha256 of its weight files. Whatever loads a model has to apply the adapter:
+the files beside it alone are the base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from core.files import write_json
+
+FOLDER = "adapter"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+BASE = "base.json"
+
+
+def is_adapted(folder: Path) -> bool:
+    """True if the model in ``folder`` is a base and an adapter."""
+    return (folder / FOLDER).is_dir()
+
+
+def problem(folder: Path) -> str | None:
+    """Why the adapter cannot be applied to the weights beside it; None if it can, or if there is no adapter."""
+    if not is_adapted(folder):
+        return None
+    adapter = folder / FOLDER
+    if missing := [name for name in (CONFIG, WEIGHTS, BASE) if not (adapter / name).is_file()]:
+        return f"{folder.name}/{FOLDER} is no whole adapter: {', '.join(missing)} is missing"
+    try:
+        recorded = json.loads((adapter / BASE).read_text(encoding="utf-8"))["weights"]
+    except (ValueError, KeyError, TypeError):
+        return f"{folder.name}/{FOLDER}/{BASE} does not name the weights of a base"
+    if recorded != digests(folder):
+        return f"{folder.name}/{FOLDER} is an adapter for another base: {BASE} names other weights than those beside it"
+    return None
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of every weight file of the model in ``folder``, an adapter's left out."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def name_base(folder: Path) -> None:
+    """Write which weights the adapter in ``folder`` belongs to: those that lie beside it."""
+    write_json(folder / FOLDER / BASE, {"weights": digests(folder)})
+
+
+def apply(model: Any, folder: Path) -> Any:
+    """``model``, loaded from ``folder``, with the adapter merged into its weights; itself where there is none.
+
+    The caller has seen that :func:`problem` finds nothing.
+    """
+    if not is_adapted(folder):
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder / FOLDER, local_files_only=True).merge_and_unload()
