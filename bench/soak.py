@@ -71,6 +71,7 @@ class Trial:
     Attributes:
         after: seconds from the command's start to the fault.
         code: what the disturbed command ended with.
+        seconds: that the disturbed command, its repetition and the checks took.
         broken: what did not hold afterwards.
     """
 
@@ -79,6 +80,7 @@ class Trial:
     fault: str
     after: float
     code: int | None = None
+    seconds: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
 
@@ -91,6 +93,7 @@ class Soak:
             **{k: v for k, v in os.environ.items() if not k.startswith(("STEMMA_", "MLFLOW_", "PREFECT_", "DVC_"))},
             "DVC_SITE_CACHE_DIR": str(folder / "site"),
             "STEMMA_SOAK": str(folder),  # by which the processes of this workspace are known
+            "PYTHONPATH": str(self.root),  # its code is what is tested, in every process
         }
         self.weights: dict[int, str] = {}
 
@@ -259,7 +262,13 @@ def trial(soak: Soak, number: int) -> Trial:
     arguments = soak.command(command, seed)
     if command == "run":
         soak.forget_training()
-    strike = FAULTS[fault]
+    strike, began = FAULTS[fault], time.monotonic()
+
+    def took() -> None:
+        nonlocal began
+        began, before = time.monotonic(), began
+        done.seconds.append(round(began - before, 1))
+
     process = soak.start(arguments, limit=soak.draw.randrange(1000, 2_000_000) if strike is None else None)
     try:
         process.wait(done.after if strike else 180)
@@ -271,9 +280,12 @@ def trial(soak: Soak, number: int) -> Trial:
     except psutil.TimeoutExpired:
         done.broken.append("the command did not end within three minutes")
         _kill_all(soak, process)
+    took()
     try:
         soak.expect(arguments)
+        took()
         done.broken += soak.broken(command, seed)
+        took()
     except RuntimeError as error:
         done.broken.append(str(error))
     return done
@@ -293,7 +305,8 @@ def main(
     for number in range(1, trials + 1):
         done.append(each := trial(soak, number))
         words = "holds" if not each.broken else "BROKEN: " + "; ".join(each.broken)
-        print(f"{number:3} {each.command:8} {each.fault:28} after {each.after:4.1f} s: {words}", file=sys.stderr)
+        line = f"{number:3} {each.command:8} {each.fault:28} after {each.after:4.1f} s"
+        print(f"{line}, took {' + '.join(map(str, each.seconds))} s: {words}", file=sys.stderr, flush=True)
     sound = sum(not each.broken for each in done)
     if as_json:
         print(json.dumps({"seed": seed, "sound": sound, "trials": [asdict(each) for each in done]}, indent=1))

@@ -42,15 +42,19 @@ def retrain(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     from flows.retraining.rules import load
 
     workspace, console = Workspace.find(), Console(stderr=as_json)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
     found = new_data.find(workspace, *load(workspace.root))
     if not found.enough:
         if as_json:
             print_json({"outcome": "Nothing new", "message": str(found), "new_data": found.as_dict()})
             return
         for line in [*found.notes, str(found)]:
-            console.print(line, highlight=False, markup=False)
+            say(line)
         return
-    with signals_as_exceptions(), prefect_server(workspace):
+    with signals_as_exceptions(), prefect_server(workspace, say):
         from flows.retrain import retraining
 
         logging.getLogger("prefect").setLevel(logging.CRITICAL)

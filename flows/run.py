@@ -37,7 +37,7 @@ def run(
     """Bring the workspace up to date. Where nothing changed, neither a Prefect server nor a flow run is started.
 
     Args:
-        say: called with a line for each change in the user's tree.
+        say: called with a line for each change in the user's tree, and where Prefect's server is started again.
         show: opened around the work, to show the run's state while it lasts.
 
     Raises:
@@ -49,7 +49,7 @@ def run(
         if prepared.up_to_date:
             finished = execute(prepared, _WithoutFlow())
         else:
-            with signals_as_exceptions(), show(prepared), prefect_server(workspace):
+            with signals_as_exceptions(), show(prepared), prefect_server(workspace, say):
                 finished = _run_as_flow(prepared, request)
         summary = report.summary(prepared, finished)
         if set(prepared.stages) == set(prepared.graph.order) and not request.isolated:

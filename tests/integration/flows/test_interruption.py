@@ -5,16 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import time
+import urllib.request
+
+import psutil
 
 
-def test_kill_9_of_the_command_leaves_no_server_no_dvc_and_no_stage(empty_workspace):
+def servers(workspace) -> set[int]:
+    return {pid for pid, words in workspace.commands().items() if "deploy.stack.prefect_server" in words}
+
+
+def test_kill_9_of_its_own_server_or_of_the_command(empty_workspace):
+    """The run goes on with another server; nothing outlives the command."""
     workspace = empty_workspace
     workspace.told("curate", "steps", "100000")
     process = workspace.start("run")
     workspace.wait_for_process_of("curate")
-    lines = [" ".join(words) for words in workspace.commands().values()]
-    assert any("prefect server start" in line for line in lines)
-    assert any("dvc --wait-for-lock repro --single-item curate" in line for line in lines)
+    stage = [words for words in workspace.commands().values() if "--single-item" in words]
+    assert any("dvc --wait-for-lock repro --single-item curate" in " ".join(words) for words in stage)
+    (server,) = servers(workspace)
+    os.kill(server, signal.SIGKILL)
+    line = process.stdout.readline()
+    while "own Prefect server was killed" not in line:
+        assert line, "the run ended"
+        line = process.stdout.readline()
+    assert "the run goes on" in line
+    port = int(next(c.laddr.port for c in psutil.Process(process.pid).net_connections() if c.status == "LISTEN"))
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=60) as answer:  # waits for the next one
+        assert answer.status == 200
+    assert servers(workspace) - {server}
+    assert [words for words in workspace.commands().values() if "--single-item" in words] == stage
     process.kill()
     process.wait()
     workspace.wait_for_silence()
