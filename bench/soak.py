@@ -60,8 +60,9 @@ SETTINGS = {
     "pretrain.sample_prompts": [],
     "promotion": {"base": {"bits_per_byte": {"max": 20.0, "max_drop": 20.0}}},
 }
-SECONDS = {"run": 14.0, "promote": 6.0, "rollback": 5.0, "sync": 2.0, "gc": 4.0, "backup": 5.0}
-"""About how long each command takes: the fault strikes within it."""
+COMMANDS = ("run", "promote", "rollback", "sync", "gc", "backup")
+LIMIT = 600.0
+"""Seconds within which a command has to end: minutes more than it needs, so that a busy machine is no finding."""
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Soak:
             "PYTHONPATH": str(self.root),  # its code is what is tested, in every process
         }
         self.weights: dict[int, str] = {}
+        self.seconds: dict[str, float] = {}  # that each command takes undisturbed: a fault strikes within them
 
     def prepare(self) -> None:
         """Clone, settle the parameters, and train each model once without a fault."""
@@ -111,10 +113,12 @@ class Soak:
         )
         (raw / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
         for seed in SEEDS:
-            self.expect(self.command("run", seed))
+            self.seconds["run"] = self.expect(self.command("run", seed))
             self.weights[seed] = self.digest()
-        for version in range(1, len(SEEDS) + 1):  # each has held the alias, so a rollback can go to any
-            self.expect(["promote", f"base:{version}", "--to", "champion", "--reason", "first", "--force"])
+        for seed in SEEDS:  # each version has held the alias, so a rollback can go to any
+            for name in ("promote", "sync", "gc", "backup"):
+                self.seconds[name] = self.expect(self.command(name, seed))
+        self.seconds["rollback"] = self.expect(self.command("rollback", SEEDS[0]))
 
     def command(self, name: str, seed: int) -> list[str]:
         """The arguments of a command; ``seed`` decides which training or version it is about."""
@@ -150,17 +154,24 @@ class Soak:
                 preexec_fn=refuse if limit is not None else None,
             )  # fmt: skip
 
-    def expect(self, arguments: list[str]) -> None:
-        """Run a command undisturbed.
+    def expect(self, arguments: list[str]) -> float:
+        """Run a command undisturbed; returns the seconds that it took.
 
         Raises:
-            RuntimeError: it failed, with what it printed last.
+            RuntimeError: it failed, or did not end in time; with what it printed last.
         """
         at = (self.folder / "log.txt").stat().st_size if (self.folder / "log.txt").exists() else 0
-        if (code := self.start(arguments).wait()) != 0:
+        process, began = self.start(arguments), time.monotonic()
+        try:
+            code = process.wait(LIMIT)
+        except psutil.TimeoutExpired:
+            _kill_all(self, process)
+            code = f"kill -9 after {LIMIT:.0f} s"
+        if code != 0:
             printed = (self.folder / "log.txt").read_bytes()[at:].decode(errors="replace")
             if "already" not in printed:  # what the disturbed command had done is not done twice
                 raise RuntimeError(f"`stemma {arguments[0]}` ended with {code}: {printed[-1500:]}")
+        return time.monotonic() - began
 
     def digest(self) -> str:
         return hashlib.sha256((self.root / "models/base/model.safetensors").read_bytes()).hexdigest()
@@ -256,9 +267,9 @@ FAULTS: dict[str, Callable[[Soak, psutil.Popen], None] | None] = {
 
 def trial(soak: Soak, number: int) -> Trial:
     """One command, one fault, the repetition, and the checks."""
-    command, seed = soak.draw.choice(["run", "run", *SECONDS]), soak.draw.choice(SEEDS)
+    command, seed = soak.draw.choice(["run", "run", *COMMANDS]), soak.draw.choice(SEEDS)
     fault = soak.draw.choice(list(FAULTS))
-    done = Trial(number, command, fault, soak.draw.uniform(0, SECONDS[command]))
+    done = Trial(number, command, fault, soak.draw.uniform(0, soak.seconds[command]))
     arguments = soak.command(command, seed)
     if command == "run":
         soak.forget_training()
@@ -271,14 +282,14 @@ def trial(soak: Soak, number: int) -> Trial:
 
     process = soak.start(arguments, limit=soak.draw.randrange(1000, 2_000_000) if strike is None else None)
     try:
-        process.wait(done.after if strike else 180)
+        process.wait(done.after if strike else LIMIT)
     except psutil.TimeoutExpired:
         if strike:
             strike(soak, process)
     try:
-        done.code = process.wait(180)
+        done.code = process.wait(LIMIT)
     except psutil.TimeoutExpired:
-        done.broken.append("the command did not end within three minutes")
+        done.broken.append(f"the command did not end within {LIMIT:.0f} s")
         _kill_all(soak, process)
     took()
     try:
@@ -301,6 +312,8 @@ def main(
     folder = keep or Path(tempfile.mkdtemp(prefix="stemma-soak-"))
     soak = Soak(folder.resolve(), random.Random(seed))
     soak.prepare()
+    undisturbed = ", ".join(f"{name} {soak.seconds[name]:.0f}" for name in COMMANDS)
+    print(f"seconds of each command undisturbed: {undisturbed}", file=sys.stderr, flush=True)
     done: list[Trial] = []
     for number in range(1, trials + 1):
         done.append(each := trial(soak, number))
