@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,6 +55,13 @@ def create(
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Do not sign it: on a machine that has no signing key.")
     ] = False,
+    encrypt_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RECIPIENT",
+            help="Encrypt it with age to this public key (age1… or ssh-…); once for each who shall be able to restore.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was backed up as JSON.")] = False,
 ) -> None:
     """Back up the registry's, MLflow's and Prefect's databases, git, DVC's bytes and MLflow's artifacts.
@@ -71,7 +79,13 @@ def create(
 
     with _shown() as progress:
         done = backup.create(
-            Workspace.find(), target, without=without or (), keys=keys, unsigned=unsigned, progress=progress
+            Workspace.find(),
+            target,
+            without=without or (),
+            keys=keys,
+            unsigned=unsigned,
+            encrypt_to=encrypt_to or (),
+            progress=progress,
         )
     manifest = done.manifest
     if as_json:
@@ -84,6 +98,7 @@ def create(
                 "databases": manifest.databases,
                 "left_out": manifest.left_out,
                 "keys": manifest.keys,
+                "encrypted_to": manifest.encrypted_to,
                 "signed_by": done.signed_by,
             }
         )
@@ -97,6 +112,8 @@ def create(
         print(f"  signed by key {done.signed_by}")
     else:
         print("  not signed: `stemma backup restore` will refuse it without --unsigned")
+    for each in manifest.encrypted_to:
+        print(f"  encrypted to {each}")
     if manifest.keys:
         print("  signing keys: included; keep this back-up as safe as the keys themselves")
     else:
@@ -125,6 +142,10 @@ def restore(
             "with PostgreSQL what the server executes.",
         ),
     ] = False,
+    identity: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key (of age or SSH) that opens it, where the back-up is encrypted."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was restored as JSON.")] = False,
 ) -> None:
     """Verify a back-up and its signature, then restore it into the databases and stores of this workspace.
@@ -139,7 +160,14 @@ def restore(
 
     with _shown() as progress:
         done = backup.restore(
-            Workspace.find(), source, force=force, keys=keys, signed_by=signed_by, unsigned=unsigned, progress=progress
+            Workspace.find(),
+            source,
+            force=force,
+            keys=keys,
+            signed_by=signed_by,
+            unsigned=unsigned,
+            identity=identity,
+            progress=progress,
         )
     if as_json:
         print_json({"files": len(done.manifest.files), "created": done.manifest.created, "restored": done.lines})

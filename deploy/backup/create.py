@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,7 @@ from core.git import git
 from core.keys import signing_key
 from core.locks import FileLock
 from core.workspace import Workspace
-from deploy.backup import signature, stores
+from deploy.backup import encryption, signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.manifest import (
     ARTIFACTS,
@@ -61,6 +62,7 @@ def create(
     without: Collection[str] = (),
     keys: bool = False,
     unsigned: bool = False,
+    encrypt_to: Sequence[str] = (),
     progress: Progress = lambda what, done, total: None,
 ) -> Backup:
     """Back up everything into a new folder below ``target``, named by the time.
@@ -72,15 +74,17 @@ def create(
         without: databases to leave out, of ``registry``, ``mlflow``, ``prefect``.
         keys: include the signing keys; their holder can sign as this home.
         unsigned: do not sign it, on a machine that has no signing key.
+        encrypt_to: public keys of age or SSH, whose holders alone can read it.
         progress: called with (what is copied, bytes done, bytes in all).
 
     Raises:
-        BackupRefused: the configuration does not say where everything is, or there is no room.
+        BackupRefused: the configuration does not say where everything is, a public key is none, or there is no room.
         BackupFailed: something could not be read or written; nothing is left under the back-up's name.
         KeyProblem: the signing key cannot be used.
     """
     if not unsigned:
         signing_key(workspace)  # before any work
+    encryption.recipients(encrypt_to)
     found = _databases(workspace, without)
     parent = layout.backups(workspace.home) if is_url(target) else Path(target).expanduser().resolve()
     parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +96,10 @@ def create(
             staging = parent / f"{PARTIAL}{name}"
             staging.mkdir(mode=0o700)
             try:
-                work = _Work(workspace, staging, progress)
-                manifest = work.take(found, without, keys, _before(workspace, parent))
+                # Encrypted files lie unencrypted on the workspace's own disk only, and one at a time.
+                with encryption.scratch(workspace) if encrypt_to else nullcontext(staging) as plain:
+                    work = _Work(workspace, staging, plain, encrypt_to, progress)
+                    manifest = work.take(found, without, keys, _before(workspace, parent, encrypt_to))
                 signed_by = None if unsigned else signature.sign(workspace, staging, manifest.sha256)
                 if is_url(target):
                     place = upload(staging, f"{target.rstrip('/')}/{name}", manifest, progress)
@@ -111,10 +117,16 @@ def create(
         raise BackupFailed(f"{error.filename or parent}: {error.strerror}") from error
 
 
-def _before(workspace: Workspace, parent: Path) -> Path | None:
-    """The newest back-up in a folder, for its files to be linked, if a key signed it that is trusted here."""
+def _before(workspace: Workspace, parent: Path, encrypt_to: Sequence[str]) -> Path | None:
+    """The newest back-up in a folder, for its files to be linked, if a key signed it that is trusted here.
+
+    One that others can read, or who shall read this one cannot, is none.
+    """
     newest = max(complete(parent), default=None)
-    if newest is None or signature.problem(workspace, newest, Manifest.read(newest).sha256) is not None:
+    if newest is None:
+        return None
+    manifest = Manifest.read(newest)
+    if manifest.encrypted_to != list(encrypt_to) or signature.problem(workspace, newest, manifest.sha256) is not None:
         return None
     return newest
 
@@ -135,9 +147,10 @@ def _databases(workspace: Workspace, without: Collection[str]) -> list[Database]
 
 
 class _Work:
-    def __init__(self, workspace: Workspace, folder: Path, progress: Progress):
-        self.workspace, self.folder, self.progress, self.reused = workspace, folder, progress, 0
-        self.manifest = Manifest(time.time(), metadata.version("stemma-llm"))
+    def __init__(self, workspace: Workspace, folder: Path, plain: Path, encrypt_to: Sequence[str], progress: Progress):
+        self.workspace, self.folder, self.plain, self.progress, self.reused = workspace, folder, plain, progress, 0
+        self.manifest = Manifest(time.time(), metadata.version("stemma-llm"), encrypted_to=list(encrypt_to))
+        self._to = encryption.recipients(encrypt_to)
 
     def take(self, databases: list[Database], without: Collection[str], keys: bool, before: Path | None) -> Manifest:
         self.manifest.left_out = dict.fromkeys(without, "left out by --without")
@@ -153,7 +166,7 @@ class _Work:
         return self.manifest
 
     def _dump(self, databases: list[Database]) -> None:
-        (self.folder / DATABASES).mkdir()
+        (self.plain / DATABASES).mkdir()
         dump_of = same(databases)
         for index, database in enumerate(databases):
             self.progress(f"database {database.name}", index, len(databases))
@@ -162,7 +175,7 @@ class _Work:
                 self.manifest.left_out[database.name] = f"{database.where} does not exist"
                 continue
             if name not in self.manifest.files:
-                database.dump(self.folder / name)
+                database.dump(self.plain / name)
                 self._add(name)
             self.manifest.databases[database.name] = {"engine": database.engine, "file": name}
         self.progress("databases", len(databases), len(databases))
@@ -172,7 +185,7 @@ class _Work:
         if not git(self.workspace.root, "for-each-ref", "--count=1", check=False):
             self.manifest.left_out["repository"] = "it has no commit yet"
             return
-        git(self.workspace.root, "bundle", "create", "--quiet", str(self.folder / BUNDLE), "--all")
+        git(self.workspace.root, "bundle", "create", "--quiet", str(self.plain / BUNDLE), "--all")
         self._add(BUNDLE)
 
     def _copy(self, prefix: str, sources: list[Store], below: tuple[str, ...], before: Path | None) -> None:
@@ -190,10 +203,15 @@ class _Work:
             raise BackupRefused([f"{self.folder.parent} has {free:,} bytes free, and {needed:,} are needed"])
         for name, (store, size) in sorted(wanted.items()):
             self.progress(prefix, done, total)
-            target = self.folder / prefix / name
-            entry = known.get(name)
-            if before is None or entry is None or entry.bytes != size or not _link(before / prefix / name, target):
-                entry = store.fetch(name, target)
+            stored, entry = self.manifest.stored(f"{prefix}/{name}"), known.get(name)
+            if (
+                before is None
+                or entry is None
+                or entry.bytes != size
+                or not _link(before / stored, self.folder / stored)
+            ):
+                entry = store.fetch(name, self.plain / prefix / name)
+                self._seal(f"{prefix}/{name}")
             else:
                 self.reused += size
             self.manifest.files[f"{prefix}/{name}"] = entry
@@ -201,9 +219,14 @@ class _Work:
         self.progress(prefix, total, total)
 
     def _add(self, name: str) -> None:
-        path = self.folder / name
+        path = self.plain / name
         files.sync(path)
         self.manifest.files[name] = BackupFile(path.stat().st_size, digest(path))
+        self._seal(name)
+
+    def _seal(self, name: str) -> None:
+        if self._to:
+            encryption.seal(self.plain / name, self.folder / self.manifest.stored(name), self._to)
 
 
 def _link(source: Path, target: Path) -> bool:

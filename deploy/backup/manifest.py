@@ -12,7 +12,7 @@ from core.files import write_text
 from core.manifests import names_problem
 from registry.errors import RegistryError
 
-FORMAT = 1
+FORMAT = 2  # 1 had no `encrypted_to`
 NAME = "manifest.json"
 CHUNK = 1 << 20
 DATABASES, OBJECTS, ARTIFACTS, KEYS, BUNDLE = "databases", "objects", "mlartifacts", "keys", "repository.bundle"
@@ -50,6 +50,7 @@ class Manifest:
         files: path below the back-up's folder (with ``/``) to what is there.
         left_out: what the user chose to leave out, or what was not there.
         keys: whether the signing keys are included.
+        encrypted_to: public keys of those who can read the files; empty where they are not encrypted.
         sha256: of the manifest's own bytes, once it was written or read.
     """
 
@@ -59,12 +60,17 @@ class Manifest:
     files: dict[str, BackupFile] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     keys: bool = False
+    encrypted_to: list[str] = field(default_factory=list)
     format: int = FORMAT
     sha256: str = field(default="", compare=False)
 
     @property
     def bytes(self) -> int:
         return sum(entry.bytes for entry in self.files.values())
+
+    def stored(self, name: str) -> str:
+        """The path at which a file lies in the back-up."""
+        return f"{name}.age" if self.encrypted_to else name
 
     def below(self, prefix: str) -> dict[str, BackupFile]:
         """The files in a folder of the back-up, by path below it."""
@@ -99,6 +105,7 @@ class Manifest:
                 raise BackupFailed(f"{path} was written by a newer Stemma ({body['stemma']}); update this one")
             files = {name: BackupFile(**entry) for name, entry in body.pop("files").items()}
             manifest = cls(files=files, sha256=hashlib.sha256(content).hexdigest(), **body)
+            manifest.encrypted_to = [str(recipient) for recipient in manifest.encrypted_to]
             dumps = [database["file"] for database in manifest.databases.values()]
         except FileNotFoundError:
             raise BackupFailed(f"{folder} is not a back-up: it has no {NAME}") from None

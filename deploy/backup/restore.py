@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +11,7 @@ from core.files import private_folder, write_bytes
 from core.git import git
 from core.keys import key_id_in
 from core.workspace import Workspace
-from deploy.backup import signature, stores
+from deploy.backup import encryption, signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.manifest import ARTIFACTS, BUNDLE, KEYS, OBJECTS, BackupFailed, BackupRefused, Manifest, digest
 from deploy.backup.stores import Progress, Store, opened
@@ -38,6 +39,7 @@ def restore(
     keys: bool = False,
     signed_by: str | None = None,
     unsigned: bool = False,
+    identity: Path | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Restored:
     """Bring a back-up into the places that this workspace's configuration names.
@@ -50,17 +52,31 @@ def restore(
         keys: restore the keys that the back-up holds, which then sign and are trusted here.
         signed_by: fingerprint of the key that made it, where that is not trusted here already.
         unsigned: take a back-up that no such key signed.
+        identity: file with the private key (of age or SSH) of one to whom the back-up is encrypted.
 
     Raises:
-        BackupRefused: its signature does not do, a target is not empty or does not fit, or something is at work; all
-            of it is listed.
+        BackupRefused: its signature does not do, it is encrypted and ``identity`` has no key, a target is not empty or
+            does not fit, or something is at work; all of it is listed.
         BackupFailed: the back-up is damaged, or a target cannot be written.
     """
+    opening = encryption.identities(identity) if identity is not None else []
 
     def check(folder: Path, manifest: Manifest) -> None:
         signature.require(workspace, folder, manifest.sha256, signed_by, unsigned)
+        if manifest.encrypted_to and not opening:
+            raise BackupRefused(
+                [
+                    f"{folder} is encrypted to {', '.join(manifest.encrypted_to)}; give the file that holds the "
+                    "private key of one of these: --identity FILE"
+                ]
+            )
 
-    with opened(source, layout.backups(workspace.home), progress, check) as (folder, manifest):
+    with ExitStack() as stack:
+        folder, manifest = stack.enter_context(opened(source, layout.backups(workspace.home), progress, check))
+        if manifest.encrypted_to:
+            plain = stack.enter_context(encryption.scratch(workspace))
+            encryption.unseal(folder, plain, manifest, opening, lambda done, total: progress("decrypt", done, total))
+            folder = plain
         manifest.verify(folder, lambda done, total: progress("verify", done, total))
         held = _keys_in(folder / KEYS, manifest)
         targets = _targets(workspace, manifest, folder, force, keys)

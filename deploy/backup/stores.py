@@ -150,7 +150,7 @@ def upload(folder: Path, url: str, manifest: Manifest, progress: Progress) -> st
     store, done = at(url, url), 0
     for name, entry in sorted(manifest.files.items()):
         progress("upload", done, manifest.bytes)
-        store.put(folder / name, name)
+        store.put(folder / manifest.stored(name), manifest.stored(name))
         done += entry.bytes
     for name in (f"{NAME}.sig", NAME):
         if (folder / name).is_file():
@@ -197,8 +197,8 @@ def opened(
         check(folder, manifest)
         for name, entry in sorted(manifest.files.items()):
             progress("download", done, manifest.bytes)
-            if name in names:
-                store.fetch(name, folder / name)
+            if (stored := manifest.stored(name)) in names:
+                store.fetch(stored, folder / stored)
             done += entry.bytes
         yield folder, manifest
 

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from core.network import free_port
+from tests.integration.deploy.lived import lived, promoted  # noqa: F401  (fixtures)
 from tests.integration.registry.conftest import _quiet, made, postgresql, project  # noqa: F401  (fixtures)
 from tests.workspace import wait_until
 
