@@ -70,8 +70,8 @@ class Trial:
     """One command under one fault.
 
     Attributes:
-        after: seconds from the command's start to the fault.
-        code: what the disturbed command ended with.
+        after: seconds from the command's start to the fault; 0 for a fault that is there from the start.
+        code: what the disturbed command ended with; below 0 the number of the signal.
         seconds: that the disturbed command, its repetition and the checks took.
         broken: what did not hold afterwards.
     """
@@ -79,7 +79,7 @@ class Trial:
     number: int
     command: str
     fault: str
-    after: float
+    after: float = 0.0
     code: int | None = None
     seconds: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
@@ -268,38 +268,46 @@ FAULTS: dict[str, Callable[[Soak, psutil.Popen], None] | None] = {
 def trial(soak: Soak, number: int) -> Trial:
     """One command, one fault, the repetition, and the checks."""
     command, seed = soak.draw.choice(["run", "run", *COMMANDS]), soak.draw.choice(SEEDS)
-    fault = soak.draw.choice(list(FAULTS))
-    done = Trial(number, command, fault, soak.draw.uniform(0, soak.seconds[command]))
+    done = Trial(number, command, soak.draw.choice(list(FAULTS)))
     arguments = soak.command(command, seed)
-    if command == "run":
-        soak.forget_training()
-    strike, began = FAULTS[fault], time.monotonic()
-
-    def took() -> None:
-        nonlocal began
-        began, before = time.monotonic(), began
-        done.seconds.append(round(began - before, 1))
-
-    process = soak.start(arguments, limit=soak.draw.randrange(1000, 2_000_000) if strike is None else None)
+    began = time.monotonic()
     try:
-        process.wait(done.after if strike else LIMIT)
-    except psutil.TimeoutExpired:
-        if strike:
-            strike(soak, process)
-    try:
-        done.code = process.wait(LIMIT)
-    except psutil.TimeoutExpired:
-        done.broken.append(f"the command did not end within {LIMIT:.0f} s")
-        _kill_all(soak, process)
-    took()
-    try:
-        soak.expect(arguments)
-        took()
-        done.broken += soak.broken(command, seed)
-        took()
+        process = disturb(soak, done, arguments)
+        try:
+            done.code = process.wait(LIMIT)
+        except psutil.TimeoutExpired:
+            _kill_all(soak, process)
+            raise RuntimeError(f"the command did not end within {LIMIT:.0f} s") from None
+        disturbed = time.monotonic()
+        repeated = soak.expect(arguments)
+        done.seconds = [round(disturbed - began, 1), round(repeated, 1)]
+        done.broken = soak.broken(command, seed)
+        done.seconds.append(round(time.monotonic() - disturbed - repeated, 1))
     except RuntimeError as error:
         done.broken.append(str(error))
     return done
+
+
+def disturb(soak: Soak, done: Trial, arguments: list[str]) -> psutil.Popen:
+    """Start the command and strike it with the fault.
+
+    One that ended before its moment came runs again, and is struck within the time that it took.
+    """
+    strike, part = FAULTS[done.fault], soak.draw.random()
+    limit = soak.draw.randrange(1000, 2_000_000)
+    while True:
+        if done.command == "run":
+            soak.forget_training()
+        process, began = soak.start(arguments, limit=None if strike else limit), time.monotonic()
+        if strike is None:
+            return process
+        done.after = part * soak.seconds[done.command]
+        try:
+            process.wait(done.after)
+        except psutil.TimeoutExpired:
+            strike(soak, process)
+            return process
+        soak.seconds[done.command] = time.monotonic() - began
 
 
 def main(
@@ -318,7 +326,7 @@ def main(
     for number in range(1, trials + 1):
         done.append(each := trial(soak, number))
         words = "holds" if not each.broken else "BROKEN: " + "; ".join(each.broken)
-        line = f"{number:3} {each.command:8} {each.fault:28} after {each.after:4.1f} s"
+        line = f"{number:3} {each.command:8} {each.fault:28} after {each.after:4.1f} s, ended with {each.code}"
         print(f"{line}, took {' + '.join(map(str, each.seconds))} s: {words}", file=sys.stderr, flush=True)
     sound = sum(not each.broken for each in done)
     if as_json:

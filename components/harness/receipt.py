@@ -107,11 +107,13 @@ def receipt(
     outcome: Mapping[str, Any],
     attempts: Sequence[Mapping[str, Any]],
     cursor: Mapping[str, Any],
+    made: Mapping[str, tuple[str, int]],
 ) -> dict[str, Any]:
     """The receipt of an execution.
 
     Args:
         outcome: what the worker left.
+        made: digest and size in bytes of the outputs, by name; empty for an execution that made none.
         attempts: start and end of each, in seconds since the epoch.
         cursor: of the spool; it names the MLflow runs.
     """
@@ -127,6 +129,7 @@ def receipt(
         "inputs": described_inputs(job),
         "outputs": [
             {"name": a.name, "path": a.path, "type": a.type, "role": a.role, "registered_model": a.registered_model}
+            | dict(zip(("digest", "size"), made.get(a.name, ()), strict=False))
             for a in job.outputs
         ],
         "metrics": outcome["metrics"],

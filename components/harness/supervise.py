@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from components import pages
+from components.harness.fingerprint import data_digest
 from components.harness.job import Job, changes, make_job
 from components.harness.parameters import non_default
 from components.harness.receipt import Surroundings, described_inputs, is_same_work, receipt
@@ -250,14 +251,15 @@ class _Execution:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
         job = self.job
         write_json(job.root / "metrics" / f"{job.slug}.json", {m["name"]: m["value"] for m in outcome["metrics"]})
-        body = self._receipt(outcome, cursor)
+        made = {a.name: data_digest(job.root / a.path) for a in job.outputs}
+        body = self._receipt(outcome, cursor, made)
         if (earlier := read_json(self.scratch.receipt, None)) is not None:
             # This work was finished before, and DVC noted it not, or others since; what it made then may be recorded.
             if "signature" in earlier and is_same_work(earlier, body):
                 body = earlier
             else:
                 self.attempts = self.attempts[-1:]
-                body = self._receipt(outcome, cursor)
+                body = self._receipt(outcome, cursor, made)
         if body is not earlier:
             body = keys.with_signature(Workspace(job.root, job.home), body)
         write_json(job.root / "receipts" / f"{job.slug}.json", body)
@@ -278,7 +280,7 @@ class _Execution:
         last = self.attempts[-1]
         unknown: dict[str, Any] = {"metrics": [], "headline": None, "warnings": [], "device": None, "tokens": None}
         body = {
-            **self._receipt({**unknown, **outcome}, cursor),
+            **self._receipt({**unknown, **outcome}, cursor, {}),
             "error": "\n".join(outcome["problems"]),
             "started": last["started"],
             "seconds": last["ended"] - last["started"],
@@ -287,8 +289,10 @@ class _Execution:
         with contextlib.suppress(OSError):  # a full disk is what may have failed it
             write_json(layout.failures(self.job.home) / name, body)
 
-    def _receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> dict[str, Any]:
-        return receipt(self.job, self.surroundings, outcome, self.attempts, cursor)
+    def _receipt(
+        self, outcome: dict[str, Any], cursor: dict[str, Any], made: dict[str, tuple[str, int]]
+    ) -> dict[str, Any]:
+        return receipt(self.job, self.surroundings, outcome, self.attempts, cursor, made)
 
     def _keep_artifacts(self) -> None:
         """Copy the report and its page beside the spool: a later run may overwrite them before MLflow gets them."""

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import keys
-from registry.db.schema import Execution, MetricValue, SignedReceipt, SignedStatement
+from registry.db.schema import Artifact, Event, Execution, MetricValue, SignedReceipt, SignedStatement
 from registry.integrity.statements import START, adopted_digest
 from registry.lineage.receipts import Receipt, StageRecord, finite
 from registry.lineage.recording import details
@@ -81,6 +81,15 @@ def _difference(session: Session, execution: Execution, body: str) -> str | None
     now = {name: getattr(execution, name) for name in said}
     parts = [f"{name} is {_short(now[name])}, the receipt says {_short(said[name])}"
              for name in said if name not in LATER and now[name] != said[name]]  # fmt: skip
+    held = select(Event.direction, Event.name, Artifact.digest).join(Artifact, Artifact.id == Event.artifact_id)
+    digests = {
+        (way, name): digest for way, name, digest in session.execute(held.where(Event.execution_id == execution.id))
+    }
+    for way, items in (("INPUT", receipt.inputs), ("OUTPUT", receipt.outputs)):
+        for item in items:
+            there = digests.get((way, item.name))
+            if item.digest is not None and there != item.digest:
+                parts.append(f"{way.lower()} {item.name} is {there}, the receipt says {item.digest}")
     measured = {metric.name: metric for metric in receipt.metrics}
     for row in session.scalars(select(MetricValue).filter_by(execution_id=execution.id).order_by(MetricValue.name)):
         metric = measured.get(row.name)

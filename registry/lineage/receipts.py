@@ -46,6 +46,8 @@ class OutputRecord(_Record):
     type: str
     role: str
     registered_model: str | None = None
+    digest: str | None = None  # of receipts that name what was written
+    size: int | None = None
 
 
 class MetricRecord(_Record):
@@ -240,11 +242,17 @@ def _read_stage(root: Path, stage: str, entry: dict[str, Any], problems: list[st
             return None
         inputs.append(replace(found, origin=origins.get((found.path, found.digest))))
     for output in receipt.outputs:
-        made = _hashed(output, outs.get(output.path))
+        made = _hashed(output, outs[output.path]) if output.path in outs else None
         if made is None:
             named = f"{path}: output {output.path}"
             problems.append(f"{named} has no digest in dvc.lock; list it among the outs of {stage}")
             continue
+        if output.digest is not None and output.digest != made.digest:
+            problems.append(
+                f"{path}: {stage} wrote {output.path} as {output.digest}, dvc.lock has it as {made.digest}: it was "
+                f"changed afterwards; make it again: dvc repro --force --single-item {stage}"
+            )
+            return None
         outputs.append(made)
     return StageRecord(stage, receipt, tuple(inputs), tuple(outputs), signed)
 

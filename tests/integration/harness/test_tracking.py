@@ -67,6 +67,8 @@ def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(made):
     digests = {item["path"]: item["md5"] for item in locked["deps"] if not item["path"].startswith("components")}
     assert {i.dataset.name: i.dataset.digest for i in run.inputs.dataset_inputs} == digests
     assert {item["path"]: item["digest"] for item in receipt["inputs"]} == digests
+    written = {item["path"]: (item["md5"], item["size"]) for item in locked["outs"]}
+    assert all(written[item["path"]] == (item["digest"], item["size"]) for item in receipt["outputs"])
     assert run.inputs.dataset_inputs[0].tags[0].value == "corpus"
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seed": "7", "steps": "30", "pause": "0.0", "fail": "", "processes": "1", "awaits": ""}

@@ -107,6 +107,7 @@ def main(stage: str) -> None:
         "inputs": read,
         "outputs": [
             {"name": item, "path": path, "type": kind, "role": item, "registered_model": registered}
+            | {"digest": digest(HERE / path), "size": None}
             for item, path, kind, registered in outputs
         ],
         "metrics": metrics,

@@ -166,6 +166,13 @@ def test_metrics_raised(promoted):
     assert outcome.action == "reject"
 
 
+def test_other_bytes_given_out_for_what_a_stage_wrote(promoted):
+    model = "SELECT artifact_id FROM events WHERE direction = 'OUTPUT' AND name = 'model'"
+    attack(promoted, f"UPDATE events SET artifact_id = ({model}) WHERE direction = 'OUTPUT' AND name = 'report'")
+    found = [finding.detail for finding in audit(promoted.workspace).broken if finding.part == "receipt"]
+    assert found and all("output report is " in detail and "the receipt says" in detail for detail in found), found
+
+
 @pytest.mark.parametrize(
     ("column", "value"), [("parameters", "'{\"quality\": 1}'"), ("git_commit", "'cafe'"), ("seed", "2")]
 )

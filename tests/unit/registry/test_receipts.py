@@ -91,6 +91,10 @@ def test_every_mistake_of_a_receipt_is_told(workspace):
             {"inputs": [{"name": "m", "path": "models/base", "type": "model", "role": "b", "digest": "other"}]},
             "changed while",
         ),
+        (
+            {"outputs": [{"name": "o", "path": "reports/base", "type": "report", "role": "r", "digest": "swapped"}]},
+            "it was changed afterwards; make it again: dvc repro --force --single-item evaluate@base",
+        ),
         ({"outputs": [{"name": "o", "path": "elsewhere", "type": "report", "role": "r"}]}, "list it among the outs"),
         ("{", "not a receipt"),
     ],
