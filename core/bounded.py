@@ -74,6 +74,17 @@ def whole(file: IO[bytes]) -> bytes:
     return content
 
 
+def require_small_pages(table: Any, path: Path) -> None:
+    """Check what a ``pyarrow.parquet.ParquetFile`` says that its pages unpack to; a page is in memory as a whole.
+
+    Raises:
+        OutOfBounds: too much for the size of the file at ``path``.
+    """
+    groups = (table.metadata.row_group(number) for number in range(table.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > allowed_bytes(path):
+        raise OutOfBounds(f"its pages unpack to more than {LARGEST_RATIO} times the file's size")
+
+
 def deeper(value: Any, levels: int = DEEPEST) -> bool:
     """Whether lists and mappings lie in each other more than so many levels deep."""
     return _exceeds(value, levels, None)

@@ -342,11 +342,11 @@ def _parquet_file(file: UserFile) -> pq.ParquetFile:
 
 
 def _within_bounds(file: UserFile, opened: pq.ParquetFile) -> pq.ParquetFile:
-    """What a parquet file says that its pages unpack to; a page is in memory as a whole."""
-    groups = (opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups))
-    if sum(group.total_byte_size for group in groups) > bounded.allowed_bytes(file.path):
+    try:
+        bounded.require_small_pages(opened, file.path)
+    except bounded.OutOfBounds:
         opened.close()
-        raise bounded.OutOfBounds(f"its pages unpack to more than {bounded.LARGEST_RATIO} times the file's size")
+        raise
     return opened
 
 

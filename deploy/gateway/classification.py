@@ -11,6 +11,7 @@ import httpx
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from deploy.gateway.bodies import BoundedRoute
 from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.generation import engine_ended, engine_refusal, key_of, until_disconnect, version_headers
 from deploy.gateway.metrics import Metrics
@@ -22,7 +23,7 @@ _DOCUMENTED = documented_responses({"application/json": {"schema": {"type": "obj
 
 
 def routes(models: ModelRouter, metrics: Metrics, limits: Limits) -> APIRouter:
-    router = APIRouter(tags=["classification"])
+    router = APIRouter(tags=["classification"], route_class=BoundedRoute)
 
     @router.post("/v1/classify", response_class=JSONResponse, responses=_DOCUMENTED)
     async def classify(request: Request, body: ClassifyRequest) -> JSONResponse:

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deploy.gateway.bodies import BoundedRoute
 from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.metrics import Metrics
@@ -47,7 +48,7 @@ _DOCUMENTED = documented_responses(
 
 
 def routes(models: ModelRouter, metrics: Metrics, limits: Limits) -> APIRouter:
-    router, generate = APIRouter(tags=["generation"]), Generation(models, metrics, limits)
+    router, generate = APIRouter(tags=["generation"], route_class=BoundedRoute), Generation(models, metrics, limits)
 
     @router.post("/v1/chat/completions", response_class=Response, responses=_DOCUMENTED)
     async def chat_completions(request: Request, body: ChatRequest) -> Response:

@@ -74,7 +74,7 @@ def _documents(content: Content) -> Iterator[bytes]:
         elif kind == ".csv":
             yield from _rows_of_csv(file)
         elif kind == ".parquet":
-            yield from _rows_of_parquet(file)
+            yield from _rows_of_parquet(file, content.path)
         elif kind == ".json":
             yield from _rows_of_json(bounded.whole(file))
         else:
@@ -89,13 +89,14 @@ def _rows_of_csv(file: IO[bytes]) -> Iterator[bytes]:
     yield from (json.dumps(row).encode() for row in reader if row)
 
 
-def _rows_of_parquet(file: IO[bytes]) -> Iterator[bytes]:
+def _rows_of_parquet(file: IO[bytes], path: Path) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # Parquet is read from its end, so a compressed file is unpacked in memory.
     source = file if isinstance(file, io.BufferedReader) and file.seekable() else pa.BufferReader(bounded.whole(file))
     with pq.ParquetFile(source) as table:
+        bounded.require_small_pages(table, path)
         for batch in table.iter_batches(batch_size=_BATCH):
             yield from (json.dumps(row, sort_keys=True, default=str).encode() for row in batch.to_pylist())
 

@@ -12,6 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import bounded
 from core.errors import InputProblem
 from flows.retraining.documents import Content, unseen
 
@@ -77,3 +78,12 @@ def test_every_file_that_cannot_be_read_is_told(tmp_path):
     with pytest.raises(InputProblem) as problem:
         unseen(broken, [])
     assert [line.split(":")[0] for line in problem.value.problems] == [each.name for each in broken]
+
+
+def test_a_parquet_file_made_to_fill_the_memory_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounded, "ALWAYS_ALLOWED", 1 << 20)
+    # One page of spaces, packed 20,000 to 1.
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"text": [" " * (2 << 20)]}), path, compression="zstd", use_dictionary=False)
+    with pytest.raises(InputProblem, match=r"bomb\.parquet: .*pages unpack to more than"):
+        unseen([Content(path.name, path)], [])
