@@ -115,6 +115,7 @@ def test_a_floor_names_another_only_to_start_it():
         ("cli/serve.py", "deploy.gateway"),
         ("deploy/k8s/register.py", "flows.deployments.guards"),
         ("deploy/stack/services.py", "flows.deployments"),
+        ("flows/prefect_server.py", "deploy.stack.prefect_server"),
     }
     loads = [file for file in house.files() if "import_module(" in file.read_text(encoding="utf-8")]
     assert {file.relative_to(ROOT).as_posix() for file in loads} == {
