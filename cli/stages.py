@@ -19,11 +19,14 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     """Show the services that `stemma up` keeps running, and which stages are stale and why."""
     from cli.output import print_json, print_table
     from core.workspace import Workspace
-    from flows.pipeline import graph
+    from flows.pipeline import graph, report
 
     workspace = Workspace.find()
     services = _services(workspace.home, as_json)
     lines = graph.staleness(*graph.read_with_status(workspace.root))
+    for line in lines:
+        if line.state == "up to date" and (reason := report.skipped(workspace.root, line.stage)):
+            line.reasons.append(f"skipped: {reason}")
     if as_json:
         print_json({"stack": services, "stages": [line.as_dict() for line in lines]})
         return

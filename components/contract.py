@@ -73,6 +73,7 @@ class ArtifactSpec:
         role: what they are for (ML Metadata's event path): corpus, tokenizer, base, reference, eval_set ...
         registered_model: name under which the registry keeps versions of this output, if it does.
         optional: an input that may be absent: its folder is then empty, and is no input.
+        when: whether the parameters use an optional input; where they do not, it is no input even if it is there.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ArtifactSpec:
     role: str
     registered_model: str | None = None
     optional: bool = False
+    when: Callable[[Any], bool] = lambda parameters: True
 
     def for_instance(self, instance: str | None) -> ArtifactSpec:
         """The same artifact with ``{instance}`` filled in."""
@@ -108,6 +110,8 @@ class Component:
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
+        nothing_to_do: why the stage has nothing to work on, from its parameters and the paths of the inputs that are
+            there, such as *no labels*; ``None`` where it has. It then makes empty outputs, and the run goes on.
         check: problems that are known before the stage starts, from its parameters, the workspace's root and the
             digests of the optional inputs that are there. A run calls it for every wanted stage before the first one
             starts, when inputs that other stages make are missing or old.
@@ -122,6 +126,7 @@ class Component:
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
+    nothing_to_do: Callable[[Any, Mapping[str, Path]], str | None] = lambda parameters, inputs: None
     check: Callable[[Any, Path, Mapping[str, str]], list[str]] = lambda parameters, root, digests: []
 
     def run(self, context: Context) -> None:

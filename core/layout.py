@@ -126,6 +126,11 @@ def models(home: Path) -> Path:
     return home / "models"
 
 
+def imports(home: Path) -> Path:
+    """Models from outside while they are downloaded and converted; each is removed once it is taken."""
+    return home / "imports"
+
+
 def keys(home: Path) -> Path:
     return home / "keys"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from uuid import UUID
 
 from prefect import get_run_logger, runtime, task
@@ -41,6 +42,8 @@ class TaskRuns(Observer):
     def begin(self, stage: StageRun, after: Collection[str]) -> PrefectFuture:
         def reproduce() -> State:
             outcome = stage.bring_up_to_date(_TaskRun(stage.name, self.slot))
+            if reason := report.skipped(self.prepared.root, stage.name):
+                return self._skipped(stage.name, reason, outcome)
             if outcome != "ran":
                 return self._cached(stage.name, outcome)
             took = duration(self.prepared.run_state.lines[stage.name].seconds)
@@ -53,7 +56,9 @@ class TaskRuns(Observer):
         return result if isinstance(result, BaseException) else None
 
     def cached(self, stage: str, after: Collection[str]) -> None:
-        self._submit(stage, lambda: self._cached(stage, "cached"), after)
+        reason = report.skipped(self.prepared.root, stage)
+        shown = self._cached if reason is None else partial(self._skipped, reason=reason)
+        self._submit(stage, lambda: shown(stage, outcome="cached"), after)
 
     def wait(self, stages: Collection[str], seconds: float | None = None) -> None:
         wait_for_futures([self._futures[stage] for stage in stages if stage in self._futures], timeout=seconds)
@@ -74,6 +79,9 @@ class TaskRuns(Observer):
         made = task(name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False, tags=["stage"])(work)
         self._futures[stage] = made.submit(wait_for=[self._futures[parent] for parent in after])
         return self._futures[stage]
+
+    def _skipped(self, stage: str, reason: str, outcome: Outcome) -> State:
+        return Completed(name="Skipped", message=f"{stage}: skipped: {reason}", data=outcome)
 
     def _cached(self, stage: str, outcome: Outcome) -> State:
         receipt = report.receipt(self.prepared.root, stage)

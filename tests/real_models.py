@@ -6,14 +6,14 @@ They lie in the user's cache folder, below ``stemma-tests``; where the index has
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from core import package_index
+from core.errors import InputProblem
 from flows.importing import conversion
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stemma-tests"
@@ -26,13 +26,11 @@ def wheel(requirement: str) -> Path:
         if not folder.is_dir():
             partial = folder.with_name(f"{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-                 "--dest", str(partial), requirement],
-                capture_output=True, text=True, timeout=300,
-            )  # fmt: skip
-            if done.returncode:
-                pytest.skip(f"the package index does not give {requirement}: {done.stderr.strip().splitlines()[-1]}")
+            partial.mkdir()
+            try:
+                package_index.download(package_index.parse(f"pypi:{requirement}"), "wheel", partial)
+            except InputProblem as problem:
+                pytest.skip(str(problem))
             partial.rename(folder)
     return next(folder.glob("*.whl"))
 

@@ -43,7 +43,7 @@ class Live(Following):
 
     def _cells(self, line: StageState) -> tuple:
         if line.state != "running":
-            state = "" if line.state == "waiting" else STATES.get(line.state, line.state)
+            state = "" if line.state == "waiting" else _state(line)
             took = duration(line.seconds) if line.state in ("ran", "failed", "stopped") else ""
             took += _beside_plan(line)
             style = STYLES.get(line.state, "dim")
@@ -75,7 +75,8 @@ class Live(Following):
                     printed[line.stage] = line.state
                     took = f" in {duration(line.seconds)}" if line.state in ("ran", "restored", "failed") else ""
                     took += _beside_plan(line)
-                    state = STATES.get(line.state, line.state)
+                    state = _state(line)
+                    took = "" if line.skipped else took
                     self.console.print(f"{line.stage}: {state}{took}", highlight=False, markup=False)
                 elif (
                     periodic
@@ -86,6 +87,10 @@ class Live(Following):
                     self.console.print(text, highlight=False, markup=False)
             if ending:
                 return
+
+
+def _state(line: StageState) -> str:
+    return f"skipped: {line.skipped}" if line.skipped else STATES.get(line.state, line.state)
 
 
 def _progress(line: StageState) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -34,6 +36,11 @@ class ClassifyFinetuneParameters(FineTuningParameters):
         return [*super().problems(), *one_device(self)]
 
 
+def _no_labels(_: ClassifyFinetuneParameters, inputs: Mapping[str, Path]) -> str | None:
+    names = inputs["labels"] / "labels.json"
+    return "no labels" if names.is_file() and names.read_text(encoding="utf-8").strip() == "[]" else None
+
+
 component = Component(
     name="classify_finetune",
     version="1.0.0",
@@ -48,4 +55,5 @@ component = Component(
         ArtifactSpec("report", "reports/classify_finetune", "report", "report"),
     ),
     resumable=True,
+    nothing_to_do=_no_labels,
 )

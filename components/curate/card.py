@@ -100,8 +100,8 @@ def build(
     metrics = {
         "documents_read": read,
         "documents_kept": kept,
-        "share_kept": kept / read,
-        "duplicate_share": duplicates / read,
+        "share_kept": kept / max(read, 1),
+        "duplicate_share": duplicates / max(read, 1),
         "characters_kept": sum(counts.characters for counts in splits.values()),
         "question_documents": sum(counts.questions for counts in splits.values()),
         **{f"{split}_documents": counts.documents for split, counts in splits.items()},

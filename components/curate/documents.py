@@ -88,6 +88,11 @@ class ShardWriter:
         if len(self._rows) >= ROW_GROUP:
             self._flush()
 
+    def write_empty(self) -> None:
+        """A shard without rows, where there is no text: so the corpus says that it is empty, rather than missing."""
+        self.files.append(f"{self._split}-00000-of-00001.parquet")
+        pq.write_table(SCHEMA.empty_table(), self._folder / self.files[-1], compression="zstd")
+
     def __enter__(self) -> ShardWriter:
         return self
 

@@ -33,6 +33,8 @@ def build(
     if parameters.source == "files":
         records, report = read_splits(parameters, seed, workspace, warn)
         data = TaskData(records, [], set(), report)
+    elif parameters.source == "none":
+        data = TaskData({split: [] for split in SPLITS}, [], set(), {})
     else:
         data = make_instructions(parameters.source, parameters, parameters.shares.model_dump(), seed)
     data.report = {
@@ -104,7 +106,8 @@ def read_splits(
             "answers are imitated or compared with: name such files in curate.instructions.files.preference"
         )
 
-    empty = [split for split in SPLITS if not records[split]]
+    # A share of 0 says that a split is to be empty: the stage that learns from it is skipped.
+    empty = [split for split in SPLITS if not records[split] and (own[split] or shares.get(split, 1))]
     if empty:
         raise InputProblem(
             f"curate.instructions: no rows for {', '.join(empty)} ({sum(map(len, records.values()))} rows in all): add "

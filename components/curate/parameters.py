@@ -121,8 +121,8 @@ class SplitParameters(StageParameters):
 class InstructionShares(StageParameters):
     """Shares of the groups (a task's own, or prompts of user files) outside instruct; the rest is instruct."""
 
-    reward: float = Field(0.09, gt=0, lt=1, description="prompts whose sampled answers train the reward model")
-    preference: float = Field(0.09, gt=0, lt=1, description="fresh prompts for preference tuning")
+    reward: float = Field(0.09, ge=0, lt=1, description="prompts whose sampled answers train the reward model")
+    preference: float = Field(0.09, ge=0, lt=1, description="fresh prompts for preference tuning")
     development: float = Field(0.06, gt=0, lt=1, description="prompts that choices are made on")
     test: float = Field(0.13, gt=0, lt=1, description="prompts that results are reported on")
 
@@ -160,9 +160,11 @@ class InstructionFiles(StageParameters):
 
 
 class InstructionsParameters(InstructionTasks):
-    """Instruction data: of a task that Stemma makes itself (``signatures``), or the user's ``files``."""
+    """Instruction data: of a task that Stemma makes itself (``signatures``), the user's ``files``, or ``none``."""
 
-    source: Literal[InstructionTask, "files"] = Field("signatures", description="where the questions come from")
+    source: Literal[InstructionTask, "files", "none"] = Field(
+        "signatures", description="where the questions come from; none: the stages that learn from them are skipped"
+    )
     shares: InstructionShares = Field(InstructionShares(), description="shares of the splits")
     files: InstructionFiles = Field(InstructionFiles(), description="the user's files (source: files)")
 
@@ -197,7 +199,8 @@ class CurateParameters(StageParameters):
     """Section `curate` of params.yaml."""
 
     sources: tuple[Source, ...] = Field(
-        (PythonDocsSource(),), min_length=1, description="Where the text comes from, read in this order."
+        (PythonDocsSource(),),
+        description="Where the text comes from, read in this order. May be empty, for a model that is imported.",
     )
     unicode_form: Literal["NFC", "NFKC", "none"] = Field("NFC", description="Unicode normalization of every text.")
     quality: QualityParameters = Field(default_factory=QualityParameters, description="Rules a document must pass.")

@@ -83,7 +83,8 @@ def run(context: Context) -> None:
     problems = ledger.problems + broken_problems(ledger, parameters.max_broken_share)
     if problems:
         raise InputProblem(problems)
-    require_text(len(identifiers) - len(kept.held | kept.frozen), ledger)
+    if parameters.sources:
+        require_text(len(identifiers) - len(kept.held | kept.frozen), ledger)
     for name in sorted(ledger.files):
         if warning := ledger.files[name].warning():
             context.warn(warning)
@@ -93,7 +94,12 @@ def run(context: Context) -> None:
     relatives = held_out.relatives(kept.frozen, kept.deduplicator.links, groups, origins) - kept.held
     aside = kept.held | kept.frozen | relatives
     assignment = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
-    splits = _write_corpus(staged, assignment, kept, relatives, instruction_data.documents, ledger, context)
+    # A task's questions go into the text that they are asked about, and into no user's own.
+    own_text = not any(source.type == "python_docs" for source in parameters.sources)
+    additions = [] if own_text else instruction_data.documents
+    if own_text and instruction_data.documents:
+        instruction_data.report["pretraining_documents"] = 0
+    splits = _write_corpus(staged, assignment, kept, relatives, additions, ledger, context)
     if labels_report is None:
         labels_report = labels.build(
             parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
@@ -147,6 +153,8 @@ def _divide(
 ) -> SplitAssignment:
     """The assignment of the documents that are not set aside; the test split has none of them where it stays."""
     numbers = [number for number in range(len(identifiers)) if number not in aside]
+    if not numbers:
+        return SplitAssignment([], 0, 0, 0.0, [], 0)
     split = context.parameters.split
     position = {number: index for index, number in enumerate(numbers)}
     assignment = divide(
@@ -203,6 +211,8 @@ def _write_corpus(
             writers["train"].write(row)
             counts["train"].add(row)
     for split, writer in writers.items():
+        if not writer.files and not context.parameters.sources:
+            writer.write_empty()
         counts[split].close(writer)
     return counts
 

@@ -1,7 +1,21 @@
 """Evaluate: what a model can do, measured on data it never saw, beside honest baselines."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from components.contract import ArtifactSpec, Component
 from components.evaluate.parameters import EvaluateParameters
+from components.finetuning.records import has_no_rows
+
+
+def _nothing_to_measure(_: EvaluateParameters, inputs: Mapping[str, Path]) -> str | None:
+    if not has_no_rows(inputs["instructions"], "test"):
+        return None
+    import pyarrow.parquet as pq
+
+    rows = sum(pq.read_metadata(path).num_rows for path in inputs["corpus"].glob("test-*.parquet"))
+    return None if rows else "no held-out documents and no test instructions"
+
 
 component = Component(
     name="evaluate",
@@ -15,4 +29,5 @@ component = Component(
     ),
     outputs=(ArtifactSpec("report", "reports/evaluate-{instance}", "report", "report"),),
     instances=("base", "instruct", "assistant"),
+    nothing_to_do=_nothing_to_measure,
 )

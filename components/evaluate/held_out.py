@@ -46,6 +46,15 @@ class Sample:
     available: int
 
 
+def is_empty(corpus: Path) -> bool:
+    """True for the corpus of a workspace without text: its shards are there, and have no rows."""
+    shards = list(corpus.glob("*.parquet"))
+    try:
+        return bool(shards) and not any(pq.read_metadata(path).num_rows for path in shards)
+    except (OSError, pa.ArrowException):
+        return False  # :func:`sample` says what is wrong
+
+
 def sample(corpus: Path, split: str, limit: int, seed: int) -> Sample:
     """At most ``limit`` documents of ``split``, drawn without replacement and kept in order.
 

@@ -30,8 +30,10 @@ def run(context: Context) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     manager = find_tasks(parameters.lm_eval.tasks, _include_path(parameters.lm_eval.include_path))
     corpus, instructions = context.inputs["corpus"], context.inputs["instructions"]
-    test = held_out.sample(corpus, "test", parameters.held_out.documents, context.seed)
-    training = held_out.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
+    test = training = held_out.Sample([], 0)
+    if not (without_text := held_out.is_empty(corpus)):
+        test = held_out.sample(corpus, "test", parameters.held_out.documents, context.seed)
+        training = held_out.sample(corpus, "train", parameters.held_out.baseline_documents, context.seed)
     records, available = answers.load(instructions, parameters.answers.prompts, context.seed)
 
     import torch
@@ -44,13 +46,13 @@ def run(context: Context) -> None:
         model=load_causal(context.inputs["model"], dtype="auto").eval(),
         tokenizer=load_tokenizer(context.inputs["model"]),
         # The one metric for the run's last screen: a base model predicts, the others answer (if they can be judged).
-        headline="accuracy" if chat and any(map(has_verifier, records)) else "bits_per_byte",
+        headline="accuracy" if (chat or without_text) and any(map(has_verifier, records)) else "bits_per_byte",
         chat=chat,
     )
     answers.require_room(subject.tokenizer, records, subject.window)
 
     report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": subject.chat}
-    report["held_out"] = held_out.measure_held_out(subject, test, training)
+    report["held_out"] = None if without_text else held_out.measure_held_out(subject, test, training)
     subject.raise_if_stopping()
     report["answers"] = answers.measure_answers(subject, records, available)
     subject.raise_if_stopping()

@@ -54,6 +54,12 @@ def read_records(folder: Path, name: str, *, needs: str) -> list[Record]:
     return records
 
 
+def has_no_rows(folder: Path, *names: str) -> bool:
+    """True where the curate stage wrote all these files, and none of them has a row."""
+    paths = [folder / f"{name}.jsonl" for name in names]
+    return all(path.is_file() and path.stat().st_size == 0 for path in paths)
+
+
 def read_files(folder: Path, names: Sequence[str], *, needs: str) -> list[list[Record]]:
     """The records of several files, as :func:`read_records`; the problems of all files come together."""
     found, problems = [], []

@@ -46,6 +46,7 @@ class Job:
     code: str
     fingerprint: str
     states: Mapping[str, FolderState]
+    skipped: str | None = None  # why there is nothing to do
 
     @property
     def slug(self) -> str:
@@ -79,6 +80,8 @@ def make_job(stage: str, start: Path | None = None) -> Job:
         problems += problem.problems
     artifacts = []
     for artifact in (each.for_instance(instance) for each in component.inputs):
+        if artifact.optional and parameters is not None and not artifact.when(parameters):
+            continue
         if _is_there(root / artifact.path, artifact.optional):
             artifacts.append(artifact)
         elif not artifact.optional:
@@ -100,9 +103,19 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     digest = code_digest(root, code.of(component.name, root))
     name = fingerprint(digest, parameters.model_dump(mode="json"), seed, {a.name: digest for a, digest, _ in inputs})
     outputs = tuple(artifact.for_instance(instance) for artifact in component.outputs)
+    skipped = _nothing_to_do(component, parameters, root, artifacts)
     return Job(
-        stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, digest, name, states
-    )
+        stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, digest, name, states,
+        skipped,
+    )  # fmt: skip
+
+
+def _nothing_to_do(component: Component, parameters: Any, root: Path, artifacts: list[ArtifactSpec]) -> str | None:
+    """Why the stage is skipped: a model that it needs was not made, or the component's own reason."""
+    missing = [each.path for each in artifacts if each.type == "model" and not _is_there(root / each.path, True)]
+    if missing:
+        return f"no {' and no '.join(missing)}"
+    return component.nothing_to_do(parameters, {each.name: root / each.path for each in artifacts})
 
 
 def changes(job: Job) -> list[str]:
@@ -118,7 +131,8 @@ def changes(job: Job) -> list[str]:
             found.append(f"{artifact.path}: changed while {job.stage} ran; {advice}")
     read_inputs = {artifact.name for artifact, _, _ in job.inputs}
     for artifact in (each.for_instance(job.instance) for each in job.component.inputs):
-        if artifact.name not in read_inputs and _is_there(job.root / artifact.path, artifact.optional):
+        used = artifact.when(job.parameters)
+        if used and artifact.name not in read_inputs and _is_there(job.root / artifact.path, artifact.optional):
             found.append(f"{artifact.path}: appeared while {job.stage} ran; {advice}")
     undo = f"{advice}, or undo the change first: then it goes on from its checkpoint"
     if _parameters(job) != (job.parameters, job.seed):

@@ -132,6 +132,7 @@ def receipt(
             | dict(zip(("digest", "size"), made.get(a.name, ()), strict=False))
             for a in job.outputs
         ],
+        **({"skipped": job.skipped} if job.skipped else {}),
         "metrics": outcome["metrics"],
         "headline": outcome["headline"],
         "warnings": outcome["warnings"],

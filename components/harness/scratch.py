@@ -131,14 +131,17 @@ def prepare(outputs: list[Path]) -> None:
         staging_of(output).mkdir(parents=True)
 
 
-def publish(outputs: list[Path]) -> None:
+def publish(outputs: list[Path], *, skipped: bool = False) -> None:
     """Make the staged outputs the real ones, each whole or not at all.
+
+    Args:
+        skipped: the stage had nothing to do, so its outputs are empty.
 
     Raises:
         RuntimeError: a staging folder is empty, which means that the component forgot an output.
     """
     empty = [output.name for output in outputs if not any(staging_of(output).iterdir())]
-    if empty:
+    if empty and not skipped:
         raise RuntimeError(f"the component wrote nothing to its outputs {', '.join(empty)}")
     for output in outputs:
         for file in staging_of(output).rglob("*"):

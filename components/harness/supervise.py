@@ -81,7 +81,7 @@ class _Execution:
         self._open_spool()
         thread = ReplayThread(Replay(job.home, scratch.events))
         thread.start()
-        outcome = self._attempt()
+        outcome = self._attempt() if job.skipped is None else self._skip(job.skipped)
         restarts = int(os.environ.get("STEMMA_RESTARTS", RESTARTS)) if job.component.resumable else 0
         for number in range(1, restarts + 1):
             if not outcome.get("died") or self.stop_requested:
@@ -98,7 +98,7 @@ class _Execution:
             # The receipt names the tracking run; a server that is down leaves it null, and sync looks it up later.
             thread.wait_for_run(FLUSH_SECONDS)
             try:
-                publish(job.output_paths)
+                publish(job.output_paths, skipped=job.skipped is not None)
                 self._write_receipt(outcome, thread.replay.cursor)
             except (KeyProblem, OSError, RuntimeError) as error:
                 print(f"{job.stage}: the outputs cannot be published: {error}", file=sys.stderr)
@@ -154,7 +154,11 @@ class _Execution:
         self._append(
             "close",
             status=MLFLOW_STATUS[outcome["state"]],
-            tags={"stemma.state": outcome["state"], "stemma.device": outcome.get("device", "")},
+            tags={
+                "stemma.state": outcome["state"],
+                "stemma.device": outcome.get("device", ""),
+                **({"stemma.skipped": self.job.skipped} if self.job.skipped else {}),
+            },
         )
 
     def _append(self, kind: str, **body: Any) -> None:
@@ -173,6 +177,15 @@ class _Execution:
         self.scratch.outcome.unlink(missing_ok=True)
         self.scratch.outcome.with_name(OF_A_RANK).unlink(missing_ok=True)
         return self._work()
+
+    def _skip(self, reason: str) -> dict[str, Any]:
+        """The outcome of a stage that has nothing to do: empty outputs, and a report that says why."""
+        prepare(self.job.output_paths)
+        for artifact in self.job.outputs:
+            if artifact.type == "report":
+                write_json(staging_of(self.job.root / artifact.path) / "report.json", {"skipped": reason})
+        print(f"{self.job.stage}: skipped: {reason}", file=sys.stderr)
+        return {"state": COMPLETE, "problems": [], "metrics": [], "headline": None, "tokens": 0, "device": "cpu"}
 
     def _work(self) -> dict[str, Any]:
         """Run the worker to its end, showing progress; the outcome it left, or what its death means."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, GenerationParameters, TooLong
+from components.finetuning.records import has_no_rows
 
 
 class InstructFinetuneParameters(FineTuningParameters):
@@ -31,9 +32,10 @@ component = Component(
         ArtifactSpec("instructions", "data/instructions", "dataset", "instructions"),
     ),
     outputs=(
-        ArtifactSpec("model", "models/instruct", "model", "instruct"),
+        ArtifactSpec("model", "models/instruct", "model", "instruct", registered_model="instruct"),
         ArtifactSpec("report", "reports/instruct_finetune", "report", "report"),
     ),
     processes=lambda parameters: parameters.processes,
     resumable=True,
+    nothing_to_do=lambda _, inputs: "no instructions" if has_no_rows(inputs["instructions"], "instruct") else None,
 )

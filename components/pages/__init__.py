@@ -21,7 +21,7 @@ from components.pages import (
     reward_model,
     tokenize,
 )
-from components.pages.page import Page
+from components.pages.page import Page, read_report
 from core.files import write_text
 from core.layout import slug
 
@@ -52,7 +52,9 @@ def render(root: Path, stage: str) -> Path | None:
     if make is None or not (folder / "report.json").is_file():
         return None
     try:
-        text = make(folder).html(_source(folder))
+        skipped = read_report(folder).get("skipped")
+        page = Page(stage, f"Skipped: {skipped}. There was nothing to do.") if skipped else make(folder)
+        text = page.html(_source(folder))
     except (KeyError, TypeError, IndexError, AttributeError, OSError, ValueError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise ValueError(

@@ -16,7 +16,10 @@ def render(folder: Path) -> Page:
         "Everything is measured on data the model was not trained on. ± is one standard error; documents of one "
         "module, and questions about one function, count as one cluster.",
     )
-    _held_out(page, folder, report["held_out"])
+    if report["held_out"] is None:
+        page.heading("Held-out documents").text("The corpus has no text, so no loss was measured.")
+    else:
+        _held_out(page, folder, report["held_out"])
     page.heading("Held-out instructions")
     if report["answers"] is None:
         page.text("There are no test instructions, so no answers were measured.")

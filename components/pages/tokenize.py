@@ -26,7 +26,9 @@ def render(folder: Path) -> Page:
         ["split", "kind", "documents", "bytes per token"],
         [[row["split"], row["kind"], row["documents"], row["bytes_per_token"]] for row in report["kinds"]],
     )
-    page.heading("Lengths").figure(folder / "document_lengths.png", "tokens of a training document")
+    page.heading("Lengths")
+    if report["kinds"]:
+        page.figure(folder / "document_lengths.png", "tokens of a training document")
     page.figure(folder / "token_sizes.png", "bytes of a vocabulary entry")
     page.heading("A sentence, cut").code(" | ".join(report["example"]))
     page.heading("Longest entries").code(" | ".join(report["longest_tokens"]))

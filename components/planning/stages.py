@@ -100,6 +100,8 @@ def work(stage: str, values: Mapping[str, Any], root: Path) -> Work:
 
 
 def _pretrain(parameters: Any, values: Mapping[str, Any], root: Path) -> Work:
+    if parameters.steps == 0:
+        raise Unknown("pretrain.steps is 0: the model is taken as it is, and nothing is trained")
     index = _index(root)
     batches = Batches(
         parameters.batch_size,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
+from components.finetuning.records import has_no_rows
 from components.training import CheckpointEvery, LearningRate, Optimizer, PerDeviceBatchSize, Steps
 
 Loss = Literal["sigmoid", "hinge", "ipo", "robust", "sppo_hard", "apo_zero", "apo_down", "sft"]
@@ -47,7 +48,7 @@ component = Component(
     parameters=PreferenceTuneParameters,
     inputs=(
         ArtifactSpec("instruct", "models/instruct", "model", "reference"),
-        ArtifactSpec("reward", "models/reward", "model", "reward_model"),
+        ArtifactSpec("reward", "models/reward", "model", "reward_model", optional=True),
         ArtifactSpec("instructions", "data/instructions", "dataset", "preferences"),
     ),
     outputs=(
@@ -55,4 +56,5 @@ component = Component(
         ArtifactSpec("report", "reports/preference_tune", "report", "report"),
     ),
     resumable=True,
+    nothing_to_do=lambda _, inputs: "no preferences" if has_no_rows(inputs["instructions"], "preference") else None,
 )

@@ -18,7 +18,7 @@ component = Component(
         ArtifactSpec("model", "models/base", "model", "base", registered_model="base"),
         ArtifactSpec("report", "reports/pretrain", "report", "report"),
     ),
-    processes=lambda parameters: parameters.processes,
+    processes=lambda parameters: parameters.processes if parameters.steps != 0 else 1,
     resumable=True,
     check=parent.problems,
 )

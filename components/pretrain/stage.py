@@ -14,15 +14,16 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from components.contract import Context, Metric
-from components.pretrain import zero3
+from components.pretrain import unchanged, zero3
 from components.pretrain.architecture import make
 from components.pretrain.data import Batches, TokenSplit, TrainingOrder
 from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
 from components.pretrain.loop import train
+from components.pretrain.loss import CausalLoss
 from components.pretrain.parallelism import gathered
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.step import keep_freed_memory
@@ -31,8 +32,11 @@ from core.errors import InputProblem
 
 
 def run(context: Context) -> None:
-    """Train, evaluate on the whole validation split, save the model with its tokenizer."""
+    """Train, evaluate on the whole validation split, save the model with its tokenizer; or take a model as it is."""
     parameters: PretrainParameters = context.parameters
+    if parameters.steps == 0:
+        _take(context)
+        return
     tokenizer, training, held = _inputs(context)
     order = TrainingOrder(training, parameters.seq_length, context.seed)
     accelerator, precision = _accelerator(context)
@@ -77,6 +81,33 @@ def run(context: Context) -> None:
         )
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def _take(context: Context) -> None:
+    """The parent as it is; where there is text, with its loss on it."""
+    report = unchanged.take(context)
+    index = context.inputs["tokens"] / "index.json"
+    splits = json.loads(index.read_text(encoding="utf-8"))["splits"] if index.exists() else {}
+    if splits.get("validation", {}).get("tokens") and unchanged.generates(report):
+        held = TokenSplit(context.inputs["tokens"], "validation")
+        accelerator, precision = _accelerator(context)
+        model = AutoModelForCausalLM.from_pretrained(
+            context.outputs["model"], dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+        module = CausalLoss(model.to(accelerator.device).eval())
+        result = evaluate(accelerator, module, held, context.parameters.seq_length, tokens=None)
+        baseline = unigram(TokenSplit(context.inputs["tokens"], "train"), held)
+        _record_loss(context, result, held, baseline)
+        report |= {
+            "precision": str(precision),
+            "validation_loss": result.loss,
+            "validation_loss_stderr": result.stderr,
+            "validation_tokens": result.tokens,
+            "validation_bits_per_byte": result.bits_per_byte(held),
+            "unigram_loss": baseline,
+            "unigram_bits_per_byte": bits_per_byte(baseline, held),
+        }
+    context.report(report)
 
 
 def _inputs(context: Context) -> tuple[PreTrainedTokenizerBase, TokenSplit, TokenSplit]:
@@ -185,6 +216,12 @@ def _check_disk(context: Context, parameter_count: int) -> None:
 
 
 def _record(context: Context, result, held: TokenSplit, baseline: float, train_loss: float, parameters: int) -> None:
+    _record_loss(context, result, held, baseline)
+    context.record(Metric("train_loss", train_loss, higher_is_better=False))
+    context.record(Metric("parameters", parameters))
+
+
+def _record_loss(context: Context, result, held: TokenSplit, baseline: float) -> None:
     scale = bits_per_byte(1.0, held)
     context.record(
         Metric(
@@ -209,5 +246,3 @@ def _record(context: Context, result, held: TokenSplit, baseline: float, train_l
             baselines={"unigram": baseline},
         )
     )
-    context.record(Metric("train_loss", train_loss, higher_is_better=False))
-    context.record(Metric("parameters", parameters))

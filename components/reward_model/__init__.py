@@ -6,6 +6,7 @@ from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
+from components.finetuning.records import has_no_rows
 from components.training import CheckpointEvery, LearningRate, Steps
 
 
@@ -38,4 +39,7 @@ component = Component(
         ArtifactSpec("report", "reports/reward_model", "report", "report"),
     ),
     resumable=True,
+    nothing_to_do=lambda _, inputs: (
+        "no rows to learn a reward from" if has_no_rows(inputs["instructions"], "reward") else None
+    ),
 )

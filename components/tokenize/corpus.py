@@ -18,6 +18,15 @@ def shards(corpus: Path, split: str) -> list[Path]:
     return sorted(corpus.glob(f"{split}-*.parquet"))
 
 
+def is_empty(corpus: Path) -> bool:
+    """True for the corpus of a workspace without text: its shards are there, and have no rows."""
+    files = [path for split in SPLITS for path in shards(corpus, split)]
+    try:
+        return bool(files) and not any(pq.read_metadata(path).num_rows for path in files)
+    except (OSError, pa.ArrowException):
+        return False  # :func:`check` says what is wrong
+
+
 def check(corpus: Path) -> None:
     """Raise an :class:`InputProblem` with everything that makes ``corpus`` unusable."""
     problems = []

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from components.contract import StageParameters
 
+PARENT = "parent"  # the tokenizer of the model that pretrain.init names
 BYTES = 256
 SPECIAL_TOKENS = 5
 
@@ -16,7 +17,8 @@ class TokenizeParameters(StageParameters):
     tokenizer: str | None = Field(
         default=None,
         min_length=1,
-        description="An existing tokenizer to use: a local Hugging Face folder or a hub id. Null: train one.",
+        description="An existing tokenizer to use: 'parent' for that of the model that pretrain.init names, left as it "
+        "is; or a local Hugging Face folder or a hub id. Null: train one.",
     )
     vocabulary_size: int = Field(
         default=2048,

@@ -52,7 +52,8 @@ def write_report(
         "example": [tokenizer.decode([id_]) for id_ in tokenizer.encode(EXAMPLE, add_special_tokens=False)],
     }
     context.report(body)
-    context.figure("document_lengths", _lengths_figure(lengths["train"]))
+    if lengths["train"]:
+        context.figure("document_lengths", _lengths_figure(lengths["train"]))
     context.figure("token_sizes", _sizes_figure(sizes))
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from components.contract import Context, Metric
 from components.tokenize import corpus as corpora
 from components.tokenize.compression import Compression
-from components.tokenize.parameters import TokenizeParameters
+from components.tokenize.parameters import PARENT, TokenizeParameters
+from components.tokenize.parent import copy_files, end_of
+from core.errors import InputProblem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +31,12 @@ def run(context: Context) -> None:
 
     parameters: TokenizeParameters = context.parameters
     corpus = context.inputs["corpus"]
-    corpora.check(corpus)
+    if not (without_text := corpora.is_empty(corpus)):
+        corpora.check(corpus)
+    elif parameters.tokenizer is None:
+        raise InputProblem(
+            "the corpus has no text to train a tokenizer on: set tokenize.tokenizer to parent, or to a tokenizer"
+        )
     tokenizer = _tokenizer(context)
     vocabulary = len(tokenizer)
     dtype = dtype_for(vocabulary)
@@ -38,14 +45,23 @@ def run(context: Context) -> None:
     with context.progress("tokenize", total, unit="documents") as advance:
         for split in corpora.SPLITS:
             splits[split], compressions[split], lengths[split] = _pack(context, tokenizer, split, dtype, advance)
-    if not splits["test"]["documents"]:
+    if not splits["test"]["documents"] and not without_text:
         context.warn("the corpus has no test split")
-    write_index(
-        context.outputs["tokens"], dtype=dtype, vocabulary=vocabulary, end=tokenizer.eos_token_id, splits=splits
-    )
-    tokenizer.save_pretrained(context.outputs["tokenizer"])
+    write_index(context.outputs["tokens"], dtype=dtype, vocabulary=vocabulary, end=end_of(tokenizer), splits=splits)
+    if parameters.tokenizer == PARENT:
+        copy_files(context.inputs["parent"], context.outputs["tokenizer"])
+    else:
+        tokenizer.save_pretrained(context.outputs["tokenizer"])
     context.tokens += sum(split["tokens"] for split in splits.values())
 
+    if not without_text:
+        _record_compression(context, compressions)
+    context.record(Metric("train_tokens", splits["train"]["tokens"]))
+    context.record(Metric("vocabulary", vocabulary), headline=without_text)
+    write_report(context, tokenizer, splits, compressions, lengths, trained=parameters.tokenizer is None)
+
+
+def _record_compression(context: Context, compressions: dict[str, dict[str, Compression]]) -> None:
     validation = _sum(compressions["validation"])
     context.record(
         Metric(
@@ -62,13 +78,14 @@ def run(context: Context) -> None:
     context.record(
         Metric("train_bytes_per_token", _sum(compressions["train"]).bytes_per_token, True, eval_set="corpus")
     )
-    context.record(Metric("train_tokens", splits["train"]["tokens"]))
-    context.record(Metric("vocabulary", vocabulary))
-    write_report(context, tokenizer, splits, compressions, lengths, trained=parameters.tokenizer is None)
 
 
 def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
     parameters: TokenizeParameters = context.parameters
+    if parameters.tokenizer == PARENT:
+        from components.tokenize.tokenizer import load_parent
+
+        return load_parent(context.inputs.get("parent"))
     if parameters.tokenizer is not None:
         from components.finetuning.templates import template_problem
         from components.tokenize.tokenizer import load
@@ -115,7 +132,7 @@ def _pack(
         context.outputs["tokens"],
         split,
         dtype=dtype,
-        end=tokenizer.eos_token_id,
+        end=end_of(tokenizer),
         shard_tokens=parameters.shard_tokens,
     )
     compressions: dict[str, Compression] = defaultdict(Compression)

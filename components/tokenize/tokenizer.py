@@ -73,6 +73,27 @@ def limited(batches: Iterable[list[str]], bytes_: int) -> Iterator[list[str]]:
         yield batch
 
 
+def load_parent(folder: Path | None) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model in ``models/parent``, to which nothing is added.
+
+    Raises:
+        InputProblem: there is no such model, or its tokenizer cannot pack texts.
+    """
+    if folder is None:
+        raise InputProblem("tokenize.tokenizer is parent, and models/parent is empty: name a model in pretrain.init")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputProblem(f"tokenize.tokenizer: the tokenizer in {folder} cannot be loaded: {error}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputProblem(f"tokenize.tokenizer: the model in {folder} has no tokenizer.json, which the packing needs")
+    if tokenizer.eos_token is None and tokenizer.sep_token is None:
+        raise InputProblem(
+            f"tokenize.tokenizer: the tokenizer in {folder} has no token that ends a text (eos_token or sep_token)"
+        )
+    return tokenizer
+
+
 def load(name: str) -> tuple[PreTrainedTokenizerBase, list[str]]:
     """The tokenizer called ``name`` (folder or hub id), and what had to be added to it, in words.
 

@@ -19,7 +19,7 @@ from core.errors import InputProblem
 from core.numbers import duration
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
-from flows.pipeline import damage, finalize, graph, parameters, parent_model, raw_data, spools
+from flows.pipeline import damage, finalize, graph, parameters, parent_model, raw_data, report, spools
 from flows.pipeline.finalize import Finished
 from flows.pipeline.planning import StagePlan, sentence, training_data
 from flows.pipeline.prepare import Prepared, new_run_name, problems_of_stages
@@ -93,8 +93,10 @@ class StageRun:
             raise
         for warning in warnings:
             run_state.note(f"{self.name}: {warning}")
+        reason = run_state.lines[self.name].skipped = report.skipped(self.prepared.root, self.name)
         run_state.finish(self.name, outcome)
-        observer.say(f"{self.name}: {outcome} in {duration(run_state.lines[self.name].seconds)}")
+        took = duration(run_state.lines[self.name].seconds)
+        observer.say(f"{self.name}: skipped: {reason}" if reason else f"{self.name}: {outcome} in {took}")
         return outcome
 
     def _work(self, observer: StageObserver, planned: bool) -> tuple[Outcome, list[str]]:
@@ -289,7 +291,7 @@ def execute_alone(
     if problems:
         raise InputProblem(problems)
     changed = dvc.status(workspace.root)
-    if parent_model.STAGE in stages:
+    if not parent_model.READERS.isdisjoint(stages):
         parent_model.bring(workspace, changed, values, say)
     if done := raw_data.ensure(workspace.root, changed):
         say(done)

@@ -66,7 +66,29 @@ def problems_in(values: Mapping[str, Any], overridden: Mapping[str, Any] | None 
             check()
         except InputProblem as problem:
             problems += problem.problems
+    if not problems:
+        problems += [f"params.yaml: {line}" for line in _between_sections(values)]
     return [attribute(line, overridden or {}) for line in problems]
+
+
+def _between_sections(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with sections that are right by themselves."""
+    names = ("curate", "tokenize", "pretrain")
+    curate, tokenize, pretrain = (_validated(values, name) for name in names)
+    found = []
+    if tokenize.tokenizer == "parent" and pretrain.init == "scratch":
+        found.append("tokenize.tokenizer: is parent, but pretrain.init is scratch; name the model in pretrain.init")
+    if pretrain.steps == 0 and tokenize.tokenizer != "parent":
+        found.append("tokenize.tokenizer: pretrain.steps 0 takes a model with its own tokenizer; set this to parent")
+    if not curate.sources and pretrain.steps != 0:
+        found.append("pretrain.steps: curate.sources is empty, so there is no text to train on; set this to 0")
+    if not curate.sources and tokenize.tokenizer is None:
+        found.append("tokenize.tokenizer: curate.sources is empty, so none can be trained; set this to parent")
+    return found
+
+
+def _validated(values: Mapping[str, Any], stage: str) -> Any:
+    return validate(values, stage, components.load(stage).parameters)
 
 
 def load(root: Path) -> dict[str, Any]:

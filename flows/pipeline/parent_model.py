@@ -8,7 +8,6 @@ the bytes stand for is written under ``meta`` of ``models/parent.dvc`` (:mod:`co
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,19 +18,16 @@ from ruamel.yaml import YAML
 
 from components.harness.parameters import validate
 from components.pretrain.parameters import REGISTRY, PretrainParameters
-from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer, unusable
+from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer
 from core import dvc, files
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
+from flows.importing import inspection, sources
+from flows.importing.sources import Found
 
 PARENT = Path(FOLDER)
-STAGE = "pretrain"  # the one that reads it
-#: What is taken of a folder or of the hub.
-FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json",
-         "tokenizer.model", "sentencepiece*.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
-         "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json")  # fmt: skip
-_SECOND_COPIES = ("consolidated*", "*/*")  # the same weights once more, for other engines
-_HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
+STAGE = "pretrain"  # its parameters name it
+READERS = frozenset({STAGE, "tokenize"})
 
 
 @dataclass(frozen=True)
@@ -40,10 +36,11 @@ class Parent:
 
     Attributes:
         init: what ``pretrain.init`` says.
-        source: what that is now: ``model:version``, a folder, or ``owner/name@commit`` of the hub.
+        source: what that is now: ``model:version``, a folder, or where it came from with its revision.
         digest: DVC's, of its files.
         folder: where they lie; ``None`` where ``models/parent``, or DVC's cache, has them already.
         names: those of the folder that are taken.
+        found: how a model from outside was found.
     """
 
     init: str
@@ -51,6 +48,7 @@ class Parent:
     digest: str | None = None
     folder: Path | None = None
     names: tuple[str, ...] = ()
+    found: Found | None = None
 
     @property
     def pointer(self) -> Pointer | None:
@@ -83,31 +81,40 @@ def problems(workspace: Workspace, init: str) -> list[str]:
         except UnknownReference as unknown:
             return [str(unknown)]
         return []
-    if (folder := _folder(workspace.root, init)).exists():
-        problem = unusable(folder)
-        return [problem] if problem else []
-    return [] if _HUB_ID.fullmatch(init) else [f"{init} is no folder here, and no hub id (owner/name)"]
+    return sources.problems(workspace.root, init)
 
 
-def find(workspace: Workspace, init: str) -> Parent:
+def find(
+    workspace: Workspace, init: str, say: Callable[[str], None] = lambda line: None, *, with_tokenizer: bool = False
+) -> Parent:
     """What ``init`` stands for now, its bytes verified or downloaded. The tree stays as it is.
 
+    Args:
+        say: called with a line before what takes time.
+        with_tokenizer: its tokenizer is wanted too.
+
     Raises:
-        InputProblem: there is nothing such, or it holds no weights.
+        InputProblem: there is nothing such, or it holds no weights, or no tokenizer where that is wanted.
         RegistryError: a registered version's bytes or signatures are not what was recorded, or are not to be had.
     """
     kept = read_pointer(workspace.root)
     if init == SCRATCH:
         return Parent(init)
-    if found := problems(workspace, init):
-        raise InputProblem([f"params.yaml: pretrain.init: {problem}" for problem in found])
+    if refused := problems(workspace, init):
+        raise InputProblem([f"params.yaml: pretrain.init: {problem}" for problem in refused])
     if init.startswith(REGISTRY):
         return _registered(workspace, init)
-    if (folder := _folder(workspace.root, init)).exists():
-        return _taken_from(folder, init, init)
-    if kept is not None and kept.init == init and kept.kept == kept.digest:
+    if kept is not None and kept.init == init and kept.kept == kept.digest and _still(workspace.root, kept):
         return Parent(init, kept.source, kept.digest)
-    return _downloaded(init)
+    try:
+        found = sources.fetch(workspace.home, workspace.root, init, say)
+    except InputProblem as problem:
+        raise InputProblem([f"params.yaml: pretrain.init: {line}" for line in problem.problems]) from problem
+    if with_tokenizer and (why := inspection.tokenizer_problem(found.folder)):
+        raise InputProblem(f"params.yaml: pretrain.init: {why}")
+    from registry.store.manifests import digest_of
+
+    return Parent(init, found.source, digest_of(found.folder, found.names), found.folder, found.names, found)
 
 
 def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) -> None:
@@ -164,6 +171,8 @@ def place(root: Path, parent: Parent, say: Callable[[str], None]) -> bool:
         _fill(folder, parent, parent.folder)
         dvc.run(root, "add", "--quiet", str(PARENT))
     _describe(pointer_file, parent)
+    for line in _remarks(parent):
+        say(f"{PARENT}: {line}")
     count = sum(1 for file in folder.rglob("*") if file.is_file())
     now = parent.source if parent.source == parent.init else f"{parent.source} ({parent.init})"
     was = f", before: {before.source}" if before and before.source and before.source != parent.source else ""
@@ -179,9 +188,24 @@ def bring(
     Raises:
         InputProblem, RegistryError, dvc.DvcError: as they do.
     """
-    parent = find(workspace, validate(values, STAGE, PretrainParameters).init)
+    init = validate(values, STAGE, PretrainParameters).init
+    parent = find(workspace, init, say, with_tokenizer=takes_tokenizer(values))
     refuse_to_lose(workspace.root, changed, parent)
-    return place(workspace.root, parent, say)
+    placed = place(workspace.root, parent, say)
+    forget(workspace.home, parent)
+    return placed
+
+
+def takes_tokenizer(values: Mapping[str, Any]) -> bool:
+    """Whether the content of ``params.yaml`` says that the parent's tokenizer is taken."""
+    section = values.get("tokenize")
+    return isinstance(section, Mapping) and section.get("tokenizer") == "parent"
+
+
+def forget(home: Path, parent: Parent) -> None:
+    """Remove what was downloaded and converted for a parent that lies in the tree now."""
+    if parent.found is not None:
+        sources.forget(home, parent.found)
 
 
 def _registered(workspace: Workspace, init: str) -> Parent:
@@ -200,48 +224,26 @@ def _registered(workspace: Workspace, init: str) -> Parent:
     except StemmaError as error:
         error.add_note(f"pretrain.init: {init} is not gone on from; nothing was changed")
         raise
-    return Parent(init, verified.version, verified.digest, verified.files, _names(verified.files, ("**/*",)))
+    files = verified.files
+    names = sorted(file.relative_to(files).as_posix() for file in files.rglob("*") if file.is_file())
+    return Parent(init, verified.version, verified.digest, files, tuple(names))
 
 
-def _taken_from(folder: Path, init: str, source: str) -> Parent:
-    from registry.store.manifests import digest_of
-
-    names = _names(folder, FILES)
-    return Parent(init, source, digest_of(folder, names), folder, names)
-
-
-def _downloaded(init: str) -> Parent:
-    """From the Hugging Face hub, or the machine's cache of it, where the environment says to stay offline."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    name, _, revision = init.partition("@")
-    try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=list(FILES),
-                ignore_patterns=list(_SECOND_COPIES),
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputProblem(
-            f"params.yaml: pretrain.init: {init} is no folder here, and cannot be had from the hub: {reason}"
-        ) from error
-    if problem := unusable(folder):
-        raise InputProblem(f"params.yaml: pretrain.init: {init} of the hub: {problem}")
-    return _taken_from(folder, init, f"{name}@{folder.name}")
+def _still(root: Path, kept: Pointer) -> bool:
+    """Whether what was brought is what its name stands for now: a revision of elsewhere stays, a folder is hashed."""
+    if not sources.is_here(root, kept.init or ""):
+        return True
+    revision = sources.revision_here(root, kept.init or "")
+    return revision is not None and kept.source == f"{kept.init}@{revision}"
 
 
-def _folder(root: Path, init: str) -> Path:
-    return root / Path(init).expanduser()
-
-
-def _names(folder: Path, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
-    return tuple(sorted(file.relative_to(folder).as_posix() for file in found))
+def _remarks(parent: Parent) -> list[str]:
+    """What a user should know of a model from outside."""
+    found = parent.found
+    if found is None:
+        return []
+    warnings = inspection.warnings(found.folder, found.license)
+    return [*found.notes, *(line for line in warnings if found.license or "no licence" not in line)]
 
 
 def _has_files(folder: Path) -> bool:
@@ -276,5 +278,7 @@ def _describe(pointer_file: Path, parent: Parent) -> None:
     yaml = YAML()
     body = yaml.load(pointer_file.read_bytes())
     body["meta"] = {"init": parent.init, "source": parent.source, "digest": parent.digest}
+    if parent.found is not None and parent.found.license:
+        body["meta"]["license"] = parent.found.license
     with files.replacing(pointer_file) as file:
         yaml.dump(body, file)

@@ -112,9 +112,13 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         downloads.bring(workspace.root, request.downloads, say)
     with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer
         status = pool.submit(dvc.status, workspace.root)
-        stages_graph, stages, init = check(workspace, request)
+        stages_graph, stages, values = check(workspace, request)
+        init, takes_tokenizer = parent_model.init_in(values), parent_model.takes_tokenizer(values)
         # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
-        parent = parent_model.find(workspace, init) if init is not None and parent_model.STAGE in stages else None
+        reads_parent = not parent_model.READERS.isdisjoint(stages)
+        parent = None
+        if init is not None and reads_parent:
+            parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
         changed = status.result()
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
@@ -132,6 +136,8 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if done := raw_data.ensure(root, changed, request.overrides):
         say(done)
     placed = parent is not None and parent_model.place(root, parent, say)
+    if parent is not None:
+        parent_model.forget(workspace.home, parent)
     if request.overrides:
         parameters_file.write(root / "params.yaml", request.overrides)
         settings = ", ".join(f"{path}={value}" for path, value in request.overrides.items())
@@ -169,6 +175,7 @@ def _prepare_isolated(
             say(done)
         if parent is not None:
             parent_model.place(root, parent, say)
+            parent_model.forget(workspace.home, parent)
         if request.overrides:
             parameters_file.write(root / "params.yaml", request.overrides)
         changed = dvc.status(root)
@@ -181,8 +188,8 @@ def _prepare_isolated(
         raise
 
 
-def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str | None]:
-    """The graph, the wanted stages and ``pretrain.init`` of a request that makes sense; changes nothing.
+def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dict[str, Any]]:
+    """The graph, the wanted stages and the parameters of a request that makes sense; changes nothing.
 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once.
@@ -203,14 +210,14 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], str
             stages = stages_graph.select(request.until, request.from_stage)
         except InputProblem as problem:
             problems += problem.problems
-    if init is not None and parent_model.STAGE in stages:
+    if init is not None and not parent_model.READERS.isdisjoint(stages):
         found = [f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init)]
         problems += [parameters.attribute(line, request.options) for line in found]
     found = problems_of_stages(workspace.root, stages, values)
     problems += [parameters.attribute(line, request.options) for line in found]
     if problems:
         raise InputProblem(problems)
-    return stages_graph, stages, init
+    return stages_graph, stages, values
 
 
 def _refuse_parameters(workspace: Workspace, request: Request) -> None:

@@ -54,6 +54,12 @@ def receipt(root: Path, stage: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def skipped(root: Path, stage: str) -> str | None:
+    """Why the stage had nothing to do when it ran last; ``None`` where it had."""
+    reason = (receipt(root, stage) or {}).get("skipped")
+    return str(reason) if reason else None
+
+
 def headline(receipt: Mapping[str, Any] | None) -> Headline | None:
     """The receipt's headline metric, or ``None``."""
     receipt = receipt or {}
@@ -181,7 +187,10 @@ def rows(root: Path, run_state: RunState, mlflow_uri: str = "") -> list[StageRow
             took = f"({duration(made)})"
         beside = metric.beside if metric else ""
         makers = made_by(mlflow_uri, found, within=run_state.run)
-        table.append(StageRow(stage, STATES.get(line.state, line.state), took, str(metric or ""), beside, makers))
+        state = STATES.get(line.state, line.state)
+        if reason := (found or {}).get("skipped"):
+            state, took = f"skipped: {reason}", ""
+        table.append(StageRow(stage, state, took, str(metric or ""), beside, makers))
     return table
 
 

@@ -15,7 +15,8 @@ DONE: tuple[State, ...] = ("cached", "restored", "ran")
 
 @dataclass
 class StageState:
-    """One stage of the run; ``seconds`` is what this run spent on it, ``plan`` what it was expected to take."""
+    """One stage of the run; ``seconds`` is what this run spent on it, ``plan`` what it was expected to take,
+    ``skipped`` why there was nothing to do."""
 
     stage: str
     state: State = "waiting"
@@ -24,6 +25,7 @@ class StageState:
     progress: StageProgress = field(default_factory=StageProgress)
     plan: str = ""
     planned_seconds: float | None = None
+    skipped: str | None = None
 
     @property
     def elapsed(self) -> float:

@@ -19,7 +19,6 @@ from sqlalchemy import select
 
 import components
 from components.contract import ArtifactSpec
-from components.pretrain.parent import FOLDER as PARENT
 from core import dvc
 from core.workspace import Workspace
 from flows.pipeline.prepare import Prepared
@@ -84,13 +83,14 @@ def decoder() -> ArtifactSpec:
 def overrides(rules: RetrainParameters) -> dict[str, Any]:
     """The parameters that make pretraining start where ``retrain.start`` says.
 
-    Going on from the champion, its tokenizer stays too: another one would give its embedding other tokens to mean.
+    Going on from a model, its tokenizer stays too: another one would give its embedding other tokens to mean.
     """
     if rules.start == "finetune":
         return {}
     if rules.start == "scratch":
         return {f"{DECODER_STAGE}.init": "scratch"}
-    return {f"{DECODER_STAGE}.init": f"registry:{decoder().registered_model}@{ALIAS}", "tokenize.tokenizer": PARENT}
+    model = f"{decoder().registered_model}@{ALIAS}" if rules.start == "champion" else rules.start
+    return {f"{DECODER_STAGE}.init": f"registry:{model}", "tokenize.tokenizer": "parent"}
 
 
 def keep_decoder(prepared: Prepared) -> None:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+_START = r"^(champion|finetune|scratch|[A-Za-z0-9_.\-]+(:[0-9]+|@[A-Za-z0-9_.\-]+))$"
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 FROZEN = "held_out"  # below data/raw: the test split of the first champion, kept for all that follow
 
@@ -52,10 +53,12 @@ class RetrainParameters(BaseModel):
     model: str = Field(
         "base", min_length=1, description="The registered model whose champion says what data is known already."
     )
-    start: Literal["champion", "finetune", "scratch"] = Field(
+    start: str = Field(
         "champion",
+        pattern=_START,
         description="champion: pretraining goes on from the champion's weights; finetune: the decoder stays the "
-        "champion and only what is made of it is trained again; scratch: from new weights.",
+        "champion and only what is made of it is trained again; scratch: from new weights; or a version of any "
+        "registered model, as MODEL@ALIAS or MODEL:VERSION, from which pretraining goes on.",
     )
     held_out: Literal["frozen", "fresh"] = Field(
         "frozen",

@@ -91,6 +91,7 @@ class Receipt(_Record):
     outputs: list[OutputRecord] = Field(default_factory=list)
     metrics: list[MetricRecord] = Field(default_factory=list)
     headline: str | None = None
+    skipped: str | None = None  # why the stage had nothing to do; its outputs are empty then
     warnings: list[str] = Field(default_factory=list)
     git: GitRecord = GitRecord()
     mlflow: MlflowRecord = MlflowRecord()

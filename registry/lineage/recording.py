@@ -96,7 +96,9 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
             SignedReceipt(execution_id=execution.id, body=signed.body, key_id=signed.key_id, signature=signed.signature)
         )
     artifacts: dict[tuple[str, str], Artifact] = {}
-    for direction, items in (("INPUT", record.inputs), ("OUTPUT", record.outputs)):
+    # What a skipped stage leaves is empty, and the same for all of them: it is no artifact of any.
+    made = () if receipt.skipped else record.outputs
+    for direction, items in (("INPUT", record.inputs), ("OUTPUT", made)):
         for item in items:
             artifact = artifacts[direction, item.name] = record_artifact(session, item)
             find_or_add(
@@ -109,7 +111,7 @@ def record_execution(session: Session, record: StageRecord) -> tuple[Execution, 
             )
     versions = [
         version
-        for item in record.outputs
+        for item in made
         if item.registered_model
         for version in record_version(session, item.registered_model, artifacts["OUTPUT", item.name], execution)
     ]
@@ -220,7 +222,7 @@ def _record_metrics(
     session: Session, record: StageRecord, execution: Execution, artifacts: Mapping[tuple[str, str], Artifact]
 ) -> None:
     subject = _subject(record)
-    if subject is None:
+    if subject is None or record.receipt.skipped:
         return
     for metric in record.receipt.metrics:
         eval_set = artifacts.get(("INPUT", metric.eval_set)) if metric.eval_set else None
@@ -240,12 +242,12 @@ def _record_metrics(
 
 
 def _subject(record: StageRecord) -> tuple[str, str] | None:
-    """What a stage's metrics are about: the model it made, else the model it read, else its first output."""
+    """What a stage's metrics are about: the model it made, else its first output, else the model it read."""
     made = [("OUTPUT", item.name) for item in record.outputs if item.type == "model"]
     read = [("INPUT", item.name) for item in record.inputs if item.type == "model"]
     other = [("OUTPUT", item.name) for item in record.outputs if item.type != "report"]
     reports = [("OUTPUT", item.name) for item in record.outputs]
-    return next(iter(made + read + other + reports), None)
+    return next(iter(made + other + read + reports), None)
 
 
 def _digest(*parts: str) -> str:

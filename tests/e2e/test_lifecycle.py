@@ -106,7 +106,7 @@ def test_mlflow_dvc_and_the_registry_tell_the_same_story(lived):
     assert compared.params["pretrain.steps"] == "30"
     assert any(name.startswith("pretrain.") for name in compared.metrics)
     models = json.loads(_stemma(workspace, "models", "--json").stdout)
-    assert {model["model"] for model in models} == {"base", "classifier", "reward", "assistant"}
+    assert {model["model"] for model in models} == {"base", "classifier", "instruct", "reward", "assistant"}
     assistant = next(model for model in models if model["model"] == "assistant")
     assert assistant["digest"] == next(
         o["md5"] for o in locked["preference_tune"]["outs"] if o["path"] == "models/assistant"

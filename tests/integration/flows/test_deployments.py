@@ -75,7 +75,7 @@ def test_a_form_changes_only_what_was_changed_in_it_and_holds_over_its_recipe(st
 
 def test_what_the_form_does_not_allow_is_refused_and_what_the_run_finds_is_told_in_one_message(stack):
     with pytest.raises(Refused, match="less than the minimum"):
-        stack.run("lifecycle", parameters={"pretrain": {"steps": 0}})
+        stack.run("lifecycle", parameters={"pretrain": {"steps": -1}})
     with pytest.raises(Refused, match="pretraining"):
         stack.run("lifecycle", until="pretraining")
     before = stack.workspace.tree()

@@ -99,7 +99,7 @@ def test_an_isolated_run_goes_on_from_a_version_and_leaves_the_tree_as_it_was(wo
 
 def test_what_is_no_parent_is_refused_and_nothing_is_changed(workspace):
     told = workspace.stemma(
-        "run", "--set", "pretrain.init=registry:assistent@champion", "--set", "pretrain.steps=0", code=2
+        "run", "--set", "pretrain.init=registry:assistent@champion", "--set", "pretrain.steps=-1", code=2
     )
     assert "--set pretrain.init: there is no model 'assistent'; known: assistant, base" in told
     assert "--set pretrain.steps" in told, "every problem at once"

@@ -52,7 +52,7 @@ def test_stages_and_models_are_choices():
     assert choices == graph.names(ROOT) and "evaluate@base" in choices and "evaluate" in choices
     recipes = lifecycle["recipe"]["anyOf"][0]["enum"]
     assert "own-data" in recipes and len(recipes) == len(list((ROOT / "recipes").glob("*.yaml")))
-    assert promote["model"]["enum"] == ["base", "classifier", "reward", "assistant"]
+    assert promote["model"]["enum"] == ["base", "classifier", "instruct", "reward", "assistant"]
 
 
 def test_without_a_server_it_says_so():

@@ -65,7 +65,7 @@ def test_prefect_takes_the_schema_and_its_first_values(schema, values):
     whole = {"type": "object", "properties": {"parameters": schema}}
     is_valid_schema(whole)
     assert validate({"parameters": values}, whole) == []
-    assert validate({"parameters": {"pretrain": {"steps": 0}}}, whole)
+    assert validate({"parameters": {"pretrain": {"steps": -1}}}, whole)
     assert validate({"parameters": {"pretrain": {"stepps": 1}}}, whole)
 
 
@@ -84,7 +84,7 @@ def test_the_few_that_people_change_first_stand_before_everything_else(values):
     few = form.common(values)
     assert tuple(few) == form.COMMON and few["pretrain.steps"] == 600
     assert validate({"common": few}, drawn) == []
-    assert validate({"common": {"pretrain.steps": 0}}, drawn) and validate({"common": {"pretrain.step": 1}}, drawn)
+    assert validate({"common": {"pretrain.steps": -1}}, drawn) and validate({"common": {"pretrain.step": 1}}, drawn)
     assert form.all_changes(few, values, values) == {}
     assert form.all_changes({**few, "pretrain.steps": 5}, values, values) == {"pretrain.steps": 5}
     both = copy.deepcopy(values)
