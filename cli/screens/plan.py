@@ -39,7 +39,10 @@ def _parameters(plan: dict[str, Any]) -> str:
     parts = ", ".join(f"{part.replace('_', '-')} {count(n)}" for part, n in model["parameters_by_part"].items())
     active = model["active_parameters"]
     working = f"; {count(active)} work for a token" if active != model["parameters"] else ""
-    return f"{model['parameters']:,} ({parts}){working}"
+    trained = (
+        f"; {count(model['trained_parameters'])} learn" if model["trained_parameters"] < model["parameters"] else ""
+    )
+    return f"{model['parameters']:,} ({parts}){working}{trained}"
 
 
 def _compute(plan: dict[str, Any]) -> str:

@@ -12,6 +12,9 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.finetuning.parameters import AdapterParameters
+from components.planning import adapters
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -62,7 +65,13 @@ class Activations:
 
 
 def measure(
-    config: PreTrainedConfig, context: int, *, mixed: bool = False, on_processor: bool = False, chunked: bool = False
+    config: PreTrainedConfig,
+    context: int,
+    *,
+    mixed: bool = False,
+    on_processor: bool = False,
+    chunked: bool = False,
+    adapter: AdapterParameters | None = None,
 ) -> Activations:
     """What the decoder of ``config`` keeps, in float32 or (``mixed``) under bfloat16 autocast.
 
@@ -72,12 +81,15 @@ def measure(
     Args:
         on_processor: where no fused attention knows dropout, so that a model with it keeps every score.
         chunked: the loss makes the scores over the vocabulary in chunks, as the pretrain stage's does.
+        adapter: its weights alone learn; a base in 4 bits keeps what one in bfloat16 does.
     """
     config = copy.deepcopy(config)
     for name in ("attention_dropout", "attn_pdrop"):
         if not on_processor and getattr(config, name, None):
             setattr(config, name, 0.0)
-    kept = {(blocks, rows): _saved(config, blocks, rows, context, mixed) for blocks in (1, 2) for rows in (1, 2)}
+    kept = {
+        (blocks, rows): _saved(config, blocks, rows, context, mixed, adapter) for blocks in (1, 2) for rows in (1, 2)
+    }
     one, two = (kept[blocks, 2] - kept[blocks, 1] for blocks in (1, 2))
     hidden = (2 if mixed else 4) * context * config.hidden_size
     scores, chunk = SCORE_COPIES * 4 * context * config.vocab_size, 0
@@ -102,7 +114,9 @@ def _chunk_logits(on_processor: bool) -> int:
     return CHUNK_LOGITS["cpu"] if on_processor else CHUNK_LOGITS_ELSEWHERE
 
 
-def _saved(config: PreTrainedConfig, blocks: int, rows: int, context: int, mixed: bool) -> int:
+def _saved(
+    config: PreTrainedConfig, blocks: int, rows: int, context: int, mixed: bool, adapter: AdapterParameters | None
+) -> int:
     """Bytes saved by a forward pass over ``rows`` sequences through ``blocks`` blocks, without the scores."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -114,7 +128,10 @@ def _saved(config: PreTrainedConfig, blocks: int, rows: int, context: int, mixed
     # Grouped products exist in bfloat16 alone where there is no accelerator: there a mixture is measured in it.
     grouped = bool(getattr(config, "num_experts_per_tok", None))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.random.fork_rng():
-        model = _model(config, torch.bfloat16 if grouped else torch.float32).train()
+        in_bfloat16 = grouped or (mixed and adapter is not None)
+        model = _model(config, torch.bfloat16 if in_bfloat16 else torch.float32).train()
+        if adapter is not None:
+            adapters.pretend(model, adapter)
         ids = torch.zeros(rows, context, dtype=torch.long)
         own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
         seen: dict[int, torch.UntypedStorage] = {}

@@ -16,7 +16,7 @@ from typing import Any
 # As in the pretrain stage, before torch is imported: threads that spin while they wait spoil each other's timing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from components.planning import activations, devices, flops, memory, probe, shapes, stages
+from components.planning import activations, adapters, devices, flops, memory, probe, shapes, stages
 from components.planning.activations import Activations
 from components.planning.decoder import Decoder, read
 from components.planning.devices import DEVICES, Precision
@@ -144,7 +144,12 @@ def _training(
     mixed = precision != "fp32"
     decoder = read(work.config, name)
     kept = activations.measure(
-        work.config, work.context, mixed=mixed, on_processor=on_processor, chunked=work.loss == "chunks"
+        work.config,
+        work.context,
+        mixed=mixed,
+        on_processor=on_processor,
+        chunked=work.loss == "chunks",
+        adapter=work.adapter,
     )
     rate = measured = calibration = None
     allocator = 0
@@ -159,7 +164,7 @@ def _training(
         allocator = _allocator(speed, decoder, kept, micro_batch, work.optimizer, precision)
     if last_rate is not None:
         rate, measured, calibration = last_rate, "the stage's last run here, start-up and measuring included", None
-    frozen = decoder.total if work.frozen_copy else 0
+    frozen = decoder.total if work.frozen_copy and work.adapter is None else 0  # else the base is its own reference
     return Training(
         name=name,
         decoder=decoder,
@@ -177,6 +182,7 @@ def _training(
         passes=work.passes,
         steps=work.steps,
         frozen=frozen,
+        adapter=adapters.sizes(work.config, work.adapter) if work.adapter else None,
         allocator=allocator,
         checkpoints=work.checkpoints,
         stored_tokens=work.stored_tokens,

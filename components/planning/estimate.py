@@ -11,6 +11,7 @@ from typing import Any
 
 from components.planning import flops, memory
 from components.planning.activations import Activations
+from components.planning.adapters import AdapterSizes
 from components.planning.decoder import Decoder
 from components.planning.devices import Device, Precision
 
@@ -35,6 +36,7 @@ class Training:
         steps: optimizer steps; None where nothing says.
         allocator: bytes that a processor's heap holds beyond what is in use.
         frozen: parameters that lie beside the model and do not learn.
+        adapter: what learns in place of the model's own parameters.
         stored_tokens: tokens that lie on disk; fewer than ``tokens`` where they are seen several times.
         capacity: bytes of memory of a device.
         rate: FLOPs a second of one device as measured, which goes before ``mfu``.
@@ -58,6 +60,7 @@ class Training:
     passes: float = 1.0
     steps: int | None = None
     frozen: int = 0
+    adapter: AdapterSizes | None = None
     allocator: int = 0
     checkpoints: int = CHECKPOINTS
     stored_tokens: int | None = None
@@ -87,6 +90,7 @@ def estimate(training: Training) -> dict[str, Any]:
             "model_type": decoder.model_type,
             "parameters": decoder.total,
             "active_parameters": decoder.active,
+            "trained_parameters": training.adapter.learnable if training.adapter else decoder.total,
             "parameters_by_part": {part: count for part, count in decoder.parameters.items() if count},
         },
         "compute": {
@@ -146,10 +150,13 @@ def _memory(training: Training) -> list[dict[str, Any]]:
         "optimizer": training.optimizer,
         "checkpointed": training.checkpointed,
         "frozen": training.frozen,
+        "adapter": training.adapter,
         "allocator": training.allocator,
     }
     # The processes of one machine's processor share its memory: dividing what each holds is for devices of their own.
-    shardings = ("ddp",) if training.device.is_processor else memory.SHARDINGS
+    shardings: tuple[memory.Sharding, ...] = ("ddp", "zero3") if training.adapter else memory.SHARDINGS
+    if training.device.is_processor:
+        shardings = ("ddp",)
     found = list(memory.under(shardings, training.decoder, training.activations, capacity=capacity, **options))
     names = [each.sharding for each in found]
     if training.sharding in names:
@@ -206,10 +213,13 @@ def _cost(training: Training, device_hours: float) -> dict[str, Any]:
 
 
 def _disk(training: Training) -> dict[str, Any]:
-    """Bytes on disk: packed tokens, checkpoints (weights and moments, in float32), the model."""
+    """Bytes on disk: packed tokens, checkpoints (what learns and its moments, in float32), the model."""
     width = 2 if training.decoder.vocabulary <= 1 << 16 else 4
     weights = memory.FLOAT32 * training.decoder.total
     checkpoint = weights + memory.optimizer_bytes(training.decoder, training.optimizer)
+    if training.adapter is not None:
+        learnable = training.adapter.learnable
+        checkpoint = memory.FLOAT32 * learnable + memory.moment_bytes(learnable, training.optimizer)
     data = width * (training.stored_tokens or training.tokens) if training.pretraining else 0
     return {
         "data_bytes": data,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.planning.activations import Activations
+from components.planning.adapters import NF4, AdapterSizes
 from components.planning.decoder import Decoder
 from components.planning.devices import Precision
 
@@ -78,8 +79,15 @@ class Memory:
 
 def optimizer_bytes(decoder: Decoder, optimizer: str) -> int:
     """Bytes of moments: AdamW keeps two of each parameter, Muon one of each hidden matrix."""
+    if "8bit" in optimizer:
+        return moment_bytes(decoder.total, optimizer)
     moments = 2 * decoder.total - (decoder.hidden if optimizer == "muon" else 0)
     return FLOAT32 * moments
+
+
+def moment_bytes(parameters: int, optimizer: str) -> int:
+    """Bytes of AdamW's two moments of each parameter; in 8 bits a byte each, with a scale for 256 of them."""
+    return parameters * 2 if "8bit" in optimizer else 2 * FLOAT32 * parameters
 
 
 def tensor_devices(decoder: Decoder, count: int) -> int:
@@ -102,6 +110,7 @@ def per_device(
     optimizer: str = "adamw",
     checkpointed: bool = False,
     frozen: int = 0,
+    adapter: AdapterSizes | None = None,
     allocator: int = 0,
     pipeline: int = 1,
 ) -> Memory:
@@ -112,7 +121,13 @@ def per_device(
         checkpointed: gradient checkpointing: blocks keep their inputs and are computed again.
         allocator: bytes of a processor's heap, as measured.
         frozen: parameters of a second model, such as DPO's reference, which lies whole on every device.
+        adapter: only its weights learn, in float32; the base is kept in the precision of the products, or in 4 bits.
     """
+    if adapter is not None:
+        return _adapted(
+            decoder, activations, sharding, adapter, count=count, micro_batch=micro_batch, precision=precision,
+            optimizer=optimizer, checkpointed=checkpointed, allocator=allocator,
+        )  # fmt: skip
     parameters, moments = decoder.total, optimizer_bytes(decoder, optimizer)
     mixed = precision != "fp32"
     copies = BFLOAT16 * decoder.total if mixed else 0
@@ -157,6 +172,38 @@ def per_device(
         allocator=allocator,
         tensor=divided,
         pipeline=pipeline,
+    )
+
+
+def _adapted(
+    decoder: Decoder,
+    activations: Activations,
+    sharding: Sharding,
+    adapter: AdapterSizes,
+    *,
+    count: int,
+    micro_batch: int,
+    precision: Precision,
+    optimizer: str,
+    checkpointed: bool,
+    allocator: int,
+) -> Memory:
+    """Memory where an adapter learns: whole on every device (ddp), or everything divided (zero3)."""
+    unit, divided = FLOAT32 if precision == "fp32" else BFLOAT16, count if sharding == "zero3" else 1
+    base = unit * (decoder.total - adapter.quantized) + round(NF4 * adapter.quantized)
+    gathered = unit * min(2 * decoder.largest_block, decoder.total) if divided > 1 else 0
+    learnable = FLOAT32 * adapter.learnable
+    kept = activations.kept(checkpointed=checkpointed)
+    return Memory(
+        sharding,
+        weights=(base + learnable) // divided + gathered,
+        gradients=learnable // divided + (learnable if count > 1 and divided == 1 else 0),
+        optimizer=moment_bytes(adapter.learnable, optimizer) // divided,
+        activations=micro_batch * kept,
+        scores=micro_batch * activations.scores + activations.chunk,
+        sequence=kept + activations.scores,
+        chunk=activations.chunk,
+        allocator=allocator,
     )
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import components
+from components.finetuning.parameters import AdapterParameters
 from components.harness.parameters import validate
+from components.planning import adapters
 from components.planning.devices import Precision
 from components.planning.memory import Sharding
 from components.pretrain.data import Batches
@@ -59,6 +61,7 @@ class Work:
         checkpoints: on disk at once.
         passes: FLOPs of a token in units of a full training step's.
         frozen_copy: a second, frozen copy of the model looks on.
+        adapter: what learns in place of the model's own parameters.
         loss: how it makes scores over the vocabulary: in ``chunks``, ``whole``, or not at all (``none``).
         sharding: how the processes share the work.
         checkpointed: gradient checkpointing.
@@ -78,6 +81,7 @@ class Work:
     checkpoints: int = 3
     passes: float = 1.0
     frozen_copy: bool = False
+    adapter: AdapterParameters | None = None
     loss: Literal["chunks", "whole", "none"] = "chunks"
     sharding: Sharding | None = None
     checkpointed: bool = False
@@ -173,8 +177,13 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         notes.append(f"train: {parameters.train} costs less than shown, which counts every weight as learning")
     if sides == 2:
         notes.append("drawing and ranking answers are not counted")
+    adapter = parameters.adapter if parameters.adapter.type != "none" else None
+    if adapter is not None:
+        passes = adapters.PASSES
+        if adapter.type == "qlora":
+            notes.append("the time that unpacking weights of 4 bits takes is not counted")
     if stage == "preference_tune":
-        passes = 4 / 3  # the reference model's forward pass beside a step's forward and twice that backward
+        passes += 1 / 3  # the reference model's forward pass beside a step's own
     return Work(
         config=config,
         context=longest,
@@ -188,6 +197,7 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         checkpointed=parameters.gradient_checkpointing,
         passes=passes,
         frozen_copy=stage == "preference_tune",
+        adapter=adapter,
         loss="whole" if stage in ("instruct_finetune", "preference_tune") else "none",
         notes=tuple(notes),
     )

@@ -73,6 +73,17 @@ def test_instruction_tuning_counts_a_sample_of_the_records(workspace):
         stages.work("classify_finetune", PARAMETERS, workspace)
 
 
+def test_under_an_adapter_the_base_has_no_gradients_and_is_its_own_reference(workspace):
+    pairs = workspace / "data/instructions/preference.jsonl"
+    pairs.write_text('{"prompt": "What is it?", "chosen": "A test.", "rejected": "Nothing."}\n')
+    for adapter, passes in (({"type": "none"}, 4 / 3), ({"type": "lora"}, 1.0)):
+        work = stages.work("preference_tune", {**PARAMETERS, "preference_tune": {"adapter": adapter}}, workspace)
+        assert work.passes == pytest.approx(passes)
+    values = {**PARAMETERS, "instruct_finetune": {**PARAMETERS["instruct_finetune"], "adapter": {"type": "lora"}}}
+    assert stages.work("instruct_finetune", values, workspace).passes == pytest.approx(2 / 3)
+    pairs.unlink()
+
+
 def test_a_last_run_here_says_how_fast_it_goes(workspace):
     """Twice the steps take twice the time of the last run, whatever it was spent on."""
     import os
