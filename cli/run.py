@@ -23,6 +23,8 @@ stemma run --recipe own-data                 params.yaml with the changes of rec
 
 stemma run --until tokenize                 that stage and all it needs
 
+stemma run --skip classify_finetune         all but that stage, and what cannot run without it
+
 stemma run --from pretrain                  that stage and what descends from it; stages before it are not checked
 """
 
@@ -38,6 +40,9 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage wanted.")] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="First stage wanted; only what changed runs.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE", help="Leave this stage out; may be repeated.")
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="Lay recipes/NAME.yaml over params.yaml; see `stemma recipes`.")
@@ -58,7 +63,7 @@ def run(
 
     console = Console(stderr=as_json)
     workspace = Workspace.find()
-    if not (assignments or until or start or recipe or isolated or name):
+    if not (assignments or until or start or skip or recipe or isolated or name):
         known = unchanged.recall(workspace)  # before anything else is imported: it takes a second
         if known is not None:
             _print(known, workspace, as_json)
@@ -76,7 +81,7 @@ def run(
     if recipe is not None:
         values = {**recipes.overrides(workspace.root, recipe), **values}
     downloads = recipes.downloads(workspace.root, recipe) if recipe else ()
-    request = Request(values, until, start, isolated, name, tuple(problems), downloads)
+    request = Request(values, until, start, isolated, name, tuple(problems), downloads, tuple(skip or ()))
     summary = run_lifecycle(
         workspace,
         request,

@@ -35,6 +35,7 @@ def lifecycle(
     common: form.Common = None,
     until: form.StageName = None,
     from_stage: form.StageName = None,
+    skip: form.StageNames = None,
     isolated: bool = True,
     run: str | None = None,
     workspace: str | None = None,
@@ -48,6 +49,7 @@ def lifecycle(
         common: The parameters that are changed most, by their place in params.yaml.
         until: Last stage wanted; empty: all of them.
         from_stage: First stage wanted; what stands above it is taken as it is.
+        skip: Stages to leave out; what cannot run without them is left out too.
         isolated: Run in a git worktree of its own, so that no other run and no open file is touched.
         run: Name of the run; made up when left out.
         workspace: Folder of the workspace; the one that the deployments are served from when left out.
@@ -70,6 +72,7 @@ def lifecycle(
             isolated,
             run or None,
             downloads=recipes.downloads(place.root, recipe) if recipe else (),
+            skip=tuple(skip or ()),
             from_form=True,
         )
         if not isolated:

@@ -64,6 +64,11 @@ def _run_as_flow(prepared: Prepared, request: Request) -> Finished:
     from flows.lifecycle import run_as_flow
 
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
-    options = {"until": request.until, "from_stage": request.from_stage, "isolated": request.isolated}
+    options: dict[str, object] = {
+        "until": request.until,
+        "from_stage": request.from_stage,
+        "isolated": request.isolated,
+    }
+    options |= {"skip": list(request.skip)} if request.skip else {}
     with tags("stemma"):  # as runs of the deployments have it
         return run_as_flow(prepared, request.overrides, options)

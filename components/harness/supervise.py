@@ -264,7 +264,7 @@ class _Execution:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""
         job = self.job
         write_json(job.root / "metrics" / f"{job.slug}.json", {m["name"]: m["value"] for m in outcome["metrics"]})
-        made = {a.name: data_digest(job.root / a.path) for a in job.outputs}
+        made = {a.name: data_digest(job.root / a.path) for a in job.outputs} if job.skipped is None else {}
         body = self._receipt(outcome, cursor, made)
         if (earlier := read_json(self.scratch.receipt, None)) is not None:
             # This work was finished before, and DVC noted it not, or others since; what it made then may be recorded.

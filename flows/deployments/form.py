@@ -71,6 +71,16 @@ class _StageName:
         return {"anyOf": [text, {"type": "null"}]}
 
 
+class _StageNames:
+    """Offers the stages of the workspace that the current folder is, any number of them."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(_: Any, __: Any) -> dict[str, Any]:
+        names = graph.names(Path.cwd())
+        text = {"type": "string", "enum": names} if names else {"type": "string"}
+        return {"anyOf": [{"type": "array", "items": text, "uniqueItems": True}, {"type": "null"}]}
+
+
 class _RecipeName:
     """Offers the recipes of the workspace that the current folder is."""
 
@@ -95,6 +105,7 @@ Parameters = Annotated[dict[str, Any] | None, _WholeFile]
 Common = Annotated[dict[str, Any] | None, _Common]
 RecipeName = Annotated[str | None, _RecipeName]
 StageName = Annotated[str | None, _StageName]
+StageNames = Annotated[list[str] | None, _StageNames]
 ModelName = Annotated[str, _ModelName]
 
 

@@ -79,6 +79,7 @@ def finish(prepared: Prepared, approval_page: Callable[[PromotionOutcome, str], 
             prepared.run,
             finished.notes.append,
             # Of the user's own file: what a run sets for itself cannot grant it approval.
+            skipped=prepared.left_out,
             approval=PromotionParameters.load(prepared.workspace.root).approval == "required",
         )
         finished.not_judged = [

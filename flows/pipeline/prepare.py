@@ -18,7 +18,7 @@ from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.files import private_folder
 from core.workspace import Workspace
-from flows.pipeline import damage, downloads, graph, parameters, parent_model, raw_data
+from flows.pipeline import damage, downloads, graph, parameters, parent_model, raw_data, skipping
 from flows.pipeline.downloads import Download
 from flows.pipeline.graph import Graph
 from flows.pipeline.parent_model import Parent
@@ -36,6 +36,7 @@ class Request:
         overrides: parameter values by dotted path, for this run.
         until: last stage wanted; what it needs is brought up to date too.
         from_stage: first stage wanted (``--from``); what stands above it is taken as it is.
+        skip: stages that the run leaves out.
         isolated: run in a git worktree of its own.
         run: name of the run; made up from the time when not given.
         problems: what could not even be read of the request; reported together with all the others.
@@ -50,6 +51,7 @@ class Request:
     run: str | None = None
     problems: tuple[str, ...] = ()
     downloads: tuple[Download, ...] = ()
+    skip: tuple[str, ...] = ()
     from_form: bool = False
 
     @property
@@ -68,6 +70,7 @@ class Prepared:
         stages: stages to reproduce, upstream first.
         changed: what DVC says has changed, by stage.
         run_state: the run's state, for what shows it.
+        left_out: stages that it leaves out, and those that cannot run without them.
     """
 
     workspace: Workspace
@@ -78,6 +81,7 @@ class Prepared:
     changed: dict[str, list[Any]]
     run_state: RunState
     worktree: Worktree | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def home(self) -> Path:
@@ -144,7 +148,26 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         say(f"params.yaml: wrote {settings} (take it back with `git checkout params.yaml`)")
     if done or placed or request.overrides:
         changed = dvc.status(root)
-    return Prepared(workspace, root, run, stages_graph, stages, changed, RunState(run, stages))
+    return _prepared(workspace, root, run, stages_graph, stages, changed, request, say)
+
+
+def _prepared(
+    workspace: Workspace,
+    root: Path,
+    run: str,
+    stages_graph: Graph,
+    stages: list[str],
+    changed: dict[str, list[Any]],
+    request: Request,
+    say: Callable[[str], None],
+    worktree: Worktree | None = None,
+) -> Prepared:
+    """The run, without what it leaves out."""
+    kept, lines = skipping.leave_out(root, stages_graph, stages, skipping.resolve(stages_graph, request.skip))
+    for line in lines:
+        say(line)
+    left_out = frozenset(stages) - frozenset(kept)
+    return Prepared(workspace, root, run, stages_graph, kept, changed, RunState(run, kept), worktree, left_out)
 
 
 def _prepare_isolated(
@@ -182,7 +205,7 @@ def _prepare_isolated(
         # What the checkout took from DVC's cache, as far as a stage will read it.
         while damage.mend_inputs(root, stages_graph, stages, changed, say):
             changed = dvc.status(root)
-        return Prepared(workspace, root, run, stages_graph, stages, changed, RunState(run, stages), worktree)
+        return _prepared(workspace, root, run, stages_graph, stages, changed, request, say, worktree)
     except BaseException:
         worktree.remove()
         raise
@@ -210,10 +233,15 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dic
             stages = stages_graph.select(request.until, request.from_stage)
         except InputProblem as problem:
             problems += problem.problems
+        skip: frozenset[str] = frozenset()
+        try:
+            skip = skipping.resolve(stages_graph, request.skip if stages_graph.parents else ())
+        except InputProblem as problem:
+            problems += problem.problems
     if init is not None and not parent_model.READERS.isdisjoint(stages):
         found = [f"params.yaml: pretrain.init: {line}" for line in parent_model.problems(workspace, init)]
         problems += [parameters.attribute(line, request.options) for line in found]
-    found = problems_of_stages(workspace.root, stages, values)
+    found = problems_of_stages(workspace.root, [stage for stage in stages if stage not in skip], values)
     problems += [parameters.attribute(line, request.options) for line in found]
     if problems:
         raise InputProblem(problems)

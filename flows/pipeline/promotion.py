@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
+import components
 from core.workspace import Workspace
 from flows.pipeline.graph import Graph
 from flows.pipeline.measure import measuring
@@ -45,6 +46,7 @@ def promote_candidates(
     say: Callable[[str], None],
     *,
     approval: bool = False,
+    skipped: Collection[str] = (),
 ) -> Decisions:
     """Put each model that the workspace now holds, has rules for, and was never judged before the gate.
 
@@ -54,6 +56,8 @@ def promote_candidates(
     Args:
         done: stages that are up to date by this run.
         say: called with a line for each measurement that a comparison needs.
+        skipped: stages that the run was asked to leave out, with what needs them; a candidate is judged without the
+            models that they would have made of it.
         approval: what passes waits for a person's approval instead of being promoted.
     """
     rules = PromotionParameters.load(workspace.root).rules
@@ -64,7 +68,8 @@ def promote_candidates(
             reference = _unjudged(registry, model, output.digest) if model is not None else None
             if reference is None or record.stage not in graph.parents:
                 continue
-            left_out = graph.descendants([record.stage]) - set(done)
+            not_missed = {stage for stage in skipped if not _is_missed(graph, record.stage, stage)}
+            left_out = graph.descendants([record.stage]) - set(done) - not_missed
             if model not in rules:
                 decisions.not_judged[reference] = f"params.yaml has no rules for {model} in the section promotion"
             elif left_out:
@@ -78,6 +83,13 @@ def promote_candidates(
                     outcome = _promote(workspace, reference, reason, measure)
                 decisions.outcomes.append(outcome)
     return decisions
+
+
+def _is_missed(graph: Graph, maker: str, stage: str) -> bool:
+    """Whether a left-out stage would have made the candidate, or measured it: read it without making a model of it."""
+    name = stage.partition("@")[0]
+    makes_a_model = name in components.STAGES and any(each.type == "model" for each in components.load(name).outputs)
+    return stage == maker or (maker in graph.parents[stage] and not makes_a_model)
 
 
 def _promote(workspace: Workspace, reference: str, reason: str, measure: Measure) -> PromotionOutcome:
