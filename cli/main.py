@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 import sys
@@ -46,7 +45,7 @@ from cli import (
 )
 from cli import gc as collect
 from cli.errors import errors_as_messages
-from core import layout
+from core import layout, python
 from core.environment import quiet_mlflow
 from core.errors import WorkspaceError
 from core.workspace import Workspace
@@ -121,13 +120,10 @@ for module in (
 
 def main() -> None:
     """``stemma``: runs a verb and ends the process with its exit code."""
-    gc.set_threshold(50_000)  # imports make many objects and hardly any garbage
+    python.seldom_collect()
     quiet_mlflow()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # signs that the terminal's encoding does not have
-    try:
-        with errors_as_messages():
-            app()
-        sys.exit(0)
-    finally:
-        gc.freeze()  # the interpreter's last collection would look at every object of every library: 0.1 s
+    with errors_as_messages():
+        app()
+    sys.exit(0)

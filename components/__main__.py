@@ -6,12 +6,14 @@ import argparse
 import sys
 
 import components
+from core import python
 from core.environment import settle
 from core.processes import follow_starter
 
 
 def main() -> int:
     settle()
+    python.seldom_collect()
     if sys.argv[1:2] == ["plan"]:
         from components.planning.command import main as plan
 

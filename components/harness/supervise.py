@@ -48,6 +48,7 @@ QUIET = {
 def run_stage(stage: str) -> int:
     """Run a stage in the current workspace; returns the process's exit code."""
     started = time.time()
+    python.hide("pandas")  # MLflow's client does without it, as its distribution mlflow-skinny does
     try:
         job = make_job(stage)
         keys.signing_key(Workspace(job.root, job.home))  # the receipt will be signed; better known before the work

@@ -19,6 +19,7 @@ from typing import Any
 import components
 from components.contract import Context, Interrupted
 from components.harness import launch
+from core import python
 from core.errors import InputProblem
 from core.files import read_json, write_json
 from core.processes import follow_parent
@@ -32,6 +33,8 @@ EXIT_CODES = {COMPLETE: 0, FAILED: 1, PROBLEMS: 2, INTERRUPTED: os.EX_TEMPFAIL}
 def main() -> int:
     order_path = Path(sys.argv[1])
     order = read_json(order_path, None)
+    python.seldom_collect()
+    _hide_unused(order)
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
     if launched or os.environ.get(launch.NODE_RANK, "0") == "0":
@@ -50,6 +53,17 @@ def main() -> int:
         # The main process may never learn of it: it waits for this one, and is ended with it.
         write_json(Path(order["outcome"]).with_name(OF_A_RANK), {"state": state, "problems": problems})
     return EXIT_CODES[state]
+
+
+def _hide_unused(order: dict[str, Any]) -> None:
+    """Hide the libraries for which this stage has no use, and which accelerate and peft import wherever they are."""
+    parameters = order["parameters"]
+    if parameters.get("sharding") != "zero3":
+        python.hide("deepspeed")
+    configurations = [Path(folder) / "config.json" for folder in order["inputs"].values()]
+    quantized = any("bitsandbytes" in path.read_text(encoding="utf-8") for path in configurations if path.is_file())
+    if not quantized and (parameters.get("adapter") or {}).get("type") != "qlora":
+        python.hide("bitsandbytes")
 
 
 def _context(order: dict[str, Any]) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -45,6 +46,15 @@ def test_a_block_isolates_what_a_library_starts_and_leaves_nothing(monkeypatch) 
     with python.isolated_children():
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert "PYTHONSAFEPATH" not in os.environ and os.environ["PYTHONPATH"] == "/lib"
+
+
+def test_a_hidden_library_looks_absent_and_an_imported_one_stays(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    python.hide("this", "os")
+    try:
+        assert importlib.util.find_spec("this") is None and sys.modules["os"] is os
+    finally:
+        del sys.modules["this"]
 
 
 def test_python_is_started_in_one_way_everywhere() -> None:
