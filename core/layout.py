@@ -131,6 +131,11 @@ def imports(home: Path) -> Path:
     return home / "imports"
 
 
+def merged(home: Path) -> Path:
+    """Bases with their adapters merged into them, by the digest of the version, for engines that know no adapters."""
+    return home / "merged"
+
+
 def keys(home: Path) -> Path:
     return home / "keys"
 

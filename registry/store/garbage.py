@@ -82,6 +82,9 @@ def copies(workspace: Workspace, session: Session, cache: Path) -> Iterator[Garb
     for folder in sorted(layout.models(workspace.home).glob("*")):
         if folder.name not in wanted and (folder.name.startswith(".") or dvc.object_path(cache, folder.name).is_file()):
             yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
+    for folder in sorted(path for path in layout.merged(workspace.home).glob("*") if path.is_dir()):
+        if folder.name not in wanted:  # merged again when it is wanted again
+            yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
 
 
 def objects(store: HashFileDB, needed: set[str]) -> Iterator[tuple[str, int]]:
