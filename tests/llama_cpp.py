@@ -1,4 +1,4 @@
-"""llama.cpp for tests, as the package index of npm has it built: ``node-llama-cpp``, fetched once, kept between runs."""
+"""llama.cpp for tests, built, from npm's package index (``node-llama-cpp``): fetched once, kept between runs."""
 
 import json
 import os

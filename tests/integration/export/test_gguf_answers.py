@@ -1,4 +1,4 @@
-"""GGUF files answer in llama.cpp as the models do in transformers: the same tokens of a text, the same greedy answer."""
+"""GGUF files answer in llama.cpp as the models do in transformers: a text's tokens, and the greedy answer."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any, 
         model.save_pretrained(folder / family)
         tokenizer.save_pretrained(folder / family)
         target = folder / f"{family.replace(', ', '-')}.gguf"
-        gguf_file.write(folder / family, target, "f16", {"general.name": family})
+        gguf_file.write(folder / family, target, "f16", {"general.name": "tiny"})  # llama.cpp reads names as well
         prompts = [tokenizer(text)["input_ids"] for text in TEXTS]
         job = {"model": str(target), "context": 128, "prompts": prompts, "tokens": 20, "end": None, "texts": TEXTS}
         jobs.append(job)
@@ -87,7 +87,7 @@ def test_a_family_answers_in_llama_cpp_as_in_transformers(tiny, family):
 
 
 def test_texts_have_the_same_tokens_and_come_back_unchanged(tiny):
-    _, tokenizer, job, ran = tiny["llama"]
+    _, _, job, ran = tiny["llama"]
     assert ran["tokens"] == job["prompts"]
     assert ran["texts"] == TEXTS
 

@@ -13,10 +13,10 @@ from deploy.export import gguf_vocabulary
 from deploy.export.gguf_vocabulary import plain_template, pre_tokenizer
 
 TEXT = ["one two three 1234, don't stop: it's  all\n\n fine ... 99 red balloons"] * 20
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+LLAMA3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 
 def body(*steps, ignore_merges: bool = False, normalizer=None) -> dict:
