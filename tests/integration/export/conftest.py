@@ -81,6 +81,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> W
     root = tmp_path_factory.mktemp("exporting") / "workspace"
     write_models(root / "data" / "raw")
     (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "params.yaml").write_text("seed: 1\n")
     (root / ".gitignore").write_text("/.stemma/\n/models/\n__pycache__/\n")
     shutil.copy(Path(__file__).with_name("stage.py"), root / "stage.py")
 
@@ -92,7 +93,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> W
     run("git", "config", "user.name", "Ada")
     run("git", "config", "user.email", "ada@example.org")
     init_dvc(root)
-    run("git", "add", "dvc.yaml", "stage.py", ".gitignore")
+    run("git", "add", "dvc.yaml", "params.yaml", "stage.py", ".gitignore")
     run("git", "commit", "-qm", "A workspace")
     run(sys.executable, "-m", "dvc", "repro", "-q")
     found = Workspace.find(root)

@@ -1,4 +1,4 @@
-"""The one stage of the test workspace: the models that lie in its raw data, and a receipt, as DVC's stages leave them."""
+"""The one stage of the test workspace: the models of its raw data, and a receipt, as DVC's stages leave them."""
 
 from __future__ import annotations
 

@@ -85,8 +85,10 @@ def test_the_model_card_says_what_the_lineage_knows(workspace, tmp_path):
     (result,) = head["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "accuracy", "name": "accuracy", "value": 0.75, "stderr": 0.02}]
     digest = materialize(workspace, "assistant").name
-    for said in ("| **accuracy** | 0.75 ± 0.02 | 400 | majority 0.25 | train |", f"md5 `{digest}`", "LlamaForCausalLM",
-                 '- train: `{"learning_rate": 0.001}`', "model_signing verify key . --signature model.sig"):  # fmt: skip
+    for said in (
+        "| **accuracy** | 0.75 ± 0.02 | 400 | majority 0.25 | train |", f"md5 `{digest}`", "LlamaForCausalLM",
+        '- train: `{"learning_rate": 0.001}`', "model_signing verify key . --signature model.sig",
+    ):  # fmt: skip
         assert said in body
     # generation_config.json was changed, so the version's own signature does not hold over the folder.
     assert "--ignore_unsigned_files" not in body
