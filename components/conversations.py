@@ -1,37 +1,46 @@
 """How conversations and texts become tokens: by the tokenizer's chat template, which alone writes control tokens.
 
-A control token is one that the tokenizer declares special: the ends of texts and turns, the tags of roles. Text that
-spells one (``<|endoftext|>`` in a question about tokenizers) is text and is encoded as such, as the corpus is: a row
-must not be able to end its own turn or to speak in another role.
+Where a template marks the assistant's part with ``{% generation %}``, its marks are taken. Where it does not, the
+answer is found as what the template adds to the question (:mod:`components.answer_spans`), and every row is verified.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
-Message = dict[str, Any]
-"""``role`` and ``content`` (text), and beside them ``tool_calls``, ``name`` and ``tool_call_id`` as in OpenAI's API."""
-Prompt = str | list[Message]
+from components.answer_spans import find_answers
+from components.chat_template import (
+    DATE,
+    Dialogue,
+    Message,
+    Template,
+    TemplateRefusal,
+    control_tokens,
+    is_plain,
+    omitted,
+    template_for,
+    tokens,
+)
+from core.errors import InputProblem
 
-# Around a spelled control token while the template renders it. Unicode keeps these code points free for such use.
-_OPEN, _CLOSE = "\ufdd0", "\ufdd1"
+__all__ = ["Dialogue", "Encoded", "Message", "Prompt", "TrainOn", "control_tokens", "encode", "render", "text_ids"]
 
-
-class Dialogue(list[Message]):
-    """Messages, with the ``tools`` (JSON schemas) that the assistant may call in them."""
-
-    def __init__(self, messages: Iterable[Message], tools: list[dict[str, Any]] | None = None):
-        super().__init__(messages)
-        self.tools = tools
+Prompt = str | Sequence[Message]
+TrainOn = Literal["all", "last"]
 
 
 class Encoded(NamedTuple):
-    """Token ids of conversations, and for each token whether it belongs to an answer (1) or not (0)."""
+    """Token ids of conversations, and for each token whether it belongs to an answer (1) or not (0).
+
+    ``faults`` gives, by the place of a conversation, why the template does not show it rightly; no token of it is
+    marked.
+    """
 
     input_ids: list[list[int]]
     answer_mask: list[list[int]]
+    faults: Mapping[int, str] = MappingProxyType({})
 
     def labels(self) -> list[list[int]]:
         """Targets of the loss: the answers' tokens, -100 elsewhere."""
@@ -41,46 +50,81 @@ class Encoded(NamedTuple):
         ]
 
 
-def encode(tokenizer: Any, conversations: Sequence[list[Message]]) -> Encoded:
-    """Tokens of whole conversations. Every answer's tokens are marked, its end token among them."""
+def encode(tokenizer: Any, conversations: Sequence[Sequence[Message]], *, train_on: TrainOn = "all") -> Encoded:
+    """Tokens of whole conversations. The answers' tokens are marked, their end tokens among them.
+
+    The tools of a conversation are those it carries (:class:`Dialogue`).
+
+    Args:
+        train_on: ``all`` answers of a conversation are marked, or the ``last`` one.
+    """
     if not conversations:
         return Encoded([], [])
-    spelling = control_tokens(tokenizer)
-    plain = [not _spells(conversation, spelling) for conversation in conversations]
-    found = Encoded([], [])
-    if any(plain):
-        usual = tokenizer.apply_chat_template(
-            [conversation for conversation, easy in zip(conversations, plain, strict=True) if easy],
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-        found = Encoded(list(usual["input_ids"]), list(usual["assistant_masks"]))
-    for place, (conversation, easy) in enumerate(zip(conversations, plain, strict=True)):
-        if not easy:
-            ids, mask = _escaped(tokenizer, conversation, spelling, add_generation_prompt=False)
-            found.input_ids.insert(place, ids)
-            found.answer_mask.insert(place, mask)
-    return found
+    template, template_of = Template.of(tokenizer), template_for(tokenizer)
+    if not template.marks_answers:
+        return Encoded(*find_answers(tokenizer, conversations, last=train_on == "last"))
+    found, faults = Encoded([], []), {}
+    easy = [is_plain(conversation) and not template.spells(conversation) for conversation in conversations]
+    if any(easy):
+        usual = _usual(tokenizer, [list(c) for c, plain in zip(conversations, easy, strict=True) if plain])
+        if usual is None:
+            easy = [False] * len(conversations)
+        else:
+            found = Encoded(list(usual["input_ids"]), list(usual["assistant_masks"]))
+    for place, (conversation, plain) in enumerate(zip(conversations, easy, strict=True)):
+        if plain:
+            continue
+        ids: list[int] = []
+        mask: list[int] = []
+        try:
+            shown, answers = template_of(conversation).show_with_answers(conversation)
+            if not is_plain(conversation) and (lost := omitted(shown, conversation)):
+                faults[place] = f"the chat template leaves out {lost}"
+            for token, (first, last) in tokens(tokenizer, [shown])[0]:
+                ids.append(token)
+                mask.append(int(any(first < end and last > begin for begin, end in answers)))
+        except TemplateRefusal as reason:
+            faults[place] = f"the chat template refuses it: {reason}"
+        found.input_ids.insert(place, ids)
+        found.answer_mask.insert(place, mask)
+    for place in faults:
+        found.answer_mask[place] = [0] * len(found.input_ids[place])
+    masks = found.answer_mask if train_on == "all" else [_last_run(mask) for mask in found.answer_mask]
+    return Encoded(found.input_ids, masks, faults)
 
 
 def render(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt as the chat template shows it, up to where the answer begins.
 
     A string is one user's turn. A tokenizer without a chat template gets the plain text of the last message.
+
+    Raises:
+        InputProblem: the template refuses a prompt.
     """
     conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
     if not conversations:
         return []
     if not tokenizer.chat_template:
         return text_ids(tokenizer, [conversation[-1]["content"] for conversation in conversations])
-    spelling = control_tokens(tokenizer)
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    for place, conversation in enumerate(conversations):
-        if _spells(conversation, spelling):
-            ids[place], _ = _escaped(tokenizer, conversation, spelling, add_generation_prompt=True)
-    return ids
+    template_of = template_for(tokenizer)
+    try:
+        shown = [template_of(each).show(each, add_generation_prompt=True) for each in conversations]
+    except TemplateRefusal as reason:
+        raise InputProblem(f"the model's chat template refuses a conversation: {reason}") from reason
+    return [[token for token, _ in found] for found in tokens(tokenizer, shown)]
+
+
+def refusals(tokenizer: Any, prompts: Sequence[Sequence[Message]]) -> dict[int, str]:
+    """The prompts that the chat template refuses, by their places, with its reasons."""
+    if not tokenizer.chat_template:
+        return {}
+    template_of, found = template_for(tokenizer), {}
+    for place, prompt in enumerate(prompts):
+        try:
+            template_of(prompt).show(prompt, add_generation_prompt=True)
+        except TemplateRefusal as reason:
+            found[place] = f"the chat template refuses it: {reason}"
+    return found
 
 
 def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -89,60 +133,22 @@ def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
-def control_tokens(tokenizer: Any) -> re.Pattern[str]:
-    """Matches the spelling of any control token of the tokenizer."""
-    tokens = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    longest_first = sorted(tokens, key=lambda token: (-len(token), token))
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+def _usual(tokenizer: Any, conversations: list[list[Message]]) -> Any:
+    """The tokens and marks of conversations of mere texts, all at once; ``None`` where the template refuses one."""
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(
+            conversations, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, date_string=DATE
+        )
+    except (TemplateError, TypeError):
+        return None
 
 
-def _spells(conversation: Sequence[Message], spelling: re.Pattern[str]) -> bool:
-    return any(spelling.search(message["content"]) for message in conversation)
-
-
-def _escaped(
-    tokenizer: Any, conversation: Sequence[Message], spelling: re.Pattern[str], *, add_generation_prompt: bool
-) -> tuple[list[int], list[int]]:
-    """Tokens, and which are an answer's, of a conversation that spells control tokens."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    marked = [
-        {
-            **message,
-            "content": spelling.sub(f"{_OPEN}\\g<0>{_CLOSE}", re.sub(f"[{_OPEN}{_CLOSE}]", "", message["content"])),
-        }
-        for message in conversation
-    ]
-    [rendered], [answers] = render_jinja_template(
-        conversations=[marked],
-        chat_template=tokenizer.chat_template,
-        return_assistant_tokens_mask=True,
-        add_generation_prompt=add_generation_prompt,
-        **tokenizer.special_tokens_map,
-    )
-    ids: list[int] = []
-    mask: list[int] = []
-    # Of the pieces every second one is a spelled token; a mark that the template tore from its token only separates.
-    start = 0
-    for piece in re.split(f"({_OPEN}[^{_OPEN}{_CLOSE}]+{_CLOSE}|[{_OPEN}{_CLOSE}])", rendered):
-        text = piece.strip(_OPEN + _CLOSE)
-        if text:
-            for token, (first, last) in _piece(tokenizer, text, spelled=text != piece, beginning=not ids):
-                first, last = start + first, start + last
-                ids.append(token)
-                mask.append(int(any(first < end and last > begin for begin, end in answers)))
-        start += len(piece)
-    return ids, mask
-
-
-def _piece(tokenizer: Any, text: str, *, spelled: bool, beginning: bool) -> list[tuple[int, tuple[int, int]]]:
-    """Tokens of a piece of a rendered conversation, each with the characters it covers."""
-    # After a newline, where it is not the beginning: SentencePiece puts a space before the first word of a string.
-    lead = "" if beginning else "\n"
-    encoded = tokenizer(
-        lead + text, add_special_tokens=False, split_special_tokens=spelled, return_offsets_mapping=True
-    )
-    tokens = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
-    kept = [(token, (first - len(lead), last - len(lead))) for token, (first, last) in tokens if last > len(lead)]
-    whole = all(first >= 0 for _, (first, _) in kept)
-    return kept if whole or not lead else _piece(tokenizer, text, spelled=spelled, beginning=True)
+def _last_run(mask: list[int]) -> list[int]:
+    """The mask with its last run of ones alone."""
+    end = max((place for place, learnt in enumerate(mask) if learnt), default=-1)
+    start = end
+    while start > 0 and mask[start - 1]:
+        start -= 1
+    return [int(learnt and start <= place) for place, learnt in enumerate(mask)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.conversations import Dialogue, Message
+from components.chat_template import Dialogue, Message
 from core.errors import InputProblem
 
 Record = dict[str, Any]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from components.answer_spans import lost_characters
+from components.chat_template import Template, TemplateRefusal, control_tokens, takes_tools
 from components.contract import Context
-from components.conversations import Encoded, control_tokens, encode, render
+from components.conversations import Encoded, encode, refusals, render, text_ids
 from components.finetuning.records import Record, conversation, shortened, texts
 from core.errors import InputProblem
+
+_TOLERATED = 0.01  # share of a file's rows that a template may fail to show
+_REASONS = 3
 
 # One turn of the prompt of Stanford Alpaca (Taori et al., 2023). It is installed as the model's chat template, so that
 # training, sampling, evaluation and serving render a prompt the same way.
@@ -35,22 +40,13 @@ PLAIN_CHAT = (
 
 
 def install_template(tokenizer: Any, template: str) -> None:
-    """Give the tokenizer the chat template that ``template`` names: ``chat`` (its own) or ``alpaca``.
-
-    Raises:
-        InputProblem: the tokenizer's own template does not mark which part is the answer.
-    """
+    """Give the tokenizer the chat template that ``template`` names: ``chat`` (its own) or ``alpaca``."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if template == "alpaca":
         tokenizer.chat_template = ALPACA
     elif not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_CHAT
-    elif not re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template):
-        raise InputProblem(
-            "the tokenizer's chat template has no {% generation %} markers, so answers cannot be distinguished from "
-            "questions: add the markers, or set instruct_finetune.template to alpaca"
-        )
 
 
 def template_problem(tokenizer: Any, template: str = "chat") -> str | None:
@@ -63,8 +59,10 @@ def template_problem(tokenizer: Any, template: str = "chat") -> str | None:
     trial, question, answer = copy.deepcopy(tokenizer), "What is it?", "It is a test."
     try:
         install_template(trial, template)
-        marked = encode_answers(trial, [{"prompt": question}], [answer])
         encoded = encode(trial, [conversation({"prompt": question}, answer)])
+        if encoded.faults:
+            return f"the tokenizer's chat template cannot show a question with its answer: {encoded.faults[0]}"
+        marked = encode_answers(trial, [{"prompt": question}], [answer])
     except InputProblem as problem:
         return str(problem)
     except (TemplateError, TypeError, ValueError) as error:
@@ -76,6 +74,27 @@ def template_problem(tokenizer: Any, template: str = "chat") -> str | None:
             "correct them, or set instruct_finetune.template to alpaca"
         )
     return None
+
+
+def template_limits(tokenizer: Any) -> list[str]:
+    """What conversations the tokenizer's chat template does not take, each in a few words."""
+    if not tokenizer.chat_template:
+        return []
+    template = Template.of(tokenizer)
+    user, assistant = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+    trials = {
+        "system messages": [{"role": "system", "content": "systemword"}, user, assistant],
+        "conversations of several turns": [user, assistant, user, assistant],
+    }
+    found = []
+    for what, messages in trials.items():
+        try:
+            if all(message["content"] in template.show(messages) for message in messages):
+                continue
+            found.append(what)
+        except TemplateRefusal as reason:
+            found.append(f"{what} ({reason})")
+    return found if takes_tools(template) else [*found, "tool calls"]
 
 
 def fitting(
@@ -119,26 +138,62 @@ def fitting(
                 f"(such as row {rows})"
             )
     if problems and context.parameters.too_long == "fail":
-        problems.append(f"shorten them, use a base model with a longer context, or set {stage}.too_long to skip")
+        ways = "skip or truncate" if stage == "instruct_finetune" else "skip"
+        problems.append(f"shorten them, use a base model with a longer context, or set {stage}.too_long to {ways}")
     if problems:
         raise InputProblem(problems)
     return kept
 
 
+def shown_rightly(context: Context, name: str, records: Sequence[Record], faults: Mapping[int, str]) -> list[int]:
+    """Places of the records that the chat template shows rightly; the others are left out, with a warning.
+
+    Args:
+        name: of the records' file in ``data/instructions``.
+        faults: why it does not show a record rightly, by place.
+
+    Raises:
+        InputProblem: these are more than 1 % of the records.
+    """
+    if not faults:
+        return list(range(len(records)))
+    reasons = Counter(faults.values())
+    first = {reason: records[place]["row"] for place, reason in reversed(sorted(faults.items()))}
+    listed = "; ".join(
+        f"{reason} ({count} rows, such as row {first[reason]})" for reason, count in reasons.most_common(_REASONS)
+    )
+    message = f"data/instructions/{name}.jsonl: {len(faults)} of {len(records)} rows do not fit the chat template"
+    if len(faults) > _TOLERATED * len(records):
+        raise InputProblem(
+            f"{message}: {listed}. Change or remove these rows, or set instruct_finetune.template to alpaca"
+        )
+    context.warn(f"{message} and are left out: {listed}")
+    return [place for place in range(len(records)) if place not in faults]
+
+
 def with_room(
     context: Context, stage: str, tokenizer: Any, files: Mapping[str, list[Record]], limit: int
 ) -> list[list[Record]]:
-    """The records of each file whose question leaves room for an answer. Raises as :func:`fitting`."""
-    lengths = {
-        name: (records, [len(ids) + 1 for ids in render(tokenizer, [conversation(record) for record in records])])
-        for name, records in files.items()
-    }
+    """The records of each file whose question leaves room for an answer.
+
+    Raises as :func:`fitting` and :func:`shown_rightly`.
+    """
+    lengths: dict[str, tuple[list[Record], list[int]]] = {}
+    for name, records in files.items():
+        questions = [conversation(record) for record in records]
+        try:
+            found = render(tokenizer, questions)
+        except InputProblem:
+            places = shown_rightly(context, name, records, refusals(tokenizer, questions))
+            records, found = [records[p] for p in places], render(tokenizer, [questions[p] for p in places])
+        lengths[name] = (records, [len(ids) + 1 for ids in found])
     kept = fitting(context, stage, lengths, limit, what="question (and room for an answer)")
-    return [[records[place] for place in places] for records, places in zip(files.values(), kept, strict=True)]
+    return [[records[p] for p in places] for (records, _), places in zip(lengths.values(), kept, strict=True)]
 
 
 def warn_of_control_tokens(context: Context, tokenizer: Any, files: Mapping[str, Sequence[Record]]) -> None:
-    """Warn of records whose text spells control tokens: often conversations that a template was applied to before."""
+    """Warn of records whose text spells control tokens, often conversations that a template was applied to before, and
+    of those with characters that the tokenizer has no tokens for."""
     spelling = control_tokens(tokenizer)
     for name, records in files.items():
         found = [
@@ -150,6 +205,15 @@ def warn_of_control_tokens(context: Context, tokenizer: Any, files: Mapping[str,
                 f"data/instructions/{name}.jsonl: {len(found)} of {len(records)} rows spell control tokens (row {row}: "
                 f"{token!r}), which are read as plain text. Rows that hold whole conversations in one string belong "
                 "into `messages`, one for each turn"
+            )
+        signs: set[str] = set().union(*(text for record in records for text in texts(record)))
+        lost = lost_characters(tokenizer, "".join(signs))
+        rows = [record["row"] for record in records if lost and not set(lost).isdisjoint("".join(texts(record)))]
+        if rows:
+            context.warn(
+                f"data/instructions/{name}.jsonl: {len(rows)} of {len(records)} rows (such as row {rows[0]}) have "
+                f"characters that the tokenizer has no tokens for ({', '.join(map(ascii, lost[:5]))}): the model sees "
+                "something else there"
             )
 
 
@@ -171,13 +235,25 @@ def encode_answers(tokenizer: Any, records: Sequence[Record], answers: Sequence[
     """Tokens of each record's question and of one answer to it, the end token among the answer's.
 
     Raises:
-        InputProblem: the chat template renders a question otherwise once it is answered.
+        InputProblem: the chat template refuses a question, or renders it otherwise once it is answered.
     """
     prompts = render(tokenizer, [conversation(record) for record in records])
-    whole = encode(tokenizer, [conversation(r, answer) for r, answer in zip(records, answers, strict=True)]).input_ids
-    for prompt, ids in zip(prompts, whole, strict=True):
-        if ids[: len(prompt)] != prompt:
+    whole = encode(
+        tokenizer, [conversation(r, answer) for r, answer in zip(records, answers, strict=True)], train_on="last"
+    )
+    found: list[list[int]] = []
+    for place, (ids, mask) in enumerate(zip(whole.input_ids, whole.answer_mask, strict=True)):
+        if place in whole.faults:  # an answer that a model wrote may be anything: its tokens and the end
+            found.append([*text_ids(tokenizer, [answers[place]])[0], tokenizer.eos_token_id])
+        elif ids[: len(prompts[place])] == prompts[place]:
+            behind = len(mask) - mask[::-1].index(1) if 1 in mask else len(ids)
+            found.append(ids[len(prompts[place]) : behind])
+        elif 1 in mask and not Template.of(tokenizer).marks_answers:
+            begin = mask.index(1)  # the template begins answers with what this one does not have, such as a thought
+            prompts[place] = ids[:begin]
+            found.append(ids[begin : len(mask) - mask[::-1].index(1)])
+        else:
             raise InputProblem(
                 "the model's chat template renders a question otherwise once it is answered; use another"
             )
-    return Answered(prompts, [ids[len(prompt) :] for prompt, ids in zip(prompts, whole, strict=True)])
+    return Answered(prompts, found)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
-from components.finetuning.parameters import TOO_LONG, FineTuningParameters, GenerationParameters, TooLong
+from components.finetuning.parameters import FineTuningParameters, GenerationParameters
 from components.finetuning.records import has_no_rows
 
 
@@ -18,7 +18,14 @@ class InstructFinetuneParameters(FineTuningParameters):
         default="chat",
         description="How the model sees questions: the tokenizer's own chat template, or Alpaca's prompt",
     )
-    too_long: TooLong = Field(default="fail", description=TOO_LONG)
+    train_on: Literal["all", "last"] = Field(
+        default="all", description="Which answers of a conversation are learnt: all of them, or the last one"
+    )
+    too_long: Literal["fail", "skip", "truncate"] = Field(
+        default="fail",
+        description="What to do with rows longer than the model's context: fail, skip, or truncate them at its end "
+        "(counted and reported; a row whose answers would be cut off as a whole is left out)",
+    )
     generation: GenerationParameters = Field(default=GenerationParameters(), description="How answers are generated")
 
 

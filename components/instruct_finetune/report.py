@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.contract import Context
+from components.finetuning.preview import Part
 from components.finetuning.records import Record, target
 from components.finetuning.report import plot_curve, shown, verdict, write_curve
 from components.finetuning.scoring import AnswerScores, Likelihood
@@ -25,6 +26,7 @@ def write_report(
     baselines: dict[str, AnswerScores],
     before: Likelihood,
     after: Likelihood,
+    preview: Sequence[Sequence[Part]],
 ) -> None:
     """Write ``report.json``, ``curve.csv`` and the picture."""
     write_curve(curve, context.outputs["report"] / "curve.csv")
@@ -46,6 +48,8 @@ def write_report(
             for kind, (correct, terse) in (scores.by_kind if scores else {}).items()
         },
         "answers": [_answer(development[place], answers[place][0]) for place in shown(development)],
+        "train_on": context.parameters.train_on,
+        "preview": preview,
         "kinds": {kind: kinds[kind] for kind in sorted(kinds)},
         "warnings": context.warnings,
     })  # fmt: skip

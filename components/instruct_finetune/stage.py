@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from components.contract import Context, Metric
-from components.conversations import Encoded, encode, render
+from components.conversations import Encoded
 from components.finetuning import adapters
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
-from components.finetuning.records import Record, conversation, demonstration, read_files
+from components.finetuning.preview import all_parts
+from components.finetuning.report import shown
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score, score_baselines
-from components.finetuning.templates import fitting, install_template, warn_of_control_tokens
+from components.finetuning.templates import install_template
 from components.finetuning.training import Curve, arguments, train
+from components.instruct_finetune.examples import read, within
 from components.instruct_finetune.report import write_report
 
-_MEASURED = 2000  # held-out demonstrations whose loss is measured
+_PREVIEWED = 10  # training examples shown in the report
 
 
 def run(context: Context) -> None:
     """Train ``models/instruct`` from ``models/base`` on ``data/instructions/instruct.jsonl``."""
-    names = ("instruct", "development")
-    training, development = read_files(context.inputs["instructions"], names, needs="answer")
     tokenizer = load_tokenizer(context.inputs["base"])
     install_template(tokenizer, context.parameters.template)
-    warn_of_control_tokens(context, tokenizer, {"instruct": training, "development": development})
+    examples = read(context, tokenizer)
     model = load_causal(context.inputs["base"], **adapters.loading(context.parameters))
-    training, encoded, development = _fit(context, model, tokenizer, training, development)
-    held_out = encode(tokenizer, [demonstration(record) for record in development[:_MEASURED]])
+    examples = within(context, examples, context_length(model, tokenizer, context.parameters.seq_length))
+    training, encoded, development = examples.training, examples.encoded, examples.development
+    held_out = examples.measured()
 
     before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     adapter = context.parameters.adapter
@@ -47,7 +48,8 @@ def run(context: Context) -> None:
         scores = score(judged, [given[id(record)] for record in judged])
         baselines = score_baselines(training, judged)
     _record(context, scores, baselines, before, after, len(held_out.input_ids))
-    write_report(context, curve, training, development, answers, scores, baselines, before, after)
+    preview = all_parts(tokenizer, encoded, shown(training)[:_PREVIEWED])
+    write_report(context, curve, training, development, answers, scores, baselines, before, after, preview)
 
 
 def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve:
@@ -66,25 +68,6 @@ def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve
         train_dataset=Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels()}),
         args=settings,
         processing_class=tokenizer,
-    )
-
-
-def _fit(
-    context: Context, model: Any, tokenizer: Any, training: list[Record], development: list[Record]
-) -> tuple[list[Record], Encoded, list[Record]]:
-    """The records that fit into the model's context, and the training ones as tokens."""
-    encoded = encode(tokenizer, [demonstration(record) for record in training])
-    whole = encode(tokenizer, [demonstration(record) for record in development])
-    prompts = render(tokenizer, [conversation(record) for record in development])
-    # A development question needs room for an answer, and its demonstration must fit for its loss to be measured.
-    lengths = [max(len(ids), len(prompt) + 1) for ids, prompt in zip(whole.input_ids, prompts, strict=True)]
-    files = {"instruct": (training, [len(ids) for ids in encoded.input_ids]), "development": (development, lengths)}
-    limit = context_length(model, tokenizer, context.parameters.seq_length)
-    rows, development_rows = fitting(context, "instruct_finetune", files, limit, what="question and answer")
-    return (
-        [training[row] for row in rows],
-        Encoded([encoded.input_ids[row] for row in rows], [encoded.answer_mask[row] for row in rows]),
-        [development[row] for row in development_rows],
     )
 
 

@@ -40,6 +40,12 @@ def render(folder: Path) -> Page:
         ["question", "expected", "answer", "verdict"],
         [[one["question"], one["expected"], one["answer"], one["verdict"]] for one in report["answers"]],
     )
+    if report.get("preview"):
+        page.heading("Training examples as the model sees them")
+        learnt = "every answer" if report["train_on"] == "all" else "the last answer"
+        page.text(f"Rendered by the chat template. What is marked is learnt: {learnt} of a conversation, and its end.")
+        for example in report["preview"]:
+            page.marked(example)
     page.heading("Training data")
     return page.table(["kind", "demonstrations"], report["kinds"].items())
 

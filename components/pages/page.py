@@ -28,6 +28,8 @@ _TEMPLATE = """\
 {% if kind == "heading" %}<h2>{{ body }}</h2>
 {% elif kind == "text" %}<p>{{ body }}</p>
 {% elif kind == "code" %}<pre>{{ body }}</pre>
+{% elif kind == "marked" %}<pre>{% for text, mark in body %}{% if mark %}<mark>{{ text }}</mark>{% else %}{{ text }}\
+{% endif %}{% endfor %}</pre>
 {% elif kind == "figure" %}<figure><img alt="{{ body.alt }}" src="data:image/png;base64,{{ body.data }}"></figure>
 {% elif kind == "table" %}<table><tr>
 {% for cell in body.header %}<th{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</th>{% endfor %}</tr>
@@ -62,6 +64,10 @@ class Page:
     def code(self, text: str) -> Page:
         """Preformatted text: samples, examples of dropped rows."""
         return self._add("code", text)
+
+    def marked(self, parts: Iterable[Sequence[Any]]) -> Page:
+        """Preformatted text in parts, each with whether it is marked."""
+        return self._add("marked", [tuple(part) for part in parts])
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Page:
         """Numbers are right-aligned; floats are shown to four significant digits."""

@@ -87,7 +87,7 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
 
         return load_parent(context.inputs.get("parent"))
     if parameters.tokenizer is not None:
-        from components.finetuning.templates import template_problem
+        from components.finetuning.templates import template_limits, template_problem
         from components.tokenize.tokenizer import load
 
         tokenizer, added = load(parameters.tokenizer)
@@ -102,6 +102,8 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
             context.warn(
                 f"with template: chat, instruct_finetune cannot use the tokenizer {parameters.tokenizer}: {problem}"
             )
+        elif limits := template_limits(tokenizer):
+            context.warn(f"the chat template of {parameters.tokenizer} does not take {'; '.join(limits)}")
         return tokenizer
     from components.tokenize.tokenizer import limited, train
 

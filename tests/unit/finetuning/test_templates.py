@@ -2,12 +2,12 @@
 
 import pytest
 
+from components.answer_spans import lost_characters
 from components.contract import Context
 from components.conversations import encode
 from components.finetuning.models import load_tokenizer
 from components.finetuning.records import conversation
 from components.finetuning.templates import encode_answers, install_template, template_problem, warn_of_control_tokens
-from core.errors import InputProblem
 from tests.unit.finetuning.workspace import write_model
 
 
@@ -72,13 +72,6 @@ def test_the_batch_that_trl_trains_on_has_these_labels(folder):
         assert tokenizer.decode(kept) == answer + "<|endoftext|>"
 
 
-def test_a_template_that_does_not_mark_answers_is_refused(folder):
-    tokenizer = load_tokenizer(folder)
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(InputProblem, match="generation"):
-        install_template(tokenizer, "chat")
-
-
 def test_a_tokenizer_without_template_gets_one(folder):
     tokenizer = load_tokenizer(folder)
     tokenizer.chat_template = None
@@ -93,10 +86,11 @@ MARKED = "{% for m in messages %}<|{{ m['role'] }}|>"
     ("template", "problem"),
     [
         (None, None),
-        (MARKED + "{{ m['content'] }}{{ eos_token }}{% endfor %}", "no {% generation %} markers"),
+        (MARKED + "{{ m['content'] }}{{ eos_token }}{% endfor %}", None),
+        (MARKED + "{{ m['content'] }}{% endfor %}", "no end token follows"),
         (MARKED + "{%- generation -%}{{ m['content'] }}{%- endgeneration -%}{% endfor %}", "do not enclose the answer"),
         (MARKED + "{% generation %}{% endgeneration %}{{ m['content'] }}{% endfor %}", "do not enclose the answer"),
-        ("{% generation %}{{ raise_exception('no') }}{% endgeneration %}", "cannot show a question"),
+        ("{% generation %}{{ raise_exception('no') }}{% endgeneration %}", "refuses it: no"),
         ("{% generation %}{{ messages[0].content }", "cannot show a question"),
     ],
 )
@@ -115,3 +109,23 @@ def test_rows_that_spell_control_tokens_are_warned_of(folder, tmp_path):
     warn_of_control_tokens(context, load_tokenizer(folder), {"instruct": rows, "development": rows[:1]})
     [warning] = context.warnings
     assert "instruct.jsonl: 1 of 2 rows" in warning and "row 2: '<|user|>'" in warning
+
+
+def test_characters_that_the_tokenizer_has_no_tokens_for_are_counted(folder, tmp_path):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())[:-40]
+    backend = Tokenizer(models.BPE({letter: place for place, letter in enumerate(letters)}, []))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<e>")
+    context = Context(None, 0, {}, {}, tmp_path)
+    rows = [{"prompt": "a b", "completion": "c", "row": 1}, {"prompt": "a", "completion": "\u0640 c", "row": 2}]
+    lost = [sign for sign in map(chr, range(0x80, 0x3000)) if lost_characters(tokenizer, sign)]
+    assert lost
+    rows[1]["completion"] = f"{lost[0]} c"
+    warn_of_control_tokens(context, tokenizer, {"instruct": rows, "development": rows[:1]})
+    [warning] = context.warnings
+    assert "instruct.jsonl: 1 of 2 rows (such as row 2) have characters" in warning and ascii(lost[0]) in warning
+    warn_of_control_tokens(context, load_tokenizer(folder), {"instruct": rows})
+    assert len(context.warnings) == 1

@@ -9,7 +9,11 @@ import time
 import pytest
 
 from components import pages
+from components.contract import Context
+from components.finetuning.models import load_tokenizer
 from components.instruct_finetune import component
+from components.instruct_finetune.examples import read
+from core.errors import InputProblem
 from tests.stage import run_component, run_until_stopped
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
 
@@ -63,6 +67,50 @@ ADAPTER = {"type": "lora", "rank": 4, "dropout": 0.1, "output": "adapter"}
 
 
 @pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
+def chat(*contents):
+    return [{"role": ("user", "assistant")[n % 2], "content": content} for n, content in enumerate(contents)]
+
+
+def test_a_template_without_marks_trains_and_the_report_shows_what_is_learnt(workspace):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(workspace / "models" / "base")
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    tokenizer.save_pretrained(workspace / "models" / "base")
+    rows = [{"messages": chat(f"alpha {n}", "beta <b>", f"gamma {n}", "delta")} for n in range(20)]
+    long = {"messages": chat("alpha", "omega " * 200)}
+    asked = {"messages": chat("alpha " * 200, "omega")}
+    write_records(workspace, instruct=[*rows, long, asked], development=rows[:5])
+    context = run_component(component, workspace, {**quick(2), "train_on": "last", "too_long": "truncate"})
+    [warning] = context.warnings
+    assert "instruct.jsonl: 1 of 22 rows are cut to 96 tokens; 1 whose answers begin behind" in warning
+    report = workspace / "reports" / "instruct_finetune"
+    shown = [["<|user|>alpha 0<|endoftext|><|assistant|>beta <b><|endoftext|><|user|>gamma 0<|endoftext|><|assistant|>",
+              False], ["delta<|endoftext|>", True]]  # fmt: skip
+    preview = json.loads((report / "report.json").read_text())["preview"]
+    assert preview[0] == shown and len(preview) == 10
+    page = pages.instruct_finetune.render(report).html()
+    assert "beta &lt;b&gt;" in page and "<mark>delta&lt;|endoftext|&gt;</mark>" in page
+    kept = AutoTokenizer.from_pretrained(workspace / "models" / "instruct")
+    assert kept.chat_template == tokenizer.chat_template
+
+
+def test_rows_that_the_template_refuses_stop_the_stage_before_the_model_is_loaded(workspace):
+    system = {"messages": [{"role": "tool", "content": "x"}, *chat("alpha", "beta")]}
+    write_records(workspace, instruct=[*signature_records(20), system], development=signature_records(5))
+    (workspace / "models" / "base" / "model.safetensors").unlink()
+    with pytest.raises(InputProblem, match=r"1 of 21 rows do not fit the chat template.*no such role: tool.*row 21"):
+        run_component(component, workspace, quick(2))
+    write_records(workspace, instruct=[*signature_records(200), system], development=signature_records(5))
+    context = Context(component.parameters(), 1, {"instructions": workspace / "data/instructions"}, {}, workspace)
+    examples = read(context, load_tokenizer(workspace / "models" / "base"))
+    assert len(examples.training) == len(examples.encoded.input_ids) == 200
+    assert "1 of 201 rows do not fit" in context.warnings[0] and "are left out" in context.warnings[0]
+
+
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
     parameters = quick(6, adapter=adapter, optimizer="adamw" if adapter is ADAPTER else "muon")
     run_component(component, make_workspace(tmp_path / "whole"), parameters)
