@@ -66,7 +66,7 @@ def _execution(node: ExecutionNode) -> Text:
         text.append(f" on {node.device}")
     if node.tokens:
         text.append(f"  {figure(node.tokens)} tokens")
-    facts = [f"seed {node.seed}", f"fingerprint {node.fingerprint}"]
+    facts = [*([f"seed {node.seed}"] if node.seed is not None else []), f"fingerprint {node.fingerprint}"]
     if node.git_commit:
         facts.append(f"commit {node.git_commit[:10]}{' with uncommitted edits' if node.git_dirty else ''}")
     if node.run:

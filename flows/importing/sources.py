@@ -80,6 +80,12 @@ def is_here(root: Path, source: str) -> bool:
     return not source.startswith(package_index.PREFIX) and path_of(root, source).exists()
 
 
+def is_of_hub(root: Path, source: str) -> bool:
+    """True for a hub id without a revision of its own."""
+    named = _HUB_ID.fullmatch(source)
+    return named is not None and not named["revision"] and not is_here(root, source)
+
+
 def revision_here(root: Path, source: str) -> str | None:
     """The present revision of a file of this machine that has to be converted; ``None`` for a folder."""
     path = path_of(root, source)

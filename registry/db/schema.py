@@ -31,6 +31,7 @@ class Base(DeclarativeBase):
 
 
 IMPORTED = "import:"  # begins the address of imported weights
+IMPORT = "import"  # the stage of `stemma import`, which has no run in MLflow
 
 
 class Artifact(Base):

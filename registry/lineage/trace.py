@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.db.references import aliases_by_version, resolve
 from registry.db.schema import (
+    IMPORT,
     IMPORTED,
     Artifact,
     Association,
@@ -227,6 +228,8 @@ class _Ancestry:
             return node
         self.seen.add(artifact_id)
         node.made_by = self._execution(maker_id) if maker_id is not None else None
+        if node.made_by is not None and node.made_by.stage == IMPORT:
+            node.origin = origin_of(node.made_by.parameters)
         return node
 
     def _execution(self, execution_id: int) -> ExecutionNode:
@@ -247,6 +250,12 @@ class _Ancestry:
             inputs=inputs,
             **{name: getattr(row, name) for name in _COPIED},
         )
+
+
+def origin_of(parameters: dict[str, Any]) -> str:
+    """Where `stemma import` brought a model from, in words."""
+    origin, revision, license = (parameters.get(name) for name in ("origin", "revision", "license"))
+    return f"{origin}{f'@{revision}' if revision else ''} (licence {license or 'not known'})"
 
 
 _COPIED = (

@@ -23,7 +23,7 @@ from core.keys import trusted_keys
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.references import resolve
-from registry.db.schema import Artifact, Execution, MetricValue, ModelVersion
+from registry.db.schema import IMPORT, Artifact, Execution, MetricValue, ModelVersion
 from registry.errors import InvalidBytes, MissingBytes, NotCheckable
 from registry.integrity import signed_receipts
 from registry.integrity.verification import signatures_of, verify_version
@@ -126,7 +126,10 @@ def judge(
         name, candidate.version, candidate.artifact.digest, alias, champion.version if champion is not None else None
     )
     rules = parameters.rules.get(name, {})
-    if not rules:
+    if not rules and candidate.execution.stage == IMPORT:
+        unmeasured_yet = f"it was imported, and promotion.{name} in params.yaml asks for nothing"
+        verdict.checks.append(Check("thresholds", True, unmeasured_yet))
+    elif not rules:
         verdict.checks.append(
             Check(
                 "thresholds",

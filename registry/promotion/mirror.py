@@ -24,7 +24,7 @@ from core.locks import FileLock
 from core.workspace import Workspace
 from registry.db.database import Registry
 from registry.db.references import current_aliases
-from registry.db.schema import AliasMirror, Association, Execution, ExecutionContext, ModelVersion, Promotion
+from registry.db.schema import IMPORT, AliasMirror, Association, Execution, ExecutionContext, ModelVersion, Promotion
 from registry.errors import UnsoundHistory
 from registry.integrity import history
 from registry.promotion.releases import EXPERIMENT as RELEASES
@@ -161,7 +161,7 @@ def _pending(registry: Registry) -> _Pending:
             _ = promotion.to_version
         executions = session.scalars(
             select(Execution)
-            .where(Execution.state == "COMPLETE", Execution.mlflow_run_id.is_(None))
+            .where(Execution.state == "COMPLETE", Execution.mlflow_run_id.is_(None), Execution.stage != IMPORT)
             .order_by(Execution.id.desc())
             .limit(100)
         ).all()
@@ -292,6 +292,7 @@ def _awaits_a_run(registry: Registry, context: ExecutionContext) -> bool:
                     Association.context_id == context.id,
                     Execution.state == "COMPLETE",
                     Execution.mlflow_run_id.is_(None),
+                    Execution.stage != IMPORT,
                 )
             ).first()
             is not None

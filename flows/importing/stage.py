@@ -1,0 +1,105 @@
+"""``python -m flows.importing.stage``: the one stage of an import's tree, run by DVC there.
+
+It reads ``import.json``, brings the model that this names, and leaves a signed receipt as every stage does: the same
+again when ``stemma reproduce`` imports it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from components.harness.fingerprint import code_digest, fingerprint
+from components.harness.receipt import environment, git_state
+from core import keys, layout
+from core.errors import InputProblem
+from core.files import as_umask, read_json, write_json
+from core.workspace import Workspace
+from flows.importing import inspection, sources
+from registry.db.schema import IMPORT
+from registry.lineage.receipts import SCHEMA
+from registry.store.manifests import digest_of
+
+NAME = IMPORT
+ORDER, RECEIPT = "import.json", f"receipts/{NAME}.json"
+_VERSION = "1.0.0"  # of what the stage's output means
+_CODE = Path(__file__).resolve().parent
+
+
+def bring(workspace: Workspace, order: dict[str, Any]) -> None:
+    """Bring the model into the workspace's tree, and write the receipt.
+
+    Args:
+        order: ``source``, ``model`` (its registered name), ``path`` (where its files go), ``license`` (where the user
+            named one), and ``digest`` of the files.
+
+    Raises:
+        InputProblem: the source is gone, or cannot be used.
+    """
+    started = time.time()
+    found = sources.fetch(workspace.home, workspace.root, order["source"], lambda line: print(line, file=sys.stderr))
+    if why := inspection.tokenizer_problem(found.folder):
+        raise InputProblem(why)
+    target = workspace.root / order["path"]
+    shutil.rmtree(target, ignore_errors=True)
+    for name in found.names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found.folder / name, target / name)
+        as_umask(target / name)
+    license = order["license"] or found.license
+    parameters = {
+        "source": order["source"],
+        "origin": found.origin,
+        "revision": found.revision,
+        "license": license,
+        "files": {name: sources.sha256(target / name) for name in found.names},
+        "notes": list(found.notes),
+    }
+    code = code_digest(_CODE, sorted(path.name for path in _CODE.glob("*.py")))
+    ended = time.time()
+    body = {
+        "schema": SCHEMA,
+        "stage": NAME,
+        "component": {"name": NAME, "version": _VERSION, "code_digest": code},
+        "fingerprint": fingerprint(code, parameters, 0, {}),
+        "run": os.environ.get("STEMMA_RUN"),
+        "parameters": parameters,
+        "non_default": {name: parameters[name] for name in ("origin", "revision", "license")},
+        "outputs": [
+            {
+                "name": "model", "path": order["path"], "type": "model", "role": "imported",
+                "registered_model": order["model"], "digest": digest_of(target),
+                "size": sum((target / name).stat().st_size for name in found.names),
+            }
+        ],
+        "warnings": inspection.warnings(found.folder, license),
+        "git": git_state(workspace.root),
+        "environment": environment(),
+        "device": "cpu",
+        "processes": 1,
+        "tokens": 0,
+        "started": started,
+        "ended": ended,
+        "seconds": ended - started,
+    }  # fmt: skip
+    write_json(workspace.root / RECEIPT, keys.with_signature(workspace, body))
+
+
+def main() -> int:
+    """Exit code 2, with the problems left where the flow looks for them, where the source cannot be used."""
+    workspace = Workspace.find()
+    try:
+        bring(workspace, read_json(workspace.root / ORDER, None))
+    except InputProblem as problem:
+        print(*problem.problems, sep="\n", file=sys.stderr)
+        write_json(layout.problems(workspace.home, os.environ.get("STEMMA_RUN", NAME), NAME), problem.problems)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
