@@ -19,6 +19,7 @@ import numpy as np
 
 from components.contract import Context, Interrupted
 from components.finetuning import adapters
+from components.finetuning.frozen_head import frozen_head
 from components.finetuning.parameters import FineTuningParameters
 from components.training import choose_precision, forget_precision
 from core.errors import InputProblem
@@ -185,10 +186,17 @@ def train(
             for parameter in model.parameters():
                 if parameter.requires_grad:  # TRL rounds an adapter on a quantized base to bfloat16
                     parameter.data = parameter.data.float()
-        running.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with frozen_head(_head_is_frozen(model)):
+            running.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if running.state.global_step < parameters.steps:
         raise Interrupted(f"{description}: stopped at step {running.state.global_step} of {parameters.steps}")
     return _curve(running.state.log_history)
+
+
+def _head_is_frozen(model: Any) -> bool:
+    """True if a model that predicts tokens learns by an adapter, which leaves its output layer as it is."""
+    head = model.get_base_model().get_output_embeddings() if adapters.is_attached(model) else None
+    return head is not None and not any(weights.requires_grad for weights in head.parameters())
 
 
 def batch_order(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[int]:

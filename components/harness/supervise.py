@@ -258,6 +258,7 @@ class _Execution:
             "PYTHONHASHSEED": "0",
             # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
             "OMP_WAIT_POLICY": "PASSIVE",
+            "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),  # huge pages for large tensors
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         }
 
