@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 
 _ROWS = 256  # tokens whose logits are held at a time
 
-_Outputs = tuple[Tensor, Tensor | None, None, None, Tensor | None]
+_Outputs = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
 class FrozenHead(torch.autograd.Function):
@@ -37,9 +37,13 @@ class FrozenHead(torch.autograd.Function):
         scale: float,
         outputs: tuple[str, ...],
     ) -> _Outputs:
-        """Log-probability of each label; also the entropy and whether the label is the likeliest, where asked for."""
+        """Log-probability of each label, and where asked for without a gradient: the entropy, the logarithm of the sum
+        of squared probabilities, the mean logit, and whether the label is the likeliest."""
         log_probs = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
-        entropy = torch.empty_like(log_probs) if "entropy" in outputs else None
+        entropy, squares, means = (
+            torch.empty_like(log_probs) if name in outputs else None
+            for name in ("entropy", "log_sum_sq_probs", "mean_logits")
+        )
         is_top1 = torch.empty_like(labels, dtype=torch.bool) if "is_top1" in outputs else None
         rows = torch.empty_like(hidden) if hidden.requires_grad else None
         for start in range(0, len(labels), _ROWS):
@@ -56,6 +60,10 @@ class FrozenHead(torch.autograd.Function):
             log_probs[here] = (logits.gather(1, label) - total)[:, 0]
             if is_top1 is not None:
                 is_top1[here] = logits.argmax(-1) == labels[here]
+            if means is not None:
+                means[here] = logits.mean(-1)
+            if squares is not None:
+                squares[here] = (2 * logits).logsumexp(-1) - 2 * total[:, 0]
             if entropy is None and rows is None:
                 continue
             probabilities = torch.exp(logits - total) if entropy is not None else logits.sub_(total).exp_()
@@ -69,8 +77,8 @@ class FrozenHead(torch.autograd.Function):
                 rows[here] = (change @ weight).to(rows.dtype)
         if rows is not None:
             ctx.save_for_backward(rows)
-        ctx.mark_non_differentiable(*(each for each in (entropy, is_top1) if each is not None))
-        return log_probs, entropy, None, None, is_top1
+        ctx.mark_non_differentiable(*(each for each in (entropy, squares, means, is_top1) if each is not None))
+        return log_probs, entropy, squares, means, is_top1
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
