@@ -79,8 +79,14 @@ class Backend:
     def _native(
         model: ModelFolder, request: ChatRequest | CompletionRequest, tokens: int, given: dict[str, Any]
     ) -> dict[str, Any]:
-        more = {"n": request.n, "presence_penalty": request.presence_penalty,
+        more: dict[str, Any] = {"n": request.n, "presence_penalty": request.presence_penalty,
                 "frequency_penalty": request.frequency_penalty, "stop": request.stops or None}  # fmt: skip
+        if isinstance(request, ChatRequest):
+            if request.tools and request.tool_choice not in (None, "none"):
+                choice = request.tool_choice
+                more["tool_choice"] = choice if isinstance(choice, str) else choice.model_dump()
+            if request.response_format is not None:
+                more["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
         return {
             **given, **{name: value for name, value in more.items() if value is not None}, "max_tokens": tokens,
             "stream_options": {"include_usage": True},
@@ -97,6 +103,18 @@ class Backend:
                     400, f"{name}: `transformers serve` does not support it; leave it out, or serve with vLLM",
                     "unsupported_parameter", param=name,
                 )  # fmt: skip
+        if isinstance(request, ChatRequest):
+            forced = request.tool_choice not in (None, "auto", "none")
+            formed = request.response_format is not None and request.response_format.type != "text"
+            for name, wanted, what in (
+                ("tool_choice", forced, "lets the model choose whether it calls a tool"),
+                ("response_format", formed, "does not bind an answer to JSON"),
+            ):
+                if wanted:
+                    raise ApiError(
+                        400, f"{name}: `transformers serve` {what}; leave it out, or serve with vLLM",
+                        "unsupported_parameter", param=name,
+                    )  # fmt: skip
         own = {name: model.generation[name] for name in SAMPLING if model.generation.get(name) is not None}
         sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, **own, **given}
         if model.generation.get("do_sample") is False and "temperature" not in given:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from core import adapted
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.schema import Promotion
@@ -113,7 +114,10 @@ def answer(
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise NotGenerative(f"{', '.join(architectures) or folder.name} scores text, it does not generate any")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
+    if problem := adapted.problem(folder):
+        raise InvalidBytes(problem)
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    model = adapted.apply(model, folder).eval()
     inputs = _encode(tokenizer, prompt, system, chat and tokenizer.chat_template is not None)
     room = model.config.max_position_embeddings - inputs["input_ids"].shape[1]
     if room < 1:

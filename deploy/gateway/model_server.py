@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from core import layout
+from core import adapted, layout
 from core.errors import StemmaError
 from deploy.gateway.backends import CLASSIFIER, Backend
 from deploy.gateway.catalog import Catalog, Version
@@ -21,7 +21,9 @@ from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError
 from deploy.gateway.fair_queue import QueueFull
 from deploy.gateway.metrics import Metrics
+from deploy.gateway.model_folder import read
 from deploy.gateway.settings import GatewaySettings
+from deploy.merging import merged_copy
 from registry.errors import UnknownReference
 from registry.lineage.deployments import State
 
@@ -357,6 +359,8 @@ async def _prepare(catalog: Catalog, version: Version, generator: Backend, setti
     """
     model = await asyncio.to_thread(catalog.verified, version)
     backend = CLASSIFIER if model.kind == "classifier" else generator
+    if adapted.is_adapted(model.path):  # the files beside an adapter are its base, which no engine may serve as it
+        model = read(await asyncio.to_thread(merged_copy, catalog.workspace.home, model.path))
     log_file = layout.logs(catalog.workspace.home) / f"engine-{version.name.replace(':', '-')}.log"
     engine = EngineProcess(version, model, backend, log_file, settings.limits.queue)
     log.info("%s verified (%s); starting %s", version.name, version.digest, backend.name)

@@ -72,7 +72,7 @@ class PromptMeter:
         else:
             job["messages"] = [message.for_template() for message in request.messages]
             job["tools"] = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
-            job["tool_choice"] = request.tool_choice
+            job["tool_choice"] = request.tool_choice if isinstance(request.tool_choice, str) else None
         line = json.dumps(job).encode()
         try:
             answer = await self._lanes[len(line) > SHORT_BYTES].ask(line, key)

@@ -81,6 +81,30 @@ class TextFormat(BaseModel):
     type: Literal["text"] = "text"
 
 
+class JsonFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["json_object"]
+
+
+class NamedSchema(BaseModel):
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    definition: dict[str, JsonValue] = Field(alias="schema", description="A JSON schema.")
+    strict: bool | None = None
+
+
+class SchemaFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")]
+
+
 class _Generation(_Request):
     max_tokens: int | None = Field(
         None, ge=1, le=2**31, description="Most tokens of the answer; also limited by the gateway and the context."
@@ -206,15 +230,34 @@ class Tool(BaseModel):
     function: ToolFunction
 
 
+class ToolName(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+
+
+class NamedTool(BaseModel):
+    """The one tool that the answer has to call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["function"] = "function"
+    function: ToolName
+
+
 class ChatRequest(_Generation):
     """Answer a conversation, through the model's own chat template."""
 
     messages: list[Message] = Field(min_length=1, max_length=10_000)
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31, description="The newer name of max_tokens.")
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["auto", "none"] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = Field(
+        None, description="Whether tools may or must be called; `transformers serve` leaves that to the model."
+    )
     parallel_tool_calls: bool | None = Field(None, description="Taken and ignored: the model decides.")
-    response_format: TextFormat | None = None
+    response_format: ResponseFormat | None = Field(
+        None, description="An answer in JSON, or by a JSON schema; `transformers serve` writes text only."
+    )
     store: bool | None = Field(None, description="Taken and ignored: nothing is stored.")
     logprobs: Annotated[Any, Unsupported((False,))] = None
     top_logprobs: Annotated[Any, Unsupported((0,))] = None
@@ -226,6 +269,15 @@ class ChatRequest(_Generation):
     reasoning_effort: Annotated[Any, Unsupported()] = None
     verbosity: Annotated[Any, Unsupported(("medium",))] = None
     web_search_options: Annotated[Any, Unsupported()] = None
+
+    @model_validator(mode="after")
+    def _choice_has_tools(self) -> ChatRequest:
+        names = {tool.function.name for tool in self.tools or ()}
+        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.function.name not in names:
+            raise ValueError(f"tool_choice: {self.tool_choice.function.name!r} is none of the tools")
+        if self.tool_choice == "required" and not names:
+            raise ValueError("tool_choice: there are no tools to call")
+        return self
 
     @property
     def token_limit(self) -> int | None:

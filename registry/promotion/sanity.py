@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -25,6 +29,7 @@ from transformers import (
 from transformers.generation import GenerationMixin  # noqa: F401
 from transformers.utils import logging
 
+from core import adapted
 from registry.promotion.template_trial import DoesNotEnd, require_end
 
 QUESTION = "How many parameters does this function take? def f ( a , b )"
@@ -36,11 +41,23 @@ class NotSane(Exception):
     """The model is broken; the message says how."""
 
 
+# How the names of architectures end, and what loads them; any other is a body without a head, such as BertModel.
+_KINDS: tuple[tuple[tuple[str, ...], Any], ...] = (
+    (("ForCausalLM", "LMHeadModel"), AutoModelForCausalLM),
+    (("ForConditionalGeneration",), AutoModelForSeq2SeqLM),
+    (("ForSequenceClassification",), AutoModelForSequenceClassification),
+    (("ForMaskedLM",), AutoModelForMaskedLM),
+    (("Model",), AutoModel),
+)
+
+
 def examine(folder: Path) -> list[tuple[str, str]]:
     """Load the model in ``folder``, from safetensors only and without running code of its own, and try it.
 
+    An adapter in the folder is merged into its base first, as wherever it is served.
+
     Returns:
-        (name, detail) of each check that passed: ``model loads``, then ``generation`` or ``scores``.
+        (name, detail) of each check that passed: ``model loads``, then ``generation``, ``scores`` or ``encoding``.
 
     Raises:
         NotSane: one failed.
@@ -52,25 +69,42 @@ def examine(folder: Path) -> list[tuple[str, str]]:
     architectures = AutoConfig.from_pretrained(folder, trust_remote_code=False).architectures or []
     if not architectures:
         raise NotSane("config.json names no architecture, so the weights cannot be loaded")
-    generates = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
-    kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+    kind = next((kind for ends, kind in _KINDS if architectures[0].endswith(ends)), None)
+    if kind is None:
+        raise NotSane(f"{architectures[0]} neither generates, scores nor encodes text, so it cannot be tried")
+    if problem := adapted.problem(folder):
+        raise NotSane(problem)
     model, report = kind.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
-    if lost := [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]:
-        raise NotSane(f"weights that the architecture needs are not in the files: {', '.join(map(str, lost))[:300]}")
-    model.eval()
+    brought = _brought_by_adapter(folder)
+    lost = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]
+    if lost := [str(key) for key in lost if key not in brought]:
+        raise NotSane(f"weights that the architecture needs are not in the files: {', '.join(lost)[:300]}")
+    model = adapted.apply(model, folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise NotSane(f"the tokenizer has {len(tokenizer)} entries and the model {rows} embeddings: they do not fit")
     size = sum(parameter.numel() for parameter in model.parameters())
-    loaded = ("model loads", f"{type(model).__name__}, {size:,} parameters, tokenizer of {len(tokenizer):,} entries")
+    parts = " with its adapter" if adapted.is_adapted(folder) else ""
+    loaded = (
+        "model loads", f"{type(model).__name__}{parts}, {size:,} parameters, tokenizer of {len(tokenizer):,} entries"
+    )  # fmt: skip
     with torch.inference_mode():
-        return [
-            loaded,
-            ("generation", _generation(model, tokenizer)) if generates else ("scores", _scores(model, tokenizer)),
-        ]
+        if kind in (AutoModelForCausalLM, AutoModelForSeq2SeqLM):
+            return [loaded, ("generation", _generation(model, tokenizer))]
+        if kind is AutoModelForSequenceClassification:
+            return [loaded, ("scores", _scores(model, tokenizer))]
+        return [loaded, ("encoding", _encoding(model, tokenizer))]
+
+
+def _brought_by_adapter(folder: Path) -> set[str]:
+    """Weights that an adapter holds whole, such as a classifier's head, which its base has not."""
+    if not adapted.is_adapted(folder):
+        return set()
+    with safe_open(folder / adapted.FOLDER / adapted.WEIGHTS, framework="pt") as weights:
+        return {name.removeprefix("base_model.model.") for name in weights.keys()}
 
 
 def _generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -85,8 +119,10 @@ def _generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
             raise NotSane(str(endless)) from None
     faults = []
     for prompt, inputs in _prompts(model, tokenizer):
-        _require_finite(model(**inputs).logits)
-        length = inputs["input_ids"].shape[1]
+        length, more = inputs["input_ids"].shape[1], {}
+        if model.config.is_encoder_decoder:
+            length, more = 1, {"decoder_input_ids": torch.tensor([[model.config.decoder_start_token_id or 0]])}
+        _require_finite(model(**inputs, **more).logits)
         made = model.generate(
             **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id or 0
         )[0, length:].tolist()  # fmt: skip
@@ -111,6 +147,9 @@ def _prompts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
             question, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         found.append(("chat question", {name: chat[name] for name in ("input_ids", "attention_mask")}))
+    if model.config.is_encoder_decoder:
+        text = tokenizer(QUESTION, return_tensors="pt")
+        found.append(("text", {name: text[name] for name in ("input_ids", "attention_mask")}))
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is not None:
         ids = torch.tensor([[start]])
@@ -123,11 +162,25 @@ def _prompts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 def _scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """Scores of one text, which have to be finite numbers."""
-    room = getattr(model.config, "max_position_embeddings", None)
-    inputs = tokenizer(QUESTION, return_tensors="pt", truncation=room is not None, max_length=room)
-    scores = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[0]
+    scores = model(**_text(model, tokenizer)).logits[0]
     _require_finite(scores)
     return f"{scores.numel()} finite score{'s' if scores.numel() > 1 else ''}"
+
+
+def _encoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What an encoder makes of one text, which has to be finite numbers."""
+    inputs = _text(model, tokenizer)
+    more = {"decoder_input_ids": inputs["input_ids"]} if model.config.is_encoder_decoder else {}
+    made = model(**inputs, **more)[0]
+    _require_finite(made)
+    return f"{made.shape[1]} tokens, finite vectors of {made.shape[2]:,}"
+
+
+def _text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, torch.Tensor]:
+    """Ids and mask of a question, cut to the context."""
+    room = getattr(model.config, "max_position_embeddings", None)
+    inputs = tokenizer(QUESTION, return_tensors="pt", truncation=room is not None, max_length=room)
+    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 
 def _require_finite(logits: torch.Tensor) -> None:

@@ -89,6 +89,9 @@ def test_refusals_are_openais(client):
     assert refused(openai.BadRequestError, temperature=9).param == "temperature"
     assert refused(openai.BadRequestError, max_tokens=100_000).code == "max_tokens_too_large"
     assert refused(openai.BadRequestError, messages=[{"role": "tool", "content": "x"}]).code == "chat_template"
+    # `transformers serve` would leave it out without a word.
+    formed = refused(openai.BadRequestError, messages=HI, response_format={"type": "json_object"})
+    assert formed.param == "response_format" and "transformers serve" in formed.message
     assert refused(openai.BadRequestError, messages=[{"role": "user", "content": "hi " * 500}]).code == (
         "context_length_exceeded"
     )

@@ -65,3 +65,32 @@ def test_openais_own_fields_go_to_engines_that_know_them():
     }  # fmt: skip
     body = TRANSFORMERS.body(MODEL, CompletionRequest(model="base", prompt=["one"], stop=["x"]), 50)
     assert body["prompt"] == "one" and body["stream"] and "stop" not in body
+
+
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True}}
+
+
+def test_tools_and_forms_of_the_answer_go_to_engines_that_know_them():
+    chosen = {"type": "function", "function": {"name": "look"}}
+    for choice, form in ((chosen, SCHEMA), ("required", {"type": "json_object"}), ("auto", {"type": "text"})):
+        options = {"tools": TOOLS, "tool_choice": choice, "response_format": form}
+        body = VLLM.body(MODEL, ChatRequest(model="assistant", messages=HI, **options), 50)
+        assert {name: body[name] for name in options} == options
+    body = VLLM.body(MODEL, ChatRequest(model="assistant", messages=HI, tools=TOOLS, tool_choice="none"), 50)
+    assert "tools" not in body and "tool_choice" not in body
+
+
+def test_an_engine_without_them_refuses_in_one_sentence():
+    for name, value in (("tool_choice", "required"), ("response_format", SCHEMA)):
+        with pytest.raises(ApiError, match="transformers serve") as caught:
+            config(**{"tools": TOOLS, name: value})
+        assert caught.value.status == 400 and caught.value.param == name
+    config(tools=TOOLS, tool_choice="auto", response_format={"type": "text"})
+
+
+def test_a_choice_among_tools_that_are_not_there_is_refused():
+    for options in ({"tool_choice": "required"},
+                    {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "run"}}}):  # fmt: skip
+        with pytest.raises(ValueError, match="tool_choice"):
+            ChatRequest(model="assistant", messages=HI, **options)

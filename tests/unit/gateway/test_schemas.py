@@ -14,7 +14,7 @@ HI = [{"role": "user", "content": "hi"}]
     "options",
     [
         {"temperature": float("nan")}, {"temperature": 2.1}, {"top_p": 0}, {"max_tokens": 0}, {"seed": 2**63},
-        {"stop": ["a"] * 5}, {"stop": ""}, {"n": 0}, {"response_format": {"type": "json_object"}},
+        {"stop": ["a"] * 5}, {"stop": ""}, {"n": 0}, {"response_format": {"type": "json_schema"}},
         {"messages": []}, {"messages": [{"role": "robot", "content": "x"}]}, {"unheard_of": 1}, {"model": ""},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
         {"messages": [{"role": "user", "content": "\ud800"}]},
