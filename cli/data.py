@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,12 +21,20 @@ stemma data list
 
 stemma data list --json
 """
+PREVIEW_EPILOG = """[bold]Examples[/]
+
+stemma data preview
+
+stemma data preview --stage preference_tune -n 3
+"""
+FineTuningStage = Literal["instruct_finetune", "reward_model", "preference_tune"]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Add raw data, and list which of it is new.", no_args_is_help=True)
+    group = typer.Typer(help="Add raw data, list which of it is new, and see it as a model does.", no_args_is_help=True)
     group.command(epilog=ADD_EPILOG)(add)
     group.command("list", epilog=LIST_EPILOG)(list_files)
+    group.command(epilog=PREVIEW_EPILOG)(preview)
     app.add_typer(group, name="data")
 
 
@@ -90,6 +98,37 @@ def list_files(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
     if rows:
         print_table(("FILE", "BYTES", "STATE", "FROM"), rows)
     print("\n".join([*found.notes, str(found)]))
+
+
+def preview(
+    stage: Annotated[FineTuningStage, typer.Option(help="The stage that is trained on it.")] = "instruct_finetune",
+    count: Annotated[int, typer.Option("-n", min=1, max=1000, help="Rows to show.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show rows of `data/instructions` as the chat template renders them, with the trained tokens marked.
+
+    On a terminal they are green, else between `[[` and `]]`.
+    """
+    from cli.output import print_json, print_parts
+    from components import load
+    from components.finetuning.preview import FILES, examples
+    from components.harness.parameters import validate
+    from core.parameters_file import read
+    from core.workspace import Workspace
+
+    root = Workspace.find().root
+    values: Any = validate(read(root / "params.yaml"), "instruct_finetune", load("instruct_finetune").parameters)
+    where, found = examples(root, stage, template=values.template, train_on=values.train_on, count=count)
+    if as_json:
+        print_json([example._asdict() for example in found])
+        return
+    print(f"data/instructions/{FILES[stage]}.jsonl by the chat template of {where}; what is trained is marked")
+    for example in found:
+        print(f"\nrow {example.row}" + (f", {example.what}" if example.what else ""))
+        if example.fault:
+            print(f"left out: {example.fault}")
+        else:
+            print_parts(example.parts)
 
 
 def _stack_url(home: Path) -> str | None:

@@ -34,3 +34,18 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     if not console.is_terminal:
         console.width = 200
     console.print(table)
+
+
+def print_parts(parts: Iterable[tuple[str, bool]]) -> None:
+    """Text of which some parts are marked: green on a terminal, else between ``[[`` and ``]]``."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal or console.no_color:
+        print("".join(f"[[{printable(text)}]]" if marked else printable(text) for text, marked in parts))
+        return
+    shown = Text()
+    for text, marked in parts:
+        shown.append(printable(text), style="green" if marked else "")
+    console.print(shown)

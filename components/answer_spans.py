@@ -71,7 +71,10 @@ def find_answers(
     encoded = tokens(tokenizer, [text for text, _ in shown])
     masks = []
     for place, ((text, spans), found) in enumerate(zip(shown, encoded, strict=True)):
-        mask = [int(any(first < end and behind > begin for begin, end in spans)) for _, (first, behind) in found]
+        learnt = bytearray(len(text))
+        for begin, end in spans:
+            learnt[begin:end] = b"\1" * (end - begin)
+        mask = [int(learnt.find(1, first, behind) >= 0) for _, (first, behind) in found]
         if spans and (fault := _lost_in_tokens(tokenizer, text, spans, found)):
             faults[place], mask = fault, [0] * len(mask)
         masks.append(mask)
@@ -87,7 +90,7 @@ def _shown(template: Template, conversation: Sequence[Message], last: bool) -> t
         raise TemplateRefusal(f"the chat template refuses it: {reason}") from reason
     for turn, (begin, end) in spans.items():
         if fault := _fault(template, text[:end], begin, conversation[turn], frames):
-            raise TemplateRefusal(f"turn {turn + 1}: {fault}")
+            raise TemplateRefusal(fault)
     if lost := omitted(text, conversation):
         raise TemplateRefusal(f"the chat template leaves out {lost}")
     return text, list(spans.values())
@@ -138,10 +141,10 @@ def _fault(template: Template, text: str, begin: int, message: Message, frames: 
         return "no end token follows the answer, so a model would not learn to stop"
     found, words = bare(unmarked(text[begin:])), _words(template, text[:begin], message)
     if words not in found:
-        return "the template leaves out words of the answer"
+        return "the chat template leaves out words of an answer"
     if calls := message.get("tool_calls"):
-        missing = [word for word in words_of(calls) if word not in found]
-        return f"the template leaves out {missing[0]!r} of a tool call" if missing else None
+        whole = all(word in found for word in words_of(calls))
+        return None if whole else "the chat template leaves out a tool call"
     if not any(found == before + words + behind for before, behind in frames):
         return f"what is found beside the answer is not the assistant's: {found.replace(words, '', 1)[:60]!r}"
     return None

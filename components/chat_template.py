@@ -138,7 +138,8 @@ class Template:
     def _marked(self, value: Any) -> Any:
         """A value with each spelled control token in it between marks."""
         if isinstance(value, str):
-            return self.spelling.sub(f"{_OPEN}\\g<0>{_CLOSE}", re.sub(f"[{_OPEN}{_CLOSE}]", "", value))
+            value = unmarked(value) if _OPEN in value or _CLOSE in value else value
+            return self.spelling.sub(f"{_OPEN}\\g<0>{_CLOSE}", value) if self.spelling.search(value) else value
         if isinstance(value, dict):
             return {self._marked(key): self._marked(part) for key, part in value.items()}
         return [self._marked(part) for part in value] if isinstance(value, list) else value
@@ -165,12 +166,12 @@ def tokens(tokenizer: Any, shown: Sequence[str]) -> list[Tokens]:
 def omitted(shown: str, conversation: Sequence[Message]) -> str | None:
     """What of a conversation, its assistant's texts aside, is not in what the template shows of it; None: nothing."""
     found = bare(unmarked(shown))
-    for number, message in enumerate(conversation, start=1):
+    for message in conversation:
         content = message["content"]
         if message["role"] != "assistant" and bare(content) not in found and bare(_json(content)[1:-1]) not in found:
-            return f"message {number}, of role {message['role']}"
+            return f"a message of role {message['role']}"
         if any(word not in found for word in words_of(message.get("tool_calls", []))):
-            return f"the tool call of message {number}"
+            return "a tool call"
     names = [tool.get("function", tool).get("name", "") for tool in tools_of(conversation) or ()]
     return "the tools" if any(bare(name) not in found for name in names) else None
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.contract import Metric
-from components.conversations import render
+from components.contract import Context, Metric
+from components.conversations import refusals, render
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
 from components.finetuning.records import Record, conversation, read_records
 from components.finetuning.scoring import AnswerScores, checkable, score, score_baselines
@@ -44,6 +44,15 @@ def load(instructions: Path, limit: int, seed: int) -> tuple[list[Record], int]:
         return records, len(records)
     chosen = np.sort(np.random.default_rng(seed).choice(len(records), size=limit, replace=False))
     return [records[index] for index in chosen], len(records)
+
+
+def askable(context: Context, tokenizer: PreTrainedTokenizerBase, records: Sequence[Record]) -> list[Record]:
+    """The records whose question the chat template takes; the others are left out, with a warning."""
+    refused = refusals(tokenizer, [conversation(record) for record in records])
+    if refused:
+        reason = next(iter(refused.values()))
+        context.warn(f"data/instructions/test.jsonl: {len(refused)} of {len(records)} rows are left out: {reason}")
+    return [record for place, record in enumerate(records) if place not in refused]
 
 
 def require_room(tokenizer: PreTrainedTokenizerBase, records: Sequence[Record], context: int) -> None:

@@ -49,6 +49,7 @@ def run(context: Context) -> None:
         headline="accuracy" if (chat or without_text) and any(map(has_verifier, records)) else "bits_per_byte",
         chat=chat,
     )
+    records = answers.askable(context, subject.tokenizer, records)
     answers.require_room(subject.tokenizer, records, subject.window)
 
     report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": subject.chat}

@@ -158,7 +158,7 @@ def test_words_that_a_template_loses_and_answers_without_an_end_are_faults():
     changed = copy.deepcopy(own)
     changed.chat_template = own.chat_template.replace("message['content']", "message['content'][:12]")
     faults = encode(changed, [chat("Hi?", "Short."), chat("Hi?", "A longer answer.")]).faults
-    assert faults == {1: "turn 2: the template leaves out words of the answer"}
+    assert faults == {1: "the chat template leaves out words of an answer"}
     changed.chat_template = own.chat_template.replace("<|im_end|>", "")
     assert "no end token follows" in encode(changed, [chat("Hi?", "Short.")]).faults[0]
     assert "would not learn to stop" in template_problem(changed)

@@ -6,9 +6,12 @@ import shutil
 import pytest
 
 from components import pages
+from components.contract import Context
 from components.evaluate import component
+from components.evaluate.answers import askable
 from components.finetuning.models import load_tokenizer
 from core.errors import InputProblem
+from tests.chat_templates import tokenizer
 from tests.stage import run_component
 from tests.unit.evaluate.conftest import write_corpus, write_instructions
 
@@ -175,3 +178,11 @@ def test_prompts_longer_than_the_context_are_named(workspace):
         run_component(component, workspace, QUICK, instance="instruct")
     assert "... and 2 more" in problem.value.problems
     assert "128 tokens" in problem.value.problems[-1]
+
+
+def test_questions_that_the_template_refuses_are_left_out_and_counted(tmp_path):
+    context = Context(None, 0, {}, {}, tmp_path)
+    system = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}], "prompt": "q"}
+    assert askable(context, tokenizer("gemma"), [{"prompt": "q"}, system]) == [{"prompt": "q"}]
+    [warning] = context.warnings
+    assert "1 of 2 rows are left out" in warning and "System role not supported" in warning
