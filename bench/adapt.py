@@ -113,8 +113,9 @@ def _run(
 ) -> dict[str, Any]:
     runs = folder / "runs" / f"{name}-{number}"
     runs.mkdir(parents=True)
-    order = {"folder": str(runs), "data": str(data), "rows": training, "steps": given.steps, "batch": given.batch,
-             "length": 512, "rate": 2e-4, "rank": 16, "alpha": 32, "seed": number, "precision": given.precision}  # fmt: skip
+    settings = {"length": 512, "rate": 2e-4, "rank": 16, "alpha": 32, "steps": given.steps, "batch": given.batch,
+                "seed": number, "precision": given.precision}  # fmt: skip
+    order = {"folder": str(runs), "data": str(data), "rows": training, **settings}
     (runs / "order.json").write_text(json.dumps(order))
     peer = name == "llamafactory"
     python = python_of(name, given.folder / "environments") if peer else Path(sys.executable)

@@ -12,6 +12,8 @@ stemma plan                                                              the tra
 
 stemma plan --device a100-80 --price 1.8                                 the same on another device
 
+stemma plan --recipe qlora-70b --device h100                             the stages of a recipe
+
 stemma plan --preset llama2-7b --tokens 140B --device h100 --count 64 --price 2.5
 
 stemma plan --preset llama3-70b --tokens 1.4T --device h100 --count 1024 --sharding zero3 --json
@@ -27,6 +29,9 @@ def register(app: typer.Typer) -> None:
 def plan(
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="A decoder by name; without it, the stages of params.yaml.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Lay recipes/NAME.yaml over params.yaml; see `stemma recipes`.")
     ] = None,
     parameters: Annotated[
         str | None, typer.Option(metavar="N", help="A model of so many parameters, such as 405B; its shape is assumed.")
@@ -90,7 +95,12 @@ def plan(
     }  # fmt: skip
     arguments = [f"--{name}={text}" for name, text in given.items() if text is not None]
     arguments += ["--gradient-checkpointing"] if gradient_checkpointing else []
-    answer = planning.ask(arguments, Path.cwd() if preset or parameters else Workspace.find().root)
+    if preset or parameters:
+        answer = planning.ask(arguments, Path.cwd())
+    elif recipe:
+        answer = planning.ask_of_recipe(Workspace.find().root, recipe, arguments)
+    else:
+        answer = planning.ask(arguments, Workspace.find().root)
     if as_json:
         print_json(answer)
         return

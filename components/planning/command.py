@@ -39,12 +39,13 @@ def main(arguments: Sequence[str]) -> int:
             parser.add_argument(name, action="store_true", default=None)
         else:
             parser.add_argument(name)
+    parser.add_argument("--params", type=Path, help="a file in place of the workspace's params.yaml")
     parser.add_argument("--stage", action="append", help="only this training stage of params.yaml; may be repeated")
     parser.add_argument("--probe-seconds", type=float, default=probe.SECONDS, help="how long a processor is measured")
     given = vars(parser.parse_args(arguments))
-    wanted, seconds = given.pop("stage"), given.pop("probe_seconds")
+    wanted, seconds, params = (given.pop(name) for name in ("stage", "probe_seconds", "params"))
     try:
-        answer = plans(parse(given), wanted, seconds)
+        answer = plans(parse(given), wanted, seconds, params)
     except InputProblem as problem:
         print(json.dumps({"problems": problem.problems}))
         return 2
@@ -52,11 +53,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float = probe.SECONDS) -> dict[str, Any]:
+def plans(
+    options: Options,
+    wanted: Sequence[str] | None = None,
+    seconds: float = probe.SECONDS,
+    params: Path | None = None,
+) -> dict[str, Any]:
     """Plans of a preset, of a model of so many parameters, or of the training stages of ``params.yaml``.
 
     Args:
         wanted: of these stages alone.
+        params: a file in place of the workspace's ``params.yaml``.
 
     Raises:
         InputProblem: a parameter of the workspace is wrong, there is no workspace, or no model is so small.
@@ -67,7 +74,7 @@ def plans(options: Options, wanted: Sequence[str] | None = None, seconds: float 
     from core.workspace import find_root
 
     root = find_root()
-    values = read_parameters(root / "params.yaml")
+    values = read_parameters(params or root / "params.yaml")
     # First of all: a stage that is being started removes its last receipt.
     receipts = {stage: _receipt(root, stage) for stage in wanted or stages.STAGES}
     found, skipped, problems = [], [], []

@@ -20,6 +20,8 @@ from components.planning.devices import Precision
 from components.planning.memory import Sharding
 from components.pretrain.data import Batches
 from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, read_pointer
+from components.pretrain.presets import ON_THE_HUB, configuration
+from components.tokenize.parameters import PARENT
 from components.training import Optimizer
 from core.errors import InputProblem
 
@@ -151,28 +153,42 @@ def _pretrain_config(parameters: Any, values: Mapping[str, Any], root: Path) -> 
 
     from components.pretrain.architecture import from_scratch
 
-    vocabulary = _Vocabulary(root, values)
     if parameters.init == SCRATCH:
         with torch.device("meta"):
-            return from_scratch(parameters.architecture, parameters.seq_length, vocabulary).config
+            return from_scratch(parameters.architecture, parameters.seq_length, _Vocabulary(root, values)).config
     pointer = read_pointer(root)
     if pointer is None or pointer.init != parameters.init:
+        published = ON_THE_HUB.get(parameters.init.partition("@")[0])
+        if published is not None:
+            return configuration(published)
         raise Unknown(f"pretrain.init: {parameters.init} is not in {FOLDER} yet; {WAY_ON}")
     try:
         config = AutoConfig.from_pretrained(root / FOLDER, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:
         raise Unknown(f"pretrain.init: the configuration of {parameters.init} cannot be read: {error}") from error
-    config.vocab_size = len(vocabulary)
+    if not _keeps_tokenizer(values):
+        config.vocab_size = len(_Vocabulary(root, values))
     return config
+
+
+def _keeps_tokenizer(values: Mapping[str, Any]) -> bool:
+    parameters: Any = validate(values, "tokenize", components.load("tokenize").parameters)
+    return parameters.tokenizer == PARENT
 
 
 def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[str, Any], root: Path) -> Work:
     base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
     config = _base_config(base, values, root)
-    lengths = _lengths(stage, parameters, base, root, config)
-    mean, longest = sum(lengths) / len(lengths), max(lengths)
     sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
     passes, notes = 1.0, ["start-up and measuring afterwards are not counted"]
+    try:
+        lengths = _lengths(stage, parameters, base, root, config)
+    except Unknown as unknown:
+        if parameters.seq_length is None:
+            raise
+        lengths = [parameters.seq_length]
+        notes.append(f"{unknown}; until then every example counts as seq_length, {parameters.seq_length} tokens")
+    mean, longest = sum(lengths) / len(lengths), max(lengths)
     if stage == "classify_finetune" and parameters.train != "all":
         notes.append(f"train: {parameters.train} costs less than shown, which counts every weight as learning")
     if sides == 2:

@@ -177,6 +177,21 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+#: Models of the hub that have a preset's shape, so that a training of theirs can be planned before they are fetched.
+#: Positions apart: what is planned is no longer than its context.
+ON_THE_HUB = {
+    "openai-community/gpt2": "gpt2-small",
+    "meta-llama/Llama-2-7b-hf": "llama2-7b",
+    "meta-llama/Llama-2-7b-chat-hf": "llama2-7b",
+    **{f"meta-llama/{family}-{size}{kind}": f"llama3-{size.lower()}"
+       for family in ("Meta-Llama-3", "Llama-3.1", "Llama-3.3")
+       for size in ("8B", "70B") for kind in ("", "-Instruct")},
+    "mistralai/Mixtral-8x7B-v0.1": "mixtral-8x7b",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": "mixtral-8x7b",
+    "openai/gpt-oss-20b": "gpt-oss-20b",
+}  # fmt: skip
+
+
 def configuration(name: str, **changes: Any) -> PreTrainedConfig:
     """The transformers configuration of a preset, ``changes`` put over its settings.
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import components
-from core import python
+from core import parameters_file, python
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
 from core.numbers import count, duration, size
 from core.processes import die_with_parent
+from flows.pipeline import recipes
 
 #: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
 PROBE_SECONDS = 1.0
@@ -49,6 +50,19 @@ def ask(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
         _command(arguments), cwd=folder, env=_environment(folder), capture_output=True, text=True, check=False
     )
     return _answer(done.returncode, done.stdout, done.stderr)
+
+
+def ask_of_recipe(root: Path, recipe: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """:func:`ask` of the training stages as a recipe makes them; the tree stays as it is.
+
+    Raises:
+        InputProblem: there is no such recipe, or it is not valid over ``params.yaml``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        params = Path(folder, "params.yaml")
+        params.write_bytes((root / "params.yaml").read_bytes())
+        parameters_file.write(params, recipes.overrides(root, recipe))
+        return ask([*arguments, f"--params={params}"], root)
 
 
 def sentence(plan: dict[str, Any]) -> str:
