@@ -177,6 +177,9 @@ def _keeps_tokenizer(values: Mapping[str, Any]) -> bool:
 
 
 def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[str, Any], root: Path) -> Work:
+    data = "labels" if stage == "classify_finetune" else "instructions"
+    if (values.get("curate") or {}).get(data, {}).get("source") == "none":
+        raise Unknown(f"skipped: no {data}")
     base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
     config = _base_config(base, values, root)
     sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
