@@ -17,7 +17,10 @@ def run_component(
     instance: str | None = None,
     seed: int = 1337,
 ) -> Context:
-    """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given."""
+    """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given.
+
+    As the harness does, it gives no optional input of which there is no file.
+    """
     outputs = {}
     for artifact in component.outputs:
         outputs[artifact.name] = workspace / artifact.for_instance(instance).path
@@ -27,7 +30,11 @@ def run_component(
     context = Context(
         parameters=component.parameters(**(parameters or {})),
         seed=seed,
-        inputs={a.name: workspace / a.for_instance(instance).path for a in component.inputs},
+        inputs={
+            a.name: workspace / a.for_instance(instance).path
+            for a in component.inputs
+            if not a.optional or any((workspace / a.for_instance(instance).path).rglob("*.*"))
+        },
         outputs=outputs,
         scratch=scratch,
         instance=instance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from components.contract import Context
 from components.finetuning.records import Record, has_pair
@@ -15,6 +15,14 @@ from components.finetuning.templates import encode_answers, fitting
 from components.tasks import has_verifier, judge
 
 _FEWEST_PROMPTS = 0.05  # share of questions whose drawn answers differ in quality
+
+
+class _OfRecord(Protocol):
+    @property
+    def record(self) -> Record: ...
+
+
+Example = TypeVar("Example", bound=_OfRecord)
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,9 @@ def by_verifier(record: Record, answers: Sequence[str]) -> list[float]:
     return [float(judge(record, answer).rank) for answer in answers]
 
 
-def split_by_group(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Training and held-out pairs; pairs of one group stay together. ``share`` of the groups is held out."""
+def split_by_group(pairs: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training and held-out pairs (or other examples); those of one group stay together. ``share`` of the groups is
+    held out."""
     held_out: dict[str, bool] = {}
     for pair in pairs:
         group = pair.record["group"]

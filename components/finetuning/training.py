@@ -28,7 +28,7 @@ from core.files import sync, write_json
 Curve = list[dict[str, float]]
 
 # Left out of curves: they depend on the clock, or count from the last resume.
-_NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos"}
+_NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos", "step_time"}
 _SEAL = "sealed.json"
 _BATCHES_SORTED_TOGETHER = 50
 
@@ -82,8 +82,7 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
         save_strategy="steps",
         save_steps=parameters.checkpoint_every,
         save_total_limit=2,
-        max_length=None,
-        **settings,
+        **({"max_length": None} if "max_length" in config.__dataclass_fields__ else {}) | settings,
     )
     context.device = torch.cuda.get_device_name() if not on_cpu else "cpu"
     return built
@@ -98,12 +97,17 @@ def train(
     model: Any,
     lengths: list[int],
     train_dataset: Any,
+    order: list[int] | None = None,
     **settings: Any,
 ) -> Curve:
     """Train ``model`` in place with a TRL ``trainer`` class on a dataset that is tokenized already; return the curve.
 
     ``lengths`` are the examples' lengths in tokens. Goes on from the newest whole checkpoint of the scratch folder and
     ends with the same weights as a run that was never interrupted.
+
+    Args:
+        order: places of the examples as they are seen, where that is not :func:`batch_order`; the caller then counts
+            their tokens.
 
     Raises:
         Interrupted: ``context.stopping`` was set; a checkpoint has been saved.
@@ -113,8 +117,9 @@ def train(
 
     from components.optimizers import build, peaks
 
-    order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed)
-    context.tokens += sum(lengths[index] for index in order)
+    if order is None:
+        order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed)
+        context.tokens += sum(lengths[index] for index in order)
     root = context.scratch / "checkpoints"
     checkpoint = latest(root) if context.is_main or processes() == 1 else None
     checkpoint = _agreed(checkpoint)
@@ -182,6 +187,9 @@ def train(
             model=model, train_dataset=train_dataset, callbacks=[_callback(context, parameters, advance)], **settings
         )
         running.remove_callback(PrinterCallback)
+        # Every batch is whole. accelerate, which counts the dataset instead of the order, would take rows of the last
+        # one for repeated ones and leave them out of the curve, but not after a resume.
+        running.accelerator.gather_for_metrics = running.accelerator.gather
         if adapters.is_attached(model):
             for parameter in model.parameters():
                 if parameter.requires_grad:  # TRL rounds an adapter on a quantized base to bfloat16

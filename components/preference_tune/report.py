@@ -3,65 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.contract import Context
-from components.finetuning.pairs import Pair
 from components.finetuning.records import Record
 from components.finetuning.report import plot_curve, shown, verdict, write_curve
 from components.finetuning.training import Curve
-from components.statistics import Estimate
+from components.preference_tune.measure import MeasuredModel, Ordered
+from components.preference_tune.parameters import ONLINE, Reward
 from components.tasks import has_verifier
 
-if TYPE_CHECKING:
-    from components.preference_tune.stage import MeasuredModel
+#: What each method's curves show, by TRL's names; a curve that a run lacks is left out.
+_PAIRS = {
+    "loss": "loss",
+    "rewards/accuracies": "training pairs in the right order",
+    "rewards/margins": "margin of implicit rewards",
+}
+_LABELS = {"loss": "loss", "rewards/margins": "margin of implicit rewards", "kl": "KL divergence"}
+_ONLINE = {
+    "reward": "reward of drawn answers",
+    "accuracy": "right answers among the drawn",
+    "kl": "KL divergence",
+    "entropy": "entropy, nats a token",
+    "completions/mean_length": "tokens of an answer",
+}
 
 
 def write_report(
     context: Context,
     curve: Curve,
-    training: Sequence[Pair],
-    held_out: Sequence[Pair],
+    training: Sequence[Any],
+    held_out: Sequence[Any],
     sets: Mapping[str, Sequence[Record]],
     before: Mapping[str, MeasuredModel],
     after: Mapping[str, MeasuredModel],
-    preference: Estimate,
-    raw: Estimate,
+    ordered: Ordered | None,
 ) -> None:
-    """Write ``report.json``, ``curve.csv`` and the picture."""
-    write_curve(curve, context.outputs["report"] / "curve.csv")
-    panels = {
-        "loss": "loss",
-        "rewards/accuracies": "training pairs in the right order",
-        "rewards/margins": "margin of implicit rewards",
-    }
-    context.figure("training", plot_curve(curve, panels))
+    """Write ``report.json``, ``curve.csv`` and the pictures.
+
+    Args:
+        training, held_out: pairs, labelled answers, or records, as the method learns from them.
+        ordered: how held-out answers are ordered; None for methods that learn from no given answers.
+    """
     parameters = context.parameters
-    context.report({
-        "training_pairs": len(training),
-        "held_out_pairs": len(held_out),
-        "pairs_worded_alike": sum(pair.same_style is True for pair in training),
-        "questions": len({pair.record["prompt"] for pair in training}),
-        "steps": parameters.steps,
-        "batch_size": parameters.batch_size,
-        "losses": list(parameters.losses),
-        "beta": parameters.beta,
-        "task": _task_rows(sets, before, after),
-        "preference_accuracy": {
-            "n": preference.n, "reference_log_probability": raw.value, "assistant": preference.value,
-            "stderr": preference.stderr,
-        },
-        "mean_reward": {
-            "n": after["test"].reward.n, "instruct": before["test"].reward.value,
-            "assistant": after["test"].reward.value, "stderr": after["test"].reward.stderr,
-        },
-        "answers": _answers(sets["test"], before, after),
-        "pairs": [
+    method = parameters.method
+    write_curve(curve, context.outputs["report"] / "curve.csv")
+    panels = _ONLINE if method in ONLINE else _LABELS if method == "kto" else _PAIRS
+    context.figure("training", plot_curve(curve, panels))
+    body: dict[str, Any] = {"method": method, "steps": parameters.steps, "batch_size": parameters.batch_size,
+                            "beta": parameters.beta}  # fmt: skip
+    if method in ONLINE:
+        each = {f"rewards/{reward.name}/mean": f"{reward.name}, of drawn answers" for reward in _given(context)}
+        context.figure("rewards", plot_curve(curve, each))
+        body |= {
+            "questions": len({record["prompt"] for record in training}),
+            "answers_a_question": parameters.sampling.samples,
+            "earned": _earned_rows(context, before, after),
+        }
+    else:
+        what = "answers" if method == "kto" else "pairs"
+        body |= {
+            f"training_{what}": len(training),
+            f"held_out_{what}": len(held_out),
+            "questions": len({example.record["prompt"] for example in training}),
+        }
+    if method == "kto":
+        body["good_answers"] = sum(answer.good for answer in training)
+        body["labelled"] = [
+            {"question": answer.record["prompt"], "answer": answer.answer.strip(), "good": answer.good}
+            for answer in training[:10]
+        ]
+    elif method not in ONLINE:
+        body["pairs_worded_alike"] = sum(pair.same_style is True for pair in training)
+        body["pairs"] = [
             {"question": pair.record["prompt"], "better": pair.chosen.strip(), "worse": pair.rejected.strip()}
             for pair in training[:10]
-        ],
-        "warnings": context.warnings,
-    })  # fmt: skip
+        ]
+    if method == "dpo":
+        body["losses"] = list(parameters.losses)
+    body["task"] = _task_rows(sets, before, after)
+    if ordered is not None:
+        body["preference_accuracy"] = {
+            "n": ordered.accuracy.n, "reference_log_probability": ordered.reference.value,
+            "assistant": ordered.accuracy.value, "stderr": ordered.accuracy.stderr,
+        }  # fmt: skip
+        body["answer_loss"] = {"instruct": ordered.reference_loss, "assistant": ordered.loss}
+    old, new = before["test"].reward, after["test"].reward
+    if old is not None and new is not None:
+        body["mean_reward"] = {"n": new.n, "instruct": old.value, "assistant": new.value, "stderr": new.stderr}
+    body["answers"] = _answers(sets["test"], before, after)
+    body["warnings"] = context.warnings
+    context.report(body)
+
+
+def _given(context: Context) -> Sequence[Reward]:
+    given: Sequence[Reward] = context.parameters.rewards
+    return given
+
+
+def _earned_rows(
+    context: Context, before: Mapping[str, MeasuredModel], after: Mapping[str, MeasuredModel]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "questions": name, "reward": reward.name, "type": reward.type, "weight": reward.weight,
+            "n": after[name].earned[reward.name].n, "instruct": before[name].earned[reward.name].value,
+            "instruct_stderr": before[name].earned[reward.name].stderr,
+            "assistant": after[name].earned[reward.name].value, "stderr": after[name].earned[reward.name].stderr,
+        }
+        for name in after
+        for reward in _given(context)
+    ]  # fmt: skip
 
 
 def _task_rows(

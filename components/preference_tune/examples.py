@@ -1,0 +1,111 @@
+"""What is learnt from: pairs or labelled answers of ``data/instructions/preference.jsonl``, or its questions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from components.contract import Context
+from components.conversations import render
+from components.finetuning.pairs import Pair, candidates, split_by_group
+from components.finetuning.records import Record, conversation, has_pair
+from components.finetuning.templates import encode_answers, fitting
+from components.preference_tune.kto import Labelled, has_label, labelled
+from components.tasks import has_verifier
+from core.errors import InputProblem
+
+FILE = "data/instructions/preference.jsonl"
+
+
+def pairs(
+    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, reward_model: Any
+) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and to measure on: the rows' own, or answers of ``model``, ranked.
+
+    Raises:
+        InputProblem: rows bring no pair and nothing can rank answers to them, or too few pairs are left.
+    """
+    _require_ranking(records, reward_model, context.parameters.method)
+    found = candidates(
+        context, model, tokenizer, records, limit, name="preference_tune", file="preference", reward_model=reward_model
+    )
+    training, held_out = split_by_group(found, context.parameters.held_out_share, context.seed)
+    if not training or not held_out:
+        raise InputProblem(
+            f"{FILE}: {len(found)} pairs give {len(training)} to train on and {len(held_out)} to measure on; "
+            "more prompts or pairs are needed, of more than one group, whose answers differ in quality"
+        )
+    return training, held_out
+
+
+def answers(
+    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, reward_model: Any
+) -> tuple[list[Labelled], list[Labelled]]:
+    """Labelled answers to train on and to measure on: the rows' own, and both sides of the pairs of other rows.
+
+    Raises:
+        InputProblem: rows bring neither label nor pair and nothing can rank answers to them; or good or bad answers
+            are missing among those to train on or to measure on.
+    """
+    own = [record for record in records if has_label(record)]
+    rest = [record for record in records if not has_label(record)]
+    _require_ranking(rest, reward_model, "kto")
+    whole = encode_answers(tokenizer, own, [each.answer for each in labelled(own, [])]).whole().input_ids
+    if own:
+        sized = {"preference": (own, list(map(len, whole)))}
+        [kept] = fitting(context, "preference_tune", sized, limit, what="question and answer")
+        own = [own[place] for place in kept]
+    drawn = (
+        candidates(
+            context, model, tokenizer, rest, limit, name="preference_tune", file="preference", reward_model=reward_model
+        )
+        if rest
+        else []
+    )
+    found = labelled(own, drawn)
+    training, held_out = split_by_group(found, context.parameters.held_out_share, context.seed)
+    for use, chosen in (("train", training), ("measure", held_out)):
+        good = sum(answer.good for answer in chosen)
+        if not 0 < good < len(chosen):
+            raise InputProblem(
+                f"{FILE}: {len(chosen)} answers to {use} on, {good} of them labelled good; kto needs good and bad ones "
+                "of several groups"
+            )
+    return training, held_out
+
+
+def questions(context: Context, tokenizer: Any, records: Sequence[Record], limit: int) -> list[Record]:
+    """The records whose question leaves room for an answer of ``sampling.max_new_tokens``; what else they bring is not
+    used, which a warning says."""
+    room = context.parameters.sampling.max_new_tokens
+    lengths = [len(ids) + room for ids in render(tokenizer, [conversation(record) for record in records])]
+    sized = {"preference": (records, lengths)}
+    [kept] = fitting(
+        context, "preference_tune", sized, limit, what=f"question with an answer of sampling.max_new_tokens ({room}),"
+    )  # fmt: skip
+    if unused := sum(has_pair(record) or has_label(record) for record in records):
+        context.warn(
+            f"{FILE}: {unused} of {len(records)} rows bring pairs or labels, which {context.parameters.method} does "
+            "not learn from; dpo and kto do"
+        )
+    return [records[place] for place in kept]
+
+
+def _require_ranking(records: Sequence[Record], reward_model: Any, method: str) -> None:
+    """Raise where a row brings nothing to learn from and neither a verifier nor a reward model ranks answers to it."""
+    if reward_model is not None:
+        return
+    bare = [record for record in records if not has_pair(record) and not has_verifier(record)]
+    if not bare:
+        return
+    labels = sum(map(has_label, bare))
+    what = "neither a label nor a pair" if method == "kto" else "no pair (`chosen` and `rejected`)"
+    advice = (
+        f"{labels} of them have labels: set preference_tune.method to kto"
+        if labels
+        else "add those, or run reward_model, which needs pairs in data/instructions/reward.jsonl"
+    )
+    raise InputProblem(
+        f"{FILE}: {len(bare)} of {len(records)} rows (such as row {bare[0]['row']}) have {what}, and nothing ranks "
+        f"answers to them, since they have no verifier and models/reward is empty; {advice}"
+    )
