@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
         save_strategy="steps",
         save_steps=parameters.checkpoint_every,
         save_total_limit=2,
-        **({"max_length": None} if "max_length" in config.__dataclass_fields__ else {}) | settings,
+        **({"max_length": None} if "max_length" in signature(config).parameters else {}) | settings,
     )
     context.device = torch.cuda.get_device_name() if not on_cpu else "cpu"
     return built
@@ -117,9 +118,9 @@ def train(
 
     from components.optimizers import build, peaks
 
+    own_order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed) if order is None else order
     if order is None:
-        order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed)
-        context.tokens += sum(lengths[index] for index in order)
+        context.tokens += sum(lengths[index] for index in own_order)
     root = context.scratch / "checkpoints"
     checkpoint = latest(root) if context.is_main or processes() == 1 else None
     checkpoint = _agreed(checkpoint)
@@ -136,7 +137,7 @@ def train(
             return dataset  # it holds tokens already
 
         def _get_train_sampler(self, train_dataset: Any = None) -> list[int]:
-            return order
+            return own_order
 
         def create_optimizer(self, model: Any = None) -> Any:
             if self.optimizer is None:

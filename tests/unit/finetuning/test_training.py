@@ -65,10 +65,11 @@ def reward(context, folder, tokenizer):
 
 
 def preference(context, folder, tokenizer):
-    from components.preference_tune.stage import fit
+    from components.preference_tune.dpo import fit
 
     policy = attached(context, load_causal(folder, **adapters.loading(context.parameters)), "causal")
-    return fit(context, policy, load_causal(folder), tokenizer, _pairs())
+    reference = load_causal(folder) if context.parameters.adapter.type == "none" else None
+    return fit(context, policy, reference, tokenizer, _pairs())
 
 
 STAGES = {

@@ -1,5 +1,6 @@
 """Every method learns what it is for, on a tiny model, and goes on exactly where it was stopped."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -8,6 +9,7 @@ import pytest
 
 from components import pages
 from components.contract import ArtifactSpec
+from components.finetuning import adapters
 from components.preference_tune import component
 from core.errors import InputProblem
 from tests.stage import run_component, run_until_stopped
@@ -132,6 +134,34 @@ def test_rows_that_bring_nothing_to_learn_from(workspace, rows, parameters, why)
     write_records(workspace, preference=rows, development=plain(2), test=plain(2))
     with pytest.raises(InputProblem, match=why):
         run_component(component, workspace, {**quick(2), **parameters, "sampling": SAMPLING})
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto", "orpo", "grpo", "rloo"])
+def test_an_adapter_is_held_to_its_base_without_a_copy(workspace, method, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    kept, finished = [], adapters.finished
+
+    def noting(model, *others):
+        kept.append(set(model.peft_config))
+        return finished(model, *others)
+
+    monkeypatch.setattr(adapters, "finished", noting)
+    rows = {"kto": own_labels(), "grpo": plain(), "rloo": plain()}.get(method, own_pairs())
+    write_records(workspace, preference=rows, development=plain(2), test=plain(2))
+    rewards = [{"type": "format", "pattern": "a"}]
+    parameters = {**quick(3, checkpoint_every=3, learning_rate=0.01), "method": method, "rewards": rewards}
+    parameters |= {"adapter": {"type": "lora", "rank": 4}, "sampling": SAMPLING}
+    run_component(component, workspace, parameters)
+    assert kept == [{"default"}]
+    model, loaded = AutoModelForCausalLM.from_pretrained(workspace / "models/assistant", output_loading_info=True)
+    assert not any(loaded["missing_keys"]) and not any(loaded["unexpected_keys"]) and not hasattr(model, "peft_config")
+    with open(workspace / "reports/preference_tune/curve.csv", newline="") as file:
+        curve = list(csv.DictReader(file))
+    name = {"dpo": "rewards/margins", "orpo": "loss"}.get(method, "kl")
+    if method != "orpo":  # at the first step, policy and reference are one; later they are not
+        assert float(curve[0][name]) == pytest.approx(0, abs=1e-6)
+    assert curve[0][name] != curve[2][name]
 
 
 def test_weights_that_do_not_make_up_for_more_good_answers_are_warned_of(workspace):

@@ -54,7 +54,8 @@ def test_without_a_verifier_the_reward_model_ranks(ready):
     context = run_component(component, ready, {**quick(2), "sampling": SAMPLING})
     assert context.headline == "reward_win_rate"
     assert "The task" not in pages.preference_tune.render(ready / "reports" / "preference_tune").html()
-    assert {metric.name for metric in context.metrics} == {"preference_accuracy", "reward", "reward_win_rate"}
+    named = {metric.name for metric in context.metrics}
+    assert named == {"preference_accuracy", "answer_loss", "reward", "reward_win_rate"}
 
 
 def test_the_users_pairs_are_used_as_they_are(ready):
