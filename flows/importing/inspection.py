@@ -16,7 +16,7 @@ TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece
 FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json",
          "tokenizer.model", "sentencepiece*.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
          "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json")  # fmt: skip
-_WITHOUT_DERIVATIVES = re.compile(r"(^|[-_ ])nd([-_ ]|$)|no[-_ ]?deriv", re.IGNORECASE)
+_WITHOUT_DERIVATIVES = re.compile(r"(^|[-_ ])n[d]([-_ ]|$)|no[-_ ]?deriv", re.IGNORECASE)
 # Bytes of which UTF-8 makes no use.
 _NEVER = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
 
