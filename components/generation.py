@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from components import encoder_decoder
 from components.conversations import Prompt, render
 
 # Takes logits [rows, vocabulary] in float32, the number of each row's answer, and the step; gives tokens [rows].
@@ -36,7 +37,8 @@ def answers(
     White space is kept: a model whose answers begin with a space must see that space again where it is trained on them.
 
     Args:
-        model: a transformers causal language model; it is used on the device it lies on, and put in eval mode.
+        model: a transformers causal language model or encoder-decoder; it is used on the device it lies on, and put in
+            eval mode.
         prompts: user's questions, or whole conversations that end with a user's turn.
         temperature: 0 for the most probable token at every step (greedy); then ``samples`` must be 1.
         max_new_tokens: an answer ends at the end token, after this many tokens, or where the context is full.
@@ -51,9 +53,10 @@ def answers(
 
     if temperature < 0 or samples < 1 or (temperature == 0 and samples != 1):
         raise ValueError(f"cannot draw {samples} samples at temperature {temperature}")
-    ids = render(tokenizer, prompts)
+    apart = model.config.is_encoder_decoder  # prompt and answer have a context each
+    ids = encoder_decoder.sources(tokenizer, prompts) if apart else render(tokenizer, prompts)
     context = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    too_long = [number for number, prompt in enumerate(ids) if len(prompt) >= context]
+    too_long = [number for number, prompt in enumerate(ids) if len(prompt) >= context + apart]
     if too_long:
         raise ValueError(
             f"{len(too_long)} prompts fill the context of {context} tokens, the first is number {too_long[0]}"
@@ -71,7 +74,7 @@ def answers(
         for start in range(0, len(jobs), batch_size):
             batch = jobs[start : start + batch_size]
             longest = max(len(ids[number]) for number, _ in batch)
-            steps = min(max_new_tokens, context - longest)
+            steps = min(max_new_tokens, context if apart else context - longest)
             choose: Choose = _greedy
             if temperature > 0:
                 uniforms = torch.stack([_uniforms(keys[number], sample, seed, steps) for number, sample in batch])
@@ -79,7 +82,8 @@ def answers(
             distinct = list(dict.fromkeys(number for number, _ in batch))
             place = {number: index for index, number in enumerate(distinct)}
             owners = [place[number] for number, _ in batch]
-            texts = _generate(model, tokenizer, [ids[number] for number in distinct], steps, choose, owners)
+            generate = encoder_decoder.generate if apart else _generate
+            texts = generate(model, tokenizer, [ids[number] for number in distinct], steps, choose, owners)
             for (number, sample), text in zip(batch, texts, strict=True):
                 results[number][sample] = text
             if on_batch:

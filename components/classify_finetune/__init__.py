@@ -1,10 +1,10 @@
-"""classify_finetune: the decoder's output layer replaced by a class head."""
+"""classify_finetune: a decoder, encoder or encoder-decoder with a class head in place of its output layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from components.training import CheckpointEvery, LearningRate, MuonLearningRate,
 
 
 class ClassifyFinetuneParameters(FineTuningParameters):
-    """A classifier on the pretrained decoder."""
+    """A classifier on the pretrained model."""
 
     train: Literal["head", "last_layer", "all"] = Field(
         default="all",
@@ -27,6 +27,16 @@ class ClassifyFinetuneParameters(FineTuningParameters):
         description="Texts are cut to so many tokens; null: to as many as the model takes",
     )
     prediction_batch_size: int = Field(default=128, ge=1, le=65_536, description="Texts classified side by side")
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(
+        default="none",
+        description="Weights of the classes in the loss. balanced: inversely to their number of training texts, 1 on "
+        "average; or a weight for each label, 1 for those that are not named",
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = Field(
+        default=0.5,
+        description="Of two classes the rarer one is predicted from this probability on; auto: where its F1 on "
+        "validation is highest",
+    )
     steps: Steps = 70
     muon_learning_rate: MuonLearningRate = 0.02
     learning_rate: LearningRate = 4e-3

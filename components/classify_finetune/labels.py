@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,12 @@ class LabelledTexts:
     train: Split
     validation: Split
     test: Split
+
+    @property
+    def rarer(self) -> int:
+        """Of two labels the one with fewer training texts (the second of equally common ones)."""
+        first, second = np.bincount(self.train.labels, minlength=2)
+        return int(second <= first)
 
     def untaught(self) -> list[str]:
         """Labels that occur, but not in the training split."""
@@ -81,6 +88,29 @@ def read_labels(folder: Path) -> LabelledTexts:
             for split, table in tables.items()
         },
     )
+
+
+def class_weights(wanted: str | Mapping[str, float], data: LabelledTexts) -> NDArray[np.float64] | None:
+    """Weight of each label in the loss (shape ``[labels]``); None where all count alike.
+
+    ``balanced`` is n / (k * count) with k labels that occur among n training texts (King and Zeng 2001), so that the
+    weights of the training texts are 1 on average.
+
+    Raises:
+        InputProblem: a weight is given for a label that does not occur.
+    """
+    if wanted == "none":
+        return None
+    if isinstance(wanted, Mapping):
+        if unknown := [name for name in wanted if name not in data.names]:
+            raise InputProblem(
+                f"classify_finetune.class_weights: data/labels has no label {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(data.names)}"
+            )
+        return np.array([wanted.get(name, 1.0) for name in data.names])
+    counts = np.bincount(data.train.labels, minlength=len(data.names))
+    shares = len(data.train.labels) / ((counts > 0).sum() * np.maximum(counts, 1))
+    return np.where(counts > 0, shares, 1.0)
 
 
 def _names(path: Path, problems: list[str]) -> list[str]:

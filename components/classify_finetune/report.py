@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from components.classify_finetune.decision import Calibration, Threshold
 from components.classify_finetune.labels import LabelledTexts
-from components.classify_finetune.scores import ClassScores, confusion, f1_by_label
+from components.classify_finetune.scores import ClassScores, by_label, confusion
 from components.contract import Context
 from components.finetuning.report import plot_curve, write_curve
 from components.finetuning.training import Curve
@@ -33,6 +34,9 @@ class ClassifierResult:
         trained: weights that were trained.
         limit: tokens that texts were cut to.
         at_limit: training texts of that many tokens.
+        weights: of the labels in the loss, if they do not all count alike.
+        threshold: from which one of two labels is predicted, where that is not one half.
+        calibration: of the model on test.
     """
 
     data: LabelledTexts
@@ -43,6 +47,9 @@ class ClassifierResult:
     trained: int
     limit: int
     at_limit: int
+    weights: NDArray[np.float64] | None
+    threshold: Threshold | None
+    calibration: Calibration
 
 
 def write_report(context: Context, result: ClassifierResult) -> None:
@@ -51,14 +58,20 @@ def write_report(context: Context, result: ClassifierResult) -> None:
     model, *others = result.predicted
     truth, own = data.test.labels, result.predicted[model]
     matrix = confusion(truth, own, len(data.names))
-    f1 = f1_by_label(matrix)
     gains = {
         name: paired_difference(own == truth, result.predicted[name] == truth, data.test.groups) for name in others
     }
 
+    weights = threshold = None
+    if result.weights is not None:
+        weights = dict(zip(data.names, result.weights.tolist(), strict=True))
+    if result.threshold:
+        threshold = {"label": data.names[result.threshold.positive], "probability": result.threshold.probability}
+
     write_curve(result.curve, context.outputs["report"] / "training.csv")
     context.figure("loss", plot_curve(result.curve, {"loss": "training loss", "learning_rate": "rate"}))
     context.figure("confusion", _plot_confusion(matrix, data.names))
+    context.figure("reliability", _plot_reliability(result.calibration))
     wrong = np.flatnonzero(own != truth)[:_MISTAKES]
     context.report({
         "labels": data.names,
@@ -70,7 +83,10 @@ def write_report(context: Context, result: ClassifierResult) -> None:
         "logistic_regression_strength": result.strength,
         "scores": {split: {name: asdict(s) for name, s in rows.items()} for split, rows in result.scores.items()},
         "gain_over": {name: gain._asdict() for name, gain in gains.items()},
-        "f1": {name: None if np.isnan(value) else float(value) for name, value in zip(data.names, f1, strict=True)},
+        "by_label": by_label(matrix, data.names),
+        "class_weights": weights,
+        "threshold": threshold,
+        "calibration": asdict(result.calibration),
         "confusion": matrix.tolist(),
         "mistakes": [
             {"text": data.test.texts[i][:300], "label": data.names[truth[i]], "predicted": data.names[own[i]]}
@@ -97,4 +113,22 @@ def _plot_confusion(matrix: NDArray[np.int64], names: Sequence[str]) -> Figure:
             share = shares[row, column]
             colour = "white" if share > 0.5 else "#1c2430"
             axes.text(column, row, f"{share:.2f}".lstrip("0"), ha="center", va="center", fontsize=8, color=colour)
+    return figure
+
+
+def _plot_reliability(calibration: Calibration) -> Figure:
+    """How often predictions are right over how probable they were said to be; the area of a point is its texts."""
+    from matplotlib.figure import Figure
+
+    said, right, texts = (np.array(column) for column in zip(*calibration.bins, strict=True))
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#8f9ba8", linewidth=1, linestyle="--")
+    axes.plot(said, right, color="#2f5d8a", linewidth=1)
+    axes.scatter(said, right, s=12 + 200 * texts / texts.sum(), color="#2f5d8a", alpha=0.8)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("probability of the predicted class")
+    axes.set_ylabel("share that is right")
+    axes.grid(alpha=0.25)
     return figure

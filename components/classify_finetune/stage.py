@@ -7,14 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.classify_finetune.classifier import choose_trained, load_classifier, predict
-from components.classify_finetune.labels import SPLITS, LabelledTexts, read_labels
+from components.classify_finetune.classifier import choose_trained, encode_texts, load_classifier, predict
+from components.classify_finetune.decision import (
+    Calibration,
+    calibration,
+    choose_threshold,
+    decide,
+    probabilities,
+    require_two_labels,
+)
+from components.classify_finetune.labels import SPLITS, LabelledTexts, class_weights, read_labels
 from components.classify_finetune.report import ClassifierResult, write_report
-from components.classify_finetune.scores import ClassScores, majority, score, tfidf_logistic_regression
+from components.classify_finetune.scores import ClassScores, f1_of, majority, score, tfidf_logistic_regression
 from components.contract import Context, Interrupted, Metric
 from components.finetuning import adapters
-from components.finetuning.models import context_length, load_tokenizer, save
+from components.finetuning.models import context_length, give_padding, load_tokenizer, save
 from components.finetuning.training import Curve, arguments, train
+from components.statistics import clustered_bootstrap_stderr
 
 MODEL = "classifier"
 
@@ -26,10 +35,9 @@ def run(context: Context) -> None:
     if untaught := data.untaught():
         context.warn(f"no training text has the labels {', '.join(untaught)}: they cannot be learnt")
     tokenizer = load_tokenizer(context.inputs["base"])
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right"
-    pad = tokenizer.pad_token_id
+    weights = class_weights(parameters.class_weights, data)
+    require_two_labels(parameters.threshold, data.names)
+    pad = give_padding(tokenizer, context.inputs["base"])
     options = adapters.loading(parameters)
     model = load_classifier(context.inputs["base"], data.names, pad, context.seed, **options)
     trained = choose_trained(model, parameters.train)
@@ -39,42 +47,60 @@ def run(context: Context) -> None:
     limit = context_length(model, tokenizer, parameters.seq_length)
     # Kept with the model, so that every program that loads it cuts texts where training did.
     tokenizer.model_max_length = limit
-    # Text that spells a control token is text.
-    encoded = {
-        split: tokenizer(getattr(data, split).texts, truncation=True, split_special_tokens=True)["input_ids"]
-        for split in SPLITS
-    }
-    curve = fit(context, model, tokenizer, data, encoded["train"])
+    end = model.config.eos_token_id if model.config.is_encoder_decoder else None
+    encoded = {split: encode_texts(tokenizer, getattr(data, split).texts, end=end) for split in SPLITS}
+    curve = fit(context, model, tokenizer, data, encoded["train"], weights)
     model = adapters.finished(model, parameters.adapter)
-    predictions = {
-        split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")
-    }
+    found = {split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")}
     if not context.is_main:
         return
+    shares = {split: probabilities(scores) for split, scores in found.items()}
+    threshold = choose_threshold(parameters.threshold, shares["validation"], data)
+    if threshold:  # read by what serves the model
+        model.config.decision_threshold = {data.names[threshold.positive]: threshold.probability}
     model.requires_grad_(True)
     save(model, tokenizer, context.outputs["model"], base=context.inputs["base"])
 
-    linear = tfidf_logistic_regression(data)
+    linear = tfidf_logistic_regression(data, weights)
     commonest = majority(data)
+    # The linear model is given the same choices as the model.
+    of_linear = choose_threshold(parameters.threshold, linear.validation, data)
     predicted = {
         split: {
-            MODEL: predictions[split],
-            "tfidf_logistic_regression": getattr(linear, split),
-            "majority": np.full(len(predictions[split]), commonest),
+            MODEL: decide(shares[split], threshold),
+            "tfidf_logistic_regression": decide(getattr(linear, split), of_linear),
+            "majority": np.full(len(shares[split]), commonest),
         }
-        for split in predictions
+        for split in shares
     }
     scores = {
         split: {name: _score(context, data, split, rows) for name, rows in of_split.items()}
         for split, of_split in predicted.items()
     }
-    _record(context, scores["validation"], scores["test"])
+    trust = calibration(
+        (found["validation"], data.validation.labels),
+        (found["test"], data.test.labels),
+        data.test.groups,
+        context.seed,
+    )
+    _record(context, data, scores["validation"], scores["test"], predicted["test"], trust)
     cut = sum(len(ids) == limit for ids in encoded["train"])  # at the limit: cut, or just fitting
-    result = ClassifierResult(data, curve, predicted["test"], scores, linear.strength, trained, limit, cut)
+    result = ClassifierResult(
+        data, curve, predicted["test"], scores, linear.strength, trained, limit, cut, weights, threshold, trust
+    )
     write_report(context, result)
 
 
-def fit(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encoded: list[list[int]]) -> Curve:
+def fit(
+    context: Context,
+    model: Any,
+    tokenizer: Any,
+    data: LabelledTexts,
+    encoded: list[list[int]],
+    weights: NDArray[np.float64] | None = None,
+) -> Curve:
+    """Train ``model`` in place; ``weights`` are those of the labels in the loss (shape ``[labels]``)."""
+    import torch
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
@@ -87,6 +113,15 @@ def fit(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encod
         def __init__(self, **values: Any) -> None:
             super().__init__(**values)
             self.model_accepts_loss_kwargs = False
+
+        def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            if weights is None:
+                return super().compute_loss(model, inputs, *args, **kwargs)
+            labels = inputs.pop("labels")
+            scores = model(**inputs).logits.float()
+            each = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+            # Divided by the texts, not by their weights: a batch without the rare class must not count for more.
+            return (each * torch.tensor(weights, dtype=each.dtype, device=each.device)[labels]).mean()
 
     def settings(*, max_length: None, **values: Any) -> TrainingArguments:
         return TrainingArguments(**values)  # max_length is TRL's own; the texts are cut already
@@ -105,7 +140,7 @@ def fit(context: Context, model: Any, tokenizer: Any, data: LabelledTexts, encod
     )
 
 
-def _predict(context: Context, model: Any, tokenizer: Any, split: str, encoded: list[list[int]]) -> NDArray[np.int64]:
+def _predict(context: Context, model: Any, tokenizer: Any, split: str, encoded: list[list[int]]) -> NDArray[np.float32]:
     with context.progress(f"classify {split}", len(encoded), unit="texts") as advance:
 
         def on_batch(count: int) -> None:
@@ -127,7 +162,14 @@ def _score(context: Context, data: LabelledTexts, split: str, predicted: NDArray
     return score(texts.labels, predicted, texts.groups, len(data.names), context.seed)
 
 
-def _record(context: Context, validation: dict[str, ClassScores], test: dict[str, ClassScores]) -> None:
+def _record(
+    context: Context,
+    data: LabelledTexts,
+    validation: dict[str, ClassScores],
+    test: dict[str, ClassScores],
+    predicted: dict[str, NDArray[np.int64]],
+    trust: Calibration,
+) -> None:
     own = test[MODEL]
     others = {name: scores for name, scores in test.items() if name != MODEL}
     accuracies = {name: scores.accuracy for name, scores in others.items()}
@@ -136,6 +178,18 @@ def _record(context: Context, validation: dict[str, ClassScores], test: dict[str
     )
     f1 = {name: scores.macro_f1 for name, scores in others.items()}
     context.record(Metric("macro_f1", own.macro_f1, True, own.macro_f1_stderr, own.n, "labels", f1))
+    if len(data.names) == 2:
+        rare = data.rarer
+        of = {name: f1_of(data.test.labels, rows, rare) for name, rows in predicted.items()}
+        error = clustered_bootstrap_stderr(
+            lambda rows: f1_of(data.test.labels[rows], predicted[MODEL][rows], rare, of[MODEL]),
+            data.test.groups,
+            seed=context.seed,
+        )
+        value = of[MODEL]
+        beside = {name: each for name, each in of.items() if name != MODEL}
+        context.record(Metric("rarer_class_f1", value, True, error, own.n, "labels", beside))
+    context.record(Metric("expected_calibration_error", trust.error, False, trust.stderr, own.n, "labels"))
     chosen = validation[MODEL]
     before = {name: scores.accuracy for name, scores in validation.items() if name != MODEL}
     context.record(

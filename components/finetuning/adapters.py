@@ -65,6 +65,7 @@ def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) 
     from peft import LoraConfig, get_peft_model
 
     targets = parameters.target_modules
+    heads = _heads(model) if task == "classification" else []
     torch.manual_seed(seed)
     config = LoraConfig(
         task_type=_TASKS[task],
@@ -73,6 +74,8 @@ def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) 
         lora_dropout=parameters.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         use_dora=parameters.type == "dora",
+        modules_to_save=heads or None,
+        exclude_modules=rf"(.*\.)?({'|'.join(heads)})(\..*)?" if heads else None,
         # GPT-2 keeps its matrices transposed.
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
     )
@@ -87,6 +90,14 @@ def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) 
         raise InputProblem(
             f"adapter.target_modules: {targets!r} fits no part of this model; its linear layers are {', '.join(names)}"
         ) from error
+
+
+def _heads(model: Any) -> list[str]:
+    """Parts of a sequence classifier that learn as a whole: what lies outside the pretrained model, and its pooler
+    where that is as new as the head."""
+    names = [name for name, part in model.named_children() if part is not model.base_model and list(part.parameters())]
+    fresh = any(".pooler." in name for name in getattr(model, "fresh_weights", ()))
+    return [*names, "pooler"] if fresh else names
 
 
 def is_attached(model: Any) -> bool:

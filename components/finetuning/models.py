@@ -7,32 +7,30 @@ import os
 from pathlib import Path
 from typing import Any
 
-from components.finetuning import adapters
+from components.finetuning import adapters, families
 from core import adapted
 from core.errors import InputProblem
 
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece*.model", "vocab.*")
+
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer saved with a model."""
+    """The tokenizer saved with a model.
+
+    Raises:
+        InputProblem: there is none, or transformers cannot read it.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-
-
-def require_decoder(folder: Path) -> None:
-    """Raise an :class:`InputProblem` if the model in ``folder`` is none that predicts the next token of a text."""
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputProblem(f"models/{folder.name}: transformers cannot read this model: {error}") from error
-    if config.is_encoder_decoder or config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if not any(next(folder.glob(name), None) for name in _TOKENIZERS):  # transformers would make up an empty one
         raise InputProblem(
-            f"models/{folder.name}: a model of type {config.model_type} cannot be trained or measured here; the stages "
-            "need a decoder, such as a Llama, Qwen or GPT-2 model"
+            f"models/{folder.name}: the model has no tokenizer: no tokenizer.json, tokenizer.model or vocab file lies "
+            "beside its weights; put it there, or take a model that has one"
         )
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises no narrower one
+        raise InputProblem(f"models/{folder.name}: the tokenizer cannot be read: {_line(error)}") from error
 
 
 def load_causal(folder: Path, dtype: Any = "float32", **options: Any) -> Any:
@@ -43,16 +41,21 @@ def load_causal(folder: Path, dtype: Any = "float32", **options: Any) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    require_decoder(folder)
+    families.require_decoder(folder)
     return load(AutoModelForCausalLM, folder, dtype=dtype, **options)
 
 
 def load(kind: Any, folder: Path, **options: Any) -> Any:
     """A model of an auto class on the accelerator if there is one, with the adapter in ``folder`` merged into it.
 
+    The weights that the files lack are named by ``fresh_weights`` of a sequence classifier: those of its head.
+
     Raises:
-        InputProblem: the adapter is not for the weights beside it, or a base that is an adapter's is to be quantized.
+        InputProblem: transformers cannot load it, other weights are missing, the adapter is not for the weights beside
+            it, or a base that is an adapter's is to be quantized.
     """
+    from safetensors import SafetensorError
+
     if problem := adapted.problem(folder):
         raise InputProblem(f"models/{problem}")
     quantized = options.get("quantization_config") is not None
@@ -63,7 +66,22 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
         )
     if quantized:
         options["device_map"] = {"": device()}
-    model = kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+    try:
+        model, info = kind.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise InputProblem(f"models/{folder.name}: transformers cannot load this model: {_line(error)}") from error
+    missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    if kind.__name__ == "AutoModelForSequenceClassification":
+        model.fresh_weights = frozenset(missing)
+        inner = f"{model.base_model_prefix}."
+        missing = {name for name in missing if name.startswith(inner) and ".pooler." not in name}
+    if missing:
+        raise InputProblem(
+            f"models/{folder.name}: weights that a {type(model).__name__} needs are not in the files: "
+            f"{', '.join(sorted(missing)[:3])}" + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        )
     if not quantized:
         return adapted.apply(model.to(device()), folder)
     for module in model.modules():
@@ -79,7 +97,7 @@ def load_reward_model(folder: Path, seed: int, dtype: Any = "float32", **options
     from transformers import AutoModelForSequenceClassification
     from trl.trainer.reward_trainer import suppress_seqcls_warning
 
-    require_decoder(folder)
+    families.require_decoder(folder)
     torch.manual_seed(seed)
     with suppress_seqcls_warning():
         return load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype, **options)
@@ -92,10 +110,44 @@ def device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
+#: Of a model with relative positions alone, and no limit of its own: that of the parameters.
+_UNLIMITED = 1_048_576
+
+
 def context_length(model: Any, tokenizer: Any, seq_length: int | None = None) -> int:
-    """Most tokens that the model takes, or ``seq_length`` if that is fewer."""
+    """Most tokens that the model takes, or ``seq_length`` if that is fewer.
+
+    RoBERTa and its kin number positions from behind the padding's: of 514 positions, 512 are for tokens.
+    """
     longest = int(getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length)
-    return min(longest, seq_length or longest)
+    unused = [
+        module.padding_idx + 1
+        for name, module in model.named_modules()
+        if name.endswith(".position_embeddings") and getattr(module, "padding_idx", None) is not None
+    ]
+    return min(longest - max(unused, default=0), seq_length or longest, _UNLIMITED)
+
+
+def give_padding(tokenizer: Any, folder: Path) -> int:
+    """Have the tokenizer of the model in ``folder`` pad on the right, and return its padding token's id.
+
+    Where it has no padding token: the one that the model's configuration names, else the end of a text.
+
+    Raises:
+        InputProblem: there is none of these.
+    """
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token_id is None:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        named = config.get("pad_token_id")
+        token = tokenizer.convert_ids_to_tokens(named) if isinstance(named, int) and named >= 0 else None
+        tokenizer.pad_token = token or tokenizer.eos_token or tokenizer.sep_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None:
+        raise InputProblem(
+            f"models/{folder.name}: the tokenizer names no padding token, no end and no unknown token: set pad_token "
+            "in its tokenizer_config.json"
+        )
+    return int(tokenizer.pad_token_id)
 
 
 def save(model: Any, tokenizer: Any, folder: Path, *, base: Path | None = None) -> None:
@@ -153,3 +205,8 @@ def _forget_origin(path: Path) -> None:
     for key in ("_name_or_path", "name_or_path", "model_tags", "is_local", "local_files_only"):
         settings.pop(key, None)
     path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from components.contract import Context
+from components.finetuning.overlap import Overlap
 from components.finetuning.preview import Part
 from components.finetuning.records import Record, target
 from components.finetuning.report import plot_curve, shown, verdict, write_curve
@@ -27,8 +29,13 @@ def write_report(
     before: Likelihood,
     after: Likelihood,
     preview: Sequence[Sequence[Part]],
+    alike: dict[str, Overlap] | None = None,
 ) -> None:
-    """Write ``report.json``, ``curve.csv`` and the picture."""
+    """Write ``report.json``, ``curve.csv`` and the picture.
+
+    Args:
+        alike: of an encoder-decoder, how alike answers are to the demonstrated ones, by who gave them.
+    """
     write_curve(curve, context.outputs["report"] / "curve.csv")
     context.figure(
         "training",
@@ -50,6 +57,7 @@ def write_report(
         "answers": [_answer(development[place], answers[place][0]) for place in shown(development)],
         "train_on": context.parameters.train_on,
         "preview": preview,
+        "overlap": {name: asdict(each) for name, each in (alike or {}).items()},
         "kinds": {kind: kinds[kind] for kind in sorted(kinds)},
         "warnings": context.warnings,
     })  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.contract import Context, Metric
 from components.conversations import Encoded
-from components.finetuning import adapters
+from components.finetuning import adapters, families
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.preview import all_parts
 from components.finetuning.report import shown
@@ -14,6 +14,7 @@ from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score, score_baselines
 from components.finetuning.templates import install_template
 from components.finetuning.training import Curve, arguments, train
+from components.instruct_finetune import sequences
 from components.instruct_finetune.examples import read, within
 from components.instruct_finetune.report import write_report
 
@@ -22,6 +23,9 @@ _PREVIEWED = 10  # training examples shown in the report
 
 def run(context: Context) -> None:
     """Train ``models/instruct`` from ``models/base`` on ``data/instructions/instruct.jsonl``."""
+    if families.require(context.inputs["base"], "instruct_finetune").kind == "encoder-decoder":
+        sequences.run(context)
+        return
     tokenizer = load_tokenizer(context.inputs["base"])
     install_template(tokenizer, context.parameters.template)
     examples = read(context, tokenizer)

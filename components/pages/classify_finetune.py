@@ -26,18 +26,22 @@ def render(folder: Path) -> Page:
         f"words and pairs of words with logistic regression, C = {report['logistic_regression_strength']:g} chosen on "
         f"validation; it sees whole texts."
     )
+    _imbalance(page, report)
     page.heading("Test")
     page.table(_SCORES, [_row(name, scores) for name, scores in report["scores"]["test"].items()])
     gains = "; ".join(_gain(name, gain) for name, gain in report["gain_over"].items())
     page.text(f"Paired difference in accuracy on the same texts: {gains}.")
     page.figure(folder / "confusion.png", "confusion of the classes on the test split")
     page.table(
-        ("class", "test texts", "F1", "mostly taken for"),
+        ("class", "test texts", "precision", "recall", "F1", "mostly taken for"),
         [
-            (name, sum(row), report["f1"][name], _most_taken_for(row, place, names))
-            for place, (name, row) in enumerate(zip(names, matrix, strict=True))
+            (row["label"], row["support"], row["precision"], row["recall"], row["f1"],
+             _most_taken_for(matrix[place], place, names))
+            for place, row in enumerate(report.get("by_label", ()))  # reports of earlier versions have none
         ],
-    )
+    )  # fmt: skip
+    if "calibration" in report:
+        _calibration(page, folder, report["calibration"])
     page.heading("Validation")
     page.text("What choices were made on.")
     page.table(_SCORES, [_row(name, scores) for name, scores in report["scores"]["validation"].items()])
@@ -50,6 +54,30 @@ def render(folder: Path) -> Page:
             [(mistake["text"], mistake["label"], mistake["predicted"]) for mistake in report["mistakes"]],
         )
     return page
+
+
+def _imbalance(page: Page, report: dict[str, Any]) -> None:
+    if report.get("class_weights"):
+        page.heading("Weights of the classes in the loss")
+        page.text("The linear model is trained with the same weights.")
+        page.table(("class", "weight"), list(report["class_weights"].items()))
+    if threshold := report.get("threshold"):
+        page.text(
+            f"{threshold['label']} is predicted from a probability of {threshold['probability']:.3f} on. The linear "
+            f"model's threshold was chosen in the same way."
+        )
+
+
+def _calibration(page: Page, folder: Path, calibration: dict[str, Any]) -> None:
+    error = "" if calibration["stderr"] is None else f" ± {calibration['stderr']:.3f}"
+    page.heading("Calibration")
+    page.text(
+        f"Expected calibration error {calibration['error']:.3f}{error}: the mean distance between how probable the "
+        f"predicted class was said to be and how often it was right, over bins of equal width. Scores divided by "
+        f"{calibration['temperature']:.2f}, a temperature fitted on validation, would have "
+        f"{calibration['error_at_temperature']:.3f}; the saved model is not divided."
+    )
+    page.figure(folder / "reliability.png", "share of right predictions over their probability")
 
 
 def _row(name: str, scores: dict[str, Any]) -> tuple[Any, ...]:

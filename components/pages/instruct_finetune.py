@@ -29,6 +29,9 @@ def render(folder: Path) -> Page:
             "Standard errors are clustered by group: questions about one function rise and fall together. Beside them "
             f"what answering without reading scores: {', '.join(baselines)}."
         )
+    if overlap := report.get("overlap"):
+        page.heading("Overlap with the demonstrated answers, greedy")
+        overlap_table(page, overlap)
     page.heading("Held-out loss of the answers")
     page.table(
         ["model", "nats a token", "perplexity"],
@@ -48,6 +51,22 @@ def render(folder: Path) -> Page:
             page.marked(example)
     page.heading("Training data")
     return page.table(["kind", "demonstrations"], report["kinds"].items())
+
+
+def overlap_table(page: Page, overlap: dict[str, Any]) -> None:
+    """BLEU and ROUGE with their errors, a row for each who answered."""
+    metrics = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rouge_l": "ROUGE-L"}
+    page.table(
+        ["answers", *(part for name in metrics.values() for part in (name, "±")), "n"],
+        [
+            [name, *(row[metric][part] for metric in metrics for part in ("value", "stderr")), row["bleu"]["n"]]
+            for name, row in overlap.items()
+        ],
+    )
+    page.text(
+        "BLEU (sacrebleu) is from 0 to 100, ROUGE the F-measure from 0 to 1. Both say how alike the words are, not how "
+        "right the answer is."
+    )
 
 
 def _row(kind: str, row: dict[str, Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from components.contract import Context
+from components.finetuning import families
 from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
 from components.pretrain.parent import SCRATCH, unusable
 from components.pretrain.presets import PRESETS
@@ -105,6 +106,7 @@ def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTraine
     folder, init = context.inputs["parent"], parameters.init
     if problem := unusable(folder):
         raise InputProblem(f"pretrain.init: {init}: {problem}")
+    families.require(folder, "pretrain")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from components.finetuning import families
 from components.harness.parameters import validate
 from components.pretrain.parameters import REGISTRY, PretrainParameters
 from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer
@@ -28,6 +29,11 @@ from flows.importing.sources import Found
 PARENT = Path(FOLDER)
 STAGE = "pretrain"  # its parameters name it
 READERS = frozenset({STAGE, "tokenize"})
+#: Stages that have nothing to do where a part of the data has no source.
+_READS = {
+    "labels": ("classify_finetune",),
+    "instructions": ("instruct_finetune", "reward_model", "preference_tune"),
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,22 @@ def find(
     from registry.store.manifests import digest_of
 
     return Parent(init, found.source, digest_of(found.folder, found.names), found.folder, found.names, found)
+
+
+def problems_of_family(root: Path, parent: Parent, stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Which of the wanted ``stages`` cannot work with a model of the parent's family, as far as its files are here.
+
+    Stages that ``values``, the content of ``params.yaml``, give no data to are left out: they will be skipped.
+    """
+    if parent.init == SCRATCH:
+        return []
+    curate = values.get("curate") or {}
+    without = {kind for kind in _READS if (curate.get(kind) or {}).get("source") == "none"}
+    skipped = {stage for kind in without for stage in _READS[kind]}
+    if (values.get(STAGE) or {}).get("steps") == 0:
+        skipped.add(STAGE)  # it trains nothing
+    wanted = [stage for stage in stages if stage not in skipped]
+    return [f"params.yaml: pretrain.init: {line}" for line in families.problems(parent.folder or root / PARENT, wanted)]
 
 
 def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) -> None:

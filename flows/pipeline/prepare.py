@@ -124,6 +124,10 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         if init is not None and reads_parent:
             parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
         changed = status.result()
+    if parent is not None:
+        wrong = parent_model.problems_of_family(workspace.root, parent, stages, values)
+        if wrong:
+            raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()

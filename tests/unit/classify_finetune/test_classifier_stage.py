@@ -80,7 +80,7 @@ def test_report_and_figures(trained):
     page = pages.classify_finetune.render(folder).html()
     assert "mostly taken for" in page and all(name in page for name in report["labels"])
     assert {path.name for path in folder.iterdir()} == {
-        "report.json", "confusion.png", "loss.png", "training.csv"
+        "report.json", "confusion.png", "loss.png", "reliability.png", "training.csv"
     }  # fmt: skip
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 from transformers import GenerationConfig, T5Config
 
-from components.finetuning.models import load_causal, load_tokenizer, require_decoder, save
+from components.finetuning.families import require_decoder
+from components.finetuning.models import load_causal, load_tokenizer, save
 from core.errors import InputProblem
 from tests.unit.finetuning.workspace import write_model
 

@@ -1,0 +1,157 @@
+"""What kind of transformer a model folder holds, and what each stage can do with that kind.
+
+Decided from ``config.json`` and transformers' own tables of architectures, without loading weights: what a family
+cannot do is said before anything runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import InputProblem
+
+Kind = Literal["decoder", "encoder", "encoder-decoder", "other"]
+
+_CAUSAL = ("ForCausalLM", "LMHeadModel")  # how the architectures of decoders end
+# transformers' classifiers of these read places on a page, tables, or padding on the left.
+_NO_PLAIN_TEXT = frozenset({"layoutlm", "layoutlmv2", "layoutlmv3", "lilt", "markuplm", "tapas", "xlnet"})
+_WHAT = {
+    "decoder": "a decoder",
+    "encoder": "an encoder, which writes no text",
+    "encoder-decoder": "an encoder-decoder",
+    "other": "neither a decoder nor an encoder of text",
+}
+# What each stage can train or measure, and whose model it would have to be instead.
+_TAKES: dict[str, tuple[frozenset[str], str]] = {
+    "pretrain": (frozenset({"decoder"}), "a decoder"),
+    "classify_finetune": (frozenset({"decoder", "encoder", "encoder-decoder"}), "a model of text"),
+    "instruct_finetune": (frozenset({"decoder", "encoder-decoder"}), "a decoder or an encoder-decoder"),
+    "reward_model": (frozenset({"decoder"}), "a decoder"),
+    "preference_tune": (frozenset({"decoder"}), "a decoder, such as a Llama, Qwen or GPT-2 model"),
+    "evaluate": (frozenset({"decoder", "encoder", "encoder-decoder"}), "a model of text"),
+}
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """The kind of a model.
+
+    Attributes:
+        model_type: transformers' name of the family, such as ``qwen3``.
+        classifies: transformers has this family with a head for labels.
+    """
+
+    kind: Kind
+    model_type: str
+    classifies: bool
+
+    def problem(self, stage: str) -> str | None:
+        """Why ``stage`` cannot work with such a model; ``None`` if it can, or is none that reads a trained model."""
+        if stage not in _TAKES:
+            return None
+        kinds, needs = _TAKES[stage]
+        model = f"a model of type {self.model_type} is {_WHAT[self.kind]}"
+        if self.kind not in kinds and stage == "pretrain":
+            return f"{model}, and pretraining is for decoders: set pretrain.steps to 0 to take the model as it is"
+        if self.kind not in kinds:
+            return f"{model}; {stage} needs {needs}: leave the stage out with --skip {stage}, or take another model"
+        if stage == "classify_finetune" and not self.classifies:
+            return (
+                f"transformers has no classifier of type {self.model_type}: leave the stage out with --skip {stage}, "
+                f"or take another model"
+            )
+        return None
+
+
+def of(folder: Path) -> ModelFamily:
+    """The family of the model in ``folder``.
+
+    Raises:
+        InputProblem: there is no readable ``config.json``, or transformers does not know the model's type.
+    """
+    shown = f"models/{folder.name}"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputProblem(f"{shown}: config.json cannot be read ({error.__class__.__name__})") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InputProblem(f"{shown}: config.json names no model_type, so the kind of model is unknown")
+    return classify(config, shown)
+
+
+def classify(config: Mapping[str, Any], shown: str) -> ModelFamily:
+    """The family that the content of a ``config.json`` names; ``shown`` is the folder's name in messages.
+
+    Raises:
+        InputProblem: transformers does not know the model's type.
+    """
+    from transformers.models.auto import modeling_auto as tables
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    name = config["model_type"]
+    if name not in CONFIG_MAPPING_NAMES:
+        raise InputProblem(
+            f"{shown}: transformers {_version()} does not know models of type {name!r}, and code that a model brings "
+            f"(auto_map) is never run"
+        )
+    causal = any(str(each).endswith(_CAUSAL) for each in config.get("architectures") or ())
+    heads = name in tables.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES and name not in _NO_PLAIN_TEXT
+    writes = name in tables.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    translates = name in tables.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    listens = name in tables.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+    looks = name in {*tables.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES, *tables.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
+    kind: Kind = "other"
+    # A family of encoders or encoder-decoders may have a decoder too (BertLMHeadModel), which the weights then name.
+    if writes and (causal or config.get("is_decoder")) and not config.get("is_encoder_decoder"):
+        kind = "decoder"
+    elif translates and not listens and not looks:
+        kind = "encoder-decoder"
+    elif name in tables.MODEL_FOR_MASKED_LM_MAPPING_NAMES or (heads and not writes):
+        kind = "encoder"
+    elif writes and not listens:
+        kind = "decoder"
+    return ModelFamily(kind, name, heads)
+
+
+def require(folder: Path, stage: str) -> ModelFamily:
+    """The family of the model in ``folder``, which has to be one that ``stage`` takes.
+
+    Raises:
+        InputProblem: it is not.
+    """
+    family = of(folder)
+    if problem := family.problem(stage):
+        raise InputProblem(f"models/{folder.name}: {problem}")
+    return family
+
+
+def require_decoder(folder: Path) -> None:
+    """Raise an :class:`InputProblem` if the model in ``folder`` is none that predicts the next token of a text."""
+    family = of(folder)
+    if family.kind != "decoder":
+        raise InputProblem(
+            f"models/{folder.name}: a model of type {family.model_type} is {_WHAT[family.kind]}; a "
+            "decoder is needed here, such as a Llama, Qwen or GPT-2 model"
+        )
+
+
+def problems(folder: Path, stages: Iterable[str]) -> list[str]:
+    """Why the wanted ``stages`` cannot work with what descends from the model in ``folder``; none without a model."""
+    if not (folder / "config.json").is_file():
+        return []
+    try:
+        family = of(folder)
+    except InputProblem as problem:
+        return list(problem.problems)
+    found = [family.problem(stage) for stage in dict.fromkeys(stage.partition("@")[0] for stage in stages)]
+    return [f"models/{folder.name}: {problem}" for problem in found if problem]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("transformers")
