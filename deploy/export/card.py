@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from core import dvc
 from core.errors import DvcError
 from core.workspace import Workspace
-from registry.db.schema import Artifact, Event
+from registry.db.schema import IMPORT, Artifact, Event
 from registry.errors import InvalidBytes
 from registry.lineage.catalog import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace
@@ -201,6 +201,10 @@ def data_card(workspace: Workspace, session: Session, trace: Trace) -> dict[str,
 
 def base_origin(trace: Trace) -> str | None:
     """Where the weights were imported from; ``None`` where they were trained from scratch."""
+    for step in trace.executions():
+        if step.stage == IMPORT:
+            origin, revision = step.parameters.get("origin"), step.parameters.get("revision")
+            return f"{origin}@{revision}" if revision else str(origin)
     return next((node.origin for node in trace.artifacts() if node.origin), None)
 
 

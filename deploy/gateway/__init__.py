@@ -10,6 +10,7 @@ From the outside in:
 - ``model_router``: finds the model that a request names; ``model_server``: keeps one model served, following its alias
 - ``catalog``: the registry's aliases and verified files; ``deployment_log``: the registry's rows of deployments
 - ``backends``: the engines that can be started; ``engine_process``: one of them that runs
+- ``adapter_hosts``: processes that many adapters share, each over one base
 - ``model_folder``: what a model's files say about it; ``prompt``: the tokens of a request; ``streaming``: its answer
 - ``prompt_worker``: a program that counts a prompt's tokens; ``classification_engine``: one that serves classifiers
 - ``client``: a conversation with a gateway; ``local_generation``: an answer without a gateway

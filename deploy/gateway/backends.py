@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import python
+from core import adapted, python
 from deploy.gateway.errors import ApiError
 from deploy.gateway.model_folder import ModelFolder
 from deploy.gateway.schemas import ChatRequest, CompletionRequest
@@ -33,6 +34,8 @@ class Backend:
         concurrency: requests that it works on at once; others wait in the gateway.
         by_name: the command gets the folder's name and runs beside it, rather than the folder's path.
         native: speaks OpenAI's API as it is, with the extensions of vLLM.
+        adapters: loads LoRA adapters while it runs, as vLLM does; other engines get them merged into their base.
+        environment: what the process gets besides its usual environment.
     """
 
     name: str
@@ -40,13 +43,21 @@ class Backend:
     concurrency: int
     by_name: bool = False
     native: bool = True
+    adapters: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def argument(self, folder: Path) -> str:
-        """What stands for ``{model}``, and what requests call the model."""
+        """What requests call the model."""
+        if self.adapters and adapted.is_adapted(folder):
+            return f"adapter-{folder.name}"
+        return self._place(folder)
+
+    def _place(self, folder: Path) -> str:
+        """What stands for ``{model}``."""
         return folder.name if self.by_name else str(folder)
 
     def command(self, folder: Path, port: int) -> list[str]:
-        words = {"{model}": self.argument(folder), "{port}": str(port)}
+        words = {"{model}": self._place(folder), "{port}": str(port)}
         found = []
         for part in self.template:
             for word, value in words.items():
@@ -136,7 +147,7 @@ TRANSFORMERS = Backend(
     by_name=True,  # it takes what follows an "@" in a path for a revision
     native=False,
 )  # fmt: skip
-VLLM = Backend("vLLM", ("vllm", "serve", "{model}", *_AT), concurrency=256)
+VLLM = Backend("vLLM", ("vllm", "serve", "{model}", *_AT), concurrency=256, adapters=True)
 CLASSIFIER = Backend(
     "classification_engine.py",
     (*python.command("deploy.gateway.classification_engine"), "{model}", "{port}"),

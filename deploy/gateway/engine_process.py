@@ -91,7 +91,8 @@ class EngineProcess:
         try:
             with open(self.log, "wb", opener=private) as output:
                 self._process = await asyncio.create_subprocess_exec(
-                    *self.backend.command(folder, self.port), cwd=folder.parent, env=_environment(),
+                    *self.backend.command(folder, self.port), cwd=folder.parent,
+                    env={**_environment(), **self.backend.environment},
                     stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                     start_new_session=True, preexec_fn=die_with_parent,
                 )  # fmt: skip

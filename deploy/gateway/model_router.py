@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from deploy.gateway.adapter_hosts import AdapterHosts
 from deploy.gateway.backends import Backend
 from deploy.gateway.catalog import Catalog
 from deploy.gateway.deployment_log import DeploymentLog
@@ -23,8 +24,9 @@ class ModelRouter:
     def __init__(self, catalog: Catalog, backend: Backend, settings: GatewaySettings, metrics: Metrics, place: str):
         self._catalog = catalog
         deployments = DeploymentLog(catalog, place, settings.url)
+        hosts = AdapterHosts()
         self.servers = [
-            ModelServer(reference, catalog, deployments, backend, settings, metrics)
+            ModelServer(reference, catalog, deployments, backend, settings, metrics, hosts)
             for reference in settings.references
         ]
         self._tasks: list[asyncio.Task[None]] = []

@@ -13,11 +13,12 @@ from typing import Any
 
 from core import adapted, layout
 from core.errors import StemmaError
+from deploy.gateway.adapter_hosts import AdapterEngine, AdapterHosts, takes
 from deploy.gateway.backends import CLASSIFIER, Backend
 from deploy.gateway.catalog import Catalog, Version
 from deploy.gateway.client import READING
 from deploy.gateway.deployment_log import DeploymentLog, LoggedDeployment
-from deploy.gateway.engine_process import EngineProcess
+from deploy.gateway.engine_process import EngineFailed, EngineProcess
 from deploy.gateway.errors import ApiError
 from deploy.gateway.fair_queue import QueueFull
 from deploy.gateway.metrics import Metrics
@@ -52,14 +53,15 @@ class ModelServer:
         backend: Backend,
         settings: GatewaySettings,
         metrics: Metrics,
+        hosts: AdapterHosts,
     ):
         self.reference = reference
         self.wanted: Version | None = None
         self.current: EngineProcess | None = None
         self.problem: str | None = READING
         self.registry_problem: str | None = None
-        self._catalog, self._deployments, self._backend, self._settings, self._metrics = (
-            catalog, deployments, backend, settings, metrics,
+        self._catalog, self._deployments, self._backend, self._settings, self._metrics, self._hosts = (
+            catalog, deployments, backend, settings, metrics, hosts,
         )  # fmt: skip
         self._last_good: Version | None = None
         self._failures: dict[int, Failure] = {}
@@ -183,7 +185,7 @@ class ModelServer:
     def _start(self, version: Version) -> None:
         deployment = self._deployments.open(self.reference, version)
         task = asyncio.create_task(
-            _prepare(self._catalog, version, self._backend, self._settings), name=f"start {version.name}"
+            _prepare(self._catalog, version, self._backend, self._settings, self._hosts), name=f"start {version.name}"
         )
         task.add_done_callback(lambda _: self._wake.set())
         self._candidate = (version, deployment, task)
@@ -348,24 +350,37 @@ class ModelServer:
         )
 
 
-async def _prepare(catalog: Catalog, version: Version, generator: Backend, settings: GatewaySettings) -> EngineProcess:
+async def _prepare(
+    catalog: Catalog, version: Version, generator: Backend, settings: GatewaySettings, hosts: AdapterHosts
+) -> EngineProcess:
     """An engine that answers with the version: verified first, then loaded; after a failure nothing is left of it.
 
     Args:
         generator: the backend for models that generate.
+        hosts: the processes that adapters share.
 
     Raises:
         RegistryError: the version is refused, or no engine answered with it.
     """
     model = await asyncio.to_thread(catalog.verified, version)
     backend = CLASSIFIER if model.kind == "classifier" else generator
-    if adapted.is_adapted(model.path):  # the files beside an adapter are its base, which no engine may serve as it
-        model = read(await asyncio.to_thread(merged_copy, catalog.workspace.home, model.path))
     log_file = layout.logs(catalog.workspace.home) / f"engine-{version.name.replace(':', '-')}.log"
-    engine = EngineProcess(version, model, backend, log_file, settings.limits.queue)
+    queue = settings.limits.queue
     log.info("%s verified (%s); starting %s", version.name, version.digest, backend.name)
+    if adapted.is_adapted(model.path):
+        if takes(backend, model.path):
+            try:
+                return await _started(AdapterEngine(version, model, backend, log_file, queue, hosts), settings)
+            except EngineFailed as failed:  # not every model takes adapters there
+                log.warning("%s: %s; it is served merged", version.name, failed)
+        # The files beside an adapter are its base, which no engine may serve as the version.
+        model = read(await asyncio.to_thread(merged_copy, catalog.workspace.home, model.path))
+    return await _started(EngineProcess(version, model, backend, log_file, queue), settings)
+
+
+async def _started(engine: EngineProcess, settings: GatewaySettings) -> EngineProcess:
     try:
-        if model.kind == "generator":
+        if engine.model.kind == "generator":
             await engine.prompts.start()
         await engine.start(settings.start_seconds)
     except BaseException:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core import layout
+from deploy.gateway.adapter_hosts import AdapterHosts
 from deploy.gateway.backends import choose
 from deploy.gateway.catalog import Catalog
 from deploy.gateway.local_generation import answer
@@ -23,7 +24,8 @@ def test_an_engine_that_knows_no_adapters_gets_the_merged_model(workspace):
     async def served(reference: str) -> Path:
         catalog = Catalog(workspace)
         backend = choose(f"{sys.executable} {ENGINE} {{model}} {{port}}")
-        engine = await _prepare(catalog, catalog.lookup(reference), backend, GatewaySettings(start_seconds=120))
+        settings = GatewaySettings(start_seconds=120)
+        engine = await _prepare(catalog, catalog.lookup(reference), backend, settings, AdapterHosts())
         try:
             return engine.model.path
         finally:
