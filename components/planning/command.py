@@ -1,13 +1,18 @@
 """`python -m components plan`: plans as JSON, for `stemma plan` and programs.
 
-Prints ``{"plans": [...], "skipped": [{"stage", "why"}]}`` and ends with 0, or ``{"problems": [...]}`` and 2.
+Prints ``{"plans": [...], "skipped": [{"stage", "why"}]}`` and ends with 0, or ``{"problems": [...]}`` and 2. With
+``--follow`` it plans one stage after the other, as its standard input asks for them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
+import importlib
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -23,11 +28,19 @@ from components.planning.devices import DEVICES, Precision
 from components.planning.estimate import Training, estimate
 from components.planning.options import Options, parse
 from components.pretrain.presets import PRESETS, configuration
+from core import python
 from core.errors import InputProblem
 from core.numbers import count
+from core.processes import die_with_parent
 
 #: Presets with very long contexts are planned at this one unless --context says otherwise.
 CONTEXT = 8192
+
+#: What a plan imports besides this module's own: the longest part of it.
+_LIBRARIES = (
+    "accelerate", "transformers.generation", "transformers.models.llama.modeling_llama",
+    "components.pretrain.architecture", "components.pretrain.loss", "components.pretrain.step", "components.optimizers",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,14 +55,45 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--params", type=Path, help="a file in place of the workspace's params.yaml")
     parser.add_argument("--stage", action="append", help="only this training stage of params.yaml; may be repeated")
     parser.add_argument("--probe-seconds", type=float, default=probe.SECONDS, help="how long a processor is measured")
+    parser.add_argument("--follow", action="store_true", help="plan the stages that standard input asks for")
     given = vars(parser.parse_args(arguments))
     wanted, seconds, params = (given.pop(name) for name in ("stage", "probe_seconds", "params"))
+    python.hide("deepspeed")  # accelerate would import it, and the probe has no use for it
+    if given.pop("follow"):
+        return follow(seconds)
     try:
         answer = plans(parse(given), wanted, seconds, params)
     except InputProblem as problem:
         print(json.dumps({"problems": problem.problems}))
         return 2
     print(json.dumps(answer))
+    return 0
+
+
+def follow(seconds: float) -> int:
+    """Answer each line ``[STAGE, FILE]`` of standard input by writing what a plan of the stage prints to the file.
+
+    Each plan is made in a process forked from this one, which has imported what they need: as a process of its own it
+    measures the memory of its model alone, and it may fail.
+    """
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()  # else the first collection of each would copy the memory that holds the libraries
+    for line in sys.stdin:
+        stage, file = json.loads(line)
+        answer = Path(file)
+        if (child := os.fork()) == 0:
+            die_with_parent()
+            text = "{}"
+            with contextlib.suppress(Exception):
+                text = json.dumps(plans(Options(), [stage], seconds))
+            partial = answer.with_suffix(".partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.rename(answer)
+            os._exit(0)
+        os.waitpid(child, 0)
+        if not answer.exists():
+            answer.write_text("{}", encoding="utf-8")
     return 0
 
 

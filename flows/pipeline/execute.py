@@ -14,14 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol
 
-from core import dvc
+from core import dvc, layout
 from core.errors import InputProblem
 from core.numbers import duration
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
 from flows.pipeline import damage, finalize, graph, parameters, parent_model, raw_data, report, spools
 from flows.pipeline.finalize import Finished
-from flows.pipeline.planning import StagePlan, sentence, training_data
+from flows.pipeline.planning import Planner, sentence, training_data
 from flows.pipeline.prepare import Prepared, new_run_name, problems_of_stages
 from flows.pipeline.progress import EventTail
 from flows.pipeline.run_state import RunState
@@ -59,8 +59,16 @@ class StageObserver:
 class StageRun:
     """A stage of a run, to be brought up to date wherever the observer has that done."""
 
-    def __init__(self, prepared: Prepared, name: str):
-        self.prepared, self.name = prepared, name
+    def __init__(self, prepared: Prepared, name: str, planner: Planner):
+        """To be made in a thread that lives as long as the run."""
+        self.prepared, self.name, self._planner = prepared, name, planner
+        data = training_data(name)
+        self._trains = data is not None
+        # A pipeline of one's own may keep its data elsewhere; finding out that nothing can be planned would take
+        # seconds.
+        self._planned = data is not None and (prepared.root / data).is_dir()
+        if self._planned:
+            planner.start()
         self._process = StageProcess(prepared.root, prepared.home, prepared.run, name)
 
     def stop(self) -> None:
@@ -73,7 +81,7 @@ class StageRun:
         Raises:
             InputProblem, StageFailed, StageStopped: see :meth:`StageProcess.reproduce`.
         """
-        run_state, data = self.prepared.run_state, training_data(self.name)
+        run_state = self.prepared.run_state
         self._process.environment.update(observer.environment())
         run_state.start(self.name)
 
@@ -83,10 +91,8 @@ class StageRun:
 
         stopping = lambda: self._process.stopping  # noqa: E731
         try:
-            with observer.device(stopping, waiting) if data is not None else contextlib.nullcontext():
-                # A pipeline of one's own may keep its data elsewhere; finding out that nothing can be planned would
-                # take seconds.
-                outcome, warnings = self._work(observer, data is not None and (self.prepared.root / data).is_dir())
+            with observer.device(stopping, waiting) if self._trains else contextlib.nullcontext():
+                outcome, warnings = self._work(observer)
         except BaseException as error:
             run_state.finish(self.name, "stopped" if isinstance(error, StageStopped) else "failed")
             observer.say(f"{self.name}: {error}", error=True)
@@ -99,12 +105,12 @@ class StageRun:
         observer.say(f"{self.name}: skipped: {reason}" if reason else f"{self.name}: {outcome} in {took}")
         return outcome
 
-    def _work(self, observer: StageObserver, planned: bool) -> tuple[Outcome, list[str]]:
+    def _work(self, observer: StageObserver) -> tuple[Outcome, list[str]]:
         """(what DVC did, what the stage warned of), with the plan and the progress shown meanwhile."""
         root, line = self.prepared.root, self.prepared.run_state.lines[self.name]
         tail = EventTail(self._process.events_pointer)
         line.progress = tail.progress
-        plan = StagePlan(root, self.name) if planned else None
+        plan = self._planner.ask(self.name) if self._planned else None
         # The plan is there before the training begins; one that takes longer follows while the stage starts.
         if plan is not None:
             plan.wait(PLAN_SECONDS, lambda: self._process.stopping)
@@ -117,16 +123,12 @@ class StageRun:
                 line.planned_seconds, line.plan = made["time"]["seconds"], sentence(made)
                 observer.say(f"{self.name} plan: {line.plan}")
 
-        try:
+        outcome = self._process.reproduce(poll)
+        if outcome == "restored" and (found := damage.find(root, damage.outputs_of(root, self.name))):
+            names = ", ".join(each.name for each in found)
+            self.prepared.run_state.note(f"{self.name}: {names} was damaged in DVC's cache; the stage ran again")
+            damage.take_away(root, found)
             outcome = self._process.reproduce(poll)
-            if outcome == "restored" and (found := damage.find(root, damage.outputs_of(root, self.name))):
-                names = ", ".join(each.name for each in found)
-                self.prepared.run_state.note(f"{self.name}: {names} was damaged in DVC's cache; the stage ran again")
-                damage.take_away(root, found)
-                outcome = self._process.reproduce(poll)
-        finally:
-            if plan is not None:
-                plan.close()
         observer.ended(outcome)
         return outcome, tail.progress.warnings
 
@@ -208,6 +210,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     settled: set[str] = set()
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
     error: BaseException | None = None
+    planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans")
     try:
         while waiting or at_work:
             for name in list(waiting):
@@ -222,7 +225,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                     observer.cached(name, parents)
                 elif len(at_work) < PARALLEL_STAGES:
                     waiting.remove(name)
-                    at_work[name] = StageRun(prepared, name)
+                    at_work[name] = StageRun(prepared, name, planner)
                     work = observer.begin(at_work[name], parents)
                     work.add_done_callback(partial(_put, ended, name))
             if not at_work:
@@ -242,6 +245,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
             observer.wait(at_work, GRACE_SECONDS)
         raise
     finally:
+        planner.close()
         for name in waiting:
             run_state.finish(name, "not reached")
     if error is not None:

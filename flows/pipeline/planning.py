@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from core.numbers import count, duration, size
 from core.processes import die_with_parent
 from flows.pipeline import recipes
 
-#: The stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
+#: A stage waits for its plan, so the probe is short; it is needed only where the stage has not run here before.
 PROBE_SECONDS = 1.0
 
 
@@ -78,47 +80,78 @@ def sentence(plan: dict[str, Any]) -> str:
     )
 
 
-class StagePlan:
-    """The plan of a stage about to run, made in a process beside it.
+class Planner:
+    """A process that plans the training stages of one run; importing what a plan needs takes longer than a plan.
 
     A plan that cannot be made is left out: it never stops a run.
     """
 
-    def __init__(self, root: Path, stage: str):
-        self._output = tempfile.TemporaryFile("w+", encoding="utf-8")
-        self._process = subprocess.Popen(
-            _command(["--stage", stage, "--probe-seconds", str(PROBE_SECONDS)]),
-            cwd=root,
-            env=_environment(root),
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
-        )
+    def __init__(self, root: Path, folder: Path):
+        """``folder`` takes the plans of the tree ``root``."""
+        self._root, self._folder = root, folder
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._asked = 0
+
+    def start(self) -> None:
+        """Have it import what it needs, if it has not begun to.
+
+        To be called from a thread that lives as long as the run: the kernel ends the process with that thread.
+        """
+        if self._process is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._process = subprocess.Popen(
+                _command(["--follow", "--probe-seconds", str(PROBE_SECONDS)]),
+                cwd=self._root,
+                env=_environment(self._root),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                preexec_fn=die_with_parent,
+            )
+
+    def ask(self, stage: str) -> StagePlan:
+        """Have a stage planned, after those that were asked for before."""
+        assert self._process is not None and self._process.stdin is not None, "start comes first"
+        with self._lock:
+            self._asked += 1
+            answer = self._folder / f"{self._asked}.json"
+            answer.unlink(missing_ok=True)  # of a run that is taken up again
+            with contextlib.suppress(OSError, ValueError):  # it has ended, or was closed
+                self._process.stdin.write(json.dumps([stage, str(answer)]) + "\n")
+                self._process.stdin.flush()
+        return StagePlan(answer, self._process)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.terminate()
+            with contextlib.suppress(OSError):
+                self._process.communicate()
+
+
+class StagePlan:
+    """The plan of a stage that is about to run, which a :class:`Planner` makes."""
+
+    def __init__(self, answer: Path, process: subprocess.Popen[str]):
+        self._answer, self._process = answer, process
 
     def wait(self, seconds: float, stopping: Callable[[], bool]) -> None:
         """Until the plan is made or has failed, but no longer than ``seconds``, nor when ``stopping`` says so."""
         until = time.monotonic() + seconds
-        while self._process.poll() is None and time.monotonic() < until and not stopping():
+        while not self._answer.exists() and time.monotonic() < until and not stopping():
+            if self._process.poll() is not None:
+                break
             time.sleep(0.1)
 
     def ready(self) -> dict[str, Any] | None:
         """The plan, once it is made; None until then, and where there is none."""
-        if self._process.poll() != 0:
-            return None
-        self._output.seek(0)
         try:
-            found = _answer(0, self._output.read(), "")["plans"]
-        except PlanningFailed:
+            found = _answer(0, self._answer.read_text(encoding="utf-8"), "").get("plans")
+        except (OSError, PlanningFailed, InputProblem):
             return None
         return found[0] if found else None
-
-    def close(self) -> None:
-        """End the process if it still works."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
-        self._output.close()
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

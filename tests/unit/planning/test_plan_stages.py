@@ -12,7 +12,7 @@ import components
 from components.planning import command, flops, stages
 from components.planning.decoder import read
 from components.planning.options import Options
-from flows.pipeline.planning import training_data
+from flows.pipeline.planning import Planner, sentence, training_data
 from tests.unit.pretrain import tiny
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -126,6 +126,21 @@ def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
     pretrain = answer["plans"][0]
     assert pretrain["device"]["name"] == "h100" and pretrain["cost"]["money"] > 0
     assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
+
+
+def test_a_run_s_stages_are_planned_by_one_process_that_ends_with_the_run(workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    planner = Planner(workspace, tmp_path / "plans")
+    planner.start()
+    asked = [planner.ask(stage) for stage in ("pretrain", "no such stage", "instruct_finetune")]
+    asked[-1].wait(120, lambda: False)
+    first, none, last = (each.ready() for each in asked)
+    assert first["name"] == "pretrain" and none is None and last["name"] == "instruct_finetune"
+    assert "parameters" in sentence(last)
+    planner.close()
+    late = planner.ask("pretrain")
+    late.wait(120, lambda: False)
+    assert late.ready() is None, "a plan that cannot be made is left out"
 
 
 def test_stages_of_different_precisions_are_planned_in_one_process(workspace, tmp_path, monkeypatch):
