@@ -125,7 +125,9 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
             parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
         changed = status.result()
     if parent is not None:
-        wrong = parent_model.problems_of_family(workspace.root, parent, stages, values)
+        skip = skipping.resolve(stages_graph, request.skip)
+        asked = [stage for stage in stages if stage not in skip]
+        wrong = parent_model.problems_of_family(workspace.root, parent, asked, values)
         if wrong:
             raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None and not request.isolated:

@@ -95,6 +95,13 @@ def test_without_instructions_the_documents_are_measured_all_the_same(workspace)
     assert "There are no test instructions" in pages.evaluate.render(context.outputs["report"]).html()
 
 
+def test_without_text_the_answers_are_measured_all_the_same(workspace):
+    write_corpus(workspace / "data/corpus", {split: [] for split in ("train", "validation", "test")})
+    context = run_component(component, workspace, QUICK, instance="base")
+    assert context.headline == "accuracy" and "bits_per_byte" not in _metrics(context)
+    assert "The corpus has no text" in pages.evaluate.render(context.outputs["report"]).html()
+
+
 def test_instructions_without_reference_are_answered_but_not_judged(workspace):
     write_instructions(workspace / "data/instructions", {"test": [{"prompt": "Say something.", "completion": "Well."}]})
     context = run_component(component, workspace, QUICK, instance="assistant")

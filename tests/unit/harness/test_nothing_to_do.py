@@ -41,6 +41,20 @@ def test_why_a_stage_has_nothing_to_do(workspace, stage, reason):
     assert make_job(stage, workspace.root).skipped == reason
 
 
+def test_a_model_that_writes_no_text_is_not_evaluated(tmp_path):
+    write_text(tmp_path / "instructions/test.jsonl", '{"prompt": "a"}\n')
+    inputs = {"instructions": tmp_path / "instructions", "corpus": tmp_path, "model": tmp_path / "base"}
+    reason = components.load("evaluate").nothing_to_do
+    for config, said in (
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "models/base is no decoder"),
+        ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, None),
+        ({"model_type": "unheard-of"}, None),
+    ):
+        write_text(tmp_path / "base/config.json", json.dumps(config))
+        found = reason(components.load("evaluate").parameters(), inputs)
+        assert found is None if said is None else found.startswith(said)
+
+
 def test_a_stage_with_rows_is_not_skipped(workspace, tmp_path):
     rows = tmp_path / "instructions"
     for name in ("instruct", "reward", "preference"):
