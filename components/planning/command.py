@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import importlib
 import json
 import os
 import sys
@@ -35,12 +34,6 @@ from core.processes import die_with_parent
 
 #: Presets with very long contexts are planned at this one unless --context says otherwise.
 CONTEXT = 8192
-
-#: What a plan imports besides this module's own: the longest part of it.
-_LIBRARIES = (
-    "accelerate", "transformers.generation", "transformers.models.llama.modeling_llama",
-    "components.pretrain.architecture", "components.pretrain.loss", "components.pretrain.step", "components.optimizers",
-)  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,8 +69,14 @@ def follow(seconds: float) -> int:
     Each plan is made in a process forked from this one, which has imported what they need: as a process of its own it
     measures the memory of its model alone, and it may fail.
     """
-    for name in _LIBRARIES:
-        importlib.import_module(name)
+    # What a plan imports besides this module's own, which is the longest part of it.
+    import accelerate  # noqa: F401
+    import transformers.generation
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    from components import optimizers  # noqa: F401
+    from components.pretrain import architecture, loss, step  # noqa: F401
+
     gc.freeze()  # else the first collection of each would copy the memory that holds the libraries
     for line in sys.stdin:
         stage, file = json.loads(line)
