@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import struct
-from pathlib import Path
 from typing import Any
 
 from components.contract import Context, Metric
 from components.pretrain.parent import read_pointer, unusable
+from core import weights
 from core.errors import InputProblem
 
 GENERATES = ("ForCausalLM", "LMHeadModel")
@@ -33,7 +31,7 @@ def take(context: Context) -> dict[str, Any]:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
             advance(file.stat().st_size)
-    numbers, kinds = count(target)
+    numbers, kinds = weights.count(target)
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     pointer = read_pointer(source.parent.parent)
     context.record(Metric("parameters", numbers), headline=True)
@@ -51,27 +49,3 @@ def take(context: Context) -> dict[str, Any]:
 def generates(report: dict[str, Any]) -> bool:
     """Whether the model is a decoder, which has a loss on text."""
     return any(name.endswith(GENERATES) for name in report["architectures"])
-
-
-def count(folder: Path) -> tuple[int, dict[str, int]]:
-    """Numbers in a folder's safetensors, in all and by their type, from the files' headers alone.
-
-    The header's length is the first eight bytes: https://github.com/huggingface/safetensors#format
-
-    Raises:
-        InputProblem: a file is damaged.
-    """
-    kinds: dict[str, int] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with open(path, "rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                if length > path.stat().st_size:
-                    raise ValueError("its header is longer than the file")
-                header = json.loads(file.read(length))
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            for entry in tensors.values():
-                kinds[entry["dtype"]] = kinds.get(entry["dtype"], 0) + math.prod(entry["shape"])
-        except (ValueError, KeyError, TypeError, struct.error) as error:
-            raise InputProblem(f"pretrain.init: {path.name} of the model is damaged: {error}") from None
-    return sum(kinds.values()), kinds

@@ -12,8 +12,8 @@ from components.harness.parameters import validate
 from components.pages.pretrain import render
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.stage import run
-from components.pretrain.unchanged import count
 from core.errors import InputProblem
+from core.weights import count
 from flows.pipeline.parameters import problems_in
 from registry.store.manifests import digest_of
 from tests.tiny_decoder import save
@@ -67,7 +67,7 @@ def test_numbers_are_counted_from_the_headers(tmp_path):
     save_file({"b": torch.zeros(5)}, tmp_path / "model-2.safetensors")
     assert count(tmp_path) == (17, {"BF16": 12, "F32": 5})
     (tmp_path / "model-2.safetensors").write_bytes(b"\xff" * 20)
-    with pytest.raises(InputProblem, match=r"model-2.safetensors of the model is damaged"):
+    with pytest.raises(InputProblem, match=r"model-2.safetensors is damaged"):
         count(tmp_path)
 
 
