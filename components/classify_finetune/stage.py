@@ -21,6 +21,7 @@ from components.classify_finetune.report import ClassifierResult, write_report
 from components.classify_finetune.scores import ClassScores, f1_of, majority, score, tfidf_logistic_regression
 from components.contract import Context, Interrupted, Metric
 from components.finetuning import adapters
+from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, give_padding, load_tokenizer, save
 from components.finetuning.training import Curve, arguments, train
 from components.statistics import clustered_bootstrap_stderr
@@ -31,6 +32,8 @@ MODEL = "classifier"
 def run(context: Context) -> None:
     """Train ``models/classifier`` from ``models/base`` on ``data/labels``."""
     parameters = context.parameters
+    if parameters.train == "all":
+        require_memory(context.inputs["base"], parameters, "classify_finetune")
     data = read_labels(context.inputs["labels"])
     if untaught := data.untaught():
         context.warn(f"no training text has the labels {', '.join(untaught)}: they cannot be learnt")

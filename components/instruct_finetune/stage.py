@@ -7,6 +7,7 @@ from typing import Any
 from components.contract import Context, Metric
 from components.conversations import Encoded
 from components.finetuning import adapters, families
+from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.preview import all_parts
 from components.finetuning.report import shown
@@ -23,6 +24,7 @@ _PREVIEWED = 10  # training examples shown in the report
 
 def run(context: Context) -> None:
     """Train ``models/instruct`` from ``models/base`` on ``data/instructions/instruct.jsonl``."""
+    require_memory(context.inputs["base"], context.parameters, "instruct_finetune")
     if families.require(context.inputs["base"], "instruct_finetune").kind == "encoder-decoder":
         sequences.run(context)
         return

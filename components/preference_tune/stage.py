@@ -9,6 +9,7 @@ import numpy as np
 
 from components.contract import Context, Metric
 from components.finetuning import adapters
+from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
 from components.finetuning.records import read_files
 from components.finetuning.templates import warn_of_control_tokens, with_room
@@ -22,6 +23,7 @@ from components.preference_tune.report import write_report
 
 def run(context: Context) -> None:
     """Tune ``models/instruct`` into ``models/assistant`` on ``data/instructions/preference.jsonl``."""
+    require_memory(context.inputs["instruct"], context.parameters, "preference_tune")
     method = context.parameters.method
     names = ("preference", "development", "test")
     files = dict(zip(names, read_files(context.inputs["instructions"], names, needs="prompt"), strict=True))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from components.contract import Context, Metric
 from components.finetuning import adapters
+from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
@@ -27,6 +28,7 @@ _FILE = "data/instructions/reward.jsonl"
 
 def run(context: Context) -> None:
     """Train ``models/reward`` from ``models/instruct`` on ``data/instructions/reward.jsonl``."""
+    require_memory(context.inputs["instruct"], context.parameters, "reward_model")
     records = _records(context)
     tokenizer = load_tokenizer(context.inputs["instruct"])
     policy = load_causal(context.inputs["instruct"])

@@ -66,7 +66,6 @@ def test_rows_that_may_be_skipped_are_counted(workspace):
 ADAPTER = {"type": "lora", "rank": 4, "dropout": 0.1, "output": "adapter"}
 
 
-@pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
 def chat(*contents):
     return [{"role": ("user", "assistant")[n % 2], "content": content} for n, content in enumerate(contents)]
 
@@ -111,6 +110,7 @@ def test_rows_that_the_template_refuses_stop_the_stage_before_the_model_is_loade
     assert "1 of 201 rows do not fit" in context.warnings[0] and "are left out" in context.warnings[0]
 
 
+@pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
     parameters = quick(6, adapter=adapter, optimizer="adamw" if adapter is ADAPTER else "muon")
     run_component(component, make_workspace(tmp_path / "whole"), parameters)
