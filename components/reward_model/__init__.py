@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
 from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
 from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
-from components.finetuning.records import has_no_rows
+from components.finetuning.records import has_no_rows, has_pair
 from components.training import CheckpointEvery, LearningRate, Steps
 
 
@@ -25,6 +29,20 @@ class RewardModelParameters(FineTuningParameters):
         return [*super().problems(), *one_device(self)]
 
 
+def _nothing_ranked(_: RewardModelParameters, inputs: Mapping[str, Path]) -> str | None:
+    if has_no_rows(inputs["instructions"], "reward"):
+        return "no rows to learn a reward from"
+    from components.tasks import has_verifier
+
+    try:
+        with open(inputs["instructions"] / "reward.jsonl", encoding="utf-8") as lines:
+            rows = (json.loads(line) for line in lines if line.strip())
+            ranked = any(has_pair(row) or has_verifier(row) for row in rows)
+    except (OSError, ValueError, AttributeError):
+        return None  # the stage says what is wrong
+    return None if ranked else "no pairs of answers, and no verifier to rank any"
+
+
 component = Component(
     name="reward_model",
     version="1.0.0",
@@ -39,7 +57,5 @@ component = Component(
         ArtifactSpec("report", "reports/reward_model", "report", "report"),
     ),
     resumable=True,
-    nothing_to_do=lambda _, inputs: (
-        "no rows to learn a reward from" if has_no_rows(inputs["instructions"], "reward") else None
-    ),
+    nothing_to_do=_nothing_ranked,
 )

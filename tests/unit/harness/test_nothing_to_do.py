@@ -58,10 +58,19 @@ def test_a_model_that_writes_no_text_is_not_evaluated(tmp_path):
 def test_a_stage_with_rows_is_not_skipped(workspace, tmp_path):
     rows = tmp_path / "instructions"
     for name in ("instruct", "reward", "preference"):
-        write_text(rows / f"{name}.jsonl", '{"prompt": "a"}\n')
+        write_text(rows / f"{name}.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
     for stage in ("instruct_finetune", "reward_model", "preference_tune"):
         component = components.load(stage)
         assert component.nothing_to_do(component.parameters(), {"instructions": rows}) is None
+
+
+def test_a_reward_needs_an_order_of_answers(tmp_path):
+    reason, parameters = components.load("reward_model").nothing_to_do, components.load("reward_model").parameters()
+    plain, pair = '{"prompt": "a", "completion": "b"}\n', '{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
+    judged = '{"prompt": "a", "reference": "b", "verifier": "closed_answer"}\n'
+    for rows, skipped in ((plain, True), (plain + pair, False), (plain + judged, False), ("no json\n", False)):
+        write_text(tmp_path / "reward.jsonl", rows)
+        assert (reason(parameters, {"instructions": tmp_path}) is not None) == skipped
 
 
 def test_a_skipped_stage_leaves_empty_outputs_and_says_why(workspace, monkeypatch, capsys):
