@@ -14,12 +14,12 @@ import torch.distributed as distributed
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from components.training import Optimizer
+from components.training import Algorithm
 
 
 def build(
     model: nn.Module,
-    algorithm: Optimizer = "muon",
+    algorithm: Algorithm = "muon",
     *,
     learning_rate: float = 3e-3,
     muon_learning_rate: float = 0.02,
@@ -31,18 +31,23 @@ def build(
     Args:
         model: a transformers model; its backbone's two-dimensional weights are what Muon takes. Embeddings, heads,
             norms and biases are always AdamW's.
-        algorithm: ``muon`` or ``adamw``.
+        algorithm: ``muon``, ``adamw``, or AdamW with moments of 8 bits (Dettmers et al. 2022, arXiv:2110.02861).
         learning_rate: AdamW's rate.
         muon_learning_rate: Muon's rate; about the spectral norm of a step's change to a matrix.
         weight_decay: decoupled decay, multiplied by the group's rate; weights of one dimension are not decayed.
         betas: AdamW's decay rates of the two moments.
     """
     hidden, matrices, vectors = split_parameters(model)
-    if algorithm == "adamw":
+    if algorithm != "muon":
         matrices, hidden = hidden + matrices, []
     decayed = ((matrices, weight_decay), (vectors, 0.0))
     # Parameters that are divided in different ways cannot be stepped in one call.
     groups = [{"params": alike, "weight_decay": decay} for members, decay in decayed for alike in _by_mesh(members)]
+    if algorithm.endswith("_8bit"):
+        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+        kind = PagedAdamW8bit if algorithm.startswith("paged") else AdamW8bit
+        return kind(groups, lr=learning_rate, betas=betas)
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True) if groups else None
     muon = Muon(hidden, lr=muon_learning_rate, weight_decay=weight_decay) if hidden else None
     if adamw is None and muon is None:

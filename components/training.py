@@ -32,6 +32,7 @@ MuonLearningRate = Annotated[float, Field(gt=0, le=1, description="Muon's peak l
 WeightDecay = Annotated[
     float, Field(ge=0, le=1, description="Decoupled weight decay of matrices, times the learning rate.")
 ]
+Algorithm = Literal["muon", "adamw", "adamw_8bit", "paged_adamw_8bit"]
 Optimizer = Annotated[
     Literal["muon", "adamw"],
     Field(description="muon: Muon on hidden matrices and AdamW on the rest; adamw: AdamW on all."),

@@ -9,8 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
-from components.finetuning.parameters import FineTuningParameters, one_device
-from components.training import CheckpointEvery, LearningRate, MuonLearningRate, Steps
+from components.finetuning.parameters import (
+    FineTuningMuonRate,
+    FineTuningParameters,
+    FineTuningRate,
+    FineTuningSteps,
+    one_device,
+)
+from components.training import CheckpointEvery
 
 
 class ClassifyFinetuneParameters(FineTuningParameters):
@@ -37,9 +43,9 @@ class ClassifyFinetuneParameters(FineTuningParameters):
         description="Of two classes the rarer one is predicted from this probability on; auto: where its F1 on "
         "validation is highest",
     )
-    steps: Steps = 70
-    muon_learning_rate: MuonLearningRate = 0.02
-    learning_rate: LearningRate = 4e-3
+    steps: FineTuningSteps = 70
+    muon_learning_rate: FineTuningMuonRate = 0.02
+    learning_rate: FineTuningRate = 4e-3
     checkpoint_every: CheckpointEvery = 35
 
     def problems(self) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from components.contract import StageParameters
-from components.training import Steps, TrainingParameters
+from components.training import Algorithm, LearningRate, MuonLearningRate, TrainingParameters
 
 
 class AdapterParameters(StageParameters):
@@ -43,11 +43,39 @@ class AdapterParameters(StageParameters):
         return []
 
 
+FineTuningSteps = Annotated[
+    int | None, Field(ge=1, le=100_000_000, description="Optimizer steps. Null: as many as epochs say.")
+]
+Auto = Literal["auto"]
+FineTuningRate = Annotated[
+    LearningRate | Auto,
+    Field(description="AdamW's peak learning rate; auto: by published rules from the model's width and the adapter."),
+]
+FineTuningMuonRate = Annotated[
+    MuonLearningRate | Auto, Field(description="Muon's peak learning rate; auto: changes as large as AdamW's would be.")
+]
+FineTuningOptimizer = Annotated[
+    Algorithm | Auto,
+    Field(
+        description="muon: Muon on hidden matrices and AdamW on the rest; adamw: AdamW on all; adamw_8bit: its moments "
+        "in 8 bits; paged_adamw_8bit: and moved to main memory where the GPU's is short (both need bitsandbytes); "
+        "auto: AdamW, paged in 8 bits where all weights of a large model learn on a GPU."
+    ),
+]
+
+
 class FineTuningParameters(TrainingParameters):
     """How long and how fast to fine-tune; each stage sets its own defaults."""
 
     adapter: AdapterParameters = Field(default=AdapterParameters(), description="All weights learn, or an adapter.")
-    steps: Steps = 250
+    # Exactly one of the two.
+    steps: FineTuningSteps = 250
+    epochs: float | None = Field(
+        default=None, gt=0, le=10_000, description="Times that each example is seen, in place of steps (null then)."
+    )
+    optimizer: FineTuningOptimizer = "muon"  # type: ignore[assignment]  # wider than pretraining's
+    learning_rate: FineTuningRate = 2e-3  # type: ignore[assignment]
+    muon_learning_rate: FineTuningMuonRate = 0.01  # type: ignore[assignment]
     seq_length: int | None = Field(
         default=None,
         ge=1,
@@ -57,6 +85,11 @@ class FineTuningParameters(TrainingParameters):
 
     def problems(self) -> list[str]:
         found = [*super().problems(), *self.adapter.problems()]
+        if (self.steps is None) == (self.epochs is None):
+            found.append("exactly one of steps and epochs is needed: set the other to null")
+        if self.optimizer.endswith("_8bit") and importlib.util.find_spec("bitsandbytes") is None:
+            extra = "pip install 'stemma-llm[bitsandbytes]'"
+            found.append(f"optimizer: {self.optimizer} needs bitsandbytes; install Stemma with it: {extra}")
         if self.checkpoint_every % self.log_every:
             found.append(
                 f"checkpoint_every ({self.checkpoint_every}) must be a multiple of log_every ({self.log_every}), "

@@ -21,6 +21,7 @@ import numpy as np
 from components.contract import Context, Interrupted
 from components.finetuning import adapters
 from components.finetuning.frozen_head import frozen_head
+from components.finetuning.hyperparameters import settle
 from components.finetuning.parameters import FineTuningParameters
 from components.training import choose_precision, forget_precision
 from core.errors import InputProblem
@@ -64,10 +65,10 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
     forget_precision()
     built = config(
         output_dir=str(context.scratch / "checkpoints"),
-        max_steps=parameters.steps,
+        max_steps=parameters.steps or 1,  # these two are settled once the model is known
         per_device_train_batch_size=parameters.per_device_batch_size,
         gradient_accumulation_steps=parameters.batch_size // share,
-        learning_rate=parameters.learning_rate,
+        learning_rate=1e-5 if parameters.learning_rate == "auto" else parameters.learning_rate,
         max_grad_norm=parameters.max_grad_norm or 0.0,  # 0 does not clip
         seed=context.seed,
         data_seed=context.seed,
@@ -118,13 +119,15 @@ def train(
 
     from components.optimizers import build, peaks
 
-    own_order = batch_order(lengths, parameters.batch_size, parameters.steps, context.seed) if order is None else order
+    chosen = settle(context, parameters, model, len(lengths), description)
+    settings["args"].max_steps, settings["args"].learning_rate = chosen.steps, chosen.learning_rate
+    own_order = batch_order(lengths, parameters.batch_size, chosen.steps, context.seed) if order is None else order
     if order is None:
         context.tokens += sum(lengths[index] for index in own_order)
     root = context.scratch / "checkpoints"
     checkpoint = latest(root) if context.is_main or processes() == 1 else None
     checkpoint = _agreed(checkpoint)
-    if checkpoint is not None and checkpoint.name == f"checkpoint-{parameters.steps}":
+    if checkpoint is not None and checkpoint.name == f"checkpoint-{chosen.steps}":
         return _restore(model, checkpoint)
 
     class StageTrainer(trainer):  # type: ignore[misc]
@@ -143,9 +146,9 @@ def train(
             if self.optimizer is None:
                 self.optimizer = build(
                     self.model if model is None else model,
-                    parameters.optimizer,
-                    learning_rate=parameters.learning_rate,
-                    muon_learning_rate=parameters.muon_learning_rate,
+                    chosen.optimizer,
+                    learning_rate=chosen.learning_rate,
+                    muon_learning_rate=chosen.muon_learning_rate,
                     weight_decay=parameters.weight_decay,
                     betas=(parameters.beta1, parameters.beta2),
                 )
@@ -183,7 +186,7 @@ def train(
             if self.args.should_save:
                 seal(root / f"checkpoint-{self.state.global_step}")
 
-    with context.progress(description, parameters.steps, unit="steps") as advance:
+    with context.progress(description, chosen.steps, unit="steps") as advance:
         running = StageTrainer(
             model=model, train_dataset=train_dataset, callbacks=[_callback(context, parameters, advance)], **settings
         )
@@ -197,8 +200,8 @@ def train(
                     parameter.data = parameter.data.float()
         with frozen_head(_head_is_frozen(model)):
             running.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if running.state.global_step < parameters.steps:
-        raise Interrupted(f"{description}: stopped at step {running.state.global_step} of {parameters.steps}")
+    if running.state.global_step < chosen.steps:
+        raise Interrupted(f"{description}: stopped at step {running.state.global_step} of {chosen.steps}")
     return _curve(running.state.log_history)
 
 
@@ -285,7 +288,7 @@ def _callback(context: Context, parameters: FineTuningParameters, advance: Any) 
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             advance(1, **self.beside)
-            last = state.global_step >= parameters.steps
+            last = state.global_step >= state.max_steps
             # Stopping waits for the next point of the curve, so that the curve too goes on as if nothing had happened.
             if last or (state.global_step % parameters.log_every == 0 and _any(context.stopping)):
                 control.should_save = True

@@ -62,7 +62,8 @@ def _hide_unused(order: dict[str, Any]) -> None:
         python.hide("deepspeed")
     configurations = [Path(folder) / "config.json" for folder in order["inputs"].values()]
     quantized = any("bitsandbytes" in path.read_text(encoding="utf-8") for path in configurations if path.is_file())
-    if not quantized and (parameters.get("adapter") or {}).get("type") != "qlora":
+    small_moments = str(parameters.get("optimizer")).endswith(("_8bit", "auto"))
+    if not quantized and not small_moments and (parameters.get("adapter") or {}).get("type") != "qlora":
         python.hide("bitsandbytes")
 
 

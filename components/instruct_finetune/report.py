@@ -46,7 +46,7 @@ def write_report(
     context.report({
         "demonstrations": len(training),
         "development_questions": len(development),
-        "steps": context.parameters.steps,
+        "steps": int(curve[-1]["step"]),
         "batch_size": context.parameters.batch_size,
         "answer_loss": {"base": before.loss, "instruct": after.loss},
         "accuracy": _row(scores.correct, scores.terse, beside) if scores else None,

@@ -7,6 +7,7 @@ base model's configuration, a sample of the records. What cannot be known yet is
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,7 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
     base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
     config = _base_config(base, values, root)
     sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
+    steps = parameters.steps or max(1, math.ceil(parameters.epochs * len(lengths) / parameters.batch_size))
     passes, notes = 1.0, ["start-up and measuring afterwards are not counted"]
     try:
         lengths = _lengths(stage, parameters, base, root, config)
@@ -206,11 +208,11 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
     return Work(
         config=config,
         context=longest,
-        tokens=round(parameters.steps * parameters.batch_size * sides * mean),
-        steps=parameters.steps,
+        tokens=round(steps * parameters.batch_size * sides * mean),
+        steps=steps,
         sequences=parameters.batch_size * sides,
         micro_batch=parameters.per_device_batch_size * sides,
-        optimizer=parameters.optimizer,
+        optimizer="adamw" if parameters.optimizer == "auto" else parameters.optimizer,
         precision=None if parameters.precision == "auto" else parameters.precision,
         processes=processes,
         checkpointed=parameters.gradient_checkpointing,

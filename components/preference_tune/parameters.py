@@ -9,8 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from components.contract import StageParameters
-from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
-from components.training import CheckpointEvery, LearningRate, Optimizer, PerDeviceBatchSize, Steps
+from components.finetuning.parameters import (
+    TOO_LONG,
+    FineTuningOptimizer,
+    FineTuningParameters,
+    FineTuningRate,
+    FineTuningSteps,
+    SamplingParameters,
+    TooLong,
+    one_device,
+)
+from components.training import CheckpointEvery, PerDeviceBatchSize
 
 Method = Literal["dpo", "kto", "orpo", "cpo", "simpo", "grpo", "rloo"]
 Loss = Literal["sigmoid", "hinge", "ipo", "robust", "sppo_hard", "apo_zero", "apo_down", "sft"]
@@ -139,10 +148,10 @@ class PreferenceTuneParameters(FineTuningParameters):
         default=SamplingParameters(),
         description="Answers drawn to be ranked; grpo and rloo draw them anew for every prompt of a step",
     )
-    steps: Steps = 60
+    steps: FineTuningSteps = 60
     per_device_batch_size: PerDeviceBatchSize = 32
-    optimizer: Optimizer = "adamw"
-    learning_rate: LearningRate = 2e-4
+    optimizer: FineTuningOptimizer = "adamw"
+    learning_rate: FineTuningRate = 2e-4
     checkpoint_every: CheckpointEvery = 20
 
     def problems(self) -> list[str]:
@@ -163,6 +172,10 @@ class PreferenceTuneParameters(FineTuningParameters):
     def _online_problems(self) -> list[str]:
         rules = [reward for reward in self.rewards if isinstance(reward, FormatReward)]
         found = [problem for rule in rules for problem in rule.problems()]
+        if self.steps is None:
+            found.append(
+                f"steps is null; {self.method} draws its answers while it trains, so set steps in place of epochs"
+            )
         names = [reward.name for reward in self.rewards]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             found.append(f"rewards: several are called {', '.join(twice)}; give each a name of its own")

@@ -50,7 +50,7 @@ def write_report(
     write_curve(curve, context.outputs["report"] / "curve.csv")
     panels = _ONLINE if method in ONLINE else _LABELS if method == "kto" else _PAIRS
     context.figure("training", plot_curve(curve, panels))
-    body: dict[str, Any] = {"method": method, "steps": parameters.steps, "batch_size": parameters.batch_size,
+    body: dict[str, Any] = {"method": method, "steps": int(curve[-1]["step"]), "batch_size": parameters.batch_size,
                             "beta": parameters.beta}  # fmt: skip
     if method in ONLINE:
         each = {f"rewards/{reward.name}/mean": f"{reward.name}, of drawn answers" for reward in _given(context)}

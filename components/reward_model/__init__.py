@@ -9,9 +9,17 @@ from pathlib import Path
 from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
-from components.finetuning.parameters import TOO_LONG, FineTuningParameters, SamplingParameters, TooLong, one_device
+from components.finetuning.parameters import (
+    TOO_LONG,
+    FineTuningParameters,
+    FineTuningRate,
+    FineTuningSteps,
+    SamplingParameters,
+    TooLong,
+    one_device,
+)
 from components.finetuning.records import has_no_rows, has_pair
-from components.training import CheckpointEvery, LearningRate, Steps
+from components.training import CheckpointEvery
 
 
 class RewardModelParameters(FineTuningParameters):
@@ -21,8 +29,8 @@ class RewardModelParameters(FineTuningParameters):
     held_out_share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of groups whose pairs only measure")
     pairs_per_prompt: int = Field(default=6, ge=1, le=2016, description="Most pairs made of one prompt's answers")
     sampling: SamplingParameters = Field(default=SamplingParameters(), description="Answers drawn to be ranked")
-    steps: Steps = 80
-    learning_rate: LearningRate = 1e-3
+    steps: FineTuningSteps = 80
+    learning_rate: FineTuningRate = 1e-3
     checkpoint_every: CheckpointEvery = 40
 
     def problems(self) -> list[str]:
