@@ -184,16 +184,16 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
     base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
     config = _base_config(base, values, root)
     sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
-    steps = parameters.steps or max(1, math.ceil(parameters.epochs * len(lengths) / parameters.batch_size))
     passes, notes = 1.0, ["start-up and measuring afterwards are not counted"]
     try:
         lengths = _lengths(stage, parameters, base, root, config)
     except Unknown as unknown:
-        if parameters.seq_length is None:
+        if parameters.seq_length is None or parameters.steps is None:
             raise
         lengths = [parameters.seq_length]
         notes.append(f"{unknown}; until then every example counts as seq_length, {parameters.seq_length} tokens")
     mean, longest = sum(lengths) / len(lengths), max(lengths)
+    steps = parameters.steps or max(1, math.ceil(parameters.epochs * len(lengths) / parameters.batch_size))
     if stage == "classify_finetune" and parameters.train != "all":
         notes.append(f"train: {parameters.train} costs less than shown, which counts every weight as learning")
     if sides == 2:
