@@ -12,6 +12,7 @@ meanwhile waits in the socket: a refused connection would be tried again for a m
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -192,6 +193,8 @@ def prefect_server(workspace: Workspace, say: Callable[[str], None]) -> Iterator
 
         server.wait()
         server.keep(say)
+        # A connection that breaks is taken up again; its traceback would bury the sentence.
+        logging.getLogger("websockets").setLevel(logging.CRITICAL)
         try:
             yield
         finally:
