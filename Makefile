@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast coverage bench setup lint docs clean help
+.PHONY: run test test-fast test-nightly coverage bench setup lint docs clean help
 
 help: ## show this
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 run: setup ## set up everything and run the whole lifecycle: raw text to a promoted model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/stemma run
@@ -16,6 +16,9 @@ test: $(VENV)/.tests ## set up everything and pass the tests
 
 test-fast: $(VENV)/.tests ## the unit tests alone, in two minutes or less
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
+
+test-nightly: $(VENV)/.tests ## the measurements of whole trainings, which make test leaves out
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m nightly tests/integration
 
 coverage: $(VENV)/.tests ## all tests, with the coverage of branches, that of started processes included
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage erase

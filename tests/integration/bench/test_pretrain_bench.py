@@ -70,6 +70,7 @@ def test_the_model_of_the_issue_has_its_size():
     assert parameter_count(SMALL) == 12_681_280
 
 
+@pytest.mark.nightly
 def test_our_side_is_the_stage_and_its_steps_and_score_are_measured(bench):
     result = bench.measure(Cell(VARIANTS["stemma"], 1, 4, score=True, profile=True), [min(os.sched_getaffinity(0))])
     assert len(result["wall"]) == len(result["cpu"]) == 4 and min(result["wall"]) > 0

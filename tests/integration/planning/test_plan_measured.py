@@ -61,6 +61,7 @@ def measured(workspace: Path) -> dict:
     return run(Path(__file__).with_name("measured.py"), workspace, json.dumps(PARAMETERS), cwd=workspace)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_and_time_of_a_real_pretraining(workspace):
     """Processor seconds, which other work on the machine lengthens far less than those of the clock; and a second look

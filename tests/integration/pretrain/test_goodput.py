@@ -22,7 +22,7 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_that_is_interrupted_again_and_again_ends_with_the_same_bytes(tmp_path, monkeypatch):
     # One tracking database for both runs: MLflow takes long to make one.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
