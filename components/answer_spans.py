@@ -8,7 +8,7 @@ assistant's words, what the template puts around every answer, and the end token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -50,14 +50,20 @@ def find_answers(
     training: dict[str, Template | None] = {}
     shown: list[tuple[str, list[Span]]] = []
     faults: dict[int, str] = {}
-    for place, conversation in enumerate(conversations):
-        own = template_of(conversation)
-        if own.text not in training:
+
+    def candidates(own: Template, single: bool) -> Iterator[Template]:
+        if single:
+            yield own
+        if own.text not in training:  # asked for where it is needed: TRL takes seconds to import
             training[own.text] = training_template(tokenizer, own)
-        other = training[own.text]
+        if other := training[own.text]:
+            yield other
+        if not single:
+            yield own
+
+    for place, conversation in enumerate(conversations):
         single = last or sum(message["role"] == "assistant" for message in conversation) < 2
-        candidates = [each for each in ((own, other) if single else (other, own)) if each is not None]
-        for template in candidates:
+        for template in candidates(template_of(conversation), single):
             try:
                 shown.append(_shown(template, conversation, last))
                 break

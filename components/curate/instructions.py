@@ -138,9 +138,9 @@ def _read(
     Raises:
         InputProblem: the file as a whole cannot be used.
     """
-    given = sample(file)
-    unseen.difference_update(*given)
-    first = [_renamed(row, columns) for row in given]
+    beginning = sample(file)
+    unseen.difference_update(*beginning)
+    first = [_renamed(row, columns) for row in beginning]
     forms = [form for row in first for form in [_form(row)] if form is not None]
     if first and not forms:
         raise InputProblem(
@@ -158,14 +158,25 @@ def _read(
             if row.columns is None:
                 raise ValueError(row.error)
             unseen.difference_update(row.columns)
-            renamed = _renamed(row.columns, columns)
-            unused.update((str(name), None) for name in renamed if name not in read)
+            # Parquet gives every object the keys of all of them: a call's arguments would be those of all tools.
+            given = _without_nulls(row.columns) if file.format == "parquet" else row.columns
+            renamed = _renamed(given, columns)
+            unused.update(
+                (name, None) for name, value in renamed.items() if name not in read and value not in (None, "")
+            )
             records.append(convert(renamed))
         except ValueError as error:
             tally.add(row.where, str(error))
     if not tally.rows:
         raise InputProblem(f"{file.name}: no rows: add some, or leave the file out")
     return records, tally, list(unused), data_among(unused, first)
+
+
+def _without_nulls(value: Any) -> Any:
+    """A value without the keys of its objects that hold nothing."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 def _renamed(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:

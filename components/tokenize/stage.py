@@ -85,9 +85,10 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
     if parameters.tokenizer == PARENT:
         from components.tokenize.tokenizer import load_parent
 
-        return load_parent(context.inputs.get("parent"))
+        tokenizer = load_parent(context.inputs.get("parent"))
+        _warn_of_template(context, tokenizer, "the parent")
+        return tokenizer
     if parameters.tokenizer is not None:
-        from components.finetuning.templates import template_limits, template_problem
         from components.tokenize.tokenizer import load
 
         tokenizer, added = load(parameters.tokenizer)
@@ -98,12 +99,7 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
                 f"tokenize.tokenizer: the files in {parameters.tokenizer} are not watched: where they change, put them "
                 f"into a folder of another name and set tokenize.tokenizer to it"
             )
-        if problem := template_problem(tokenizer):
-            context.warn(
-                f"with template: chat, instruct_finetune cannot use the tokenizer {parameters.tokenizer}: {problem}"
-            )
-        elif limits := template_limits(tokenizer):
-            context.warn(f"the chat template of {parameters.tokenizer} does not take {'; '.join(limits)}")
+        _warn_of_template(context, tokenizer, parameters.tokenizer)
         return tokenizer
     from components.tokenize.tokenizer import limited, train
 
@@ -119,6 +115,16 @@ def _tokenizer(context: Context) -> PreTrainedTokenizerBase:
             f"tokenize.vocabulary_size"
         )
     return tokenizer
+
+
+def _warn_of_template(context: Context, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Say before anything is trained what the fine-tuning stages could not do with an existing tokenizer."""
+    from components.finetuning.templates import template_limits, template_problem
+
+    if problem := template_problem(tokenizer):
+        context.warn(f"with template: chat, instruct_finetune cannot use the tokenizer of {name}: {problem}")
+    elif limits := template_limits(tokenizer):
+        context.warn(f"the chat template of {name} does not take {'; '.join(limits)}")
 
 
 def _pack(

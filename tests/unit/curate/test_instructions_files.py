@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
+import gzip
+import io
 import json
+import lzma
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 from pydantic import ValidationError
 
 from components.curate.forms import convert, form_of
@@ -310,3 +318,45 @@ def test_public_files_go_through_as_they_come(workspace, name, kind, split):
         }
     if name == "glaive_toolcall":
         assert any(m.get("tool_calls") for r in made for m in r["messages"]) and all(r.get("tools") for r in made[2:3])
+
+
+def as_text(value: object) -> object:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+@pytest.mark.parametrize(
+    "name", ["a.json", "a.jsonl.gz", "a.csv", "a.tsv.xz", "a.csv.bz2", "a.parquet", "a.parquet.zst"]
+)
+def test_every_kind_of_file_gives_the_same_records(workspace, name):
+    def call(function: str, **arguments: object) -> list[dict]:
+        calls = [{"type": "function", "function": {"name": function, "arguments": arguments}}]
+        return [
+            {"role": "user", "content": f"{function}?"}, {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "tool", "content": "4,\t\"5\"\n6"}, {"role": "assistant", "content": "It is 4."},
+        ]  # fmt: skip
+
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
+    rows = [
+        {"messages": call("add", a=1, b=[2]), "tools": tools, "label": None},
+        {"messages": call("weather", city="Oslo"), "tools": None, "label": True},
+    ]
+    wanted = [convert({key: value for key, value in row.items() if value is not None}) for row in rows]
+    path = workspace / "data/raw" / name
+    if ".parquet" in name:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows), sink)
+        content = sink.getvalue().to_pybytes()
+    elif ".json" in name:
+        content = ("\n".join(map(json.dumps, rows)) if "jsonl" in name else json.dumps(rows)).encode()
+    else:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, rows[0], delimiter="\t" if "tsv" in name else ",", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: as_text(value) for key, value in row.items()} for row in rows)
+        content = buffer.getvalue().encode()
+    packers = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+    path.write_bytes(packers.get(path.suffix, bytes)(content))
+    jsonl(workspace / "data/raw/others.jsonl", alpaca(300))
+    files = {"instruct": ["data/raw/others.jsonl"], "preference": [f"data/raw/{name}"]}
+    records, _ = read_splits(parameters(**files), 1, workspace, pytest.fail)
+    assert records["preference"] == wanted
