@@ -19,6 +19,7 @@ from components.finetuning import families
 from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
 from components.pretrain.parent import SCRATCH, unusable
 from components.pretrain.presets import PRESETS
+from core import adapted
 from core.errors import InputProblem
 
 _FEED_FORWARD = {"n_inner", "ffn_dim", "ffn_hidden_size"}  # what some families call their intermediate_size
@@ -107,12 +108,15 @@ def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTraine
     if problem := unusable(folder):
         raise InputProblem(f"pretrain.init: {init}: {problem}")
     families.require(folder, "pretrain")
+    if problem := adapted.problem(folder):
+        raise InputProblem(f"pretrain.init: {init}: {problem}")
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, ImportError) as error:
         raise InputProblem(f"pretrain.init: cannot load a causal decoder from {init} ({folder}): {error}") from error
+    model = adapted.apply(model, folder)  # what an adapter learnt is among the weights that are trained on
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and parameters.seq_length > longest:
         raise InputProblem(

@@ -28,6 +28,7 @@ from components.pretrain.parallelism import gathered
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.step import keep_freed_memory
 from components.training import ChosenPrecision, choose_precision, forget_precision
+from core import adapted
 from core.errors import InputProblem
 
 
@@ -94,6 +95,7 @@ def _take(context: Context) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             context.outputs["model"], dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
+        model = adapted.apply(model, context.outputs["model"])
         module = CausalLoss(model.to(accelerator.device).eval())
         result = evaluate(accelerator, module, held, context.parameters.seq_length, tokens=None)
         baseline = unigram(TokenSplit(context.inputs["tokens"], "train"), held)

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.pretrain.architecture import fit_vocabulary, from_scratch, make
 from components.pretrain.parameters import Architecture, PretrainParameters
+from core import adapted
 from core.errors import InputProblem
 
 VOCABULARY = 64
@@ -70,6 +71,25 @@ def test_saved_weights_are_loaded_and_predict_the_same(family, tmp_path):
     with torch.no_grad():
         assert torch.equal(model.eval()(ids).logits, saved(ids).logits)
     assert messages == []
+
+
+def test_training_goes_on_from_what_an_adapter_learnt(tmp_path):
+    """The weight files beside an adapter are its base's, whose training would begin anew."""
+    from peft import LoraConfig, get_peft_model
+
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SIZES), dtype=torch.float32)
+    base.save_pretrained(tmp_path)
+    learnt = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)).eval()
+    learnt.save_pretrained(tmp_path / adapted.FOLDER)
+    adapted.name_base(tmp_path)
+    model, _ = loaded(tmp_path)
+    ids = torch.arange(2, 34).view(2, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(ids).logits, learnt(ids).logits)
+        assert not torch.allclose(learnt(ids).logits, learnt.unload()(ids).logits)
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:-1] + b"\1")
+    with pytest.raises(InputProblem, match="adapter for another base"):
+        loaded(tmp_path)
 
 
 def test_pickled_weights_are_refused_with_the_way_out(tmp_path):
