@@ -157,6 +157,17 @@ def test_an_adapters_gguf_and_modelfile_answer_as_the_merged_model(workspace, tm
     assert run_llama_cpp([job])[0]["answers"] == [greedy(registered)]
 
 
+def test_where_the_users_converter_does_not_know_the_tokenizer_stemma_writes_the_file(workspace, tmp_path, monkeypatch):
+    """As llama.cpp's does with every tokenizer that was trained here: it knows published ones, by a hash."""
+    words = "BPE pre-tokenizer was not recognized"
+    (tmp_path / "convert_hf_to_gguf.py").write_text(f"raise NotImplementedError({words!r})")
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    done = export(workspace, "assistant", tmp_path / "out", "gguf", ["f16"])
+    assert words in done.notes[0] and "was written by Stemma" in done.notes[0]
+    assert "stemma.digest" in GGUFReader(done.folder / "assistant-v1-f16.gguf").fields
+    assert sorted(path.suffix for path in done.folder.iterdir()) == [".gguf", ".md", ".pub", ".pub", ".sig", ".sig"]
+
+
 @pytest.mark.parametrize(
     ("reference", "form", "kinds", "words"),
     [
