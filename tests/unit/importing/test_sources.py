@@ -27,6 +27,23 @@ def test_a_folder_is_taken_as_it_is_where_its_weights_are_safetensors(tmp_path, 
     assert "run.py" not in found.names and {"config.json", "model.safetensors", "tokenizer.json"} <= set(found.names)
 
 
+def test_an_adapter_comes_with_its_model_and_not_without(tmp_path, model):
+    from core import adapted
+
+    (model / "adapter").mkdir()
+    (model / "adapter/adapter_config.json").write_text("{}")
+    (model / "adapter/adapter_model.safetensors").write_bytes(b"x")
+    weights = {"model.safetensors": sources.sha256(model / "model.safetensors")}
+    (model / "adapter/base.json").write_text(json.dumps({"weights": weights}))
+    assert adapted.is_adapted(model) and sources.problems(tmp_path, "model") == []
+    assert {"adapter/adapter_model.safetensors", "adapter/base.json"} <= set(fetched(tmp_path, "model").names)
+    (model / "adapter/base.json").write_text(json.dumps({"weights": {"model.safetensors": "0" * 64}}))
+    assert sources.problems(tmp_path, "model")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/adapter_config.json").write_text("{}")
+    assert "holds an adapter without its model" in sources.problems(tmp_path, "alone")[0]
+
+
 def changed(model, name, **values):
     path = model / name
     body = json.loads(path.read_text()) if path.exists() else {}
