@@ -61,7 +61,10 @@ def template_problem(tokenizer: Any, template: str = "chat") -> str | None:
         install_template(trial, template)
         encoded = encode(trial, [conversation({"prompt": question}, answer)])
         if encoded.faults:
-            return f"the tokenizer's chat template cannot show a question with its answer: {encoded.faults[0]}"
+            return (
+                f"the tokenizer's chat template cannot show a question with its answer: {encoded.faults[0]}; correct it, or "
+                "set instruct_finetune.template to alpaca"
+            )
         marked = encode_answers(trial, [{"prompt": question}], [answer])
     except InputProblem as problem:
         return str(problem)
@@ -165,7 +168,7 @@ def shown_rightly(context: Context, name: str, records: Sequence[Record], faults
     message = f"data/instructions/{name}.jsonl: {len(faults)} of {len(records)} rows do not fit the chat template"
     if len(faults) > _TOLERATED * len(records):
         raise InputProblem(
-            f"{message}: {listed}. Change or remove these rows, or set instruct_finetune.template to alpaca"
+            f"{message}: {listed}. Change or remove these rows, or use a model whose chat template takes them"
         )
     context.warn(f"{message} and are left out: {listed}")
     return [place for place in range(len(records)) if place not in faults]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from components.curate import component, instructions
 from components.curate.stage import run
 from components.tasks.contract import TaskData
 from core.errors import InputProblem
+from tests.stage import run_component
 from tests.unit.curate.test_curate_files import all_rows, corpus, put, report
 from tests.unit.curate.workspace import curate, sentence
 
@@ -134,3 +136,37 @@ def test_the_corpus_has_the_columns_that_the_next_stages_read(tmp_path, monkeypa
         assert pq.read_schema(path).names == ["id", "text", "source", "kind", "group", "license", "origin"]
     page = pages.curate.render(context.outputs["report"]).html()
     assert "near_duplicate" in page and "jane@example.org" not in page
+
+
+def test_public_chats_alone_are_curated_and_their_page_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    for path in (Path(__file__).parent / "chats").glob("*.json"):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps([{**row, "note": "a remark of some words"} for row in rows])
+        (tmp_path / "data/raw" / path.name).write_text(text)
+    more = [{"prompt": f"Which chapter has number {n}?", "completion": f"chapter {n}"} for n in range(200)]
+    (tmp_path / "data/raw/more.json").write_text(json.dumps(more))
+    chats = [f"data/raw/{name}_en_demo.json" for name in ("alpaca", "glaive_toolcall")]
+    pairs = [f"data/raw/{name}_en_demo.json" for name in ("dpo", "kto")]
+    context = run_component(
+        component,
+        tmp_path,
+        {
+            "sources": [],
+            "labels": {"source": "none"},
+            "instructions": {
+                "source": "files",
+                "files": {"instruct": ["data/raw/more.json", *chats], "reward": pairs[:1], "preference": pairs},
+            },
+        },
+    )
+    lines = (context.outputs["instructions"] / "preference.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [r["kind"] for r in records] == ["pair"] * 3 + ["kto"] * 5
+    assert all(r["chosen"] != r["rejected"] for r in records[:3])
+    assert {r["label"] for r in records[3:]} == {True, False}
+    [warning] = [each for each in context.warnings if "not used" in each]
+    assert "alpaca_en_demo.json, data/raw/glaive_toolcall_en_demo.json, data/raw/dpo" in warning and "'note'" in warning
+    page = pages.curate.render(context.outputs["report"]).html()
+    assert "unused_columns" in page and "note" in page
