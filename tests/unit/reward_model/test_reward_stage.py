@@ -34,6 +34,26 @@ def test_users_pairs_are_learnt_and_measured_on_other_groups(workspace):
     assert "all pairs" in page and "shorter_wins" in page and "reward difference" in page
 
 
+def test_an_adapter_learns_with_the_head_and_is_merged_into_a_plain_classifier(workspace):
+    from transformers import AutoModelForSequenceClassification
+
+    from components.finetuning.models import load_reward_model
+
+    pairs = [{"prompt": f"q {i}", "chosen": f"sigma {i % 9}", "rejected": f"kappa {i % 9}"} for i in range(40)]
+    write_records(workspace, reward=pairs)
+    training = quick(20, learning_rate=0.01, checkpoint_every=20)
+    context = run_component(component, workspace, {**training, "adapter": {"type": "lora"}, "sampling": SAMPLING})
+    assert context.metrics[0].value > 0.9
+    model, loaded = AutoModelForSequenceClassification.from_pretrained(
+        workspace / "models" / "reward", output_loading_info=True
+    )
+    assert not any(loaded["missing_keys"]) and not any(loaded["unexpected_keys"]) and model.config.num_labels == 1
+    drawn = load_reward_model(workspace / "models" / "instruct", seed=1337)
+    assert (model.score.weight - drawn.score.weight).abs().max() > 1e-4
+    assert any((model.get_parameter(name) - weight).abs().max() > 1e-4
+               for name, weight in drawn.named_parameters() if "q_proj" in name)  # fmt: skip
+
+
 def test_a_model_that_gets_nothing_right_is_helped_by_the_rows_own_answers(workspace):
     context = run_component(component, workspace, {**quick(2), "sampling": SAMPLING})
     assert any("completions" in warning for warning in context.warnings)
