@@ -62,8 +62,8 @@ def template_problem(tokenizer: Any, template: str = "chat") -> str | None:
         encoded = encode(trial, [conversation({"prompt": question}, answer)])
         if encoded.faults:
             return (
-                f"the tokenizer's chat template cannot show a question with its answer: {encoded.faults[0]}; correct it, or "
-                "set instruct_finetune.template to alpaca"
+                f"the tokenizer's chat template cannot show a question with its answer: {encoded.faults[0]}; correct "
+                "it, or set instruct_finetune.template to alpaca"
             )
         marked = encode_answers(trial, [{"prompt": question}], [answer])
     except InputProblem as problem:
