@@ -13,7 +13,8 @@ import numpy as np
 from components.contract import Context, Metric
 from components.conversations import refusals, render
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
-from components.finetuning.records import Record, conversation, read_records
+from components.finetuning.overlap import COPY, measure_overlap, record_overlap
+from components.finetuning.records import Record, conversation, demonstrates, read_records
 from components.finetuning.scoring import AnswerScores, checkable, score, score_baselines
 from components.generation import answers
 from components.statistics import Estimate, paired_difference
@@ -93,12 +94,26 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
         context.warn(f"{unjudged} of {len(records)} test instructions have no checkable reference and were not judged")
     if judged:
         report |= _accuracy(subject, judged, score(judged, [given[id(record)] for record in judged]))
+    if subject.model.config.is_encoder_decoder:
+        report["overlap"] = _overlap(subject, records, replies)
     examples = list(zip(records, replies, strict=True))[: parameters.examples]
     report["examples"] = [
         {"prompt": record["prompt"], "reference": record.get("reference"), "answer": reply}
         for record, reply in examples
     ]
     return report
+
+
+def _overlap(subject: Subject, records: Sequence[Record], replies: Sequence[str]) -> dict[str, Any]:
+    """Record how alike the replies are to the answers that records demonstrate, beside copies of the questions."""
+    shown = [place for place, record in enumerate(records) if demonstrates(record)]
+    if not shown:
+        return {}
+    chosen = [records[place] for place in shown]
+    said = {subject.name: [replies[place] for place in shown], COPY: [record["prompt"] for record in chosen]}
+    alike = measure_overlap(said, chosen, subject.context.seed)
+    record_overlap(subject.context, alike, headline=subject.headline == "rouge_l")
+    return {name: asdict(each) for name, each in alike.items()}
 
 
 def _answer(subject: Subject, records: Sequence[Record]) -> list[str]:

@@ -12,7 +12,9 @@ from components.conversations import text_ids
 from components.evaluate import answers, held_out
 from components.evaluate.lm_eval_tasks import find_tasks, measure_tasks
 from components.evaluate.subject import Subject
-from components.finetuning.models import load_causal, load_tokenizer
+from components.finetuning import families
+from components.finetuning.models import give_padding, load_causal, load_tokenizer
+from components.finetuning.sequences import load_encoder_decoder
 from components.tasks import has_verifier
 from core.errors import InputProblem
 
@@ -26,6 +28,10 @@ _CHAT_INSTANCES = frozenset({"instruct", "assistant"})
 def run(context: Context) -> None:
     """Measure ``models/<instance>``."""
     parameters = context.parameters
+    family = families.require(context.inputs["model"], "evaluate")
+    if family.kind != "decoder":
+        _measure_other(context, family)
+        return
     # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
     os.environ.setdefault("TQDM_DISABLE", "1")
     manager = find_tasks(parameters.lm_eval.tasks, _include_path(parameters.lm_eval.include_path))
@@ -60,6 +66,35 @@ def run(context: Context) -> None:
     report["lm_eval"] = measure_tasks(subject, test, records, manager)
     report["continuations"] = continuations(subject)
 
+    context.report(report)
+
+
+def _measure_other(context: Context, family: families.ModelFamily) -> None:
+    """An encoder-decoder answers the test instructions; nothing here is for an encoder: a classifier made of it is
+    measured by the stage that trains it. Neither is a language model with a loss of documents."""
+    report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": True, "kind": family.kind}
+    report |= dict.fromkeys(("held_out", "answers", "lm_eval", "continuations"))
+    if family.kind == "encoder":
+        context.warn(
+            f"models/{context.instance}: an encoder ({family.model_type}) writes no text, so nothing was measured; "
+            "classify_finetune measures the classifier that it makes of it"
+        )
+        context.report(report)
+        return
+    records, available = answers.load(context.inputs["instructions"], context.parameters.answers.prompts, context.seed)
+    tokenizer = load_tokenizer(context.inputs["model"])
+    give_padding(tokenizer, context.inputs["model"])
+    subject = Subject(
+        context=context,
+        model=load_encoder_decoder(context.inputs["model"], dtype="auto").eval(),
+        tokenizer=tokenizer,
+        headline="accuracy" if any(map(has_verifier, records)) else "rouge_l",
+        chat=True,
+    )
+    context.device = str(subject.model.device)
+    records = answers.askable(context, tokenizer, records) if tokenizer.chat_template else records
+    answers.require_room(tokenizer, records, subject.window)
+    report["answers"] = answers.measure_answers(subject, records, available)
     context.report(report)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.contract import Context, Interrupted
+from components.finetuning.models import context_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +40,7 @@ class Subject:
     @property
     def window(self) -> int:
         """Tokens the model was made for."""
-        return int(self.model.config.max_position_embeddings)
+        return context_length(self.model, self.tokenizer)
 
     def raise_if_stopping(self) -> None:
         """Nothing here is worth a checkpoint: the stage takes seconds and starts over."""

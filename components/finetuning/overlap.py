@@ -17,6 +17,7 @@ from components.contract import Context, Metric
 from components.finetuning.records import Record, target
 from components.statistics import Estimate, clustered_bootstrap_stderr, estimate
 
+COPY = "copy of the question"  # the baseline that answers without a model
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 

@@ -91,6 +91,12 @@ def demonstration(record: Record) -> Dialogue:
     return conversation(record, record["completion"])
 
 
+def demonstrates(record: Record) -> bool:
+    """True where the record has an answer to imitate."""
+    messages = record.get("messages")
+    return record.get("completion") is not None or bool(messages and messages[-1]["role"] == "assistant")
+
+
 def target(record: Record) -> str:
     """The answer the record demonstrates, its tool calls as JSON."""
     answer = demonstration(record)[-1]

@@ -9,7 +9,7 @@ from components import encoder_decoder
 from components.contract import Context, Metric
 from components.finetuning import adapters, sequences
 from components.finetuning.models import context_length, give_padding, load_tokenizer, save
-from components.finetuning.overlap import Overlap, measure_overlap, record_overlap
+from components.finetuning.overlap import COPY, Overlap, measure_overlap, record_overlap
 from components.finetuning.records import Record, conversation, read_files, target
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, score, score_baselines
@@ -18,7 +18,7 @@ from components.instruct_finetune.report import write_report
 from core.errors import InputProblem
 
 _MEASURED = 2000  # held-out demonstrations whose loss and overlap are measured
-INSTRUCT, BASE, COPY = "instruct", "base", "copy of the question"
+INSTRUCT, BASE = "instruct", "base"
 
 
 def run(context: Context) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.pages.instruct_finetune import overlap_table
 from components.pages.page import Page, read_report
 
 
@@ -16,7 +17,11 @@ def render(folder: Path) -> Page:
         "Everything is measured on data the model was not trained on. ± is one standard error; documents of one "
         "module, and questions about one function, count as one cluster.",
     )
-    if report["held_out"] is None:
+    if report.get("kind") == "encoder":
+        return page.text("An encoder writes no text, so nothing was measured. See the page of its classifier.")
+    if report.get("kind") == "encoder-decoder":
+        page.heading("Held-out documents").text("An encoder-decoder predicts answers, not documents: no loss of these.")
+    elif report["held_out"] is None:
         page.heading("Held-out documents").text("The corpus has no text, so no loss was measured.")
     else:
         _held_out(page, folder, report["held_out"])
@@ -25,6 +30,8 @@ def render(folder: Path) -> Page:
         page.text("There are no test instructions, so no answers were measured.")
     else:
         _answers(page, folder, report["answers"], report["instance"], report["chat"])
+    if report["lm_eval"] is None:
+        return page
     _harness(page, report["lm_eval"], report["chat"])
     _continuations(page, report["continuations"], report["seed"])
     return page
@@ -60,8 +67,14 @@ def _answers(page: Page, folder: Path, answers: dict[str, Any], instance: str, c
     page.text(
         f"Greedy answers to {answers['prompts']:,} of {answers['available']:,} test instructions, at most "
         f"{answers['max_new_tokens']} tokens each; {answers['judged']:,} of them have a reference to judge by. "
-        + ("Asked in the chat template." if chat else "Asked as documents: `question Answer:`.")
+        + (
+            "Asked in the chat template, or as they are where there is none."
+            if chat
+            else "Asked as documents: `question Answer:`."
+        )
     )
+    if answers.get("overlap"):
+        overlap_table(page, answers["overlap"])
     if answers["judged"]:
         _accuracy(page, folder, answers, instance)
     if answers["examples"]:

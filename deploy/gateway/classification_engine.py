@@ -27,6 +27,7 @@ def build(folder: str) -> FastAPI:
     ).eval()
     context = min(getattr(model.config, "max_position_embeddings", None) or sys.maxsize, tokenizer.model_max_length)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    threshold = getattr(model.config, "decision_threshold", None)  # as classify_finetune chose it
     several = model.config.problem_type == "multi_label_classification"
     app = FastAPI(openapi_url=None)
 
@@ -39,7 +40,10 @@ def build(folder: str) -> FastAPI:
         encoded = [tokenizer(text, split_special_tokens=True)["input_ids"] for text in read]
         if empty := [str(place) for place, ids in enumerate(encoded) if not ids]:
             raise HTTPException(400, f"input: texts without a token: {', '.join(empty[:10])} (counted from 0)")
-        kept = [ids[:context] for ids in encoded]
+        kept = [ids if len(ids) <= context else _cut(text) for ids, text in zip(encoded, read, strict=True)]
+        if model.config.is_encoder_decoder:  # its head looks for the end, of which there must be one
+            end = model.config.eos_token_id
+            kept = [[*[token for token in ids if token != end][: context - 1], end] for ids in kept]
         order = sorted(range(len(texts)), key=lambda place: len(kept[place]))  # little padding
         found: list[dict[str, Any]] = [{}] * len(texts)
         for start in range(0, len(order), BATCH):
@@ -50,13 +54,27 @@ def build(folder: str) -> FastAPI:
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
             rows = (logits.sigmoid() if several else logits.softmax(-1)).tolist()
             for place, row in zip(places, rows, strict=True):
-                best = max(range(len(row)), key=row.__getitem__)
+                best = _decided(row)
                 found[place] = {
                     "label": names[best], "probability": row[best], "probabilities": dict(zip(names, row, strict=True)),
                     "tokens": len(kept[place]),
                     "truncated": len(kept[place]) < len(encoded[place]) or len(read[place]) < len(texts[place]),
                 }  # fmt: skip
         return found
+
+    def _cut(text: str) -> list[int]:
+        """As many tokens as the model takes, the special ones that end a text among them, as in training."""
+        ids: list[int] = tokenizer(text, split_special_tokens=True, truncation=True, max_length=context)["input_ids"]
+        return ids
+
+    def _decided(row: list[float]) -> int:
+        """Place of the label: the most probable one, or of two the one whose probability reaches its threshold."""
+        best = max(range(len(row)), key=row.__getitem__)
+        if len(row) != 2 or not threshold:
+            return best
+        [(label, probability)] = threshold.items()
+        place = names.index(label)
+        return place if row[place] >= probability else 1 - place
 
     @app.get("/health")
     async def health() -> dict[str, str]:

@@ -14,6 +14,7 @@ from core.errors import InputProblem
 from tests.chat_templates import tokenizer
 from tests.stage import run_component
 from tests.unit.evaluate.conftest import write_corpus, write_instructions
+from tests.unit.finetuning import tiny
 
 QUICK = {
     "lm_eval": {"limit": 8},
@@ -193,3 +194,20 @@ def test_questions_that_the_template_refuses_are_left_out_and_counted(tmp_path):
     assert askable(context, tokenizer("gemma"), [{"prompt": "q"}, system]) == [{"prompt": "q"}]
     [warning] = context.warnings
     assert "1 of 2 rows are left out" in warning and "System role not supported" in warning
+
+
+@pytest.mark.parametrize("family", ["t5", "bert"])
+def test_other_families_are_measured_by_what_they_do(family, workspace):
+    shutil.rmtree(workspace / "models/base")
+    tiny.save(workspace / "models/base", family)
+    rows = [{"prompt": f"the {word}", "completion": word, "group": word} for word in tiny.WORDS[2:12]]
+    write_instructions(workspace / "data/instructions", {"test": rows})
+    context = run_component(component, workspace, QUICK, instance="base")
+    metrics = _metrics(context)
+    page = pages.evaluate.render(context.outputs["report"]).html()
+    if family == "bert":
+        assert metrics == {} and "writes no text" in context.warnings[0] and "writes no text" in page
+    else:
+        assert set(metrics) == {"rouge_l", "bleu"} and context.headline == "rouge_l"
+        assert metrics["rouge_l"].baselines == {"copy of the question": pytest.approx(2 / 3)}
+        assert "copy of the question" in page
