@@ -14,6 +14,8 @@ from components.finetuning.records import Record
 from components.statistics import Estimate, estimate
 from components.tasks import baseline_answers, has_verifier, judge
 
+_MOST_LOGITS = 1 << 26  # of a batch: 256 MB in float32
+
 
 @dataclass(frozen=True)
 class AnswerScores:
@@ -74,6 +76,8 @@ def likelihood(model: Any, encoded: Encoded, *, pad: int, batch_size: int = 128)
     import torch
 
     scores, counts = [0.0] * len(encoded.input_ids), [0] * len(encoded.input_ids)
+    row = max(map(len, encoded.input_ids), default=1) * model.config.get_text_config().vocab_size
+    batch_size = max(1, min(batch_size, _MOST_LOGITS // row))
     model.eval()
     with torch.inference_mode():
         for rows, ids, real in padded_batches(model, encoded.input_ids, pad=pad, batch_size=batch_size):

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ Curve = list[dict[str, float]]
 # Left out of curves: they depend on the clock, or count from the last resume.
 _NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos", "step_time"}
 _SEAL = "sealed.json"
+_DEVELOPMENT = "development_loss"
 _BATCHES_SORTED_TOGETHER = 50
 
 
@@ -100,6 +102,7 @@ def train(
     lengths: list[int],
     train_dataset: Any,
     order: list[int] | None = None,
+    watch: Watch | None = None,
     **settings: Any,
 ) -> Curve:
     """Train ``model`` in place with a TRL ``trainer`` class on a dataset that is tokenized already; return the curve.
@@ -110,6 +113,7 @@ def train(
     Args:
         order: places of the examples as they are seen, where that is not :func:`batch_order`; the caller then counts
             their tokens.
+        watch: measured as the model learns; it then ends with the best weights that were seen.
 
     Raises:
         Interrupted: ``context.stopping`` was set; a checkpoint has been saved.
@@ -127,8 +131,11 @@ def train(
     root = context.scratch / "checkpoints"
     checkpoint = latest(root) if context.is_main or processes() == 1 else None
     checkpoint = _agreed(checkpoint)
-    if checkpoint is not None and checkpoint.name == f"checkpoint-{chosen.steps}":
-        return _restore(model, checkpoint)
+    if checkpoint is not None:
+        history = _history(checkpoint)
+        if checkpoint.name == f"checkpoint-{chosen.steps}" or (watch is not None and watch.is_over(history)):
+            _load(model, checkpoint if watch is None else watch.best(history, root))
+            return _curve(history)
 
     class StageTrainer(trainer):  # type: ignore[misc]
         """The TRL trainer with this stage's order, optimizer and sealed checkpoints."""
@@ -188,7 +195,10 @@ def train(
 
     with context.progress(description, chosen.steps, unit="steps") as advance:
         running = StageTrainer(
-            model=model, train_dataset=train_dataset, callbacks=[_callback(context, parameters, advance)], **settings
+            model=model,
+            train_dataset=train_dataset,
+            callbacks=[_callback(context, parameters, advance, watch, root)],
+            **settings,
         )
         running.remove_callback(PrinterCallback)
         # Every batch is whole. accelerate, which counts the dataset instead of the order, would take rows of the last
@@ -200,9 +210,41 @@ def train(
                     parameter.data = parameter.data.float()
         with frozen_head(_head_is_frozen(model)):
             running.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if running.state.global_step < chosen.steps:
+    history = running.state.log_history
+    if running.state.global_step < chosen.steps and not (watch is not None and watch.is_over(history)):
         raise Interrupted(f"{description}: stopped at step {running.state.global_step} of {chosen.steps}")
-    return _curve(running.state.log_history)
+    if watch is not None:
+        _load(model, watch.best(history, root))
+    return _curve(history)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A loss that is measured every so many steps, and when the training ends because it falls no more.
+
+    Attributes:
+        measure: the development loss of a model; it changes nothing.
+        every: steps.
+        patience: measurements without a better one after which the training ends; None: never before its last step.
+    """
+
+    measure: Callable[[Any], float]
+    every: int
+    patience: int | None = None
+
+    def is_due(self, step: int, steps: int) -> bool:
+        return step % self.every == 0 or step == steps
+
+    def is_over(self, history: Sequence[dict[str, Any]]) -> bool:
+        """True if the training that has this log is not worth going on with."""
+        losses = [entry[_DEVELOPMENT] for entry in history if _DEVELOPMENT in entry]
+        return self.patience is not None and len(losses) - 1 - int(np.argmin([*losses, np.inf])) >= self.patience
+
+    @staticmethod
+    def best(history: Sequence[dict[str, Any]], root: Path) -> Path:
+        """Where the weights with the lowest loss of this log are, the first of equal ones."""
+        measured = [entry for entry in history if _DEVELOPMENT in entry]
+        return root / f"best-{min(measured, key=lambda entry: entry[_DEVELOPMENT])['step']}"
 
 
 def _head_is_frozen(model: Any) -> bool:
@@ -272,7 +314,7 @@ def latest(root: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
-def _callback(context: Context, parameters: FineTuningParameters, advance: Any) -> Any:
+def _callback(context: Context, parameters: FineTuningParameters, advance: Any, watch: Watch | None, root: Path) -> Any:
     from transformers import TrainerCallback
 
     class Reporting(TrainerCallback):  # type: ignore[misc]
@@ -289,12 +331,37 @@ def _callback(context: Context, parameters: FineTuningParameters, advance: Any) 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
             advance(1, **self.beside)
             last = state.global_step >= state.max_steps
+            if watch is not None and watch.is_due(state.global_step, state.max_steps):
+                self.measure(kwargs["model"], state)
+                last = last or watch.is_over(state.log_history)
             # Stopping waits for the next point of the curve, so that the curve too goes on as if nothing had happened.
             if last or (state.global_step % parameters.log_every == 0 and _any(context.stopping)):
                 control.should_save = True
                 control.should_log = True
                 control.should_training_stop = True
             return control
+
+        def measure(self, model: Any, state: Any) -> None:
+            loss = watch.measure(model)
+            model.train()
+            # Not by the trainer's log, which would end a point of the training curve.
+            state.log_history.append({"step": state.global_step, _DEVELOPMENT: loss})
+            context.log({_DEVELOPMENT: loss}, state.global_step)
+            best = watch.best(state.log_history, root)
+            if context.is_main and best.name == f"best-{state.global_step}":
+                shutil.rmtree(best, ignore_errors=True)
+                if adapters.is_attached(model):
+                    adapters.write(model, best)
+                else:
+                    model.save_pretrained(best)
+                seal(best)
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            # Only now: a run that goes on from the checkpoint before this one needs the best weights of its own log.
+            if context.is_main and watch is not None and any(_DEVELOPMENT in entry for entry in state.log_history):
+                for path in root.glob("best-*"):
+                    if path != watch.best(state.log_history, root):
+                        shutil.rmtree(path)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
             points = _point(logs)
@@ -322,14 +389,19 @@ def _curve(history: list[dict[str, Any]]) -> Curve:
     return [points[step] for step in sorted(points)]
 
 
-def _restore(model: Any, checkpoint: Path) -> Curve:
+def _history(checkpoint: Path) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return history
+
+
+def _load(model: Any, folder: Path) -> None:
+    """Give ``model`` the weights in ``folder``."""
     from safetensors.torch import load_file
 
     if adapters.is_attached(model):
-        adapters.restore(model, checkpoint)
-    for shard in sorted(checkpoint.glob("model*.safetensors")):  # a large model is saved in several
+        adapters.restore(model, folder)
+    for shard in sorted(folder.glob("model*.safetensors")):  # a large model is saved in several
         model.load_state_dict(load_file(shard), strict=False)
-    return _curve(json.loads((checkpoint / "trainer_state.json").read_text())["log_history"])
 
 
 def _any(flag: bool) -> bool:

@@ -26,7 +26,29 @@ class InstructFinetuneParameters(FineTuningParameters):
         description="What to do with rows longer than the model's context: fail, skip, or truncate them at its end "
         "(counted and reported; a row whose answers would be cut off as a whole is left out)",
     )
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000,
+        description="Steps between measurements of the loss on development questions, of which the best weights are "
+        "kept. Null: it is measured before and after alone.",
+    )
+    evaluation_examples: int = Field(
+        default=200, ge=1, le=1_000_000, description="Most development questions of these measurements"
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Measurements without a better one after which the training ends. Null: it ends with its steps.",
+    )
     generation: GenerationParameters = Field(default=GenerationParameters(), description="How answers are generated")
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.patience is not None and self.evaluate_every is None:
+            found.append("patience counts measurements, and evaluate_every is null: set it")
+        return found
 
 
 component = Component(

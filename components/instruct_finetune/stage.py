@@ -14,12 +14,14 @@ from components.finetuning.report import shown
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score, score_baselines
 from components.finetuning.templates import install_template
-from components.finetuning.training import Curve, arguments, train
+from components.finetuning.training import Curve, Watch, arguments, train
 from components.instruct_finetune import sequences
 from components.instruct_finetune.examples import read, within
 from components.instruct_finetune.report import write_report
 
 _PREVIEWED = 10  # training examples shown in the report
+
+_NOTHING = Encoded([], [])
 
 
 def run(context: Context) -> None:
@@ -37,11 +39,14 @@ def run(context: Context) -> None:
     held_out = examples.measured()
 
     before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
+    context.log({"development_loss": before.loss}, 0)
     adapter = context.parameters.adapter
     model = adapters.attach(model, adapter, task="causal", seed=context.seed)
-    curve = fit(context, model, tokenizer, encoded)
+    curve = fit(context, model, tokenizer, encoded, held_out)
     model = adapters.finished(model, adapter)
     after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
+    if context.parameters.evaluate_every is None:
+        context.log({"development_loss": after.loss}, int(curve[-1]["step"]))
     judged = checkable(development)
     answers = answer_records(context, "development", model, tokenizer, development, context.parameters.generation)
     if not context.is_main:
@@ -58,8 +63,11 @@ def run(context: Context) -> None:
     write_report(context, curve, training, development, answers, scores, baselines, before, after, preview)
 
 
-def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve:
-    """Train ``model`` in place; the loss counts the answers' tokens, the end token among them."""
+def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded, held_out: Encoded = _NOTHING) -> Curve:
+    """Train ``model`` in place; the loss counts the answers' tokens, the end token among them.
+
+    ``held_out`` is what ``evaluate_every`` measures.
+    """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -74,7 +82,21 @@ def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded) -> Curve
         train_dataset=Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels()}),
         args=settings,
         processing_class=tokenizer,
+        watch=_watch(context, tokenizer, held_out),
     )
+
+
+def _watch(context: Context, tokenizer: Any, held_out: Encoded) -> Watch | None:
+    parameters = context.parameters
+    if parameters.evaluate_every is None:
+        return None
+    most = parameters.evaluation_examples
+    some = Encoded(held_out.input_ids[:most], held_out.answer_mask[:most])
+
+    def loss(model: Any) -> float:
+        return likelihood(model, some, pad=tokenizer.pad_token_id).loss
+
+    return Watch(loss, parameters.evaluate_every, parameters.patience)
 
 
 def _record(

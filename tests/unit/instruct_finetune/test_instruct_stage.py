@@ -43,7 +43,9 @@ def test_it_learns_reports_and_leaves_a_model_that_loads(workspace):
     for path in [*folder.iterdir(), *report.iterdir()]:
         assert str(workspace).encode() not in path.read_bytes(), f"{path.name} names the folder it was made in"
     points = [json.loads(line) for line in context.events.read_text().splitlines()]
-    assert [p["step"] for p in points if p["kind"] == "point"] == list(range(1, 61))
+    curves = [p for p in points if p["kind"] == "point"]
+    assert [p["step"] for p in curves if "loss" in p["metrics"]] == list(range(1, 61))
+    assert [p["step"] for p in curves if "development_loss" in p["metrics"]] == [0, 60]
     assert context.tokens > 0
 
 
@@ -156,6 +158,26 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path, a
     # It went on from a checkpoint: not all steps are logged three times.
     points = [json.loads(line) for line in context.events.read_text().splitlines() if '"point"' in line]
     assert len(points) < 3 * steps
+
+
+@pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
+def test_it_ends_when_the_development_loss_rises_with_the_best_weights_also_when_resumed(tmp_path, adapter):
+    # A rate at which it soon gets worse.
+    parameters = quick(40, adapter=adapter, optimizer="adamw", learning_rate=0.3 if adapter is ADAPTER else 0.05,
+                       schedule="constant", warmup_ratio=0.0, evaluate_every=2, patience=2)  # fmt: skip
+    context = run_component(component, make_workspace(tmp_path / "whole"), parameters)
+    points = [json.loads(line) for line in context.events.read_text().splitlines() if '"point"' in line]
+    losses = {p["step"]: p["metrics"]["development_loss"] for p in points if "development_loss" in p["metrics"]}
+    measured = sorted(step for step in losses if step)
+    best = min(measured, key=losses.get)
+    assert measured[-1] < 40 and measured[-1] == best + 4
+    metrics = {metric.name: metric for metric in context.metrics}
+    assert metrics["answer_loss"].value == pytest.approx(losses[best], rel=1e-4)
+
+    broken = make_workspace(tmp_path / "broken")
+    run_until_stopped(component, broken, parameters, step=best + 1)
+    run_component(component, broken, parameters)
+    assert digests(broken) == digests(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
