@@ -84,7 +84,8 @@ class Card:
         if sources := [str(source["name"]) for source in (self.data or {}).get("sources") or ()]:
             header["datasets"] = sources
         header["tags"] = ["stemma", *([] if self.form == "hf" else [self.form])]
-        header["model-index"] = [{"name": self.trace.model, "results": list(self._results(task))}]
+        if self.trace.metrics:
+            header["model-index"] = [{"name": self.trace.model, "results": list(self._results(task))}]
         text = io.StringIO()
         yaml = YAML()
         yaml.width = 4096
@@ -120,8 +121,8 @@ class Card:
 
     def _made(self) -> list[str]:
         rows = [
-            (step.stage, step.component_version, f"`{step.code_digest[:12]}`", _commit(step), step.seed,
-             _day(step.started), _value(step.tokens), _value(step.device))
+            (step.stage, step.component_version, f"`{step.code_digest[:12]}`", _commit(step),
+             "" if step.seed is None else step.seed, _day(step.started), _value(step.tokens), _value(step.device))
             for step in self._steps()
         ]  # fmt: skip
         header = ("stage", "version", "code", "git commit", "seed", "day", "tokens", "device")
@@ -215,9 +216,9 @@ def hub_id(origin: str) -> str | None:
 
 
 def base_license(trace: Trace) -> str | None:
-    """The licence that was given when the base was imported."""
+    """The licence that was given when the base was imported, in lower case as model hubs name it."""
     given = (step.parameters.get("license") for step in trace.executions())
-    return next((str(value) for value in given if value and value != "unknown"), None)
+    return next((str(value).lower() for value in given if value and value != "unknown"), None)
 
 
 def pipeline_tag(architecture: str) -> str:

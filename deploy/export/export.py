@@ -265,7 +265,7 @@ def _gguf(source: _Source, target: Path, kind: str) -> None:
     with tempfile.TemporaryDirectory(prefix=".gguf-", dir=target.parent) as scratch:
         first = Path(scratch) / "first.gguf" if kind in llama_cpp.KINDS else target
         written = "f32" if kind in llama_cpp.KINDS else kind
-        plain = _with_plain_template(source.whole, Path(scratch) / "model")
+        plain = _with_plain_template(source.whole, Path(scratch) / source.stem)  # named for the converter
         why = llama_cpp.convert(plain, first, written)
         if why is not None:
             if llama_cpp.find(llama_cpp.CONVERTER) and (found := gguf_file.problems(source.whole)):
