@@ -50,3 +50,21 @@ def test_the_parents_generation_settings_are_kept(folder, tmp_path, parent, kept
     assert saved["pad_token_id"] == tokenizer.pad_token_id
     names = ("do_sample", "temperature", "top_p", "max_new_tokens")
     assert {name: saved[name] for name in names if name in saved} == kept
+
+
+def test_a_model_without_a_tokenizer_or_with_a_broken_one_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(InputProblem, match="models/base: the model has no tokenizer"):
+        load_tokenizer(tmp_path / "base")
+    write_model(tmp_path / "base")
+    (tmp_path / "base/tokenizer.json").write_text("{}")
+    with pytest.raises(InputProblem, match="models/base: the tokenizer cannot be read") as caught:
+        load_tokenizer(tmp_path / "base")
+    assert len(caught.value.problems) == 1
+
+
+def test_weights_that_are_cut_off_are_refused_in_a_sentence(tmp_path):
+    write_model(tmp_path / "base")
+    path = tmp_path / "base/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputProblem, match="models/base: transformers cannot load this model"):
+        load_causal(tmp_path / "base")
