@@ -124,7 +124,7 @@ def test_a_batch_in_parts_learns_as_a_whole_one(workspace, method):
 @pytest.mark.parametrize(
     ("rows", "parameters", "why"),
     [
-        (plain(20), {}, "20 of 20 rows .such as row 1. have no pair.*models/reward is empty"),
+        ([*own_pairs(5), *plain(15)], {}, "15 of 20 rows .such as row 6. have no pair.*models/reward is empty"),
         (own_labels(20), {}, "20 of them have labels: set preference_tune.method to kto"),
         (plain(20), {"method": "kto"}, "20 of 20 rows .such as row 1. have neither a label nor a pair"),
         ([{**row, "label": True} for row in own_labels(20)], {"method": "kto"}, "answers to train on.*good and bad"),
@@ -162,6 +162,23 @@ def test_an_adapter_is_held_to_its_base_without_a_copy(workspace, method, monkey
     if method != "orpo":  # at the first step, policy and reference are one; later they are not
         assert float(curve[0][name]) == pytest.approx(0, abs=1e-6)
     assert curve[0][name] != curve[2][name]
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "reward_model", "skipped"),
+    [
+        (plain(4), "dpo", False, True),
+        (plain(4), "dpo", True, False),
+        (plain(4), "grpo", False, False),
+        (own_labels(4), "dpo", False, False),  # which the stage refuses, with advice
+        ([*plain(3), *own_pairs(1)], "dpo", False, False),
+    ],
+)
+def test_nothing_to_learn_from_is_no_fault(tmp_path, rows, method, reward_model, skipped):
+    write_records(tmp_path, preference=rows)
+    inputs = {"instructions": tmp_path / "data" / "instructions"} | ({"reward": tmp_path} if reward_model else {})
+    said = component.nothing_to_do(component.parameters(method=method), inputs)
+    assert said == ("no pairs or labels, no verifier and no reward model to rank answers" if skipped else None)
 
 
 def test_weights_that_do_not_make_up_for_more_good_answers_are_warned_of(workspace):
