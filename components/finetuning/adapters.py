@@ -57,10 +57,18 @@ def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) 
     it computed before: an adapter begins with no change.
 
     Raises:
-        InputProblem: the model has no module of a name in ``target_modules``.
+        InputProblem: the model has no module of a name in ``target_modules``, or an adapter is to stay one on a model
+            that is itself an adapter on its base.
     """
     if parameters.type == "none":
         return model
+    folder = Path(model.name_or_path)
+    if parameters.output == "adapter" and adapted.is_adapted(folder):
+        # The weights that would be copied are those of the parent's base, without the parent's adapter.
+        raise InputProblem(
+            f"models/{folder.name} is an adapter itself, which is no base for another: set adapter.output "
+            "to merged here, or in the stage that makes it"
+        )
     import torch
     from peft import LoraConfig, get_peft_model
 

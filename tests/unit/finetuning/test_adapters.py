@@ -79,6 +79,8 @@ def test_what_is_saved_loads_as_what_was_measured(base, tmp_path, output):
         assert json.loads((tmp_path / "tuned/adapter/base.json").read_text()) == {
             "weights": {"model.safetensors": sha256(base / "model.safetensors")}
         }
+        with pytest.raises(InputProblem, match="is an adapter itself"):
+            adapters.attach(load_causal(tmp_path / "tuned"), parameters, task="causal", seed=7)
         for path in (tmp_path / "tuned").rglob("*"):
             assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
 
