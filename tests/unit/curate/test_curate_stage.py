@@ -147,8 +147,8 @@ def test_public_chats_alone_are_curated_and_their_page_is_drawn(tmp_path, monkey
         (tmp_path / "data/raw" / path.name).write_text(text)
     more = [{"prompt": f"Which chapter has number {n}?", "completion": f"chapter {n}"} for n in range(200)]
     (tmp_path / "data/raw/more.json").write_text(json.dumps(more))
-    chats = [f"data/raw/{name}_en_demo.json" for name in ("alpaca", "glaive_toolcall")]
-    pairs = [f"data/raw/{name}_en_demo.json" for name in ("dpo", "kto")]
+    chats = [f"data/raw/{name}.json" for name in ("alpaca", "sharegpt_tools")]
+    pairs = [f"data/raw/{name}.json" for name in ("dpo", "kto")]
     context = run_component(
         component,
         tmp_path,
@@ -167,6 +167,6 @@ def test_public_chats_alone_are_curated_and_their_page_is_drawn(tmp_path, monkey
     assert all(r["chosen"] != r["rejected"] for r in records[:3])
     assert {r["label"] for r in records[3:]} == {True, False}
     [warning] = [each for each in context.warnings if "not used" in each]
-    assert "alpaca_en_demo.json, data/raw/glaive_toolcall_en_demo.json, data/raw/dpo" in warning and "'note'" in warning
+    assert "alpaca.json, data/raw/sharegpt_tools.json, data/raw/dpo" in warning and "'note'" in warning
     page = pages.curate.render(context.outputs["report"]).html()
     assert "unused_columns" in page and "note" in page

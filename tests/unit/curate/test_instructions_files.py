@@ -283,16 +283,16 @@ def test_answers_labelled_false_are_not_imitated(workspace):
     assert "answers that are labelled false are left out of instruct, test, development" in warnings[0]
 
 
-PUBLIC = Path(__file__).parent / "chats"  # rows of public files, as they come
+PUBLIC = Path(__file__).parent / "chats"  # rows in the forms of public files
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "split"),
-    [("alpaca", "alpaca", "instruct"), ("glaive_toolcall", "chat", "instruct"), ("dpo", "pair", "preference"),
+    [("alpaca", "alpaca", "instruct"), ("sharegpt_tools", "chat", "instruct"), ("dpo", "pair", "preference"),
      ("kto", "kto", "preference")],
 )  # fmt: skip
-def test_public_files_go_through_as_they_come(workspace, name, kind, split):
-    rows = json.loads((PUBLIC / f"{name}_en_demo.json").read_text(encoding="utf-8"))
+def test_files_of_public_forms_go_through_as_they_come(workspace, name, kind, split):
+    rows = json.loads((PUBLIC / f"{name}.json").read_text(encoding="utf-8"))
     (workspace / "data/raw/public.json").write_text(json.dumps(rows))
     jsonl(workspace / "data/raw/others.jsonl", alpaca(300))
     files = {"instruct": ["data/raw/others.jsonl"], split: ["data/raw/public.json", "data/raw/others.jsonl"]}
@@ -316,7 +316,7 @@ def test_public_files_go_through_as_they_come(workspace, name, kind, split):
             True,
             False,
         }
-    if name == "glaive_toolcall":
+    if name == "sharegpt_tools":
         assert any(m.get("tool_calls") for r in made for m in r["messages"]) and all(r.get("tools") for r in made[2:3])
 
 
