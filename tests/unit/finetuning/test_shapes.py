@@ -70,7 +70,7 @@ def test_a_few_steps_change_the_model_that_is_saved(base, adapter, tmp_path):
     assert torch.allclose(logits(model, family), before, atol=1e-6)
     rows = [[5, 6, 7, 8, 9, 3], [9, 10, 11, 3], [12, 7, 5], [8, 8, 9, 10, 3]]
     if apart:
-        curve = sequences.fit(context, parameters, model, tokenizer, rows, rows, description="a test")
+        curve = sequences.fit(context, parameters, model, tokenizer, rows, rows, description="instruct_finetune")
     else:
         curve = stage.fit(context, model, tokenizer, Encoded(rows, [[0, *[1] * (len(row) - 1)] for row in rows]))
     model = adapters.finished(model, parameters.adapter)
