@@ -12,7 +12,7 @@ from components.finetuning import families
 from components.finetuning.models import load
 from components.finetuning.parameters import FineTuningParameters
 from components.finetuning.scoring import Likelihood
-from components.finetuning.training import Curve, arguments, train
+from components.finetuning.training import Curve, Watch, arguments, train
 from core.errors import InputProblem
 
 
@@ -39,6 +39,7 @@ def fit(
     targets: Sequence[list[int]],
     *,
     description: str,
+    watch: Watch | None = None,
 ) -> Curve:
     """Train ``model`` in place: each target's negative log-likelihood given its source, a mean over all tokens of the
     step's targets."""
@@ -68,6 +69,7 @@ def fit(
         # It also shifts the targets into what the decoder reads.
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
         compute_loss_func=loss,
+        watch=watch,
     )
 
 

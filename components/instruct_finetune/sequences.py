@@ -14,6 +14,7 @@ from components.finetuning.records import Record, conversation, read_files, targ
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, score, score_baselines
 from components.finetuning.templates import fitting
+from components.finetuning.training import Watch
 from components.instruct_finetune.report import write_report
 from core.errors import InputProblem
 
@@ -44,7 +45,17 @@ def run(context: Context) -> None:
 
     untuned = answer_records(context, "untuned", model, tokenizer, development[:_MEASURED], parameters.generation)
     before = sequences.likelihood(model, *held_out, pad=tokenizer.pad_token_id)
-    curve = sequences.fit(context, parameters, model, tokenizer, questions, targets, description="instruct_finetune")
+    watch = None
+    if parameters.evaluate_every is not None:
+        some = [half[: parameters.evaluation_examples] for half in held_out]
+        watch = Watch(
+            lambda model: sequences.likelihood(model, *some, pad=tokenizer.pad_token_id).loss,
+            parameters.evaluate_every,
+            parameters.patience,
+        )
+    curve = sequences.fit(
+        context, parameters, model, tokenizer, questions, targets, description="instruct_finetune", watch=watch
+    )
     model = adapters.finished(model, parameters.adapter)
     after = sequences.likelihood(model, *held_out, pad=tokenizer.pad_token_id)
     answers = answer_records(context, "development", model, tokenizer, development, parameters.generation)

@@ -77,6 +77,16 @@ def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path):
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
 
 
+def test_the_best_weights_on_development_questions_are_kept(tmp_path):
+    prepare(tmp_path, "t5")
+    context = run_component(component, tmp_path, {**PARAMETERS, "evaluate_every": 10, "patience": 2})
+    [loss] = [metric.value for metric in context.metrics if metric.name == "answer_loss"]
+    points = [event["metrics"] for line in context.events.read_text().splitlines()
+              if (event := json.loads(line))["kind"] == "point"]  # fmt: skip
+    measured = [point["development_loss"] for point in points if "development_loss" in point]
+    assert len(measured) >= 2 and loss == pytest.approx(min(measured), rel=1e-3)
+
+
 def test_what_the_halves_read():
     t5, bart = tiny.tokenizer_of("t5"), tiny.tokenizer_of("bart")
     turns = [{"role": "user", "content": "ball"}, {"role": "assistant", "content": "team"},
