@@ -70,7 +70,12 @@ def test_instruction_tuning_counts_a_sample_of_the_records(workspace):
     assert work.steps == 20 and work.loss == "whole"
     assert 20 * 8 * 5 < work.tokens <= 20 * 8 * work.context
     with pytest.raises(stages.Unknown, match="curate"):
-        stages.work("classify_finetune", PARAMETERS, workspace)
+        stages.work("classify_finetune", {**PARAMETERS, "classify_finetune": {"seq_length": None}}, workspace)
+
+
+def test_before_there_are_records_each_counts_as_the_longest(workspace):
+    work = stages.work("classify_finetune", {**PARAMETERS, "classify_finetune": {"seq_length": 50}}, workspace)
+    assert work.tokens == 50 * work.sequences * work.steps and "counts as seq_length, 50 tokens" in work.notes[-1]
 
 
 def test_under_an_adapter_the_base_has_no_gradients_and_is_its_own_reference(workspace):
@@ -121,8 +126,8 @@ def test_after_a_run_the_speed_is_its_and_the_memory_still_counts_the_heap(works
 def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     answer = command.plans(Options(device="h100", price=2.0))
-    assert [plan["name"] for plan in answer["plans"]] == ["pretrain", "instruct_finetune"]
-    assert {each["stage"] for each in answer["skipped"]} == {"classify_finetune", "reward_model", "preference_tune"}
+    assert [plan["name"] for plan in answer["plans"]] == ["pretrain", "classify_finetune", "instruct_finetune"]
+    assert {each["stage"] for each in answer["skipped"]} == {"reward_model", "preference_tune"}
     pretrain = answer["plans"][0]
     assert pretrain["device"]["name"] == "h100" and pretrain["cost"]["money"] > 0
     assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
