@@ -12,6 +12,7 @@ import numpy as np
 
 from components.contract import Context, Metric
 from components.conversations import refusals, render
+from components.evaluate.answer_loss import measure_answer_loss
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
 from components.finetuning.overlap import COPY, measure_overlap, record_overlap
 from components.finetuning.records import Record, conversation, demonstrates, read_records
@@ -96,6 +97,8 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
         report |= _accuracy(subject, judged, score(judged, [given[id(record)] for record in judged]))
     if subject.model.config.is_encoder_decoder:
         report["overlap"] = _overlap(subject, records, replies)
+    elif subject.chat:
+        report["answer_loss"] = measure_answer_loss(subject, records)
     examples = list(zip(records, replies, strict=True))[: parameters.examples]
     report["examples"] = [
         {"prompt": record["prompt"], "reference": record.get("reference"), "answer": reply}

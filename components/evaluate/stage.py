@@ -46,13 +46,18 @@ def run(context: Context) -> None:
 
     context.device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(context.seed)
-    chat = context.instance in _CHAT_INSTANCES
+    tokenizer = load_tokenizer(context.inputs["model"])
+    # A base that was taken as it is may be a chat model, which is asked as the models that are made of it.
+    chat = context.instance in _CHAT_INSTANCES or bool(without_text and tokenizer.chat_template)
+    # The one metric for the run's last screen: a base model predicts, the others answer (if they can be judged).
+    headline = "bits_per_byte"
+    if chat or without_text:
+        headline = "accuracy" if any(map(has_verifier, records)) else "answer_loss" if without_text else headline
     subject = Subject(
         context=context,
         model=load_causal(context.inputs["model"], dtype="auto").eval(),
-        tokenizer=load_tokenizer(context.inputs["model"]),
-        # The one metric for the run's last screen: a base model predicts, the others answer (if they can be judged).
-        headline="accuracy" if (chat or without_text) and any(map(has_verifier, records)) else "bits_per_byte",
+        tokenizer=tokenizer,
+        headline=headline,
         chat=chat,
     )
     records = answers.askable(context, subject.tokenizer, records)

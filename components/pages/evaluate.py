@@ -77,6 +77,16 @@ def _answers(page: Page, folder: Path, answers: dict[str, Any], instance: str, c
         overlap_table(page, answers["overlap"])
     if answers["judged"]:
         _accuracy(page, folder, answers, instance)
+    if loss := answers.get("answer_loss"):
+        page.text(
+            f"Loss of {loss['n']:,} demonstrated answers that nothing can judge, in nats a token ({loss['tokens']:,} "
+            "tokens), beside that of a unigram model of the training answers."
+        )
+        rows = [
+            (instance, loss["loss"], loss["stderr"]),
+            *((name, value, None) for name, value in loss["baselines"].items()),
+        ]
+        page.table(("", "loss", "±"), rows)
     if answers["examples"]:
         page.table(
             ("question", "reference", "answer"),

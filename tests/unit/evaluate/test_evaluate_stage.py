@@ -130,6 +130,22 @@ def _write_task(workspace, name, **settings):
     (workspace / f"tasks/{name}.yaml").write_text(json.dumps({**task, **settings}))
 
 
+def test_demonstrated_answers_that_nothing_judges_have_a_loss(workspace):
+    folder = workspace / "data" / "instructions"
+    said = [{"prompt": f"What is {n}?", "completion": f"{n} is a number", "group": str(n)} for n in range(8)]
+    write_instructions(folder, {"instruct": said, "test": [*said, {"prompt": "Why?", "group": "why"}]})
+    write_corpus(workspace / "data/corpus", {split: [] for split in ("train", "validation", "test")})
+    contexts = [run_component(component, workspace, {**QUICK, "lm_eval": {"tasks": []}}, instance=name)
+                for name in ("base", "instruct")]  # fmt: skip
+    for context in contexts:
+        metric = _metrics(context)["answer_loss"]
+        assert context.headline == "answer_loss" and metric.n == 8 and metric.stderr > 0
+        assert 0 < metric.baselines["unigram"] < metric.value  # the model is random
+    report = json.loads((contexts[1].outputs["report"] / "report.json").read_text())
+    assert report["answers"]["answer_loss"]["loss"] == _metrics(contexts[1])["answer_loss"].value
+    assert "demonstrated answers" in pages.evaluate.render(contexts[1].outputs["report"]).html()
+
+
 def test_own_task_files_count_and_one_that_cannot_be_run_is_refused_with_its_reason(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     _write_task(workspace, "sums")
