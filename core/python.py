@@ -23,6 +23,11 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
+def script(path: Path, *arguments: str) -> list[str]:
+    """The command line that runs a program of the user's, its own folder not on its import path."""
+    return [sys.executable, "-P", str(path), *arguments]
+
+
 def isolate(environment: MutableMapping[str, str]) -> None:
     """Keep the working directory off the import path of every Python below, however that is started.
 

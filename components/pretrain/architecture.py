@@ -17,7 +17,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from components.contract import Context
 from components.finetuning import families
 from components.pretrain.parameters import DEFAULTS, MODEL_TYPE, Architecture, PretrainParameters
-from components.pretrain.parent import SCRATCH, unusable
+from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, unusable
 from components.pretrain.presets import PRESETS
 from core import adapted
 from core.errors import InputProblem
@@ -104,7 +104,9 @@ def _unknown_settings(architecture: Architecture, model_type: str) -> list[str]:
 
 
 def _load(context: Context, parameters: PretrainParameters, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    folder, init = context.inputs["parent"], parameters.init
+    folder, init = context.inputs.get("parent"), parameters.init
+    if folder is None:
+        raise InputProblem(f"pretrain.init: {init} is not in {FOLDER}, which is empty; {WAY_ON}")
     if problem := unusable(folder):
         raise InputProblem(f"pretrain.init: {init}: {problem}")
     families.require(folder, "pretrain")

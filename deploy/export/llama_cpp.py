@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from core import python
 from core.errors import InputProblem
 
 CONVERTER, QUANTIZER = "convert_hf_to_gguf.py", "llama-quantize"
@@ -37,7 +37,7 @@ def convert(folder: Path, target: Path, kind: str) -> str | None:
     converter = find(CONVERTER)
     if converter is None or kind not in _CONVERTED:
         return f"{CONVERTER} is not here" if converter is None else f"{CONVERTER} does not write {kind}"
-    command = [sys.executable, "-P", str(converter), str(folder), "--outfile", str(target), "--outtype", kind]
+    command = python.script(converter, str(folder), "--outfile", str(target), "--outtype", kind)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     if (own := converter.parent / "gguf-py").is_dir():  # the converter needs the package of its own release
         environment["PYTHONPATH"] = os.pathsep.join(

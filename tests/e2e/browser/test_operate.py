@@ -34,7 +34,7 @@ def test_the_lifecycle_form_knows_its_bounds_and_starts_a_run(page: Page, runnin
     expect(page.get_by_text("Budget in optimizer steps. Set exactly one budget.").last).to_be_visible()
     steps = prefect.field(page, "pretrain", "steps")
     expect(steps).to_have_value("20")  # that of the workspace's params.yaml
-    steps.fill("0")
+    steps.fill("-1")
     page.get_by_role("button", name="Submit").click()
     assert steps.evaluate("box => box.validationMessage") and steps.evaluate("box => box === document.activeElement")
     assert "/run" in page.url and running.prefect("/flow_runs/filter", {}) == []

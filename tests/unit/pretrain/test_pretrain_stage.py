@@ -137,7 +137,7 @@ def test_tokens_of_another_tokenizer_are_a_problem(workspace, made, tmp_path):
 
 def test_missing_tokens_and_unknown_models_are_problems(workspace, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputProblem, match=r"pretrain\.init: .*parent has no config\.json"):
+    with pytest.raises(InputProblem, match=r"pretrain\.init: .* is not in models/parent, which is empty"):
         tiny.pretrain(workspace, parent=tmp_path / "empty")
     with pytest.raises(InputProblem, match=r"pretrain\.architecture"):
         tiny.pretrain(workspace, architecture={"model_type": "no_such_model"})
