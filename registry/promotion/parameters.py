@@ -36,11 +36,11 @@ class MetricRule(BaseModel):
 class PromotionParameters(BaseModel):
     """The ``promotion`` section of ``params.yaml``: model name, metric name, rule.
 
-    A metric is named as its stage named it, or as ``stage.metric`` where several stages measured one of that name.
+    A rule may be null: none. A metric is named as its stage named it, or as ``stage.metric`` where several stages measured one of that name.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, dict[str, MetricRule]] = Field(init=False)
+    __pydantic_extra__: dict[str, dict[str, MetricRule | None]] = Field(init=False)
 
     approval: Literal["none", "required"] = Field(
         "none", description="required: what passes the gate takes an alias only when a person has approved it"
@@ -48,8 +48,9 @@ class PromotionParameters(BaseModel):
 
     @property
     def rules(self) -> dict[str, dict[str, MetricRule]]:
-        """By model and metric."""
-        return self.__pydantic_extra__ or {}
+        """By model and metric; a rule that is null is none, so that a recipe can take one back."""
+        given = self.__pydantic_extra__ or {}
+        return {model: {metric: rule for metric, rule in of_model.items() if rule} for model, of_model in given.items()}
 
     @classmethod
     def load(cls, root: Path) -> PromotionParameters:
