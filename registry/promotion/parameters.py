@@ -36,7 +36,8 @@ class MetricRule(BaseModel):
 class PromotionParameters(BaseModel):
     """The ``promotion`` section of ``params.yaml``: model name, metric name, rule.
 
-    A rule may be null: none. A metric is named as its stage named it, or as ``stage.metric`` where several stages measured one of that name.
+    A rule may be null: none. A metric is named as its stage named it, or as ``stage.metric`` where several stages
+    measured one of that name.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
