@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ _TEMPLATE = """\
  p.lead{color:#56606d;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.8rem 0 1.2rem}
  th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #e6eaf0;vertical-align:top}
  th{color:#56606d;font-weight:600} .number{text-align:right;font-variant-numeric:tabular-nums}
+ figure{margin:1rem 0} figcaption{color:#56606d;font-size:.85rem}
  pre{background:#f5f7fa;padding:.7rem;overflow:auto;white-space:pre-wrap;font-size:.85rem} img{max-width:100%}
 </style></head><body>
 <h1>{{ title }}</h1>
@@ -31,6 +32,11 @@ _TEMPLATE = """\
 {% elif kind == "marked" %}<pre>{% for text, mark in body %}{% if mark %}<mark>{{ text }}</mark>{% else %}{{ text }}\
 {% endif %}{% endfor %}</pre>
 {% elif kind == "figure" %}<figure><img alt="{{ body.alt }}" src="data:image/png;base64,{{ body.data }}"></figure>
+{% elif kind == "bars" %}<figure><svg viewBox="0 0 {{ body.width }} 180" role="img" aria-label="{{ body.alt }}">
+{% for bar in body.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ body.step - 2 }}" height="{{ bar.height }}"\
+ fill="#4673aa"><title>{{ bar.title }}</title></rect>
+{% if bar.label %}<text x="{{ bar.x }}" y="164" font-size="11" fill="#56606d">{{ bar.label }}</text>{% endif %}
+{% endfor %}</svg><figcaption>{{ body.alt }}</figcaption></figure>
 {% elif kind == "table" %}<table><tr>
 {% for cell in body.header %}<th{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</th>{% endfor %}</tr>
 {% for row in body.rows %}<tr>
@@ -79,6 +85,21 @@ class Page:
     def figure(self, path: Path, alt: str) -> Page:
         """Embed a PNG file."""
         return self._add("figure", {"alt": alt, "data": base64.b64encode(path.read_bytes()).decode()})
+
+    def bars(self, values: Mapping[str, float], alt: str) -> Page:
+        """A chart of one bar for each name; ``alt`` says what is shown. Some of the names stand below."""
+        step, top = max(6, min(60, 720 // max(1, len(values)))), max(values.values(), default=0) or 1
+        bars = [
+            {
+                "x": number * step,
+                "y": round(150 - 140 * value / top, 1),
+                "height": round(140 * value / top, 1),
+                "title": f"{name}: {_cell(value)['text']}",
+                "label": name if number % max(1, len(values) // 12) == 0 else "",
+            }
+            for number, (name, value) in enumerate(values.items())
+        ]
+        return self._add("bars", {"alt": alt, "bars": bars, "step": step, "width": max(step * len(values), 300)})
 
     def html(self, source: str = "") -> str:
         """The whole page; ``source`` says in its head what it was rendered from."""

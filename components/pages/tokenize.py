@@ -19,17 +19,24 @@ def render(folder: Path) -> Page:
         ["split", "documents", "bytes", "tokens with separators", "shards"],
         [[name, s["documents"], s["bytes"], s["tokens"], len(s["shards"])] for name, s in report["splits"].items()],
     )
-    page.heading("Bytes per token by kind of document").text(
-        "Separators are not counted. One byte a token is what a vocabulary without merges would give."
+    page.heading("Bytes and words per token").text(
+        "Separators are not counted. One byte a token is what a vocabulary without merges would give. Words are what "
+        "stands between white space; languages without spaces have none."
     )
-    page.table(
-        ["split", "kind", "documents", "bytes per token"],
-        [[row["split"], row["kind"], row["documents"], row["bytes_per_token"]] for row in report["kinds"]],
-    )
+    for by in dict.fromkeys(row["by"] for row in report["parts"]):
+        page.table(
+            ["split", by, "documents", "bytes per token", "tokens per word"],
+            [
+                [row["split"], row["value"], row["documents"], row["bytes_per_token"], row["tokens_per_word"]]
+                for row in report["parts"]
+                if row["by"] == by
+            ],
+        )
     page.heading("Lengths")
-    if report["kinds"]:
-        page.figure(folder / "document_lengths.png", "tokens of a training document")
-    page.figure(folder / "token_sizes.png", "bytes of a vocabulary entry")
+    if lengths := report["document_lengths"]:
+        page.bars({str(row["tokens"]): row["documents"] for row in lengths}, "training documents by their tokens")
+    sizes = {str(row["bytes"]): row["entries"] for row in report["token_sizes"]}
+    page.bars(sizes, "vocabulary entries by their bytes")
     page.heading("A sentence, cut").code(" | ".join(report["example"]))
     page.heading("Longest entries").code(" | ".join(report["longest_tokens"]))
     return page.heading("Special tokens").table(["token", "id"], report["special_tokens"].items())

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")
+GROUPS = ("kind", "source", "language")  # columns by which the report divides the corpus, where it has them
+BATCH_BYTES = 1 << 22
+_LONGEST_SAMPLE = 2_000  # characters
+_SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32])
 
 
 def shards(corpus: Path, split: str) -> list[Path]:
@@ -58,16 +64,54 @@ def check(corpus: Path) -> None:
         raise InputProblem(problems)
 
 
-def batches(corpus: Path, split: str, size: int) -> Iterator[tuple[list[str], list[str]]]:
-    """Texts and kinds of the split's documents, at most ``size`` at a time."""
+def batches(corpus: Path, split: str, size: int) -> Iterator[pa.RecordBatch]:
+    """The split's documents in order, at most ``size`` and about ``BATCH_BYTES`` of text at a time.
+
+    Columns: ``text`` (large_string), and of ``GROUPS`` those that the corpus has, as they are.
+    """
     for path in shards(corpus, split):
-        with pq.ParquetFile(path) as file:
-            for number, batch in enumerate(file.iter_batches(batch_size=size, columns=["text", "kind"])):
-                texts, kinds = batch.column("text"), batch.column("kind")
+        groups = [name for name in GROUPS if name in pq.read_schema(path).names]
+        with pq.ParquetFile(path, read_dictionary=groups) as file:
+            for number, batch in enumerate(file.iter_batches(batch_size=size, columns=["text", *groups])):
+                texts = batch.column("text")
                 if texts.null_count:
                     row = number * size + texts.is_null().index(True).as_py()
                     raise InputProblem(f"{path.name}: {texts.null_count} rows have no text, the first is row {row}")
-                yield texts.to_pylist(), [kind or "unknown" for kind in kinds.to_pylist()]
+                batch = batch.set_column(0, "text", texts.cast(pa.large_string()))
+                yield from _bounded(batch)
+
+
+def text_bytes(texts: pa.LargeStringArray) -> NDArray[np.int64]:
+    """Bytes of UTF-8 of each text."""
+    return np.diff(_offsets(texts))
+
+
+def words(texts: pa.LargeStringArray) -> NDArray[np.int64]:
+    """Words of each text: its runs of bytes other than ASCII's white space."""
+    offsets = _offsets(texts)
+    if not len(texts) or offsets[0] == offsets[-1]:
+        return np.zeros(len(texts), dtype=np.int64)
+    space = _SPACES[np.frombuffer(texts.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]]
+    begins = ~space
+    begins[1:] &= space[:-1]
+    inner = offsets[:-1] - offsets[0]
+    inner = inner[inner < len(space)]
+    begins[inner] = ~space[inner]  # a document's first word, whatever the one before it ends with
+    return np.diff(np.searchsorted(np.flatnonzero(begins), offsets - offsets[0]))
+
+
+def sample(corpus: Path, documents: int = 20, places: int = 24) -> list[str]:
+    """Documents from all over the corpus: the first ones of row groups at even distances."""
+    groups = []
+    for split in SPLITS:
+        for path in shards(corpus, split):
+            groups += [(path, number) for number in range(pq.read_metadata(path).num_row_groups)]
+    texts: list[str] = []
+    for path, number in groups[:: max(1, -(-len(groups) // places))]:
+        with pq.ParquetFile(path) as file:
+            first = next(file.iter_batches(batch_size=documents, row_groups=[number], columns=["text"]), None)
+            texts += [text[:_LONGEST_SAMPLE] for text in first["text"].to_pylist() if text] if first else []
+    return texts
 
 
 def documents(corpus: Path, split: str) -> int:
@@ -79,3 +123,20 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in pieces of about ``BATCH_BYTES``; a longer document is a piece of its own."""
+    ends = np.cumsum(text_bytes(batch.column("text")))
+    start = 0
+    while start < len(batch):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        yield batch.slice(start, stop - start)
+        start = stop
+
+
+def _offsets(texts: pa.LargeStringArray) -> NDArray[np.int64]:
+    if not len(texts):
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]

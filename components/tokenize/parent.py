@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 FILES = ("tokenizer*.json", "tokenizer.model", "sentencepiece*.model", "spiece.model", "vocab.json", "vocab.txt",
          "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -19,8 +15,3 @@ def copy_files(folder: Path, target: Path) -> None:
     """Copy a tokenizer's files as they are."""
     for file in sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()}):
         shutil.copyfile(file, target / file.name)
-
-
-def end_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that ends a text; encoders have none but the one that separates two texts."""
-    return int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id)

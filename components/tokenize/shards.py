@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def dtype_for(vocabulary: int) -> np.dtype[Any]:
@@ -35,26 +36,31 @@ class SplitEntry(TypedDict):
 class TokenShardWriter:
     """Writes one split as ``<split>-00000.bin``, ``<split>-00001.bin`` ...
 
-    Documents are appended whole and followed by the end token; a new file begins once the current one holds
-    ``shard_tokens``.
+    Documents are appended whole; a new file begins once the current one holds ``shard_tokens``.
     """
 
-    def __init__(self, folder: Path, split: str, *, dtype: np.dtype[Any], end: int, shard_tokens: int):
-        self._folder, self._split, self._dtype, self._end = folder, split, dtype, end
+    def __init__(self, folder: Path, split: str, *, dtype: np.dtype[Any], shard_tokens: int):
+        self._folder, self._split, self._dtype = folder, split, dtype
         self._shard_tokens = shard_tokens
         self._file: BinaryIO | None = None
         self._shards: list[TokenShard] = []
         self.bytes = 0
 
-    def add(self, documents: list[list[int]], bytes_: int) -> None:
-        """Append documents, whose texts hold ``bytes_`` bytes of UTF-8 together."""
+    def add(self, ids: NDArray[Any], lengths: NDArray[np.int64], bytes_: int) -> None:
+        """Append documents: the ids of all, how many each has, and the bytes of UTF-8 of their texts together."""
         self.bytes += bytes_
-        for ids in documents:
+        ends = np.cumsum(lengths)
+        ids = ids.astype(self._dtype, copy=False)
+        first = written = 0
+        while first < len(ends):
             file = self._file or self._open()
-            np.asarray([*ids, self._end], dtype=self._dtype).tofile(file)
             shard = self._shards[-1]
-            shard["tokens"] += len(ids) + 1
-            shard["documents"] += 1
+            room = self._shard_tokens - shard["tokens"]
+            last = min(int(np.searchsorted(ends, written + room)), len(ends) - 1)
+            file.write(ids[written : ends[last]].data)
+            shard["tokens"] += int(ends[last]) - written
+            shard["documents"] += last + 1 - first
+            first, written = last + 1, int(ends[last])
             if shard["tokens"] >= self._shard_tokens:
                 self._close()
 

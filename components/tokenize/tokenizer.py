@@ -1,76 +1,53 @@
-"""The tokenizer: a byte-level BPE that is trained here, or an existing one, completed with what later stages need.
-
-Byte-level BPE: Sennrich et al. 2016, on bytes as in GPT-2.
-"""
+"""The tokenizer as packing sees it: one trained here, or an existing one, completed with what later stages need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
+from components.tokenize import training
+from components.tokenize.training import CHAT_TEMPLATE, END, PAD, ROLES
 from core.errors import InputProblem
 
-END = "<|endoftext|>"
-PAD = "<|pad|>"
-ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
-SPECIAL_TOKENS = [END, PAD, *ROLES.values()]
-
-# No newlines between turns: a small vocabulary has none to spare. The generation markers show trainers which tokens
-# are the assistant's own, the end token among them. Content is put in as it is: a tag in it is the caller's to refuse.
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{{- '<|assistant|>' -}}"
-    "{%- generation -%}{{- message['content'] + eos_token -}}{%- endgeneration -%}"
-    "{%- elif message['role'] in ('system', 'user') -%}"
-    "{{- '<|' + message['role'] + '|>' + message['content'] -}}"
-    "{%- else -%}"
-    "{{- raise_exception('no such role: ' + message['role'] + '; there are system, user and assistant') -}}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
-)
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 
-def train(batches: Iterable[list[str]], *, vocabulary_size: int, min_frequency: int) -> PreTrainedTokenizerFast:
-    """Learn the merges from batches of texts.
+@dataclass(frozen=True)
+class Packing:
+    """What packing and its report need of a tokenizer.
 
-    Every text survives encoding and decoding unchanged: nothing is normalised, and all 256 bytes are in the
-    vocabulary. Special tokens take the first ids.
+    Attributes:
+        backend: encodes and decodes.
+        vocabulary: number of entries, those added included.
+        end: the token that ends a text.
+        special: ids of the special tokens, by their spelling.
+        save: writes the tokenizer's files into a folder.
     """
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
-        min_frequency=min_frequency,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    backend.train_from_iterator(batches, trainer=trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=END,
-        eos_token=END,
-        pad_token=PAD,
-        additional_special_tokens=list(ROLES.values()),
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
+
+    backend: Tokenizer
+    vocabulary: int
+    end: int
+    special: dict[str, int]
+    save: Callable[[Path], object]
+
+
+def trained(backend: Tokenizer) -> Packing:
+    """A tokenizer that :mod:`components.tokenize.training` made."""
+    special = {token: number for number, token in enumerate(training.SPECIAL_TOKENS)}
+    return Packing(
+        backend, backend.get_vocab_size(), special[END], special, lambda folder: training.save(backend, folder)
     )
 
 
-def limited(batches: Iterable[list[str]], bytes_: int) -> Iterator[list[str]]:
-    """Whole batches until ``bytes_`` bytes of text have been given."""
-    given = 0
-    for batch in batches:
-        if given >= bytes_:
-            return
-        given += sum(len(text.encode()) for text in batch)
-        yield batch
+def existing(tokenizer: PreTrainedTokenizerBase) -> Packing:
+    """A tokenizer of transformers. Encoders have no token that ends a text but the one that separates two."""
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    special = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
+    return Packing(tokenizer.backend_tokenizer, len(tokenizer), int(end), special, tokenizer.save_pretrained)
 
 
 def load_parent(folder: Path | None) -> PreTrainedTokenizerBase:
@@ -81,6 +58,8 @@ def load_parent(folder: Path | None) -> PreTrainedTokenizerBase:
     """
     if folder is None:
         raise InputProblem("tokenize.tokenizer is parent, and models/parent is empty: name a model in pretrain.init")
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
@@ -101,6 +80,8 @@ def load(name: str) -> tuple[PreTrainedTokenizerBase, list[str]]:
     """
     if Path(name).exists() and not Path(name).is_dir():
         raise InputProblem(f"tokenize.tokenizer: {name} is a file; name the folder that holds tokenizer.json")
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:

@@ -14,11 +14,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from components.tokenize.tokenizer import train as train_tokenizer
 from core import adapted
 from core.workspace import Workspace
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
+from tests.trained_tokenizer import trained
 from tests.workspace import init_dvc
 
 PIPELINE = """
@@ -48,7 +48,7 @@ def _environment() -> Iterator[None]:
 
 def write_models(folder: Path) -> None:
     """``assistant``, ``adapted`` (a LoRA on its weights) and ``classifier`` in transformers' folders."""
-    tokenizer = train_tokenizer([CORPUS], vocabulary_size=320, min_frequency=2)
+    tokenizer = trained(CORPUS, vocabulary_size=320, min_frequency=2)
     ids = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id,
            "pad_token_id": tokenizer.pad_token_id}  # fmt: skip
     config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), **SHAPE, **ids)

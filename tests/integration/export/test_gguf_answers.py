@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from components.tokenize.tokenizer import train as train_tokenizer
 from deploy.export import gguf_file
 from tests import llama_cpp
+from tests.trained_tokenizer import trained
 
 SHAPE = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -57,7 +57,7 @@ def rounded(model: Any) -> Any:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any, dict[str, Any], dict[str, Any]]]:
     """(model, tokenizer, job, what llama.cpp made of it) by family; one process of llama.cpp runs them all."""
     folder = tmp_path_factory.mktemp("families")
-    tokenizer = train_tokenizer([CORPUS], vocabulary_size=320, min_frequency=2)
+    tokenizer = trained(CORPUS, vocabulary_size=320, min_frequency=2)
     made, jobs = {}, []
     for place, (family, settings) in enumerate(FAMILIES.items()):
         torch.manual_seed(place)

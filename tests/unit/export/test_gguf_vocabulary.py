@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from components.tokenize.tokenizer import CHAT_TEMPLATE
-from components.tokenize.tokenizer import train as train_tokenizer
+from components.tokenize.training import CHAT_TEMPLATE
 from core.errors import InputProblem
 from deploy.export import gguf_vocabulary
 from deploy.export.gguf_vocabulary import plain_template, pre_tokenizer
+from tests.trained_tokenizer import trained
 
 TEXT = ["one two three 1234, don't stop: it's  all\n\n fine ... 99 red balloons"] * 20
 QWEN2 = (
@@ -66,7 +66,7 @@ def test_what_llama_cpp_has_no_name_for_is_refused(found, words):
 
 
 def test_the_platforms_own_tokenizer_is_written_whole(tmp_path: Path):
-    tokenizer = train_tokenizer([TEXT], vocabulary_size=300, min_frequency=2)
+    tokenizer = trained(TEXT, vocabulary_size=300, min_frequency=2)
     tokenizer.save_pretrained(tmp_path)
     found = gguf_vocabulary.read(tmp_path, rows=len(tokenizer) + 3)
     assert (found.model, found.pre) == ("gpt2", "trillion")
@@ -80,7 +80,7 @@ def test_the_platforms_own_tokenizer_is_written_whole(tmp_path: Path):
 
 
 def test_more_rows_than_the_model_has_are_refused(tmp_path: Path):
-    train_tokenizer([TEXT], vocabulary_size=300, min_frequency=2).save_pretrained(tmp_path)
+    trained(TEXT, vocabulary_size=300, min_frequency=2).save_pretrained(tmp_path)
     with pytest.raises(InputProblem, match="embeddings for 10"):
         gguf_vocabulary.read(tmp_path, rows=10)
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from components.finetuning.templates import ALPACA, PLAIN_CHAT
-from components.tokenize.tokenizer import CHAT_TEMPLATE
+from components.tokenize.training import CHAT_TEMPLATE
 from core.errors import InputProblem
 from deploy.export import ollama
 

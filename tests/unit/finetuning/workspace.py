@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.tokenize.tokenizer import CHAT_TEMPLATE, END, PAD, ROLES, SPECIAL_TOKENS
+from components.tokenize.training import CHAT_TEMPLATE, END, PAD, ROLES, SPECIAL_TOKENS
 
 NAMES = ("alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa", "theta")
 

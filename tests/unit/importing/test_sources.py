@@ -90,9 +90,9 @@ def test_a_licence_that_forbids_derivatives_is_warned_of(model, license):
 
 
 def test_bytes_without_a_token_are_named(tmp_path):
-    from components.tokenize.tokenizer import train
+    from tests.trained_tokenizer import trained
 
-    tokenizer = train([["some text"]], vocabulary_size=300, min_frequency=1)
+    tokenizer = trained(["some text"], vocabulary_size=300, min_frequency=1)
     tokenizer.save_pretrained(tmp_path)
     assert inspection.lost_bytes(tmp_path) == []
     body = json.loads((tmp_path / "tokenizer.json").read_text())

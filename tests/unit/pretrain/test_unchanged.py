@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -50,8 +51,8 @@ def test_a_decoder_has_a_loss_where_there_is_text(context):
 
     splits = {}
     for split in ("train", "validation", "test"):
-        writer = TokenShardWriter(context.inputs["tokens"], split, dtype=dtype_for(8), end=7, shard_tokens=10_000)
-        writer.add([[1, 2, 3, 4, 5, 6]] * 60, 60 * 20)
+        writer = TokenShardWriter(context.inputs["tokens"], split, dtype=dtype_for(8), shard_tokens=10_000)
+        writer.add(np.tile([1, 2, 3, 4, 5, 6, 7], 60), np.full(60, 7), 60 * 20)
         splits[split] = writer.finish()
     write_index(context.inputs["tokens"], dtype=dtype_for(8), vocabulary=8, end=7, splits=splits)
     context.parameters = PretrainParameters(init="owner/name", steps=0, seq_length=16)

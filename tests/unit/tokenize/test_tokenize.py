@@ -5,6 +5,8 @@ from __future__ import annotations
 import filecmp
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import components
 from components import pages
-from components.tokenize.compression import Compression
+from components.tokenize.compression import Compression, SplitCompression, rows
+from components.tokenize.corpus import text_bytes, words
 from components.tokenize.parameters import TokenizeParameters
-from components.tokenize.shards import dtype_for
-from components.tokenize.tokenizer import CHAT_TEMPLATE
+from components.tokenize.shards import TokenShardWriter, dtype_for
+from components.tokenize.training import CHAT_TEMPLATE, END, PAD, ROLES
 from core.errors import InputProblem
 from tests.stage import run_component
 from tests.unit.tokenize.stdlib_corpus import write_corpus, write_shard
@@ -87,8 +90,10 @@ def test_report_is_written(made):
     folder = made[0] / "reports/tokenize"
     report = json.loads((folder / "report.json").read_text())
     assert report["vocabulary"] == 400
-    assert {row["split"] for row in report["kinds"]} == {"train", "validation", "test"}
-    assert "Bytes per token by kind of document" in pages.tokenize.render(folder).html()
+    assert {row["split"] for row in report["parts"]} == {"train", "validation", "test"}
+    assert {row["by"] for row in report["parts"]} == {"kind", "source"}
+    assert sum(row["documents"] for row in report["document_lengths"]) == report["splits"]["train"]["documents"]
+    assert "Bytes and words per token" in pages.tokenize.render(folder).html()
 
 
 def test_same_input_gives_the_same_bytes(made, tmp_path):
@@ -223,10 +228,70 @@ def test_vocabulary_must_hold_all_bytes():
 @given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 200)), min_size=2, max_size=30))
 def test_stderr_is_that_of_the_linearised_ratio(documents):
     compression = Compression()
-    for size, tokens in documents:
-        compression.add(size, tokens)
-    sizes, tokens = np.array(documents, dtype=float).T
+    columns = np.array(documents).T
+    compression.add(columns[0][:1], columns[1][:1], columns[1][:1])
+    compression.add(columns[0][1:], columns[1][1:], columns[1][1:])
+    sizes, tokens = columns.astype(float)
     residuals = sizes - sizes.sum() / tokens.sum() * tokens
     n = len(documents)
     assert compression.bytes_per_token == pytest.approx(sizes.sum() / tokens.sum())
     assert compression.stderr == pytest.approx((n * (residuals**2).sum() / (n - 1)) ** 0.5 / tokens.sum(), abs=1e-6)
+
+
+def test_transformers_would_write_the_same_files(made, tmp_path):
+    folder = made[0] / "models/tokenizer"
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_file(str(folder / "tokenizer.json")),
+        bos_token=END,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=list(ROLES.values()),
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert filecmp.cmpfiles(folder, tmp_path, names, shallow=False) == (names, [], [])
+
+
+def test_the_stage_of_a_trained_tokenizer_imports_neither_torch_nor_transformers(made):
+    code = (
+        "import sys; from pathlib import Path; import components; from tests.stage import run_component; "
+        f"run_component(components.load('tokenize'), Path({str(made[0])!r}), {SMALL!r}); "
+        "sys.exit(', '.join({'torch', 'transformers', 'matplotlib'} & sys.modules.keys()) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(alphabet=st.sampled_from(" \n\ta\u3000é漢"), max_size=12), max_size=6))
+def test_words_are_what_white_space_divides(texts):
+    array = pa.array(["x y", *texts], pa.large_string())[1:]
+    assert words(array).tolist() == [len(re.findall(r"[^ \t\n]+", text)) for text in texts]
+    assert text_bytes(array).tolist() == [len(text.encode()) for text in texts]
+
+
+def test_languages_without_spaces_have_no_tokens_per_word():
+    compression = SplitCompression()
+    batch = pa.RecordBatch.from_pydict(
+        {"text": pa.array(["two words", "日本語"], pa.large_string()), "language": ["en", "ja"]}
+    )
+    compression.add(batch, np.array([4, 9]))
+    found = {row["value"]: (row["tokens_per_word"], row["bytes_per_token"]) for row in rows({"train": compression})}
+    assert found == {"en": (2.0, 9 / 4), "ja": (None, 1.0)}
+
+
+def test_shards_are_the_same_however_documents_come(tmp_path):
+    lengths = np.array([3, 10, 1, 1, 5, 20, 2, 2])
+    ids = np.arange(lengths.sum())
+    made = []
+    for step in (1, 3, 8):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        writer = TokenShardWriter(folder, "train", dtype=np.dtype("<u2"), shard_tokens=12)
+        for start in range(0, 8, step):
+            part = slice(lengths[:start].sum(), lengths[: start + step].sum())
+            writer.add(ids[part], lengths[start : start + step], 7)
+        entry = writer.finish()
+        made.append((entry["shards"], [(folder / shard["file"]).read_bytes() for shard in entry["shards"]]))
+    assert made[0] == made[1] == made[2]
+    assert [shard["documents"] for shard in made[0][0]] == [2, 4, 2]
