@@ -11,7 +11,7 @@ from components.contract import Context
 from components.finetuning.records import Record, has_pair
 from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import rewards
-from components.finetuning.templates import encode_answers, fitting
+from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.tasks import has_verifier, judge
 
 _FEWEST_PROMPTS = 0.05  # share of questions whose drawn answers differ in quality
@@ -66,8 +66,11 @@ def candidates(
     where = f"data/instructions/{file}.jsonl"
     own = user_pairs(records, parameters.pairs_per_prompt)
     if own:
-        lengths = {file: ([pair.record for pair in own], _lengths(tokenizer, own))}
-        [kept] = fitting(context, name, lengths, limit, what="question and answer")
+        lengths, faults = _lengths(tokenizer, own)
+        places = shown_rightly(context, file, [pair.record for pair in own], faults)
+        own, lengths = [own[place] for place in places], [lengths[place] for place in places]
+        sized = {file: ([pair.record for pair in own], lengths)}
+        [kept] = fitting(context, name, sized, limit, what="question and answer")
         own = [own[place] for place in kept]
     unranked = [record for record in records if not has_pair(record)]
     sampling = parameters.sampling
@@ -85,7 +88,7 @@ def candidates(
             for record, given in zip(unranked, answers, strict=True)
         ]
         drawn = _rank(tokenizer, unranked, answers, limit, parameters.pairs_per_prompt, reward_model)
-    pairs = [pair for pair, length in zip(drawn, _lengths(tokenizer, drawn), strict=True) if length <= limit]
+    pairs = [pair for pair, length in zip(drawn, _lengths(tokenizer, drawn)[0], strict=True) if length <= limit]
     if len(pairs) < len(drawn):
         context.warn(f"{where}: {len(drawn) - len(pairs)} of {len(drawn)} pairs exceed {limit} tokens and are left out")
     return own + pairs
@@ -176,10 +179,11 @@ def _values(
     return values
 
 
-def _lengths(tokenizer: Any, pairs: Sequence[Pair]) -> list[int]:
-    """Tokens of each pair's longer conversation."""
+def _lengths(tokenizer: Any, pairs: Sequence[Pair]) -> tuple[list[int], dict[int, str]]:
+    """Tokens of each pair's longer conversation; and by place why the chat template does not show an answer."""
     sides = [
-        encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs]).whole().input_ids
+        encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs])
         for side in ("chosen", "rejected")
     ]
-    return [max(len(a), len(b)) for a, b in zip(*sides, strict=True)]
+    lengths = [max(len(a), len(b)) for a, b in zip(*(side.whole().input_ids for side in sides), strict=True)]
+    return lengths, {**sides[1].faults, **sides[0].faults}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from components.answer_spans import lost_characters
@@ -221,10 +223,14 @@ def warn_of_control_tokens(context: Context, tokenizer: Any, files: Mapping[str,
 
 
 class Answered(NamedTuple):
-    """Questions and given answers as token ids; together they are the conversation the chat template makes."""
+    """Questions and given answers as token ids; together they are the conversation the chat template makes.
+
+    ``faults`` gives, by the place of an answer, why the template does not show it: its tokens are those of the text.
+    """
 
     prompts: list[list[int]]
     answers: list[list[int]]
+    faults: Mapping[int, str] = MappingProxyType({})
 
     def whole(self) -> Encoded:
         """The conversations, with the last answer alone marked."""
@@ -259,4 +265,34 @@ def encode_answers(tokenizer: Any, records: Sequence[Record], answers: Sequence[
             raise InputProblem(
                 "the model's chat template renders a question otherwise once it is answered; use another"
             )
-    return Answered(prompts, found)
+    return Answered(prompts, found, whole.faults)
+
+
+class AnsweredTwice(NamedTuple):
+    """Questions with a better and a worse answer each, as token ids."""
+
+    prompts: list[list[int]]
+    chosen: list[list[int]]
+    rejected: list[list[int]]
+
+
+def encode_pairs(
+    tokenizer: Any, records: Sequence[Record], chosen: Sequence[str], rejected: Sequence[str]
+) -> AnsweredTwice:
+    """Tokens of each record's question and of two answers to it, each with its end token.
+
+    A template may end the question otherwise for one of them (that of DeepSeek-R1 opens a thought only where the answer
+    has one). The question is then what both begin with, and the rest belongs to the answers: trainers of pairs know one
+    question, and would put one side's behind the other's.
+
+    Raises:
+        InputProblem: as :func:`encode_answers`.
+    """
+    found = AnsweredTwice([], [], [])
+    sides = [encode_answers(tokenizer, records, answers) for answers in (chosen, rejected)]
+    for better, worse in zip(*(zip(side.prompts, side.answers, strict=True) for side in sides), strict=True):
+        prompt = commonprefix([better[0], worse[0]])
+        found.prompts.append(prompt)
+        for answers, (own, answer) in ((found.chosen, better), (found.rejected, worse)):
+            answers.append(own[len(prompt) :] + answer)
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.contract import Context
 from components.finetuning.pairs import Pair
-from components.finetuning.templates import encode_answers
+from components.finetuning.templates import encode_pairs
 from components.finetuning.training import Curve, arguments, train
 from components.preference_tune.reference import WithoutCopy
 
@@ -39,9 +39,8 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
             return super().compute_loss(model, inputs, *args, **kwargs)
 
     parameters = context.parameters
-    chosen, rejected = (
-        encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs])
-        for side in ("chosen", "rejected")
+    prompts, chosen, rejected = encode_pairs(
+        tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs]
     )
     settings = arguments(
         context, DPOConfig, parameters, beta=parameters.beta, loss_type=list(parameters.losses),
@@ -55,11 +54,9 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
         model=policy,
         lengths=[
             len(prompt) + max(len(better), len(worse))
-            for prompt, better, worse in zip(chosen.prompts, chosen.answers, rejected.answers, strict=True)
+            for prompt, better, worse in zip(prompts, chosen, rejected, strict=True)
         ],
-        train_dataset=Dataset.from_dict(
-            {"prompt_ids": chosen.prompts, "chosen_ids": chosen.answers, "rejected_ids": rejected.answers}
-        ),
+        train_dataset=Dataset.from_dict({"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected}),
         ref_model=reference,
         args=settings,
         processing_class=tokenizer,

@@ -9,7 +9,7 @@ from components.contract import Context
 from components.conversations import render
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, conversation, has_pair
-from components.finetuning.templates import encode_answers, fitting
+from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.preference_tune.kto import Labelled, has_label, labelled
 from components.tasks import has_verifier
 from core.errors import InputProblem
@@ -50,9 +50,12 @@ def answers(
     own = [record for record in records if has_label(record)]
     rest = [record for record in records if not has_label(record)]
     _require_ranking(rest, reward_model, "kto")
-    whole = encode_answers(tokenizer, own, [each.answer for each in labelled(own, [])]).whole().input_ids
     if own:
-        sized = {"preference": (own, list(map(len, whole)))}
+        encoded = encode_answers(tokenizer, own, [each.answer for each in labelled(own, [])])
+        places = shown_rightly(context, "preference", own, encoded.faults)
+        lengths = list(map(len, encoded.whole().input_ids))
+        own, lengths = [own[place] for place in places], [lengths[place] for place in places]
+        sized = {"preference": (own, lengths)}
         [kept] = fitting(context, "preference_tune", sized, limit, what="question and answer")
         own = [own[place] for place in kept]
     drawn = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.contract import Context
 from components.finetuning.pairs import Pair
-from components.finetuning.templates import Answered, encode_answers
+from components.finetuning.templates import AnsweredTwice, encode_pairs
 from components.finetuning.training import Curve, arguments, train
 
 
@@ -46,15 +46,15 @@ def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) ->
         values = batch[name][:, 1:]
         return int((values == 1).sum() if parameters.method == "orpo" else (values != -100).sum())
 
-    records = [pair.record for pair in pairs]
-    chosen = encode_answers(tokenizer, records, [pair.chosen for pair in pairs])
-    rejected = encode_answers(tokenizer, records, [pair.rejected for pair in pairs])
+    encoded = encode_pairs(
+        tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs]
+    )
     own: dict[str, Any] = {}
     if parameters.method == "cpo":
         own = {"loss_type": "sigmoid", "cpo_alpha": parameters.cpo_alpha}
     elif parameters.method == "simpo":
         own = {"loss_type": "simpo", "cpo_alpha": 0.0, "simpo_gamma": parameters.simpo_gamma}
-    lengths = [max(len(a), len(b)) for a, b in zip(*(s.whole().input_ids for s in (chosen, rejected)), strict=True)]
+    lengths = [len(prompt) + max(len(a), len(b)) for prompt, a, b in zip(*encoded, strict=True)]
     settings = arguments(
         context, config, parameters, beta=parameters.beta, disable_dropout=True, max_length=max(lengths),
         remove_unused_columns=False, **own,
@@ -66,16 +66,16 @@ def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) ->
         description="preference_tune",
         model=policy,
         lengths=lengths,
-        train_dataset=Tokenized(_rows(chosen, rejected)),
+        train_dataset=Tokenized(_rows(encoded)),
         args=settings,
         processing_class=tokenizer,
     )
 
 
-def _rows(chosen: Answered, rejected: Answered) -> list[dict[str, Any]]:
+def _rows(encoded: AnsweredTwice) -> list[dict[str, Any]]:
     """What the trainers' collator pads: whole conversations with labels on the answer, by side, and the question."""
     rows = []
-    for prompt, better, worse in zip(chosen.prompts, chosen.answers, rejected.answers, strict=True):
+    for prompt, better, worse in zip(*encoded, strict=True):
         row: dict[str, Any] = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
         for side, answer in (("chosen", better), ("rejected", worse)):
             row[f"{side}_input_ids"] = prompt + answer

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from components.chat_template import Dialogue, Template
 from components.conversations import encode, render
-from components.finetuning.templates import encode_answers, template_limits, template_problem
+from components.finetuning.templates import encode_answers, encode_pairs, template_limits, template_problem
 from tests.chat_templates import FAMILIES, tokenizer
 from tests.unit.curate.test_forms import CALLED, WHOLE_TOOL
 
@@ -122,6 +122,23 @@ def test_what_is_generated_from_is_what_was_trained_on(family):
     [prompt] = render(tokenizer(family), [record["messages"]])
     assert both.prompts[0] == prompt or (family.startswith("deepseek") and prompt[: len(both.prompts[0])])
     assert template_problem(tokenizer(family)) is None
+
+
+@pytest.mark.parametrize(("chosen", "rejected"), [("<think>\nhm\n</think>\n\nYes.", "No."), ("Yes.", "No.")])
+@pytest.mark.parametrize("family", ["deepseek_r1_distill", "qwen3", "smollm2"])
+def test_both_sides_of_a_pair_are_behind_the_question_that_they_share(family, chosen, rejected):
+    records = [{"prompt": "Sure?"}] * 2  # the sides are swapped in the second row
+    found = encode_pairs(tokenizer(family), records, [chosen, rejected], [rejected, chosen])
+    assert found.prompts[0] == found.prompts[1] and found.chosen == found.rejected[::-1]
+    wholes = encode(tokenizer(family), [chat("Sure?", chosen), chat("Sure?", rejected)], train_on="last").input_ids
+    trailing = {"smollm2": "\n", "qwen3": "\n"}.get(family, "")  # behind the end token
+    for answer, whole in zip(found.chosen, wholes, strict=True):
+        shown = tokenizer(family).decode(found.prompts[0] + answer)
+        assert shown == tokenizer(family).decode(whole).removesuffix(trailing)
+    if family == "deepseek_r1_distill" and "<think>" in chosen:
+        assert tokenizer(family).decode(found.prompts[0]).endswith("<｜Assistant｜>")
+        assert tokenizer(family).decode(found.chosen[0]).startswith("<think>\nhm")
+        assert tokenizer(family).decode(found.rejected[0]).startswith("No.")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,9 +1,14 @@
 """Pairs of answers: ranked rightly, whatever order the answers were drawn in, and split by group."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.finetuning.pairs import Pair, by_verifier, ranked_pairs, split_by_group, user_pairs
+from components.contract import Context
+from components.finetuning.pairs import Pair, by_verifier, candidates, ranked_pairs, split_by_group, user_pairs
+from components.reward_model import RewardModelParameters
+from core.errors import InputProblem
+from tests.chat_templates import tokenizer
 
 RECORD = {
     "prompt": "Which parameter is first? def f ( alpha )",
@@ -48,6 +53,21 @@ def test_a_ranked_list_gives_pairs_those_farthest_apart_first():
     pairs = user_pairs([ranked], 5)
     assert {(pair.chosen, pair.rejected) for pair in pairs} == {("a", "b"), ("b", "c"), ("a", "c")}
     assert user_pairs([ranked], 1) == [Pair(ranked, "a", "c", None)] == pairs[:1]
+
+
+def test_pairs_that_the_template_does_not_show_are_counted_and_left_out(tmp_path):
+    """DeepSeek-V3's template drops thoughts: the answer would be trained behind a question that opens none."""
+    context = Context(RewardModelParameters(), 0, {}, {}, tmp_path)
+    rows = [
+        {"prompt": f"q{i}", "group": str(i), "chosen": "yes", "rejected": "no", "row": i + 1} for i in range(120)
+    ]
+    rows[7]["chosen"] = "<think>\nhm\n</think>\n\nyes"
+    kept = candidates(context, None, tokenizer("deepseekv3"), rows, 500, name="reward_model", file="reward")
+    assert [pair.record["row"] for pair in kept] == [i for i in range(1, 121) if i != 8]
+    [warning] = context.warnings
+    assert "reward.jsonl: 1 of 120 rows do not fit the chat template and are left out" in warning and "row 8" in warning
+    with pytest.raises(InputProblem, match="1 of 40 rows do not fit the chat template"):
+        candidates(context, None, tokenizer("deepseekv3"), rows[:40], 500, name="reward_model", file="reward")
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.floats(0.05, 0.8), st.integers(0, 4))

@@ -91,11 +91,14 @@ def test_kto_takes_both_sides_of_pairs(workspace):
     assert 2 * report["good_answers"] == report["training_answers"]
 
 
-@pytest.mark.parametrize("method", ["kto", "orpo", "simpo"])
-def test_a_stopped_run_ends_with_the_same_weights(workspace, method):
+@pytest.mark.parametrize(
+    ("method", "adapter"), [("kto", "none"), ("orpo", "none"), ("simpo", "none"), ("kto", "lora"), ("orpo", "lora")]
+)
+def test_a_stopped_run_ends_with_the_same_weights(workspace, method, adapter):
     rows = own_labels() if method == "kto" else own_pairs()
     write_records(workspace, preference=rows, development=plain(2), test=plain(2))
     parameters = {**quick(6, gradient_accumulation_steps=2), "method": method, "sampling": SAMPLING}
+    parameters["adapter"] = {"type": adapter, "rank": 4, "dropout": 0.1 if adapter == "lora" else 0.0}
     run_component(component, workspace, parameters)
     whole, curve = digest(workspace), (workspace / "reports" / "preference_tune" / "curve.csv").read_text()
     shutil.rmtree(workspace / "scratch" / "preference_tune")

@@ -61,10 +61,11 @@ def test_what_answers_earn_rises(workspace, method):
     assert "Training pairs" not in page and "held-out" not in page
 
 
-@pytest.mark.parametrize("method", ["grpo", "rloo"])
-def test_a_stopped_run_draws_the_same_answers(workspace, method):
+@pytest.mark.parametrize(("method", "adapter"), [("grpo", "none"), ("rloo", "none"), ("grpo", "lora")])
+def test_a_stopped_run_draws_the_same_answers(workspace, method, adapter):
     write_records(workspace, preference=signature_records(8), development=plain(2), test=plain(2))
     parameters = online(method, 6, checkpoint_every=2, gradient_accumulation_steps=2)
+    parameters["adapter"] = {"type": adapter, "rank": 4, "dropout": 0.1 if adapter == "lora" else 0.0}
     run_component(component, workspace, parameters)
     whole, points = digest(workspace), curve(workspace)
     assert len(set(column(workspace, "reward"))) > 1
