@@ -91,14 +91,19 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
         "judged": len(judged),
         "max_new_tokens": parameters.max_new_tokens,
     }
-    if unjudged := len(records) - len(judged):
-        context.warn(f"{unjudged} of {len(records)} test instructions have no checkable reference and were not judged")
     if judged:
+        if unjudged := len(records) - len(judged):
+            context.warn(
+                f"{unjudged} of {len(records)} test instructions have no checkable reference: accuracy is that of the "
+                f"other {len(judged)}"
+            )
         report |= _accuracy(subject, judged, score(judged, [given[id(record)] for record in judged]))
     if subject.model.config.is_encoder_decoder:
         report["overlap"] = _overlap(subject, records, replies)
     elif subject.chat:
         report["answer_loss"] = measure_answer_loss(subject, records)
+    if subject.chat and not judged and not (report.get("overlap") or report.get("answer_loss")):
+        context.warn("the test instructions have neither a checkable reference nor an answer: nothing was measured")
     examples = list(zip(records, replies, strict=True))[: parameters.examples]
     report["examples"] = [
         {"prompt": record["prompt"], "reference": record.get("reference"), "answer": reply}

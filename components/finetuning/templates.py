@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from os.path import commonprefix
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -177,9 +177,19 @@ def shown_rightly(context: Context, name: str, records: Sequence[Record], faults
 
 
 def with_room(
-    context: Context, stage: str, tokenizer: Any, files: Mapping[str, list[Record]], limit: int
+    context: Context,
+    stage: str,
+    tokenizer: Any,
+    files: Mapping[str, list[Record]],
+    limit: int,
+    *,
+    later: Callable[[str, Record], bool] = lambda name, record: False,
 ) -> list[list[Record]]:
     """The records of each file whose question leaves room for an answer.
+
+    Args:
+        later: whether a record of the file is held against the limit again, with its answers. Where rows that are too
+            long are skipped, it is left to that, so that each is counted once.
 
     Raises as :func:`fitting` and :func:`shown_rightly`.
     """
@@ -191,7 +201,8 @@ def with_room(
         except InputProblem:
             places = shown_rightly(context, name, records, refusals(tokenizer, questions))
             records, found = [records[p] for p in places], render(tokenizer, [questions[p] for p in places])
-        lengths[name] = (records, [len(ids) + 1 for ids in found])
+        passed = [context.parameters.too_long != "fail" and later(name, record) for record in records]
+        lengths[name] = (records, [0 if skip else len(ids) + 1 for ids, skip in zip(found, passed, strict=True)])
     kept = fitting(context, stage, lengths, limit, what="question (and room for an answer)")
     return [[records[p] for p in places] for (records, _), places in zip(lengths.values(), kept, strict=True)]
 
@@ -291,7 +302,8 @@ def encode_pairs(
     found = AnsweredTwice([], [], [])
     sides = [encode_answers(tokenizer, records, answers) for answers in (chosen, rejected)]
     for better, worse in zip(*(zip(side.prompts, side.answers, strict=True) for side in sides), strict=True):
-        prompt = commonprefix([better[0], worse[0]])
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(better[0], worse[0], strict=False))
+        prompt = [token for token, _ in same]
         found.prompts.append(prompt)
         for answers, (own, answer) in ((found.chosen, better), (found.rejected, worse)):
             answers.append(own[len(prompt) :] + answer)

@@ -19,6 +19,7 @@ from components.harness.parameters import validate
 from components.planning import adapters
 from components.planning.devices import Precision
 from components.planning.memory import Sharding
+from components.preference_tune.parameters import ONLINE
 from components.pretrain.data import Batches
 from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, read_pointer
 from components.pretrain.presets import ON_THE_HUB, configuration
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
 #: Records whose lengths stand for all: the first of the file.
 SAMPLE = 400
+_OF_PAIRS = ("dpo", "orpo", "cpo", "simpo")
 
 _SHARDINGS: dict[str, Sharding] = {
     "ddp": "ddp",
@@ -183,28 +185,33 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         raise Unknown(f"skipped: no {data}")
     base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
     config = _base_config(base, values, root)
-    sides = 2 if stage in ("reward_model", "preference_tune") else 1  # the chosen and the rejected answer
+    method = parameters.method if stage == "preference_tune" else None
+    in_pairs = stage == "reward_model" or method in _OF_PAIRS
+    sides = 2 if in_pairs else 1  # the chosen and the rejected answer
     passes, notes = 1.0, ["start-up and measuring afterwards are not counted"]
     try:
-        lengths = _lengths(stage, parameters, base, root, config)
+        lengths, rows = _lengths(stage, parameters, base, root, config)
     except Unknown as unknown:
         if parameters.seq_length is None or parameters.steps is None:
             raise
-        lengths = [parameters.seq_length]
+        lengths, rows = [parameters.seq_length], 1
         notes.append(f"{unknown}; until then every example counts as seq_length, {parameters.seq_length} tokens")
     mean, longest = sum(lengths) / len(lengths), max(lengths)
-    steps = parameters.steps or max(1, math.ceil(parameters.epochs * len(lengths) / parameters.batch_size))
+    steps = parameters.steps or max(1, math.ceil(parameters.epochs * rows / parameters.batch_size))
     if stage == "classify_finetune" and parameters.train != "all":
         notes.append(f"train: {parameters.train} costs less than shown, which counts every weight as learning")
-    if sides == 2:
+    if stage in ("reward_model", "preference_tune"):
         notes.append("drawing and ranking answers are not counted")
     adapter = parameters.adapter if parameters.adapter.type != "none" else None
     if adapter is not None:
         passes = adapters.PASSES
         if adapter.type == "qlora":
             notes.append("the time that unpacking weights of 4 bits takes is not counted")
-    if stage == "preference_tune":
+    has_reference = method in ("dpo", "kto") or (method in ONLINE and parameters.beta > 0)
+    if has_reference:
         passes += 1 / 3  # the reference model's forward pass beside a step's own
+    if method == "kto":
+        passes += 2 / 3  # both models' over the neighbours' answers, which the KL divergence is estimated from
     return Work(
         config=config,
         context=longest,
@@ -217,7 +224,7 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         processes=processes,
         checkpointed=parameters.gradient_checkpointing,
         passes=passes,
-        frozen_copy=stage == "preference_tune",
+        frozen_copy=has_reference,
         adapter=adapter,
         loss="whole" if stage in ("instruct_finetune", "preference_tune") else "none",
         notes=tuple(notes),
@@ -234,8 +241,8 @@ def _base_config(folder: Path, values: Mapping[str, Any], root: Path) -> PreTrai
     return _pretrain_config(parameters, values, root)
 
 
-def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTrainedConfig) -> list[int]:
-    """Lengths in tokens of a sample of the stage's records, cut where the stage cuts them."""
+def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTrainedConfig) -> tuple[list[int], int]:
+    """Lengths in tokens of a sample of the stage's records, cut where the stage cuts them; and how many there are."""
     tokenizer = next((path for path in (base, root / "models/tokenizer") if (path / "tokenizer.json").is_file()), None)
     if tokenizer is None:
         raise Unknown("models/tokenizer is not there yet, so records have no length: run the tokenize stage first")
@@ -244,41 +251,45 @@ def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTra
     limit = getattr(config, "max_position_embeddings", None) or 1 << 30
     limit = min(limit, parameters.seq_length or limit)
     if stage == "classify_finetune":
-        texts = _labelled(root / "data/labels/train.parquet")
+        texts, rows = _labelled(root / "data/labels/train.parquet")
     else:
         name = {"instruct_finetune": "instruct", "reward_model": "reward"}.get(stage, "preference")
-        texts = _conversations(root / f"data/instructions/{name}.jsonl")
+        texts, rows = _conversations(root / f"data/instructions/{name}.jsonl")
     reader = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, local_files_only=True)
     encoded = reader(texts, add_special_tokens=True)
-    return [max(1, min(len(ids), limit)) for ids in encoded["input_ids"]]
+    return [max(1, min(len(ids), limit)) for ids in encoded["input_ids"]], rows
 
 
-def _labelled(path: Path) -> list[str]:
+def _labelled(path: Path) -> tuple[list[str], int]:
+    """Texts of a sample, and how many there are."""
     if not path.is_file():
         raise Unknown("data/labels is not there yet: run the curate stage first")
     import pyarrow.parquet as parquet
 
-    batch = next(parquet.ParquetFile(path).iter_batches(SAMPLE, columns=["text"]), None)
+    file = parquet.ParquetFile(path)
+    batch = next(file.iter_batches(SAMPLE, columns=["text"]), None)
     texts = batch.column("text").to_pylist() if batch is not None else []
     if not texts:
         raise Unknown("data/labels has no texts")
-    return texts
+    return texts, file.metadata.num_rows
 
 
-def _conversations(path: Path) -> list[str]:
-    """Each record's words: its messages, or its prompt with its (chosen) answer."""
+def _conversations(path: Path) -> tuple[list[str], int]:
+    """Each sampled record's words: its messages, or its prompt with its (chosen) answer; and how many there are."""
     if not path.is_file():
         raise Unknown("data/instructions is not there yet: run the curate stage first")
     texts: list[str] = []
+    rows = 0
     with open(path, encoding="utf-8") as file:
         for line in file:
-            if len(texts) == SAMPLE:
-                break
-            if line.strip():
+            if not line.strip():
+                continue
+            rows += 1
+            if rows <= SAMPLE:
                 texts.append(_words(json.loads(line)))
     if not texts:
         raise Unknown(f"data/instructions/{path.name} has no rows")
-    return texts
+    return texts, rows
 
 
 def _words(record: Mapping[str, Any]) -> str:

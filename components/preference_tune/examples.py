@@ -11,10 +11,16 @@ from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, conversation, has_pair
 from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.preference_tune.kto import Labelled, has_label, labelled
+from components.preference_tune.parameters import ONLINE
 from components.tasks import has_verifier
 from core.errors import InputProblem
 
 FILE = "data/instructions/preference.jsonl"
+
+
+def answers_are_measured(record: Record, method: str) -> bool:
+    """Whether :func:`pairs`, :func:`answers` or :func:`questions` leave the record out if it is too long."""
+    return method in ONLINE or has_pair(record) or (method == "kto" and has_label(record))
 
 
 def pairs(

@@ -46,9 +46,7 @@ def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) ->
         values = batch[name][:, 1:]
         return int((values == 1).sum() if parameters.method == "orpo" else (values != -100).sum())
 
-    encoded = encode_pairs(
-        tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs]
-    )
+    encoded = encode_pairs(tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs])
     own: dict[str, Any] = {}
     if parameters.method == "cpo":
         own = {"loss_type": "sigmoid", "cpo_alpha": parameters.cpo_alpha}

@@ -31,7 +31,10 @@ def run(context: Context) -> None:
     reference = load_causal(context.inputs["instruct"])
     limit = context_length(reference, tokenizer, context.parameters.seq_length)
     warn_of_control_tokens(context, tokenizer, files)
-    records, development, test = with_room(context, "preference_tune", tokenizer, files, limit)
+    records, development, test = with_room(
+        context, "preference_tune", tokenizer, files, limit,
+        later=lambda name, row: name == "preference" and examples.answers_are_measured(row, method),
+    )  # fmt: skip
     has_reward_model = "reward" in context.inputs  # of an empty folder nothing is read
     reward_model = load_reward_model(context.inputs["reward"], context.seed) if has_reward_model else None
 

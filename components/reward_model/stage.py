@@ -34,7 +34,9 @@ def run(context: Context) -> None:
     policy = load_causal(context.inputs["instruct"])
     limit = context_length(policy, tokenizer, context.parameters.seq_length)
     warn_of_control_tokens(context, tokenizer, {"reward": records})
-    [records] = with_room(context, "reward_model", tokenizer, {"reward": records}, limit)
+    [records] = with_room(
+        context, "reward_model", tokenizer, {"reward": records}, limit, later=lambda _, row: has_pair(row)
+    )
 
     pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward")
     training, held_out = split_by_group(pairs, context.parameters.held_out_share, context.seed)

@@ -121,8 +121,13 @@ def _tokenizer(context: Context) -> Packing:
 
 def _warn_of_template(context: Context, tokenizer: Any, name: str) -> None:
     """Say before anything is trained what the fine-tuning stages could not do with an existing tokenizer."""
+    from components.finetuning import families
     from components.finetuning.templates import template_limits, template_problem
 
+    if parent := context.inputs.get("parent"):
+        kind = families.of(parent).kind
+        if kind == "encoder" or (kind == "encoder-decoder" and not tokenizer.chat_template):
+            return  # neither needs one
     if problem := template_problem(tokenizer):
         context.warn(f"with template: chat, instruct_finetune cannot use the tokenizer of {name}: {problem}")
     elif limits := template_limits(tokenizer):

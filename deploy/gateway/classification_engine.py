@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,18 +20,18 @@ BATCH = 32  # texts that go through the model at once
 CHARACTERS = 64  # of a text that are read for each token of the context; no language has so many to a token
 
 
-def build(folder: str) -> FastAPI:
-    """The application, its model loaded from safetensors only and without running code of its own."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, use_safetensors=True, trust_remote_code=False, device_map="cuda" if torch.cuda.is_available() else "cpu"
-    ).eval()
+class WithoutToken(ValueError):
+    """Texts in which the model's vocabulary has no token."""
+
+
+def classifier(model: Any, tokenizer: Any) -> Callable[[list[str]], list[dict[str, Any]]]:
+    """What classifies texts by a model; it raises :class:`WithoutToken`."""
     context = min(getattr(model.config, "max_position_embeddings", None) or sys.maxsize, tokenizer.model_max_length)
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     threshold = getattr(model.config, "decision_threshold", None)  # as classify_finetune chose it
     several = model.config.problem_type == "multi_label_classification"
-    app = FastAPI(openapi_url=None)
 
+    @torch.inference_mode()
     def classify(texts: list[str]) -> list[dict[str, Any]]:
         """For each text its label, the probabilities of all labels, its tokens, and whether it was truncated.
 
@@ -39,7 +40,7 @@ def build(folder: str) -> FastAPI:
         read = [text[: context * CHARACTERS] for text in texts]  # a tokenizer takes minutes for some books
         encoded = [tokenizer(text, split_special_tokens=True)["input_ids"] for text in read]
         if empty := [str(place) for place, ids in enumerate(encoded) if not ids]:
-            raise HTTPException(400, f"input: texts without a token: {', '.join(empty[:10])} (counted from 0)")
+            raise WithoutToken(f"input: texts without a token: {', '.join(empty[:10])} (counted from 0)")
         kept = [ids if len(ids) <= context else _cut(text) for ids, text in zip(encoded, read, strict=True)]
         if model.config.is_encoder_decoder:  # its head looks for the end, of which there must be one
             end = model.config.eos_token_id
@@ -76,13 +77,28 @@ def build(folder: str) -> FastAPI:
         place = names.index(label)
         return place if row[place] >= probability else 1 - place
 
+    return classify
+
+
+def build(folder: str) -> FastAPI:
+    """The application, its model loaded from safetensors only and without running code of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, use_safetensors=True, trust_remote_code=False, device_map="cuda" if torch.cuda.is_available() else "cpu"
+    ).eval()
+    classify = classifier(model, tokenizer)
+    app = FastAPI(openapi_url=None)
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.post("/v1/classify")
     async def answer(body: dict[str, Any]) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(torch.inference_mode()(classify), body["input"])
+        try:
+            return await asyncio.to_thread(classify, body["input"])
+        except WithoutToken as problem:
+            raise HTTPException(400, str(problem)) from None
 
     return app
 

@@ -17,9 +17,11 @@ from registry.integrity.history import resolve
 from registry.integrity.verification import signatures_of, verify_version
 from registry.store.materialize import materialize
 
+_WRITES_APART = ("ForConditionalGeneration", "MTModel")  # how the architectures of encoder-decoders end
+
 
 class NotGenerative(RegistryError):
-    """The model has no language-model head: a classifier or a reward model."""
+    """The model has neither a language-model head nor labels: an encoder or a reward model."""
 
 
 def generate(
@@ -37,7 +39,8 @@ def generate(
 ) -> Iterator[str]:
     """The answer, piece by piece as it is generated.
 
-    ``base`` continues the prompt; every other model was tuned on the chat template, so the prompt goes through it.
+    ``base`` continues the prompt; every other model was tuned on the chat template, so the prompt goes through it. A
+    classifier's answer is the label of the prompt with its probability, and in lines below it those of the others.
 
     Args:
         top_k: sample from this number of likeliest tokens; 0: all.
@@ -45,7 +48,7 @@ def generate(
 
     Raises:
         RegistryError: no such version, or its files are missing, or differ from what was registered and signed.
-        NotGenerative: the model cannot generate text.
+        NotGenerative: the model can neither generate nor classify.
     """
     name, files, signed = checked_files(workspace, reference)
     if not signed:
@@ -106,24 +109,38 @@ def answer(
     """As :func:`generate`, from a model folder that is trusted."""
     from threading import Thread
 
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer, set_seed
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+        TextIteratorStreamer,
+        set_seed,
+    )
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    architectures = AutoConfig.from_pretrained(folder, trust_remote_code=False).architectures or []
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    architectures = config.architectures or []
+    if any(name.endswith("ForSequenceClassification") for name in architectures) and config.num_labels > 1:
+        yield from _labels(folder, prompt)
+        return
+    apart = config.is_encoder_decoder and any(name.endswith(_WRITES_APART) for name in architectures)
+    if not apart and not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise NotGenerative(f"{', '.join(architectures) or folder.name} scores text, it does not generate any")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if problem := adapted.problem(folder):
         raise InvalidBytes(problem)
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    kind = AutoModelForSeq2SeqLM if apart else AutoModelForCausalLM
+    model = kind.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
     model = adapted.apply(model, folder).eval()
-    inputs = _encode(tokenizer, prompt, system, chat and tokenizer.chat_template is not None)
-    room = model.config.max_position_embeddings - inputs["input_ids"].shape[1]
+    inputs = _encode(tokenizer, prompt, system, apart, chat and tokenizer.chat_template is not None)
+    context = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    room = context - (0 if apart else inputs["input_ids"].shape[1])  # the halves have a context each
     if room < 1:
         raise RegistryError(
-            f"the prompt has {inputs['input_ids'].shape[1]} tokens, and the model's context holds "
-            f"{model.config.max_position_embeddings}; shorten the prompt"
+            f"the prompt has {inputs['input_ids'].shape[1]} tokens, and the model's context holds {context}; shorten "
+            "the prompt"
         )
     sampling = (
         {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
@@ -156,8 +173,36 @@ def answer(
         raise failures[0]
 
 
-def _encode(tokenizer: Any, prompt: str, system: str | None, chat: bool) -> Any:
+def _labels(folder: Path, text: str) -> Iterator[str]:
+    """The labels of a text, the model's choice first, then the most probable ones, with their probabilities."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from deploy.gateway.classification_engine import WithoutToken, classifier
+
+    if problem := adapted.problem(folder):
+        raise InvalidBytes(problem)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    classify = classifier(
+        adapted.apply(model, folder).eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    )
+    try:
+        [found] = classify([text])
+    except WithoutToken:
+        raise RegistryError("the model's vocabulary has no token for any word of the text") from None
+    others = sorted(found["probabilities"].items(), key=lambda each: (each[0] != found["label"], -each[1]))
+    yield "\n".join(f"{label}  {probability:.3f}" for label, probability in others)
+
+
+def _encode(tokenizer: Any, prompt: str, system: str | None, apart: bool, chat: bool) -> Any:
     """Token ids and mask of the prompt, each of shape (1, tokens)."""
+    if apart:
+        import torch
+
+        from components.encoder_decoder import sources
+
+        turns = [{"role": "system", "content": system}] if system else []
+        ids = torch.tensor(sources(tokenizer, [[*turns, {"role": "user", "content": prompt}]]))
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if not chat:
         return tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
     control = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]

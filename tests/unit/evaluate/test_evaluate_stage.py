@@ -105,11 +105,29 @@ def test_without_text_the_answers_are_measured_all_the_same(workspace):
 
 def test_instructions_without_reference_are_answered_but_not_judged(workspace):
     write_instructions(workspace / "data/instructions", {"test": [{"prompt": "Say something.", "completion": "Well."}]})
-    context = run_component(component, workspace, QUICK, instance="assistant")
-    assert any("were not judged" in warning for warning in context.warnings)
+    context = run_component(component, workspace, {**QUICK, "lm_eval": {"tasks": []}}, instance="assistant")
+    assert not context.warnings and "answer_loss" in _metrics(context)
     report = json.loads((context.outputs["report"] / "report.json").read_text())
     assert report["answers"]["examples"][0]["prompt"] == "Say something."
     assert "Say something." in pages.evaluate.render(context.outputs["report"]).html()
+
+
+@pytest.mark.parametrize(
+    ("completion", "verifier", "warning"),
+    [
+        ("Well.", "closed_answer", "1 of 2 test instructions have no checkable reference: accuracy is that of the oth"),
+        (None, None, "neither a checkable reference nor an answer: nothing was measured"),
+    ],
+)
+def test_what_is_measured_on_a_part_or_not_at_all_is_warned_of_once(workspace, completion, verifier, warning):
+    rows = [{"prompt": "Say something.", "completion": completion}]
+    if verifier:
+        question = "Which parameter is first? def f ( alpha )"
+        rows.append({"prompt": question, "kind": "first", "reference": "alpha", "verifier": verifier})
+    write_instructions(workspace / "data/instructions", {"test": rows})
+    context = run_component(component, workspace, {**QUICK, "lm_eval": {"tasks": []}}, instance="assistant")
+    [said] = context.warnings
+    assert warning in said
 
 
 def _write_task(workspace, name, **settings):

@@ -58,9 +58,7 @@ def test_a_ranked_list_gives_pairs_those_farthest_apart_first():
 def test_pairs_that_the_template_does_not_show_are_counted_and_left_out(tmp_path):
     """DeepSeek-V3's template drops thoughts: the answer would be trained behind a question that opens none."""
     context = Context(RewardModelParameters(), 0, {}, {}, tmp_path)
-    rows = [
-        {"prompt": f"q{i}", "group": str(i), "chosen": "yes", "rejected": "no", "row": i + 1} for i in range(120)
-    ]
+    rows = [{"prompt": f"q{i}", "group": str(i), "chosen": "yes", "rejected": "no", "row": i + 1} for i in range(120)]
     rows[7]["chosen"] = "<think>\nhm\n</think>\n\nyes"
     kept = candidates(context, None, tokenizer("deepseekv3"), rows, 500, name="reward_model", file="reward")
     assert [pair.record["row"] for pair in kept] == [i for i in range(1, 121) if i != 8]

@@ -1,5 +1,7 @@
 """The loss counts the answers and nothing else, their end token among them."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from components.answer_spans import lost_characters
@@ -7,7 +9,14 @@ from components.contract import Context
 from components.conversations import encode
 from components.finetuning.models import load_tokenizer
 from components.finetuning.records import conversation
-from components.finetuning.templates import encode_answers, install_template, template_problem, warn_of_control_tokens
+from components.finetuning.templates import (
+    encode_answers,
+    install_template,
+    template_problem,
+    warn_of_control_tokens,
+    with_room,
+)
+from core.errors import InputProblem
 from tests.unit.finetuning.workspace import write_model
 
 
@@ -101,6 +110,23 @@ def test_what_makes_training_impossible_is_found_on_the_tokenizer_alone(folder, 
     assert found is None if problem is None else problem in found
     assert tokenizer.chat_template == template
     assert template_problem(tokenizer, "alpaca") is None
+
+
+def test_rows_that_are_too_long_are_counted_once(folder, tmp_path):
+    """A row with a pair is held against the limit with its answers; any other with its question alone."""
+    tokenizer = load_tokenizer(folder)
+    context = Context(SimpleNamespace(too_long="skip"), 0, {}, {}, tmp_path)
+    rows = [{"prompt": "q " * n, "chosen": "a", "rejected": "b", "group": "g", "row": n} for n in (1, 90)]
+    plain = [{"prompt": "q " * n, "row": n} for n in (1, 90)]
+    files = {"preference": rows, "test": plain}
+    found = with_room(context, "preference_tune", tokenizer, files, 80, later=lambda name, row: "chosen" in row)
+    assert found == [rows, plain[:1]]
+    [warning] = context.warnings
+    assert "test.jsonl: 1 of 2 rows exceed" in warning
+    context.parameters.too_long = "fail"
+    with pytest.raises(InputProblem) as caught:
+        with_room(context, "preference_tune", tokenizer, files, 80, later=lambda name, row: "chosen" in row)
+    assert "preference.jsonl, row 90" in str(caught.value) and "test.jsonl, row 90" in str(caught.value)
 
 
 def test_rows_that_spell_control_tokens_are_warned_of(folder, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.gateway.local_generation import NotGenerative, answer
 from registry.errors import RegistryError
+from tests.unit.finetuning import tiny
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
@@ -97,10 +98,31 @@ def test_a_model_that_brings_code_is_not_asked_about_and_its_code_does_not_run(f
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_classifier_cannot_be_asked(folder, tmp_path):
+def test_a_reward_model_cannot_be_asked(folder, tmp_path):
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
-    config = LlamaConfig.from_pretrained(folder)
+    config = LlamaConfig.from_pretrained(folder, num_labels=1)
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
     with pytest.raises(NotGenerative, match="scores text"):
         list(answer(tmp_path, "a", **OPTIONS))
+
+
+def test_a_classifier_answers_with_its_labels(tmp_path):
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    tiny.save(tmp_path, "bert")
+    config = AutoConfig.from_pretrained(tmp_path, id2label={0: "sport", 1: "food", 2: "other"})
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    lines = "".join(answer(tmp_path, "the soup", **OPTIONS)).splitlines()
+    shares = [float(line.split()[-1]) for line in lines]
+    assert {line.split()[0] for line in lines} == {"sport", "food", "other"}
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=0.002)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_an_encoder_decoder_answers_as_it_is_measured(family, tmp_path):
+    from components.generation import answers
+
+    model, tokenizer = tiny.save(tmp_path, family)
+    said = "".join(answer(tmp_path, "the soup", **OPTIONS))
+    assert said.strip() == answers(model, tokenizer, ["the soup"], max_new_tokens=5)[0][0].strip() != ""

@@ -89,6 +89,33 @@ def test_under_an_adapter_the_base_has_no_gradients_and_is_its_own_reference(wor
     pairs.unlink()
 
 
+@pytest.mark.parametrize(
+    ("parameters", "reference", "passes", "sides"),
+    [
+        ({"method": "dpo"}, True, 4 / 3, 2),
+        ({"method": "orpo"}, False, 1, 2),
+        ({"method": "simpo", "beta": 2.0}, False, 1, 2),
+        ({"method": "kto"}, True, 2, 1),
+        ({"method": "grpo", "beta": 0.1}, True, 4 / 3, 1),
+        ({"method": "grpo", "beta": 0.0}, False, 1, 1),
+    ],
+)
+def test_a_frozen_copy_is_counted_for_the_methods_that_have_one(workspace, parameters, reference, passes, sides):
+    pairs = workspace / "data/instructions/preference.jsonl"
+    pairs.write_text('{"prompt": "What is it?", "chosen": "A test.", "rejected": "Nothing.", "label": true}\n')
+    parameters = {**parameters, "per_device_batch_size": 8, "sampling": {"samples": 4}}
+    work = stages.work("preference_tune", {**PARAMETERS, "preference_tune": parameters}, workspace)
+    assert (work.frozen_copy, work.passes, work.sequences) == (reference, pytest.approx(passes), 8 * sides)
+    pairs.unlink()
+
+
+def test_epochs_are_of_all_records_not_of_the_sample(workspace, monkeypatch):
+    monkeypatch.setattr(stages, "SAMPLE", 10)
+    tuned = {"steps": None, "epochs": 2, "per_device_batch_size": 8}
+    work = stages.work("instruct_finetune", {**PARAMETERS, "instruct_finetune": tuned}, workspace)
+    assert work.steps == 5  # 2 * 20 / 8
+
+
 def test_a_last_run_here_says_how_fast_it_goes(workspace):
     """Twice the steps take twice the time of the last run, whatever it was spent on."""
     import os
