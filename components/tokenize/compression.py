@@ -78,7 +78,7 @@ class SplitCompression:
             values = batch.column(name)
             if not pa.types.is_dictionary(values.type):
                 values = values.dictionary_encode()
-            codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            codes = np.nan_to_num(values.indices.to_numpy(zero_copy_only=False), nan=-1).astype(np.int64)
             for code in np.unique(codes):
                 value = values.dictionary[int(code)].as_py() if code >= 0 else None
                 here = codes == code

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -14,7 +15,7 @@ from core.errors import InputProblem
 
 SPLITS = ("train", "validation", "test")
 GROUPS = ("kind", "source", "language")  # columns by which the report divides the corpus, where it has them
-BATCH_BYTES = 1 << 22
+BATCH_BYTES = 1 << 20
 _LONGEST_SAMPLE = 2_000  # characters
 _SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32])
 
@@ -71,19 +72,47 @@ def batches(corpus: Path, split: str, size: int) -> Iterator[pa.RecordBatch]:
     """
     for path in shards(corpus, split):
         groups = [name for name in GROUPS if name in pq.read_schema(path).names]
-        with pq.ParquetFile(path, read_dictionary=groups) as file:
-            for number, batch in enumerate(file.iter_batches(batch_size=size, columns=["text", *groups])):
-                texts = batch.column("text")
-                if texts.null_count:
-                    row = number * size + texts.is_null().index(True).as_py()
-                    raise InputProblem(f"{path.name}: {texts.null_count} rows have no text, the first is row {row}")
-                batch = batch.set_column(0, "text", texts.cast(pa.large_string()))
-                yield from _bounded(batch)
+        # Nothing is read ahead: it would take more memory, and threads that come to more CPU time.
+        with pq.ParquetFile(path, read_dictionary=groups, pre_buffer=False) as file:
+            row = 0
+            for number in range(file.num_row_groups):
+                rows = min(size, _rows_at_a_time(file.metadata.row_group(number)))
+                for batch in file.iter_batches(rows, row_groups=[number], columns=["text", *groups], use_threads=False):
+                    texts = batch.column("text")
+                    if texts.null_count:
+                        row += texts.is_null().index(True).as_py()
+                        raise InputProblem(f"{path.name}: {texts.null_count} rows have no text, the first is row {row}")
+                    row += len(batch)
+                    batch = batch.set_column(0, "text", texts.cast(pa.large_string()))
+                    start = 0
+                    for piece in pieces(batch.column("text"), BATCH_BYTES):
+                        yield batch.slice(start, len(piece))
+                        start += len(piece)
 
 
 def text_bytes(texts: pa.LargeStringArray) -> NDArray[np.int64]:
     """Bytes of UTF-8 of each text."""
     return np.diff(_offsets(texts))
+
+
+def pieces(texts: pa.LargeStringArray, size: int) -> Iterator[pa.LargeStringArray]:
+    """The texts in pieces of at most ``size`` bytes; a longer text is a piece of its own."""
+    ends = np.cumsum(text_bytes(texts))
+    start = 0
+    while start < len(texts):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + size, side="right")))
+        yield texts[start:stop]
+        start = stop
+
+
+def joined(texts: pa.LargeStringArray, separator: bytes) -> pa.Buffer:
+    """The texts' UTF-8, ``separator`` after each."""
+    if not len(texts):
+        return pa.py_buffer(b"")
+    ends = pa.py_buffer(np.array([0, 0, len(separator)], dtype=np.int64))
+    empty_and_separator = pa.Array.from_buffers(pa.large_binary(), 2, [None, ends, pa.py_buffer(separator)])
+    return pc.binary_join_element_wise(texts.cast(pa.large_binary()), *empty_and_separator).buffers()[2]
 
 
 def words(texts: pa.LargeStringArray) -> NDArray[np.int64]:
@@ -101,17 +130,25 @@ def words(texts: pa.LargeStringArray) -> NDArray[np.int64]:
 
 
 def sample(corpus: Path, documents: int = 20, places: int = 24) -> list[str]:
-    """Documents from all over the corpus: the first ones of row groups at even distances."""
+    """Beginnings of documents from all over the corpus: of the first ones of row groups at even distances."""
     groups = []
     for split in SPLITS:
         for path in shards(corpus, split):
             groups += [(path, number) for number in range(pq.read_metadata(path).num_row_groups)]
     texts: list[str] = []
     for path, number in groups[:: max(1, -(-len(groups) // places))]:
-        with pq.ParquetFile(path) as file:
-            first = next(file.iter_batches(batch_size=documents, row_groups=[number], columns=["text"]), None)
-            texts += [text[:_LONGEST_SAMPLE] for text in first["text"].to_pylist() if text] if first else []
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            rows = file.iter_batches(documents, row_groups=[number], columns=["text"], use_threads=False)
+            if first := next(rows, None):
+                texts += [text[:_LONGEST_SAMPLE] for text in first["text"].to_pylist() if text]
     return texts
+
+
+def array(texts: Sequence[str]) -> pa.LargeStringArray:
+    """The texts as Arrow has them. (``pa.array`` imports pandas wherever it is: 35 MB, and some tenths of a second.)"""
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def documents(corpus: Path, split: str) -> int:
@@ -125,15 +162,11 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch in pieces of about ``BATCH_BYTES``; a longer document is a piece of its own."""
-    ends = np.cumsum(text_bytes(batch.column("text")))
-    start = 0
-    while start < len(batch):
-        before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
-        yield batch.slice(start, stop - start)
-        start = stop
+def _rows_at_a_time(group: pq.RowGroupMetaData) -> int:
+    """Rows that hold about ``BATCH_BYTES`` of text, by the group's mean."""
+    columns = (group.column(number) for number in range(group.num_columns))
+    size = next(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
+    return max(1, BATCH_BYTES * group.num_rows // max(1, size))
 
 
 def _offsets(texts: pa.LargeStringArray) -> NDArray[np.int64]:

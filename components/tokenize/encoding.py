@@ -25,9 +25,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from components.tokenize.corpus import array, joined, pieces
+
 if TYPE_CHECKING:
     from gigatoken import gigatoken_rs
 
+Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
+
+_REFERENCE_BYTES = 1 << 18  # of text that `tokenizers` encodes at a time; it takes a hundred times as much memory
+# gigatoken remembers every word that it has met. So much text after, for each 8,192 entries of the vocabulary (a larger
+# one takes longer to load), it is loaded anew.
+_CACHED_BYTES = 1 << 25
 # Two noncharacters, for which Unicode will never have a use. As a token, it keeps documents apart in one long text.
 _SEPARATOR = "\ufdd0\ufdd1"
 _BLOCK = 64  # characters that share all bytes of UTF-8 but the last
@@ -61,39 +69,43 @@ class Encoder:
         self._reference = Tokenizer.from_str(tokenizer)
         # Text that spells a special token is text: a document must not be able to end itself or to speak as the user.
         self._reference.encode_special_tokens = True
-        self._end = end
+        self._tokenizer, self._end = tokenizer, end
         self._fast = _gigatoken(tokenizer, end) if fast else None
+        self._encoded = 0  # bytes since gigatoken was loaded
+        self._renewed_after = _CACHED_BYTES * max(1, self._reference.get_vocab_size() // 8192)
         self._known = np.zeros(0x110000 // _BLOCK, dtype=bool)
         self._known[: 0x80 // _BLOCK] = True
         self.avoided: list[str] = []
 
-    def encode(self, texts: pa.Array) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(self, texts: pa.LargeStringArray) -> Encoded:
         """Ids of all documents, [tokens], each document's followed by the end token; and how many each has with it."""
         if self._fast is None:
             return self._slowly(texts)
         blob = _joined(texts)
         self._meet(np.frombuffer(blob, dtype=np.uint8))
+        self._encoded += len(blob)
+        if self._encoded > self._renewed_after:
+            self._fast, self._encoded = _gigatoken(self._tokenizer, self._end), len(blob)
         if self.avoided and pc.any(slow := pc.match_substring_regex(texts, self._pattern())).as_py():
             return self._mixed(texts, slow.to_numpy(zero_copy_only=False))
         return self._quickly(blob, texts)
 
-    def _quickly(self, blob: bytes, texts: pa.Array) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def _quickly(self, blob: bytes, texts: pa.LargeStringArray) -> Encoded:
         ids = self._fast.encode(blob) if blob else np.zeros(0, dtype=np.uint32)  # type: ignore[union-attr]
         ends = np.flatnonzero(ids == self._end)
         if len(ends) != len(texts):  # a document spells the separator
             return self._slowly(texts)
         return ids, np.diff(ends, prepend=-1)
 
-    def _slowly(self, texts: pa.Array) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        encoded = self._reference.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
-        lengths = np.zeros(len(encoded), dtype=np.int64)
-        parts, end = [np.zeros(0, dtype=np.uint32)], np.array([self._end], dtype=np.uint32)
-        for number, encoding in enumerate(encoded):
-            parts += [np.array(encoding.ids, dtype=np.uint32), end]
-            lengths[number] = len(parts[-2]) + 1
-        return np.concatenate(parts), lengths
+    def _slowly(self, texts: pa.LargeStringArray) -> Encoded:
+        parts, lengths, end = [np.zeros(0, dtype=np.uint32)], [], np.array([self._end], dtype=np.uint32)
+        for piece in pieces(texts, _REFERENCE_BYTES):
+            for encoding in self._reference.encode_batch_fast(piece.to_pylist(), add_special_tokens=False):
+                parts += [np.array(encoding.ids, dtype=np.uint32), end]
+                lengths.append(len(parts[-2]) + 1)
+        return np.concatenate(parts), np.array(lengths, dtype=np.int64)
 
-    def _mixed(self, texts: pa.Array, slow: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def _mixed(self, texts: pa.LargeStringArray, slow: NDArray[np.bool_]) -> Encoded:
         """Runs of documents, each by the encoder that it needs."""
         edges = [0, *(np.flatnonzero(np.diff(slow)) + 1).tolist(), len(texts)]
         ids, lengths = [], []
@@ -110,12 +122,12 @@ class Encoder:
             self._known[block] = True
             characters = [chr(c) for c in range(block * _BLOCK, (block + 1) * _BLOCK) if not 0xD800 <= c < 0xE000]
             # Beside a letter, a digit, itself, a space, and the marks that change places with any other one.
-            trials = pa.array([f"a{c}1{c}{c} {c}\u0334a\u0345{c}" for c in characters], pa.large_string())
+            trials = array([f"a{c}1{c}{c} {c}\u0334a\u0345{c}" for c in characters])
             for character, same in zip(characters, self._agree(trials), strict=True):
                 if not same or block in _COMPOSED:
                     self.avoided.append(character)
 
-    def _agree(self, texts: pa.Array) -> list[bool]:
+    def _agree(self, texts: pa.LargeStringArray) -> list[bool]:
         """Whether both encoders give the same ids, for each text."""
         pairs = []
         for ids, lengths in (self._slowly(texts), self._quickly(_joined(texts), texts)):
@@ -145,7 +157,7 @@ def choose(tokenizer: str, end: int, sample: Sequence[str]) -> tuple[Encoder, st
         why_not = f"it does not take this tokenizer: {str(error).splitlines()[0]}"
     else:
         texts = [*_DIFFICULT, *sample]
-        same = encoder._agree(pa.array(texts, pa.large_string()))
+        same = encoder._agree(array(texts))
         wrong = [text for text, alike in zip(texts, same, strict=True) if not alike]
         if not wrong:
             return encoder, f"gigatoken {version('gigatoken')}"
@@ -153,13 +165,8 @@ def choose(tokenizer: str, end: int, sample: Sequence[str]) -> tuple[Encoder, st
     return Encoder(tokenizer, end, fast=False), f"{reference} (gigatoken: {why_not})"
 
 
-def _joined(texts: pa.Array) -> bytes:
-    """The documents as UTF-8, the separator after each."""
-    if not len(texts):
-        return b""
-    empty, separator = pa.scalar("", texts.type), pa.scalar(_SEPARATOR, texts.type)
-    joined: bytes = pc.binary_join_element_wise(texts, empty, separator).buffers()[2].to_pybytes()
-    return joined
+def _joined(texts: pa.LargeStringArray) -> bytes:
+    return joined(texts, _SEPARATOR.encode()).to_pybytes()
 
 
 def _gigatoken(tokenizer: str, end: int) -> gigatoken_rs.BPETokenizer | gigatoken_rs.SentencePieceTokenizer:

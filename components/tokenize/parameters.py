@@ -36,7 +36,10 @@ class TokenizeParameters(StageParameters):
         description="Bytes of training text the merges are learned from, from the start of the split.",
     )
     batch_documents: int = Field(
-        default=1024, ge=1, le=1_000_000, description="Documents encoded at a time, at most; a batch also ends after 4 MiB of text."
+        default=1024,
+        ge=1,
+        le=1_000_000,
+        description="Documents encoded at a time, at most; a batch also ends after 4 MiB of text.",
     )
     shard_tokens: int = Field(
         default=100_000_000,

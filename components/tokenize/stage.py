@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from components.tokenize.parent import copy_files
 from core.errors import InputProblem
 
 if TYPE_CHECKING:
+    from pyarrow import LargeStringArray, RecordBatch
+
     from components.tokenize.compression import SplitCompression
     from components.tokenize.encoding import Encoder
     from components.tokenize.shards import SplitEntry, TokenShardWriter
@@ -24,10 +26,14 @@ def run(context: Context) -> None:
     """Train or load the tokenizer, pack each split, report bytes per token."""
     # Only now: the Rust library reads it at its first use. Encoding is parallel within a batch.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import pyarrow as pa
+
     from components.tokenize.compression import SplitCompression
     from components.tokenize.report import write_report
     from components.tokenize.shards import TokenShardWriter, dtype_for, write_index
 
+    # Arrow's own allocator keeps tens of megabytes that it has no use for.
+    pa.set_memory_pool(pa.system_memory_pool())
     parameters: TokenizeParameters = context.parameters
     corpus, folder = context.inputs["corpus"], context.outputs["tokens"]
     if not (without_text := corpora.is_empty(corpus)):
@@ -103,12 +109,16 @@ def _tokenizer(context: Context) -> Packing:
         return tokenizers.existing(loaded)
     from components.tokenize.training import limited, train
 
-    batches = corpora.batches(context.inputs["corpus"], "train", parameters.batch_documents)
+    def read() -> Iterator[LargeStringArray]:
+        batches = corpora.batches(context.inputs["corpus"], "train", parameters.batch_documents)
+        return limited((batch.column("text") for batch in batches), parameters.training_bytes)
+
     made = tokenizers.trained(
         train(
-            limited((batch.column("text").to_pylist() for batch in batches), parameters.training_bytes),
+            read,
             vocabulary_size=parameters.vocabulary_size,
             min_frequency=parameters.min_frequency,
+            scratch=context.scratch,
         )
     )
     if made.vocabulary < parameters.vocabulary_size:
@@ -144,7 +154,7 @@ def _encoder(context: Context, tokenizer: Packing) -> Encoder:
 
 
 def _pack(
-    batches: Any,
+    batches: Iterable[RecordBatch],
     encoder: Encoder,
     writer: TokenShardWriter,
     compression: SplitCompression,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from components.tokenize import encoding, training
+from components.tokenize.corpus import array
 from components.tokenize.encoding import Encoder, choose
 
 # Letters, marks that Unicode 16 and 17 brought, marks that change places, spaces, and what the separator is made of.
@@ -20,9 +21,10 @@ CHARACTERS = "ab1' .\n\u00e9\u0301\u0323\u0345\u1ac5\u1ae6\u0897\u1e4ec\u3000\u6
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
+def tokenizer(tmp_path_factory) -> Tokenizer:
     texts = ["This is it: the text's own 1234 words, le caf\u00e9 noir\n\n    def a(self):\n        return a" * 3] * 3
-    return training.train([texts], vocabulary_size=400, min_frequency=2)
+    scratch = tmp_path_factory.mktemp("scratch")
+    return training.train(lambda: [array(texts)], vocabulary_size=400, min_frequency=2, scratch=scratch)
 
 
 @pytest.fixture(scope="module")
