@@ -3,7 +3,7 @@
 DVC does not trace imports, so ``dvc.yaml`` lists these files among a stage's dependencies, and the fingerprint covers
 them. `python -m components code` writes the lists into ``dvc.yaml``; with ``--check`` it only says what differs.
 
-What never touches a number is left out: the contract, the harness, the pages that show results, and ``core``.
+What never touches a number is left out: the contract, the engine, the harness, pages that show results, and ``core``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ FRAME = (
     "components/__init__.py",
     "components/contract.py",
     "components/code.py",
+    "components/engine/",
     "components/harness/",
     "components/pages/",
 )
@@ -26,14 +27,22 @@ FRAME = (
 def of(name: str, root: Path = ROOT) -> tuple[str, ...]:
     """Paths below ``root``: the folder of the stage ``name``, then the files outside it that it imports, sorted."""
     own = f"components/{name}"
+    found = _reached(sorted((root / own).rglob("*.py")), root)
+    return (own, *sorted(path for path in found if not path.startswith(f"{own}/")))
+
+
+def closure(file: Path, root: Path = ROOT) -> tuple[str, ...]:
+    """Paths below ``root``: a module of the project, and every one that it imports, sorted."""
+    return tuple(sorted({file.relative_to(root).as_posix(), *_reached([file], root)}))
+
+
+def _reached(files: list[Path], root: Path) -> set[str]:
     found: set[str] = set()
-    frontier = sorted((root / own).rglob("*.py"))
-    while frontier:
-        for path in _imported(frontier.pop(), root):
-            if path not in found and not path.startswith((f"{own}/", *FRAME)):
-                found.add(path)
-                frontier.append(root / path)
-    return (own, *sorted(found))
+    while files:
+        new = {path for path in _imported(files.pop(), root) if path not in found and not path.startswith(FRAME)}
+        found |= new
+        files += [root / path for path in new]
+    return found
 
 
 def imports(file: Path) -> Iterator[str]:

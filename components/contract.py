@@ -171,6 +171,8 @@ class Context:
         inputs: path of each declared input, by name.
         outputs: empty staging folder for each declared output, by name; published by rename when ``run`` returns.
         scratch: folder named by the fingerprint; survives crashes, so checkpoints go here.
+        cache: folder of this component that all runs share, for files that are named by all that made them; ``None``:
+            nothing is kept for other runs.
         instance: instance of a ``foreach`` stage.
         events: the event log that the harness follows: curves, pictures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
@@ -185,6 +187,7 @@ class Context:
     outputs: Mapping[str, Path]
     scratch: Path
     instance: str | None = None
+    cache: Path | None = None
     events: Path | None = None
     tokens: int = 0
     device: str = "cpu"

@@ -50,6 +50,11 @@ def scratch(home: Path) -> Path:
     return home / "scratch"
 
 
+def cache(home: Path) -> Path:
+    """``<component>/``: files that any run may take again, named by the digest of all that made them."""
+    return home / "cache"
+
+
 def event_logs(home: Path) -> list[Path]:
     """The event log of every scratch folder, sorted."""
     return sorted(scratch(home).glob("*/*/tracking/events.jsonl"))

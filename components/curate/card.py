@@ -144,7 +144,8 @@ def build(
         },
         "instructions": instructions_report,
         "labels": labels_report,
-        "parameters": context.parameters.model_dump(mode="json"),
+        # Where it was made says nothing of what was made.
+        "parameters": context.parameters.model_dump(mode="json", exclude={"engine"}),
     }  # fmt: skip
     context.report(report)
     _pictures(context, splits, report["rules"])

@@ -9,7 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-COLUMNS = ("id", "text", "source", "kind", "group", "license", "origin")
+FIELDS = ("text", "source", "kind", "group", "license", "origin")
+"""Columns of a document on its way."""
+COLUMNS = ("id", *FIELDS)
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 ROW_GROUP = 4096  # documents
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.curate.documents import COLUMNS, Document
-from components.curate.user_files import find_held_out
+from components.curate.user_files import UserFile, find_held_out
 
 _BATCH = 1024
 
@@ -36,9 +36,9 @@ def problems(patterns: Sequence[str], workspace: Path) -> list[str]:
     return found
 
 
-def documents(patterns: Sequence[str], workspace: Path) -> Iterator[Document]:
+def documents(files: Iterable[UserFile]) -> Iterator[Document]:
     """The held-out documents, in the order of the shards."""
-    for file in find_held_out(patterns, workspace)[0]:
+    for file in files:
         with pq.ParquetFile(file.path) as opened:
             for batch in opened.iter_batches(_BATCH, columns=list(COLUMNS)):
                 for row in batch.to_pylist():

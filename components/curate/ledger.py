@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from components.curate.documents import Document, identifier
 
 EXCERPT = 400
 EXAMPLES = 3
+_COUNTS = ("read", "read_characters", "dropped", "dropped_characters", "changed")
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Ledger:
         self.files: dict[str, RowTally] = {}
         self.unused: dict[str, list[str]] = {}
         self.problems: list[str] = []
-        self.notes: dict[str, object] = {}
+        self.notes: dict[str, dict[str, Any]] = {}
         self._samples: dict[str, list[tuple[int, str, str, str]]] = {}
 
     def take(self, document: Document) -> None:
@@ -98,13 +100,60 @@ class Ledger:
         found = sorted(self._samples.get(rule, []), key=lambda entry: (-entry[0], entry[1], entry[2]))
         return [{"origin": origin, "reason": reason, "text": text} for _, origin, reason, text in found]
 
+    def merge(self, other: Ledger) -> None:
+        """Take over what another ledger holds of later documents.
+
+        Counts and samples come out the same in any order; what is listed (broken rows, problems, notes) comes in the
+        order of the merging.
+        """
+        for name in _COUNTS:
+            getattr(self, name).update(getattr(other, name))
+        for file, tally in other.files.items():
+            own = self.files.setdefault(file, RowTally(file))
+            own.rows += tally.rows
+            own.broken += tally.broken
+            own.examples = [*own.examples, *tally.examples][: max(self._examples, 1)]
+        self.unused.update(other.unused)
+        self.problems += other.problems
+        for source, notes in other.notes.items():
+            own_notes = self.notes.setdefault(source, {})
+            for name, value in notes.items():
+                own_notes[name] = [*own_notes.get(name, []), *value] if isinstance(value, list) else value
+        for rule, entries in other._samples.items():
+            for entry in entries:
+                self._keep(rule, entry)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as values of JSON, for :meth:`of`."""
+        return {
+            **{name: dict(getattr(self, name)) for name in _COUNTS},
+            "files": [asdict(tally) for tally in self.files.values()],
+            "unused": self.unused,
+            "problems": self.problems,
+            "notes": self.notes,
+            "samples": self._samples,
+        }
+
+    @classmethod
+    def of(cls, examples: int, body: dict[str, Any]) -> Ledger:
+        """The ledger that :meth:`as_dict` describes, to be merged into another: its excerpts are concealed already."""
+        ledger = cls(examples)
+        for name in _COUNTS:
+            getattr(ledger, name).update(body[name])
+        ledger.files = {tally["file"]: RowTally(**tally) for tally in body["files"]}
+        ledger.unused, ledger.problems, ledger.notes = body["unused"], body["problems"], body["notes"]
+        ledger._samples = {rule: [tuple(entry) for entry in entries] for rule, entries in body["samples"].items()}
+        return ledger
+
     def _sample(self, rule: str, document: Document, reason: str) -> None:
-        if not self._examples:
-            return
-        sample = self._samples.setdefault(rule, [])
+        sample = self._samples.get(rule, [])
         key = -int(identifier(f"{document.origin}\n{document.text[:EXCERPT]}")[:15], 16)
-        if len(sample) >= self._examples and key <= sample[0][0]:
+        if not self._examples or (len(sample) >= self._examples and key <= sample[0][0]):
             return
         excerpt = document.text if len(document.text) <= EXCERPT else document.text[:EXCERPT] + " [...]"
-        entry = (key, document.origin, reason, self._conceal(excerpt))
+        self._keep(rule, (key, document.origin, reason, self._conceal(excerpt)))
+
+    def _keep(self, rule: str, entry: tuple[int, str, str, str]) -> None:
+        """Keep an example if it is among those with the smallest hashes."""
+        sample = self._samples.setdefault(rule, [])
         (heapq.heappush if len(sample) < self._examples else heapq.heappushpop)(sample, entry)

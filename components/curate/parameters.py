@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from components.contract import StageParameters
 from components.curate.quality_parameters import QualityParameters
+from components.engine.parameters import EngineParameters
 from components.tasks.curation import InstructionTask, InstructionTasks, LabelTask, LabelTasks, label_source
 
 Kind = Literal["docstring", "comment", "topic", "c_doc"]
@@ -219,6 +220,9 @@ class CurateParameters(StageParameters):
         False, description="Read what links in data/raw lead to outside it; false: such a link is refused."
     )
     shard_megabytes: int = Field(64, ge=1, le=4096, description="Text in one shard of the corpus.")
+    engine: EngineParameters = Field(
+        EngineParameters(), description="Where the text is worked on; the corpus is the same bytes on all of them."
+    )
     examples: int = Field(3, ge=0, le=50, description="Examples of each rule's drops shown in the report.")
     instructions: InstructionsParameters = Field(
         default_factory=InstructionsParameters, description="Instruction and preference data."

@@ -1,38 +1,74 @@
-"""The order of curation: every document is cleaned, redacted, judged, and compared with all before it."""
+"""Every chunk is judged, wherever the engine does it, and what was counted is put together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import tee
 from pathlib import Path
 
-from components.curate.cleaning import clean
-from components.curate.deduplication import Deduplicator
-from components.curate.documents import Document
+from components import engine
+from components.contract import Context, Interrupted
+from components.curate import judging
+from components.curate.chunks import chunks
 from components.curate.ledger import Ledger
-from components.curate.parameters import CurateParameters
-from components.curate.quality import c4_lines, judge
-from components.curate.redaction import PLACEHOLDERS, redact
 from components.curate.sources import module_of
 from core.errors import InputProblem
 
 
-def conceal(text: str) -> str:
-    """Redact everything, for excerpts that are shown whatever the parameters keep."""
-    return redact(text, PLACEHOLDERS)[0]
+@dataclass
+class JudgedChunks:
+    """The judged documents of all sources.
+
+    Attributes:
+        paths: their files, in stable order.
+        frozen: how many of them, the first, hold the documents of ``split.held_out``.
+        found: how many were there already, from a run before.
+    """
+
+    paths: list[Path] = field(default_factory=list)
+    frozen: int = 0
+    found: int = 0
 
 
-def read_sources(
-    parameters: CurateParameters, workspace: Path, ledger: Ledger, advance: Callable[..., None]
-) -> Iterator[Document]:
-    """All documents of all sources, in the order of the parameters, counted as read."""
-    for source in parameters.sources:
-        stream = module_of(source).read(source, workspace, ledger, advance)
-        for document in islice(stream, source.max_documents):
-            ledger.take(document)
-            yield document
+def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger: Ledger) -> JudgedChunks:
+    """Judge every chunk of every source.
+
+    Args:
+        folder: of files that are taken again by other runs, named by what made them.
+        own: an empty folder for those that cannot be.
+
+    Raises:
+        Interrupted: the stage shall stop; what is judged stays for the next run.
+    """
+    parameters = context.parameters
+    orders = judging.Orders(
+        parameters, context.seed, workspace, folder, own, judging.made_by(), parameters.engine.type == "ray"
+    )
+    size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
+    done, failed = JudgedChunks(), set[str]()
+    ahead, tasks = tee(chunks(parameters, workspace))
+    with (
+        closing(engine.run(partial(judging.judge, orders), enumerate(tasks), parameters.engine, size)) as results,
+        context.progress("curate", size / 1e6, unit="MB") as advance,
+    ):
+        for chunk, judged in zip(ahead, results, strict=True):
+            if context.stopping:
+                raise Interrupted
+            advance(chunk.size / 1e6)
+            counted = judging.ledger_of(judged.path, parameters.examples)
+            done.found += judged.found
+            if chunk.continued in failed:
+                continue  # its rows make no sense where the file as a whole makes none
+            if counted.problems:
+                failed |= {file.name for part in chunk.parts for file in part.files}
+            ledger.merge(counted)
+            done.paths.append(judged.path)
+            done.frozen += chunk.source is None
+    return done
 
 
 def broken_problems(ledger: Ledger, max_broken_share: float) -> list[str]:
@@ -42,92 +78,14 @@ def broken_problems(ledger: Ledger, max_broken_share: float) -> list[str]:
     return [problem for problem in found if problem is not None]
 
 
-def prepare(documents: Iterable[Document], parameters: CurateParameters, ledger: Ledger) -> Iterator[Document]:
-    """Clean, redact and judge: the documents that are worth comparing with others."""
-    for document in documents:
-        text = clean(document.text, parameters.unicode_form)
-        if "\ufffd" in text:
-            ledger.change("documents with a replacement character")
-        text, redactions = redact(text, parameters.redact)
-        for name, count in redactions.items():
-            ledger.change(f"redacted {name}", count)
-        if redactions:
-            ledger.change("documents with a redaction")
-        if parameters.quality.c4:
-            text, removed = c4_lines(text, parameters.quality.c4)
-            ledger.change("lines removed by C4's rules", removed)
-        document = document.with_text(text)
-        if not text.strip():
-            ledger.drop("empty", document)
-            continue
-        finding = judge(text, parameters.quality)
-        if finding:
-            rule, reason = finding
-            ledger.drop(rule, document, reason)
-            continue
-        yield document
-
-
-@dataclass
-class Kept:
-    """What deduplication leaves; texts are with the caller, by number.
-
-    Attributes:
-        deduplicator: the index, with the links between similar kept documents.
-        held: numbers of kept documents that a task holds out, or that repeat the text of such a document.
-        frozen: numbers of the documents of ``split.held_out``.
-    """
-
-    deduplicator: Deduplicator
-    held: set[int]
-    frozen: set[int]
-
-
-def deduplicate(
-    frozen: Iterable[Document],
-    documents: Iterable[Document],
-    parameters: CurateParameters,
-    seed: int,
-    held_out: set[tuple[str, str]],
-    ledger: Ledger,
-    keep: Callable[[Document], None],
-) -> Kept:
-    """Pass each new document to ``keep``, the ``frozen`` ones first; drop repeats.
-
-    A document that repeats one of ``held_out`` (kind and origin) is held out with it, whichever came first: the text
-    itself must not be learnt.
-    """
-    kept = Kept(Deduplicator(parameters.deduplication, seed), set(), set())
-    origins: list[str] = []
-    for document in frozen:
-        verdict = kept.deduplicator.add(document.text)
-        if verdict.rule is None:
-            kept.frozen.add(verdict.of)
-            origins.append(document.origin)
-            keep(document)
-        else:
-            ledger.drop(verdict.rule, document, f"repeats {origins[verdict.of]}, held out like it")
-    for document in documents:
-        verdict = kept.deduplicator.add(document.text)
-        if (document.kind, document.origin) in held_out and verdict.of not in kept.frozen:
-            kept.held.add(verdict.of)
-        if verdict.rule is None:
-            origins.append(document.origin)
-            keep(document)
-        else:
-            likeness = "" if verdict.rule == "exact_duplicate" else f" (similarity {verdict.similarity:.2f})"
-            ledger.drop(verdict.rule, document, f"repeats {origins[verdict.of]}{likeness}")
-    return kept
-
-
-def require_text(kept: int, ledger: Ledger) -> None:
+def require_text(kept: int, ledger: Ledger, duplicates: Counter[str]) -> None:
     """Raise InputProblem, with what happened to the documents, when none is left."""
     if kept:
         return
     read = sum(ledger.read.values())
     if not read:
         raise InputProblem("curate.sources: no document was found in any source: check paths and text_column")
-    worst = ", ".join(f"{rule} dropped {count}" for rule, count in _commonest(ledger.dropped))
+    worst = ", ".join(f"{rule} dropped {count}" for rule, count in _commonest(ledger.dropped + duplicates))
     raise InputProblem(
         f"curate: all {read} documents were dropped ({worst}), the corpus is empty: loosen these rules in "
         "curate.quality, or add text"

@@ -1,34 +1,25 @@
 """The curate stage: sources in; corpus, labels, instructions and a data card out.
 
-Two passes. The first streams every source through cleaning, redaction, quality rules and deduplication into one staged
-file in the scratch folder; the second gives each kept document its split and writes the shards. Only content hashes,
-groups, sizes and MinHash signatures are held in memory (about 4.5 KB a kept document), never all texts.
+    sources --(chunks, in a stable order)--> judged documents, a file a chunk --> duplicates and splits --> corpus
+
+Chunks are judged by the engine, each for itself; a chunk whose file is there from an earlier run is not judged again.
+What concerns all documents is decided over these files, which are then read a second time and written as shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
-
-from components.contract import Context, Interrupted, Metric
-from components.curate import card, held_out, instructions, labels, user_files
-from components.curate.documents import Document, ShardWriter, identifier
+from components.contract import Context, Metric
+from components.curate import card, corpus, held_out, instructions, judging, labels, user_files
 from components.curate.ledger import Ledger
-from components.curate.pipeline import (
-    Kept,
-    broken_problems,
-    conceal,
-    deduplicate,
-    prepare,
-    read_sources,
-    require_text,
-)
-from components.curate.sources import module_of
-from components.curate.splitting import SPLITS, SplitAssignment, divide
+from components.curate.pipeline import JudgedChunks, broken_problems, judge_all, require_text
 from components.curate.tables import unused_warnings
+from components.engine import kept as kept_files
+from components.tasks.contract import TaskData
 from core.errors import InputProblem
 
 Built = TypeVar("Built")
@@ -56,58 +47,55 @@ def run(context: Context) -> None:
         )
     if problems:
         raise InputProblem(list(dict.fromkeys(problems)))
+    assert instruction_data is not None  # otherwise it has left problems
     _warn_of_drift(context, workspace)
-    ledger = Ledger(parameters.examples, conceal)
-    staged = context.scratch / "staged"
-    identifiers: list[str] = []
-    groups: list[str] = []
-    sizes: list[int] = []
-    origins: list[str] = []
+    ledger = Ledger(parameters.examples, judging.conceal)
+    own = _emptied(context.scratch / "judged")
+    folder = context.cache or context.scratch / "known"
+    with kept_files.using(folder):
+        judgement = judge_all(context, workspace, folder, own, ledger)
+        metrics = _make(context, judgement, ledger, own, instruction_data, labels_report, workspace)
+    _record(context, metrics)
+    shutil.rmtree(own)
+    if context.cache is None:
+        shutil.rmtree(folder)
+    else:
+        kept_files.trim(folder, judgement.paths)
 
-    with ShardWriter(_emptied(staged), "staged", float("inf")) as writer:
 
-        def keep(document: Document) -> None:
-            if context.stopping:
-                raise Interrupted  # nothing to save: the stage starts again from its sources
-            identifiers.append(identifier(document.text))
-            groups.append(document.group)
-            origins.append(document.origin)
-            sizes.append(len(document.text))
-            writer.write(document.row())
-
-        total = sum(module_of(source).units(source, workspace) for source in parameters.sources)
-        with context.progress("curate", total, unit="files") as advance:
-            frozen = _taken(held_out.documents(parameters.split.held_out, workspace), ledger)
-            read = prepare(read_sources(parameters, workspace, ledger, advance), parameters, ledger)
-            kept = deduplicate(frozen, read, parameters, context.seed, instruction_data.held_out, ledger, keep)
-    problems = ledger.problems + broken_problems(ledger, parameters.max_broken_share)
-    if problems:
+def _make(
+    context: Context,
+    judgement: JudgedChunks,
+    ledger: Ledger,
+    folder: Path,
+    instruction_data: TaskData,
+    labels_report: dict[str, Any] | None,
+    workspace: Path,
+) -> dict[str, float]:
+    """The corpus and the card of the judged documents; the metrics."""
+    parameters, outputs = context.parameters, context.outputs
+    if problems := ledger.problems + broken_problems(ledger, parameters.max_broken_share):
         raise InputProblem(problems)
+    kept = corpus.choose(judgement, instruction_data.held_out, folder, context)
     if parameters.sources:
-        require_text(len(identifiers) - len(kept.held | kept.frozen), ledger)
+        require_text(len(kept.identifiers) - len(kept.held | kept.frozen), ledger, kept.duplicates())
     for name in sorted(ledger.files):
         if warning := ledger.files[name].warning():
             context.warn(warning)
     for warning in unused_warnings(ledger.unused):
         context.warn(warning)
-
-    relatives = held_out.relatives(kept.frozen, kept.deduplicator.links, groups, origins) - kept.held
-    aside = kept.held | kept.frozen | relatives
-    assignment = _divide(identifiers, groups, sizes, kept.deduplicator.links, aside, context)
+    assignment = corpus.assign(kept, context)
     # A task's questions go into the text that they are asked about, and into no user's own.
     own_text = not any(source.type == "python_docs" for source in parameters.sources)
     additions = [] if own_text else instruction_data.documents
     if own_text and instruction_data.documents:
         instruction_data.report["pretraining_documents"] = 0
-    splits = _write_corpus(staged, assignment, kept, relatives, additions, ledger, context)
+    splits = corpus.write(judgement, kept, assignment, additions, ledger, context)
     if labels_report is None:
         labels_report = labels.build(
-            parameters.labels, _rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
+            parameters.labels, corpus.rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
         )
-    metrics = card.build(context, ledger, assignment, splits, instruction_data.report, labels_report)
-    _record(context, metrics)
-    for path in sorted(staged.glob("*")):
-        path.unlink()
+    return card.build(context, ledger, assignment, splits, instruction_data.report, labels_report)
 
 
 def _unless(problems: list[str], build: Callable[[], Built]) -> Built | None:
@@ -117,12 +105,6 @@ def _unless(problems: list[str], build: Callable[[], Built]) -> Built | None:
     except InputProblem as problem:
         problems += problem.problems
         return None
-
-
-def _taken(documents: Iterator[Document], ledger: Ledger) -> Iterator[Document]:
-    for document in documents:
-        ledger.take(document)
-        yield document
 
 
 def _warn_of_drift(context: Context, workspace: Path) -> None:
@@ -137,93 +119,9 @@ def _warn_of_drift(context: Context, workspace: Path) -> None:
 
 def _emptied(folder: Path) -> Path:
     """``folder``, without what a killed attempt left there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*"):
-        path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     return folder
-
-
-def _divide(
-    identifiers: list[str],
-    groups: list[str],
-    sizes: list[int],
-    links: list[tuple[int, int]],
-    aside: set[int],
-    context: Context,
-) -> SplitAssignment:
-    """The assignment of the documents that are not set aside; the test split has none of them where it stays."""
-    numbers = [number for number in range(len(identifiers)) if number not in aside]
-    if not numbers:
-        return SplitAssignment([], 0, 0, 0.0, [], 0)
-    split = context.parameters.split
-    position = {number: index for index, number in enumerate(numbers)}
-    assignment = divide(
-        [identifiers[n] for n in numbers],
-        [groups[n] for n in numbers],
-        [sizes[n] for n in numbers],
-        [(position[a], position[b]) for a, b in links if a in position and b in position],
-        split.model_copy(update={"test": 0.0}) if split.held_out else split,
-        context.seed,
-    )
-    if assignment.largest_share > 0.25 and assignment.clusters > 1:
-        context.warn(
-            f"one cluster of related documents holds {assignment.largest_share:.0%} of the text and stays in train; it "
-            f"joins groups such as {', '.join(assignment.largest_groups)}. A higher "
-            "deduplication.split_threshold divides it"
-        )
-    return assignment
-
-
-def _staged_rows(staged: Path) -> Iterator[dict[str, str]]:
-    for path in sorted(staged.glob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-
-
-def _write_corpus(
-    staged: Path,
-    assignment: SplitAssignment,
-    kept: Kept,
-    relatives: set[int],
-    additions: list[dict[str, str]],
-    ledger: Ledger,
-    context: Context,
-) -> dict[str, card.SplitCounts]:
-    folder, megabytes = context.outputs["corpus"], context.parameters.shard_megabytes
-    places = iter(assignment.splits)
-    counts = {split: card.SplitCounts() for split in SPLITS}
-    writers = {split: ShardWriter(folder, split, megabytes) for split in SPLITS}
-    with writers["train"], writers["validation"], writers["test"]:
-        for number, row in enumerate(_staged_rows(staged)):
-            if number in kept.held or number in relatives:
-                document = Document(**{key: value for key, value in row.items() if key != "id"})
-                if number in kept.held:
-                    ledger.drop("held_out_by_task", document, "answers instruction_data of a held-out split")
-                else:
-                    ledger.drop("held_out_relative", document, "resembles a held-out document, or is its sibling")
-                continue
-            split = "test" if number in kept.frozen else next(places)
-            writers[split].write(row)
-            counts[split].add(row)
-        for fields in additions:
-            row = Document(**fields).row()
-            writers["train"].write(row)
-            counts["train"].add(row)
-    for split, writer in writers.items():
-        if not writer.files and not context.parameters.sources:
-            writer.write_empty()
-        counts[split].close(writer)
-    return counts
-
-
-def _rows(corpus: Path) -> Iterator[dict[str, str]]:
-    """Curated rows of all splits, with the split, without the instruction_data made for pretraining."""
-    for split in SPLITS:
-        for path in sorted(corpus.glob(f"{split}-*.parquet")):
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches():
-                    yield from ({**row, "split": split} for row in batch.to_pylist() if row["kind"] != "question")
 
 
 def _record(context: Context, metrics: dict[str, float]) -> None:

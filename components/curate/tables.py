@@ -58,14 +58,14 @@ class Row:
 
 
 def text_lines(file: UserFile) -> Iterator[bytes]:
-    """Lines of a text file, without a byte-order mark.
+    """Lines of a text file, or of the piece of it that is meant, without a byte-order mark.
 
     Raises:
         InputProblem: the file is not UTF-8 from its first bytes on, or it is damaged.
     """
     try:
         with bounded.unpacked(file.path) as opened:
-            head = cast(io.BufferedReader, opened).peek(1 << 16)
+            head = b"" if file.start else cast(io.BufferedReader, opened).peek(1 << 16)
             for mark, name in _BYTE_ORDER_MARKS.items():
                 if head.startswith(mark):
                     raise InputProblem(f"{file.name}: is {name}, not UTF-8: save it as UTF-8")
@@ -73,8 +73,12 @@ def text_lines(file: UserFile) -> Iterator[bytes]:
                 raise InputProblem(
                     f"{file.name}: holds NUL bytes, as UTF-16 and binary files do: save it as UTF-8, or leave it out"
                 )
-            for number, line in enumerate(bounded.lines(opened)):
-                yield line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
+            place = opened.seek(file.start) if file.start else 0
+            for line in bounded.lines(opened):
+                yield line.removeprefix(codecs.BOM_UTF8) if place == 0 else line
+                place += len(line)
+                if place == file.stop:
+                    return
     except _DAMAGE as error:
         raise InputProblem(_damaged(file, error)) from error
 
@@ -169,7 +173,7 @@ def _damaged(file: UserFile, error: Exception) -> str:
 
 
 def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
-    for number, line in enumerate(text_lines(file), 1):
+    for number, line in enumerate(text_lines(file), file.first):
         if not line.strip():
             continue
         try:
@@ -351,12 +355,13 @@ def _within_bounds(file: UserFile, opened: pq.ParquetFile) -> pq.ParquetFile:
 
 
 def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
-    number = 0
+    number = file.first - 1
     with _parquet_file(file) as opened:
         present = set(opened.schema_arrow.names)
         wanted = None if columns is None else [name for name in columns if name in present]
+        groups = None if file.stop is None else range(file.start, file.stop)
         try:
-            for batch in opened.iter_batches(batch_size=_BATCH, columns=wanted):
+            for batch in opened.iter_batches(batch_size=_BATCH, row_groups=groups, columns=wanted):
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, f"row {number}", values)

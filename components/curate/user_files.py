@@ -35,11 +35,22 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class UserFile:
-    """A user's file: its name as the user knows it (relative to the workspace), its path and its format."""
+    """A user's file, or a piece of one.
+
+    Attributes:
+        name: as the user knows it, relative to the workspace.
+        format: one of the values of :data:`DOCUMENTS`.
+        start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or row groups of a
+            parquet file; without ``stop`` all of the file.
+        first: number of the first row in it.
+    """
 
     name: str
     path: Path
     format: str
+    start: int = 0
+    stop: int | None = None
+    first: int = 1
 
 
 def problems(parameters: CurateParameters, workspace: Path) -> list[str]:

@@ -202,6 +202,7 @@ class _Execution:
                 "inputs": {artifact.name: str(job.root / artifact.path) for artifact, _, _ in job.inputs},
                 "outputs": {a.name: str(staging_of(job.root / a.path)) for a in job.outputs},
                 "scratch": str(scratch.folder),
+                "cache": str(layout.cache(job.home) / job.component.name),
                 "events": str(scratch.events),
                 "outcome": str(scratch.outcome),
                 "processes": self.surroundings.processes,

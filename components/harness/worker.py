@@ -76,6 +76,7 @@ def _context(order: dict[str, Any]) -> Context:
         outputs={name: Path(path) for name, path in order["outputs"].items()},
         scratch=Path(order["scratch"]),
         instance=order["instance"],
+        cache=Path(order["cache"]),
         events=Path(order["events"]),
     )
 

@@ -1,8 +1,9 @@
-"""Sources of text: each is a module with ``units`` and ``read``.
+"""Sources of text: each is a module with ``size``, ``parts`` and ``read``.
 
-``units(source, workspace)``: how many steps of progress reading it takes.
-``read(source, workspace, ledger, advance)``: a stream of documents; broken rows go to the ledger, and what makes a
-file useless to ``ledger.problems``, so that every problem is reported at once.
+``size(source, workspace)``: bytes of all that is read, as far as known before.
+``parts(source, workspace)``: its bounded parts, in an order that depends on names alone.
+``read(source, part, workspace, ledger)``: a stream of the part's documents; broken rows go to the ledger, and what
+makes a file useless to ``ledger.problems``, so that every problem is reported at once.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import FilesSource
+from components.curate.parts import SourcePart, packed, size_of
 from components.curate.tables import columns_of, data_among, require, rows, sample, text_lines, whole
 from components.curate.user_files import DOCUMENTS, TABLES, UserFile, find, shown
 from core.errors import InputProblem
@@ -18,13 +19,19 @@ Piece = tuple[str, str, str | None]
 """Where it is in the file, its text, its group (None where it has none)."""
 
 
-def units(source: FilesSource, workspace: Path) -> int:
-    return len(find(source.paths, "curate.sources", workspace, DOCUMENTS)[0])
+def size(source: FilesSource, workspace: Path) -> int:
+    files = find(source.paths, "curate.sources", workspace, DOCUMENTS)[0]
+    return sum(map(size_of, files))
 
 
-def read(source: FilesSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]) -> Iterator[Document]:
-    """Documents of every file, in order of path."""
-    for file in find(source.paths, "curate.sources", workspace, DOCUMENTS)[0]:
+def parts(source: FilesSource, workspace: Path) -> Iterator[SourcePart]:
+    """The files in order of path, the small ones together, the large ones in pieces."""
+    return packed(find(source.paths, "curate.sources", workspace, DOCUMENTS)[0])
+
+
+def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger) -> Iterator[Document]:
+    """Documents of the part's files, in order."""
+    for file in part.files:
         is_table = file.format in TABLES.values()
         strip = source.markup == "html" or (source.markup == "auto" and file.format == "html")
         pieces = {"text": _text, "html": _html}.get(file.format, _table)
@@ -39,20 +46,19 @@ def read(source: FilesSource, workspace: Path, ledger: Ledger, advance: Callable
                     source.license,
                     where,
                 )
-                advance(0)
         except InputProblem as problem:
             ledger.problems += problem.problems
-        advance()
 
 
 def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
-    first = sample(file)
-    present = columns_of(file, first)
     wanted = [source.text_column, *([source.group_column] if source.group_column else [])]
-    if present or file.format not in ("jsonl", "json"):
-        # An object may lack its group, which a header names for all rows.
-        require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, _COLUMNS)
-    ledger.unused[file.name] = data_among([name for name in present if name not in wanted], first)
+    if not file.start:  # what its first piece shows of a file holds for all
+        first = sample(file)
+        present = columns_of(file, first)
+        if present or file.format not in ("jsonl", "json"):
+            # An object may lack its group, which a header names for all rows.
+            require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, _COLUMNS)
+        ledger.unused[file.name] = data_among([name for name in present if name not in wanted], first)
     for row in rows(file, wanted):
         ledger.row(file.name)
         if row.columns is None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import HuggingFaceSource
+from components.curate.parts import SourcePart
 
 
-def units(source: HuggingFaceSource, workspace: Path) -> int:
-    return 1
+def size(source: HuggingFaceSource, workspace: Path) -> int:
+    return 0
 
 
-def read(
-    source: HuggingFaceSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]
-) -> Iterator[Document]:
+def parts(source: HuggingFaceSource, workspace: Path) -> Iterator[SourcePart]:
+    """All of it: the library reads as a stream. What it will give is not known before."""
+    yield SourcePart(source.id, 0, known=False)
+
+
+def read(source: HuggingFaceSource, part: SourcePart, workspace: Path, ledger: Ledger) -> Iterator[Document]:
     """Rows of the split, in order."""
     from datasets import load_dataset
 
@@ -63,13 +67,11 @@ def read(
                 strip_html(text) if source.markup == "html" else text,
                 source.id, "row", where if group in (None, "") else f"{source.group_column}={group}", license, where,
             )  # fmt: skip
-            advance(0)
     except Exception as error:
         ledger.problems.append(
             f"curate.sources: dataset {source.id!r} cannot be read to its end: {type(error).__name__}: "
             f"{_without(str(error), workspace)}"
         )
-    advance()
 
 
 def _local(source: HuggingFaceSource, workspace: Path) -> Path | None:

@@ -14,17 +14,22 @@ import sys
 import sysconfig
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from pydoc_data import topics
 
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import PythonDocsSource
+from components.curate.parts import SourcePart, packed
 from components.curate.sources import c_docs
+from components.curate.user_files import UserFile
 
 NAME = "python_docs"
 LICENSE = "PSF-2.0"
+_TOPICS, _C_MODULES, _NO_FILES = "help topics", "C modules", "no source files"
+_TOGETHER = 2 << 20  # bytes of source that are read at a time
 # Test suites, installed packages, an editor, demonstrations, generated tables, and two modules that are jokes.
 _LEFT_OUT = {"test", "tests", "idle_test", "idlelib", "turtledemo", "site-packages", "dist-packages", "__pycache__",
              "lib-dynload", "_bundled", "pydoc_data", "antigravity.py", "this.py"}  # fmt: skip
@@ -59,40 +64,59 @@ def source_files() -> list[tuple[str, Path]]:
     return sorted(found, key=lambda entry: entry[1].parts)
 
 
-def units(source: PythonDocsSource, workspace: Path) -> int:
-    return len(source_files()) + 1
+def size(source: PythonDocsSource, workspace: Path) -> int:
+    return sum(path.stat().st_size for _, path in source_files())
 
 
-def read(source: PythonDocsSource, workspace: Path, ledger: Ledger, advance: Callable[..., None]) -> Iterator[Document]:
-    """Documents of the chosen kinds: source files first, then topics, then C modules."""
-    unreadable: list[str] = []
-    notes = {"python": sys.version.split()[0], "source_files": len(source_files()), "unreadable": unreadable}
-    ledger.notes[NAME] = notes
+def parts(source: PythonDocsSource, workspace: Path) -> Iterator[SourcePart]:
+    """Source files first, several together, then topics, then C modules."""
     if {"docstring", "comment"} & set(source.kinds):
-        if not source_files():  # an embedded or zipped Python
-            ledger.problems.append(
-                f"curate.sources: python_docs found no .py files under {sysconfig.get_path('stdlib')}: use a Python "
-                "with its standard library's source, or another source"
-            )
-        for module, path in source_files():
-            try:
-                text = path.read_bytes().decode("utf-8")
-                documents = list(_module_documents(module, text, source.kinds))
-            except (SyntaxError, UnicodeDecodeError, ValueError, OSError):
-                unreadable.append(module)  # the library ships deliberately broken files for its own tools
-                documents = []
-            for document in documents:
-                if document.kind == "comment" and is_code(document.text):
-                    ledger.take(document)
-                    ledger.drop("commented_out_code", document)
-                else:
-                    yield document
-            advance()
+        files = [UserFile(module, path, "python") for module, path in source_files()]
+        if not files:  # an embedded or zipped Python
+            yield SourcePart(_NO_FILES, 0, known=False)
+        yield from packed(files, _TOGETHER)
     if "topic" in source.kinds:
-        yield from _topics()
+        yield SourcePart(_TOPICS, 0, (UserFile("topics", Path(topics.__file__), "python"),))
     if "c_doc" in source.kinds:
+        # They are in the interpreter and in libraries of the system: too much to take a digest of.
+        yield SourcePart(_C_MODULES, 0, known=False)
+
+
+def read(source: PythonDocsSource, part: SourcePart, workspace: Path, ledger: Ledger) -> Iterator[Document]:
+    """Documents of the chosen kinds."""
+    unreadable: list[str] = []
+    ledger.notes[NAME] = {
+        "python": sys.version.split()[0], "source_files": len(source_files()), "unreadable": unreadable
+    }  # fmt: skip
+    if part.name == _NO_FILES:
+        ledger.problems.append(
+            f"curate.sources: python_docs found no .py files under {sysconfig.get_path('stdlib')}: use a Python "
+            "with its standard library's source, or another source"
+        )
+    elif part.name == _TOPICS:
+        yield from _topics()
+    elif part.name == _C_MODULES:
         yield from _c_documents(unreadable)
-    advance()
+    else:
+        for file in part.files:
+            yield from _of_module(file.name, file.path, source.kinds, unreadable, ledger)
+
+
+def _of_module(
+    module: str, path: Path, kinds: tuple[str, ...], unreadable: list[str], ledger: Ledger
+) -> Iterator[Document]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+        documents = list(_module_documents(module, text, kinds))
+    except (SyntaxError, UnicodeDecodeError, ValueError, OSError):
+        unreadable.append(module)  # the library ships deliberately broken files for its own tools
+        return
+    for document in documents:
+        if document.kind == "comment" and is_code(document.text):
+            ledger.take(document)
+            ledger.drop("commented_out_code", document)
+        else:
+            yield document
 
 
 def _document(text: str, kind: str, group: str, origin: str) -> Document:
@@ -190,8 +214,6 @@ def is_code(comment: str) -> bool:
 
 
 def _topics() -> Iterator[Document]:
-    from pydoc_data import topics
-
     for topic, text in sorted(topics.topics.items()):
         yield _document(textwrap.dedent(text), "topic", f"topics.{topic}", f"help({topic!r})")
 

@@ -10,6 +10,7 @@ import pytest
 from components import pages
 from components.contract import Interrupted
 from components.curate import component, instructions
+from components.curate.parts import SourcePart
 from components.curate.stage import run
 from components.tasks.contract import TaskData
 from core.errors import InputProblem
@@ -89,7 +90,7 @@ def test_held_out_by_tasks_and_repeats_of_their_text_stay_out_and_questions_go_t
     def build(*_):
         return TaskData({}, [question] * 3, {("docstring", "m.held")}, {})
 
-    def read(source, workspace, ledger, advance):
+    def read(source, part, workspace, ledger):
         from components.curate.documents import Document
 
         for number in range(40):
@@ -98,6 +99,8 @@ def test_held_out_by_tasks_and_repeats_of_their_text_stay_out_and_questions_go_t
             yield Document(text, "python_docs", "docstring", "m", "PSF-2.0", "m.held")
 
     monkeypatch.setattr(instructions, "build", build)
+    monkeypatch.setattr("components.curate.sources.python_docs.size", lambda *_: 0)
+    monkeypatch.setattr("components.curate.sources.python_docs.parts", lambda *_: [SourcePart("m", 0, known=False)])
     monkeypatch.setattr("components.curate.sources.python_docs.read", read)
     context = curate(tmp_path, [{"type": "python_docs"}], monkeypatch)
     splits = corpus(context)

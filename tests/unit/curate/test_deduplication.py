@@ -6,12 +6,20 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate.deduplication import Deduplicator, shingles
+from components.curate.deduplication import EXACT, KEPT, NEAR, Deduplicator, shingles, signatures
+from components.curate.documents import identifier
 from components.curate.parameters import DeduplicationParameters
 from tests.unit.curate.workspace import sentence
 
 PARAMETERS = DeduplicationParameters()
 words = st.lists(st.text("abcdefgh", min_size=3, max_size=8), min_size=12, max_size=60, unique=True)
+
+
+def judged(texts: list[str]) -> tuple[list[tuple[int, int, float]], Deduplicator]:
+    """Outcome, number of the kept text and similarity of each text in turn, and the index."""
+    deduplicator = Deduplicator(PARAMETERS)
+    signed = signatures(texts, PARAMETERS, 1)
+    return [deduplicator.add(identifier(text), each) for text, each in zip(texts, signed, strict=True)], deduplicator
 
 
 def jaccard(one: str, other: str) -> float:
@@ -21,19 +29,18 @@ def jaccard(one: str, other: str) -> float:
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=20))
 def test_no_text_is_kept_twice(texts):
-    deduplicator = Deduplicator(PARAMETERS, 1)
-    kept = [text for text in texts if deduplicator.add(text).rule is None]
+    outcomes = [outcome for outcome, _, _ in judged([*texts, *texts])[0]]
+    kept = [text for text, outcome in zip(texts, outcomes[: len(texts)], strict=True) if outcome == KEPT]
     assert len(kept) == len(set(kept))
-    assert all(deduplicator.add(text).rule is not None for text in texts)
+    assert KEPT not in outcomes[len(texts) :]
 
 
 @settings(max_examples=40)
 @given(words)
 def test_case_and_punctuation_make_a_near_duplicate(found):
-    deduplicator = Deduplicator(PARAMETERS, 1)
-    assert deduplicator.add(" ".join(found)).rule is None
-    verdict = deduplicator.add(", ".join(found).upper() + "!")
-    assert (verdict.rule, verdict.of) == ("near_duplicate", 0)
+    (first, second), _ = judged([" ".join(found), ", ".join(found).upper() + "!"])
+    assert first[0] == KEPT
+    assert second[:2] == (NEAR, 0)
 
 
 @settings(max_examples=40)
@@ -42,37 +49,32 @@ def test_a_change_of_few_words_is_judged_by_its_similarity(found, data):
     text = " ".join(found)
     places = data.draw(st.sets(st.integers(0, len(found) - 1), max_size=6))
     changed = " ".join("zzz" + str(i) if i in places else word for i, word in enumerate(found))
-    deduplicator = Deduplicator(PARAMETERS, 1)
-    deduplicator.add(text)
-    verdict = deduplicator.add(changed)
+    (_, (outcome, _, _)), deduplicator = judged([text, changed])
     true = jaccard(text, changed)
     # 128 permutations estimate with a standard error of at most 0.045; the margins are three of them.
     if changed != text and true < PARAMETERS.threshold - 0.14:
-        assert verdict.rule is None
+        assert outcome == KEPT
     if true > PARAMETERS.threshold + 0.14:
-        assert verdict.rule is not None
-    if verdict.rule is None and true > PARAMETERS.split_threshold + 0.14:
+        assert outcome != KEPT
+    if outcome == KEPT and true > PARAMETERS.split_threshold + 0.14:
         assert deduplicator.links == [(0, 1)]
-    if verdict.rule is None and true < PARAMETERS.split_threshold - 0.14:
+    if outcome == KEPT and true < PARAMETERS.split_threshold - 0.14:
         assert deduplicator.links == []
 
 
 def test_distinct_texts_all_stay():
-    deduplicator = Deduplicator(PARAMETERS, 1)
-    assert [deduplicator.add(sentence(n)).rule for n in range(300)] == [None] * 300
+    assert [each[0] for each in judged([sentence(n) for n in range(300)])[0]] == [KEPT] * 300
 
 
 def test_short_texts_are_distinguished():
-    deduplicator = Deduplicator(PARAMETERS, 1)
-    assert [deduplicator.add(text).rule for text in ("Open the file", "Close the file", "open the FILE")] == [
-        None, None, "near_duplicate",
-    ]  # fmt: skip
+    texts = ["Open the file", "Close the file", "open the FILE", "Open the file"]
+    assert [each[0] for each in judged(texts)[0]] == [KEPT, KEPT, NEAR, EXACT]
 
 
 def test_signatures_are_equal_in_every_process():
     program = (
-        "from components.curate.deduplication import *;from rensa import RMinHash;"
-        "s=RMinHash(128,7);s.update(sorted(shingles('the quick brown fox jumps over the dog',3)));print(s.digest())"
+        "from components.curate.deduplication import *;"
+        "print(signatures(['the quick brown fox jumps over the dog'],DeduplicationParameters(),7).tolist())"
     )
     outputs = {
         subprocess.run(

@@ -116,7 +116,9 @@ def test_the_harvest_has_every_kind_in_quantity(monkeypatch):
     some = [entry for entry in python_docs.source_files() if entry[0].split(".")[0] in ("json", "asyncio", "tarfile")]
     monkeypatch.setattr(python_docs, "source_files", lambda: some)
     ledger = Ledger(1)
-    found = list(python_docs.read(PythonDocsSource(), Path(), ledger, lambda *_, **__: None))
+    source = PythonDocsSource()
+    parts = python_docs.parts(source, Path())
+    found = [document for part in parts for document in python_docs.read(source, part, Path(), ledger)]
     kinds = Counter(document.kind for document in found)
     assert kinds["docstring"] > 400 and kinds["comment"] > 400 and kinds["c_doc"] > 1500 and kinds["topic"] > 50
     assert ledger.dropped["commented_out_code"] > 2

@@ -1,0 +1,167 @@
+"""One chunk from its source to a file of judged documents, whose name is the digest of all that made it.
+
+So a file that is there need not be made again: what a killed run had finished is taken by the next one, and a run with
+new data works on what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components import code
+from components.curate.chunks import Chunk
+from components.curate.ledger import Ledger
+from components.curate.parameters import CurateParameters
+from components.curate.parts import digest, signs
+from components.curate.process import as_it_is, process, schema
+from components.curate.redaction import PLACEHOLDERS, redact
+from core.errors import InputProblem
+from core.files import replacing
+
+_LEDGER = b"stemma.ledger"
+_ENCODED = ("source", "kind", "license", "rule")  # columns of few values
+# What decides nothing about a single document.
+_GLOBAL: dict[str, object] = {
+    "sources": True, "split": True, "max_broken_share": True, "outside_links": True, "shard_megabytes": True,
+    "engine": True, "instructions": True, "labels": True, "deduplication": {"threshold", "split_threshold"},
+}  # fmt: skip
+
+
+def conceal(text: str) -> str:
+    """Redact everything, for excerpts that are shown whatever the parameters keep."""
+    return redact(text, PLACEHOLDERS)[0]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What holds for every chunk of a run.
+
+    Attributes:
+        folder: where files are kept by what made them.
+        own: where this run alone keeps those that must be made anew each time.
+        made_by: digest of the code and the versions of the libraries.
+        elsewhere: the work is done on other machines, whose code may differ.
+    """
+
+    parameters: CurateParameters
+    seed: int
+    workspace: Path
+    folder: Path
+    own: Path
+    made_by: str
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A chunk's file, and whether it was there already."""
+
+    path: Path
+    found: bool
+
+
+def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
+    """Make the file of a chunk, unless it is there. ``numbered``: the chunk with its place among all.
+
+    Raises:
+        InputProblem: a file changed while it was read, or this machine has other code or libraries than the one that
+            gives the orders.
+    """
+    number, chunk = numbered
+    if orders.elsewhere and (here := made_by()) != orders.made_by:
+        raise InputProblem(
+            f"{os.uname().nodename} has another version of the code, of Python or of a library than the one on which "
+            f"the stage was started ({here[:12]}, not {orders.made_by[:12]}): install the same on all machines"
+        )
+    if not chunk.known:
+        path = orders.own / f"{number:08d}.parquet"
+        _write(chunk, orders, path)
+        return Judged(path, False)
+    files = [file for part in chunk.parts for file in part.files]
+    try:
+        before = signs(files)
+        path = orders.folder / f"{_key(chunk, orders, digest(files))}.parquet"
+        if path.is_file():
+            os.utime(path)  # the newest are kept longest
+            return Judged(path, True)
+        _write(chunk, orders, path)
+        changed = signs(files) != before
+    except FileNotFoundError as error:
+        raise InputProblem(
+            f"{chunk.name}: {error.filename} was removed while it was read: run the stage again"
+        ) from error
+    if changed:
+        path.unlink(missing_ok=True)
+        raise InputProblem(f"{chunk.name}: was changed while it was read: run the stage again")
+    return Judged(path, False)
+
+
+def ledger_of(path: Path, examples: int) -> Ledger:
+    """What was counted while a file was made."""
+    return Ledger.of(examples, json.loads(pq.read_metadata(path).metadata[_LEDGER]))
+
+
+def rows(paths: Iterable[Path], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The judged documents of the files, in order, in batches."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(4096, columns=columns)
+
+
+@cache
+def made_by() -> str:
+    """Digest of all code that judging runs, the versions of the libraries that it imports, and of Python."""
+    files = code.closure(Path(__file__))
+    found = hashlib.sha256(f"{sys.version}\n{unicodedata.unidata_version}\n".encode())
+    for file in files:
+        found.update(f"{file}\0".encode() + (code.ROOT / file).read_bytes())
+    imported = {name.split(".")[0] for file in files for name in code.imports(code.ROOT / file)}
+    for library in sorted(imported - sys.stdlib_module_names - {"components", "core"}):
+        found.update(f"{library} {_version(library)}\n".encode())
+    return found.hexdigest()
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:  # its distribution goes by another name; finding it takes longer
+        names = importlib.metadata.packages_distributions().get(library, [])
+        return " ".join(sorted(importlib.metadata.version(name) for name in names))
+
+
+def _key(chunk: Chunk, orders: Orders, content: str) -> str:
+    """Name of a chunk's file; ``content`` is the digest of what the chunk is read from."""
+    source = chunk.source and chunk.source.model_dump(mode="json", exclude={"paths"})
+    rules = orders.parameters.model_dump(mode="json", exclude=_GLOBAL)  # type: ignore[arg-type]
+    body = [orders.made_by, orders.seed, source, [part.name for part in chunk.parts], content, rules]
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
+    """Judge the chunk's documents into ``path``, which is there whole or not at all."""
+    parameters, ledger = orders.parameters, Ledger(orders.parameters.examples, conceal)
+    with (
+        replacing(path) as file,
+        pq.ParquetWriter(
+            file, schema(parameters), compression="zstd", compression_level=1, use_dictionary=list(_ENCODED),
+            store_schema=True,
+        ) as writer,
+    ):  # fmt: skip
+        for batch in chunk.read(orders.workspace, ledger):
+            if chunk.source is None:
+                writer.write_batch(as_it_is(batch, parameters, orders.seed))
+            else:
+                writer.write_batch(process(batch, parameters, orders.seed, ledger))
+        writer.add_key_value_metadata({_LEDGER: json.dumps(ledger.as_dict()).encode()})

@@ -1,0 +1,88 @@
+"""From a batch of documents to a batch of judged ones: pure, and the same wherever it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from components.curate.cleaning import clean
+from components.curate.deduplication import signatures
+from components.curate.documents import FIELDS, Document, identifier
+from components.curate.ledger import Ledger
+from components.curate.parameters import CurateParameters
+from components.curate.quality import Finding, c4_lines, judge
+from components.curate.redaction import redact
+
+
+def schema(parameters: CurateParameters) -> pa.Schema:
+    """Columns of judged documents: those of a document and
+
+    ``id`` content hash; ``characters`` of the text; ``rule`` that the document breaks (null: none) and the ``reason``;
+    ``signature``: MinHash values, 32 bits each, little-endian (null where a rule is broken).
+    """
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in FIELDS),
+            ("id", pa.string()),
+            ("characters", pa.int64()),
+            ("rule", pa.string()),
+            ("reason", pa.string()),
+            ("signature", pa.binary(4 * parameters.deduplication.permutations)),
+        ]
+    )
+
+
+def process(batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger) -> pa.RecordBatch:
+    """Clean, redact, judge and sign; what was changed and dropped goes to the ledger.
+
+    Args:
+        batch: the columns of a document.
+
+    Returns:
+        As many rows, in the same order, with the columns of :func:`schema`.
+    """
+    documents = [Document(**row) for row in batch.to_pylist()]
+    judged = [_judged(document, parameters, ledger) for document in documents]
+    return sign([document for document, _ in judged], [finding for _, finding in judged], parameters, seed)
+
+
+def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int) -> pa.RecordBatch:
+    """As :func:`process`, for documents that are kept to the letter."""
+    return sign([Document(**row) for row in batch.to_pylist()], [None] * batch.num_rows, parameters, seed)
+
+
+def sign(
+    documents: list[Document], findings: list[Finding | None], parameters: CurateParameters, seed: int
+) -> pa.RecordBatch:
+    """The rows of documents whose broken rules are known."""
+    texts = [document.text for document, finding in zip(documents, findings, strict=True) if finding is None]
+    signed = iter(signatures(texts, parameters.deduplication, seed))
+    columns: dict[str, list[Any]] = {
+        **{name: [getattr(document, name) for document in documents] for name in FIELDS},
+        "id": [identifier(document.text) for document in documents],
+        "characters": [len(document.text) for document in documents],
+        "rule": [finding and finding[0] for finding in findings],
+        "reason": [finding and finding[1] for finding in findings],
+        "signature": [next(signed).astype("<u4").tobytes() if finding is None else None for finding in findings],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=schema(parameters))
+
+
+def _judged(document: Document, parameters: CurateParameters, ledger: Ledger) -> tuple[Document, Finding | None]:
+    text = clean(document.text, parameters.unicode_form)
+    if "\ufffd" in text:
+        ledger.change("documents with a replacement character")
+    text, redactions = redact(text, parameters.redact)
+    for name, count in redactions.items():
+        ledger.change(f"redacted {name}", count)
+    if redactions:
+        ledger.change("documents with a redaction")
+    if parameters.quality.c4:
+        text, removed = c4_lines(text, parameters.quality.c4)
+        ledger.change("lines removed by C4's rules", removed)
+    document = document.with_text(text)
+    finding = ("empty", "") if not text.strip() else judge(text, parameters.quality)
+    if finding:
+        ledger.drop(finding[0], document, finding[1])
+    return document, finding
