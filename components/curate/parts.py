@@ -37,7 +37,7 @@ class SourcePart:
 
 
 def packed(files: Iterable[UserFile], most: int | None = None) -> Iterator[SourcePart]:
-    """Files in parts of about ``most`` bytes (:data:`CHUNK`): large ones cut if their format allows it, small ones joined.
+    """Files in parts of about ``most`` bytes (:data:`CHUNK`): large ones cut if their format allows, small ones joined.
 
     Small files are divided by a hash of their names, so that a file that comes or goes changes its own part only, not
     all that follow.

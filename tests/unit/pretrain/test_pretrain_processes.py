@@ -73,6 +73,7 @@ def test_two_machines_meet_and_train_together(workspace):
         "outputs": outputs,
         "scratch": str(workspace / "scratch"),
         "events": str(workspace / "pretrain.events.jsonl"),
+        "cache": str(workspace / "cache"),
         "outcome": str(workspace / "outcome.json"),
         "processes": 2,
         "supervisor": os.getpid(),
