@@ -32,6 +32,22 @@ def render(folder: Path) -> Page:
                 if row["by"] == by
             ],
         )
+    packing = report["packing"]
+    page.heading("Packing")
+    if packing["packing"] == "best_fit":
+        page.text(
+            f"Best fit: {packing['sequences']:,} training sequences of {packing['seq_length']:,} tokens. "
+            f"{packing['documents_divided']:.2%} of the documents are longer and divided; "
+            f"{packing['padding']:.2%} of the tokens are padding. Concatenated, so many documents would be cut:"
+        )
+    else:
+        page.text(
+            "Documents are concatenated and cut into sequences, so many of them within, by the sequences' length:"
+        )
+    page.table(
+        ["tokens of a sequence", "documents cut"],
+        [[row["seq_length"], f"{row['documents']:.1%}"] for row in packing["cut_by_concatenation"]],
+    )
     page.heading("Lengths")
     if lengths := report["document_lengths"]:
         page.bars({str(row["tokens"]): row["documents"] for row in lengths}, "training documents by their tokens")

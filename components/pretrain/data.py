@@ -29,12 +29,20 @@ class TokenSplit:
         shards: token ids of each file, [tokens].
         tokens: ids of all files together, separators included.
         bytes: bytes of UTF-8 text that the tokens stand for.
+        end: the token that ends a document.
+        start: the token that a document begins after or with: ``end``, or the tokenizer's own.
+        seq_length: the shards are sequences of so many inputs and the last one's label, padded with ``start``;
+            ``None``: a stream of documents.
     """
 
     def __init__(self, folder: Path, split: str):
         index = json.loads((folder / "index.json").read_text())
         entry = index["splits"][split]
         self.end: int = index["eos_token_id"]
+        self.start: int = index.get("bos_token_id", self.end)
+        self.begins = "bos_token_id" in index  # a shard's first token is ``start``, which nothing predicts
+        self.seq_length: int | None = index["seq_length"] if "sequences" in entry else None
+        self._unpredicted = entry.get("padding", 0) + (entry.get("sequences", 0) if self.start == self.end else 0)
         self.vocabulary: int = index["vocab_size"]
         dtype = np.dtype(index["dtype"]).newbyteorder("<")
         problems, self.names, self.shards = [], [], []
@@ -56,11 +64,12 @@ class TokenSplit:
         self.bytes: int = entry["bytes"]
 
     def counts(self) -> np.ndarray:
-        """Occurrences of each id, [vocabulary], read in pieces."""
+        """Occurrences of each id, padding left out, [vocabulary], read in pieces."""
         counts = np.zeros(self.vocabulary, dtype=np.int64)
         for shard in self.shards:
             for start in range(0, len(shard), 1 << 24):
                 counts += np.bincount(shard[start : start + (1 << 24)], minlength=self.vocabulary)
+        counts[self.start] -= self._unpredicted
         return counts
 
 
@@ -76,16 +85,20 @@ class TrainingOrder:
     """Which sequences make which batch: a pure function of the seed and a sequence's number in the training.
 
     Every epoch takes all sequences once, in an order of its own, and cuts each shard at an offset of its own, so that
-    repeated epochs see new sequences.
+    repeated epochs see new sequences. Shards of packed sequences are taken as they are.
     """
 
     def __init__(self, split: TokenSplit, context: int, seed: int):
         self._split, self._context, self._seed = split, context, seed
-        self.end = split.end
+        self.start = split.start
+        packed = split.seq_length is not None
+        self._stride = context + packed  # from a window's first token to the next one's
         lengths = np.array([len(shard) for shard in split.shards], dtype=np.int64)
         # One window less than would fit leaves room for the offset, where there are two.
         per_shard = np.where(lengths > context, np.maximum(1, (lengths - context) // context), 0)
-        self._slack = np.clip(lengths - 1 - per_shard * context, 0, context - 1)
+        if packed:
+            per_shard = lengths // self._stride
+        self._slack = np.clip(lengths - 1 - per_shard * context, 0, 0 if packed else context - 1)
         self._ends = np.cumsum(per_shard)
         self.windows = int(self._ends[-1]) if len(self._ends) else 0
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -95,11 +108,14 @@ class TrainingOrder:
         return [self._window(index) for index in range(first, first + size)]
 
     def read(self, windows: list[Window]) -> tuple[Tensor, Tensor]:
-        """Inputs and labels [windows, context]; a label is the token after its input."""
+        """Inputs and labels [windows, context]; a label is the token after its input, where that is no padding."""
         length = self._context + 1
         rows = np.stack([self._split.shards[w.shard][w.start : w.start + length] for w in windows]).astype(np.int64)
         tokens = torch.from_numpy(rows)
-        return tokens[:, :-1], tokens[:, 1:]
+        inputs, labels = tokens[:, :-1], tokens[:, 1:]
+        if self._split.seq_length is not None:
+            labels = labels.masked_fill((inputs == self.start) & (labels == self.start), IGNORED)
+        return inputs, labels
 
     def describe(self, window: Window) -> str:
         """Where a window lies, for a person."""
@@ -111,7 +127,7 @@ class TrainingOrder:
         number = int(permutation[position])
         shard = int(np.searchsorted(self._ends, number, side="right"))
         first = int(self._ends[shard - 1]) if shard else 0
-        return Window(shard, (number - first) * self._context + int(offsets[shard]))
+        return Window(shard, (number - first) * self._stride + int(offsets[shard]))
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         if epoch not in self._epochs:
@@ -125,15 +141,15 @@ class TrainingOrder:
         return self._epochs[epoch]
 
 
-def document_positions(inputs: Tensor, end: int) -> Tensor:
+def document_positions(inputs: Tensor, start: int) -> Tensor:
     """Positions from 0 in each document, [sequences, context].
 
-    A document begins at the end token before it, from which its first token is predicted (generation and evaluation
-    begin so too), and the end token that closes it is predicted within it: no label crosses a boundary, and none needs
-    to be ignored. What a sequence begins with counts from 0 as well.
+    A document begins at the token ``start``, from which its first token is predicted (generation and evaluation begin
+    so too). Where that is the end token of the document before it, the end token that closes it is predicted within it:
+    no label crosses a boundary, and none needs to be ignored. What a sequence begins with counts from 0 as well.
     """
     index = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
-    return index - torch.where(inputs == end, index, 0).cummax(dim=1).values
+    return index - torch.where(inputs == start, index, 0).cummax(dim=1).values
 
 
 def evaluation_batches(
@@ -141,10 +157,10 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and labels [<= size, context] that predict each token of the split exactly once.
 
-    Windows do not overlap; the first token of a shard is predicted from the end token, the last window is filled up
-    with ignored labels. At most about ``tokens`` tokens, spread evenly over the split, are taken; each process takes
-    every ``processes``-th window. All processes get as many batches, since a sharded model is computed by all together:
-    a last one that has no window left gets a row whose labels are all ignored.
+    Windows do not overlap; the first token of a shard is predicted from the split's ``start``, the last window is
+    filled up with ignored labels. At most about ``tokens`` tokens, spread evenly over the split, are taken; each
+    process takes every ``processes``-th window. All processes get as many batches, since a sharded model is computed
+    by all together: a last one that has no window left gets a row whose labels are all ignored.
     """
     windows = [Window(number, start) for number, shard in enumerate(split.shards) for start in _starts(shard, context)]
     if tokens is not None:
@@ -154,7 +170,7 @@ def evaluation_batches(
     windows = windows[rank::processes]
     for first in range(0, most, size):
         part = windows[first : first + size]
-        inputs = np.full((max(1, len(part)), context), split.end, dtype=np.int64)
+        inputs = np.full((max(1, len(part)), context), split.start, dtype=np.int64)
         labels = np.full((max(1, len(part)), context), IGNORED, dtype=np.int64)
         for row, window in enumerate(part):
             shard = split.shards[window.shard]
@@ -162,6 +178,8 @@ def evaluation_batches(
             labels[row, : len(targets)] = targets
             if window.start:
                 inputs[row, 0] = shard[window.start - 1]
+            elif split.begins:
+                labels[row, 0] = IGNORED
             inputs[row, 1 : len(targets)] = targets[:-1]
         yield torch.from_numpy(inputs), torch.from_numpy(labels)
 

@@ -75,7 +75,7 @@ def evaluate(
         processes=parallelism.averaging,
     ):
         inputs = inputs.to(accelerator.device)
-        positions = document_positions(inputs, split.end) if documents else None
+        positions = document_positions(inputs, split.start) if documents else None
         with accelerator.autocast():
             losses = module.token_losses(inputs, labels.to(accelerator.device), positions)
         loss = losses.double().sum(dim=1).cpu()

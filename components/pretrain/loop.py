@@ -175,7 +175,7 @@ def _read(accelerator: Accelerator, order: TrainingOrder, windows: list[Window],
     share = len(windows) // parallelism.data_parallel
     mine = windows[parallelism.data_parallel_rank * share : (parallelism.data_parallel_rank + 1) * share]
     inputs, labels = order.read(mine)
-    positions = document_positions(inputs, order.end) if parameters.mask_documents else None
+    positions = document_positions(inputs, order.start) if parameters.mask_documents else None
     return Batch(windows, mine, inputs, labels, positions)
 
 

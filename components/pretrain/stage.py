@@ -140,6 +140,11 @@ def _inputs(context: Context) -> tuple[PreTrainedTokenizerBase, TokenSplit, Toke
             f"pretrain.seq_length: the largest training shard has {longest} tokens, and a sequence needs "
             f"{parameters.seq_length} and one more: add text or lower seq_length"
         )
+    if training.seq_length not in (None, parameters.seq_length):
+        problems.append(
+            f"pretrain.seq_length is {parameters.seq_length}, and the training tokens are packed into sequences of "
+            f"{training.seq_length}: make tokenize.seq_length the same and run the tokenize stage again"
+        )
     if not held.tokens:
         problems.append("the validation split has no tokens: add text to it")
     if problems:

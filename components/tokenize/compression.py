@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from components.tokenize.corpus import GROUPS, text_bytes, words
 
+CUT_AT = (128, 512, 2048, 8192)  # lengths of sequences for which the report says how much is cut
 # Languages (ISO 639) that are written without spaces between words: tokens per word would say nothing.
 _WITHOUT_SPACES = frozenset(("zh", "yue", "wuu", "lzh", "ja", "th", "lo", "my", "km", "bo", "dz"))
 
@@ -66,6 +67,8 @@ class SplitCompression:
     parts: dict[tuple[str, str], Compression] = field(default_factory=lambda: defaultdict(Compression))
     lengths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Documents by their tokens, the logarithm to base 2 in quarters."""
+    cut: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(CUT_AT)))
+    """Documents that lie across an end of the sequences, where they are concatenated: expected, for each ``CUT_AT``."""
 
     def add(self, batch: pa.RecordBatch, tokens: NDArray[np.int64]) -> None:
         """Count the documents of a batch, which have so many ``tokens``."""
@@ -83,6 +86,7 @@ class SplitCompression:
                 value = values.dictionary[int(code)].as_py() if code >= 0 else None
                 here = codes == code
                 self.parts[name, value or "unknown"].add(*(column[here] for column in columns))
+        self.cut += np.minimum(1, tokens[:, None] / np.array(CUT_AT)).sum(axis=0)
         found = np.bincount((4 * np.log2(np.maximum(tokens, 1))).astype(np.int64))
         longer, shorter = (found, self.lengths) if len(found) > len(self.lengths) else (self.lengths, found)
         longer[: len(shorter)] += shorter

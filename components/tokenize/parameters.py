@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from components.contract import StageParameters
 
@@ -46,3 +48,30 @@ class TokenizeParameters(StageParameters):
         ge=1_000,
         description="Tokens after which a new shard file is begun; documents are not divided between shards.",
     )
+    packing: Literal["concatenate", "best_fit"] = Field(
+        default="concatenate",
+        description="How documents become training sequences. concatenate: one after the other, a sequence begins and "
+        "ends where it happens to; best_fit: only documents longer than a sequence are divided, and what stays free "
+        "is padding (Ding et al. 2024).",
+    )
+    seq_length: int | None = Field(
+        default=None,
+        ge=8,
+        le=1_048_576,
+        description="Tokens of a training sequence that best_fit packs for: those of pretrain.seq_length.",
+    )
+    bos: bool = Field(
+        default=False,
+        description="Every document begins with the tokenizer's bos_token; where that is its eos_token, the one that "
+        "ends the document before it does.",
+    )
+
+    @model_validator(mode="after")
+    def _best_fit_has_a_length(self) -> TokenizeParameters:
+        if (self.packing == "best_fit") != (self.seq_length is not None):
+            raise ValueError(
+                "packing best_fit packs for a seq_length: set it to pretrain.seq_length"
+                if self.seq_length is None
+                else "seq_length is best_fit's: make it null, or packing best_fit"
+            )
+        return self

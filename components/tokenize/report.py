@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 from components.contract import Context
-from components.tokenize.compression import SplitCompression, rows
+from components.tokenize.compression import CUT_AT, SplitCompression, rows
 from components.tokenize.shards import SplitEntry
 from components.tokenize.tokenizer import Packing
 
@@ -32,6 +33,7 @@ def write_report(
             "special_tokens": dict(sorted(tokenizer.special.items())),
             "splits": splits,
             "parts": list(rows(compressions)),
+            "packing": _packing(context, splits["train"], compressions["train"]),
             # Of the training split: documents of at least so many tokens, and fewer than the next row's.
             "document_lengths": [
                 {"tokens": math.ceil(2 ** (quarter / 4)), "documents": int(number)}
@@ -45,3 +47,23 @@ def write_report(
             "example": [tokenizer.backend.decode([id_], skip_special_tokens=False) for id_ in example],
         }
     )
+
+
+def _packing(context: Context, train: SplitEntry, compression: SplitCompression) -> dict[str, Any]:
+    documents = max(1, train["documents"])
+    body: dict[str, Any] = {
+        "packing": context.parameters.packing,
+        # Expected for a document of n tokens that lies anywhere: it is cut with a probability of n / length.
+        "cut_by_concatenation": [
+            {"seq_length": length, "documents": share / documents}
+            for length, share in zip(CUT_AT, compression.cut.tolist(), strict=True)
+        ],
+    }
+    if "sequences" in train:
+        body |= {
+            "seq_length": context.parameters.seq_length,
+            "sequences": train["sequences"],
+            "documents_divided": train["documents_divided"] / documents,
+            "padding": train["padding"] / max(1, train["tokens"]),
+        }
+    return body

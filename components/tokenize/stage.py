@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from components.tokenize.compression import SplitCompression
     from components.tokenize.encoding import Encoder
-    from components.tokenize.shards import SplitEntry, TokenShardWriter
+    from components.tokenize.packing import Writer
+    from components.tokenize.shards import SplitEntry
     from components.tokenize.tokenizer import Packing
 
 
@@ -30,7 +31,7 @@ def run(context: Context) -> None:
 
     from components.tokenize.compression import SplitCompression
     from components.tokenize.report import write_report
-    from components.tokenize.shards import TokenShardWriter, dtype_for, write_index
+    from components.tokenize.shards import dtype_for, write_index
 
     # Arrow's own allocator keeps tens of megabytes that it has no use for.
     pa.set_memory_pool(pa.system_memory_pool())
@@ -43,19 +44,28 @@ def run(context: Context) -> None:
             "the corpus has no text to train a tokenizer on: set tokenize.tokenizer to parent, or to a tokenizer"
         )
     tokenizer = _tokenizer(context)
+    if parameters.bos and tokenizer.start is None:
+        raise InputProblem("tokenize.bos: the tokenizer has no bos_token to begin documents with; make it false")
     encoder = _encoder(context, tokenizer)
-    dtype = dtype_for(tokenizer.vocabulary)
     splits: dict[str, SplitEntry] = {}
     compressions = {split: SplitCompression() for split in corpora.SPLITS}
     total = sum(corpora.documents(corpus, split) for split in corpora.SPLITS)
     with context.progress("tokenize", total, unit="documents") as advance:
         for split in corpora.SPLITS:
-            writer = TokenShardWriter(folder, split, dtype=dtype, shard_tokens=parameters.shard_tokens)
             batches = corpora.batches(corpus, split, parameters.batch_documents)
+            writer = _writer(context, tokenizer, split)
             splits[split] = _pack(batches, encoder, writer, compressions[split], advance)
     if not splits["test"]["documents"] and not without_text:
         context.warn("the corpus has no test split")
-    write_index(folder, dtype=dtype, vocabulary=tokenizer.vocabulary, end=tokenizer.end, splits=splits)
+    write_index(
+        folder,
+        dtype=dtype_for(tokenizer.vocabulary),
+        vocabulary=tokenizer.vocabulary,
+        end=tokenizer.end,
+        splits=splits,
+        start=tokenizer.start if parameters.bos else None,
+        seq_length=parameters.seq_length,
+    )
     if parameters.tokenizer == PARENT:
         copy_files(context.inputs["parent"], context.outputs["tokenizer"])
     else:
@@ -153,10 +163,30 @@ def _encoder(context: Context, tokenizer: Packing) -> Encoder:
     return encoder
 
 
+def _writer(context: Context, tokenizer: Packing, split: str) -> Writer:
+    """What writes the split. The held-out ones are never padded: each of their tokens is predicted once."""
+    from components.tokenize.packing import BestFitWriter, Preceded
+    from components.tokenize.shards import TokenShardWriter, dtype_for
+
+    parameters: TokenizeParameters = context.parameters
+    start = tokenizer.start if parameters.bos and tokenizer.start is not None else tokenizer.end
+    best_fit = parameters.packing == "best_fit" and split == "train"
+    writer = TokenShardWriter(
+        context.outputs["tokens"],
+        split,
+        dtype=dtype_for(tokenizer.vocabulary),
+        shard_tokens=parameters.shard_tokens,
+        first=start if parameters.bos and start == tokenizer.end and not best_fit else None,
+    )
+    if best_fit and parameters.seq_length is not None:
+        return BestFitWriter(writer, parameters.seq_length, start, start != tokenizer.end)
+    return writer if start == tokenizer.end else Preceded(writer, start)
+
+
 def _pack(
     batches: Iterable[RecordBatch],
     encoder: Encoder,
-    writer: TokenShardWriter,
+    writer: Writer,
     compression: SplitCompression,
     advance: Callable[..., None],
 ) -> SplitEntry:

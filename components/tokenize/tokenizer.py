@@ -24,6 +24,7 @@ class Packing:
         backend: encodes and decodes.
         vocabulary: number of entries, those added included.
         end: the token that ends a text.
+        start: the token that begins one, if the tokenizer has such a token.
         special: ids of the special tokens, by their spelling.
         save: writes the tokenizer's files into a folder.
     """
@@ -31,6 +32,7 @@ class Packing:
     backend: Tokenizer
     vocabulary: int
     end: int
+    start: int | None
     special: dict[str, int]
     save: Callable[[Path], object]
 
@@ -39,7 +41,12 @@ def trained(backend: Tokenizer) -> Packing:
     """A tokenizer that :mod:`components.tokenize.training` made."""
     special = {token: number for number, token in enumerate(training.SPECIAL_TOKENS)}
     return Packing(
-        backend, backend.get_vocab_size(), special[END], special, lambda folder: training.save(backend, folder)
+        backend,
+        backend.get_vocab_size(),
+        special[END],
+        special[END],
+        special,
+        lambda folder: training.save(backend, folder),
     )
 
 
@@ -47,7 +54,14 @@ def existing(tokenizer: PreTrainedTokenizerBase) -> Packing:
     """A tokenizer of transformers. Encoders have no token that ends a text but the one that separates two."""
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     special = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
-    return Packing(tokenizer.backend_tokenizer, len(tokenizer), int(end), special, tokenizer.save_pretrained)
+    return Packing(
+        tokenizer.backend_tokenizer,
+        len(tokenizer),
+        int(end),
+        tokenizer.bos_token_id,
+        special,
+        tokenizer.save_pretrained,
+    )
 
 
 def load_parent(folder: Path | None) -> PreTrainedTokenizerBase:

@@ -80,6 +80,11 @@ def _between_sections(values: Mapping[str, Any]) -> list[str]:
         found.append("tokenize.tokenizer: is parent, but pretrain.init is scratch; name the model in pretrain.init")
     if pretrain.steps == 0 and tokenize.tokenizer != "parent":
         found.append("tokenize.tokenizer: pretrain.steps 0 takes a model with its own tokenizer; set this to parent")
+    if tokenize.seq_length not in (None, pretrain.seq_length):
+        found.append(
+            f"tokenize.seq_length: is {tokenize.seq_length}, and pretrain.seq_length is {pretrain.seq_length}; "
+            f"make them the same"
+        )
     if not curate.sources and pretrain.steps != 0:
         found.append("pretrain.steps: curate.sources is empty, so there is no text to train on; set this to 0")
     if not curate.sources and tokenize.tokenizer is None:

@@ -142,12 +142,12 @@ def test_autocast_to_bfloat16_keeps_the_sum_in_float32():
 @pytest.mark.parametrize(("family", "who"), [("llama, tied", "model"), ("gpt_oss, masks made here", "here")])
 def test_documents_do_not_see_each_other_and_begin_at_their_end_token(family, who):
     inputs = torch.tensor([[5, 6, 0, 7, 8, 0, 0, 9]])
-    assert document_positions(inputs, end=0).tolist() == [[0, 1, 0, 1, 2, 0, 0, 1]]
+    assert document_positions(inputs, start=0).tolist() == [[0, 1, 0, 1, 2, 0, 0, 1]]
     model = make(family).eval()
     assert masks_documents(model) == who
     module = CausalLoss(model, masks=who == "here")
     labels = torch.tensor([[6, 0, 7, 8, 0, 0, 9, 4]])
-    together = module.token_losses(inputs, labels, document_positions(inputs, end=0))[0]
+    together = module.token_losses(inputs, labels, document_positions(inputs, start=0))[0]
     alone = torch.cat(
         [module.token_losses(inputs[:, part], labels[:, part])[0] for part in (slice(0, 2), slice(2, 5), slice(6, 8))]
     )
