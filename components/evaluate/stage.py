@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     parameters = context.parameters
     family = families.require(context.inputs["model"], "evaluate")
     if family.kind != "decoder":
-        _measure_other(context, family)
+        _measure_encoder_decoder(context)
         return
     # Read when tqdm is first imported: the lm-evaluation-harness would draw its bars over the run's own.
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -74,18 +74,11 @@ def run(context: Context) -> None:
     context.report(report)
 
 
-def _measure_other(context: Context, family: families.ModelFamily) -> None:
-    """An encoder-decoder answers the test instructions; nothing here is for an encoder: a classifier made of it is
-    measured by the stage that trains it. Neither is a language model with a loss of documents."""
-    report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": True, "kind": family.kind}
+def _measure_encoder_decoder(context: Context) -> None:
+    """An encoder-decoder answers the test instructions; it is no language model with a loss of documents."""
+    report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": True}
+    report["kind"] = "encoder-decoder"
     report |= dict.fromkeys(("held_out", "answers", "lm_eval", "continuations"))
-    if family.kind == "encoder":
-        context.warn(
-            f"models/{context.instance}: an encoder ({family.model_type}) writes no text, so nothing was measured; "
-            "classify_finetune measures the classifier that it makes of it"
-        )
-        context.report(report)
-        return
     records, available = answers.load(context.inputs["instructions"], context.parameters.answers.prompts, context.seed)
     tokenizer = load_tokenizer(context.inputs["model"])
     give_padding(tokenizer, context.inputs["model"])

@@ -32,8 +32,11 @@ _TAKES: dict[str, tuple[frozenset[str], str]] = {
     "instruct_finetune": (frozenset({"decoder", "encoder-decoder"}), "a decoder or an encoder-decoder"),
     "reward_model": (frozenset({"decoder"}), "a decoder"),
     "preference_tune": (frozenset({"decoder"}), "a decoder, such as a Llama, Qwen or GPT-2 model"),
-    "evaluate": (frozenset({"decoder", "encoder", "encoder-decoder"}), "a model of text"),
+    "evaluate": (frozenset({"decoder", "encoder-decoder"}), "a model that writes text"),
 }
+#: These are skipped, with the reason, where another stage made a model that they do not take; the others are what a run
+#: is for, so that it does not begin without them.
+_SKIPPED = frozenset({"reward_model", "preference_tune", "evaluate"})
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,20 @@ class ModelFamily:
         """Why ``stage`` cannot work with such a model; ``None`` if it can, or is none that reads a trained model."""
         if stage not in _TAKES:
             return None
-        kinds, needs = _TAKES[stage]
         model = f"a model of type {self.model_type} is {_WHAT[self.kind]}"
-        if self.kind not in kinds and stage == "pretrain":
-            return f"{model}, and pretraining is for decoders: set pretrain.steps to 0 to take the model as it is"
+        if stage == "pretrain":
+            advice = "pretraining is for decoders: set pretrain.steps to 0 to take the model as it is"
+            return None if self.kind in _TAKES[stage][0] else f"{model}, and {advice}"
+        reason = self.reason(stage)
+        return reason and f"{reason}: leave the stage out with --skip {stage}, or take another model"
+
+    def reason(self, stage: str) -> str | None:
+        """:meth:`problem` of a stage that trains or measures what pretrain made, without what to do."""
+        kinds, needs = _TAKES[stage]
         if self.kind not in kinds:
-            return f"{model}; {stage} needs {needs}: leave the stage out with --skip {stage}, or take another model"
+            return f"a model of type {self.model_type} is {_WHAT[self.kind]}; {stage} needs {needs}"
         if stage == "classify_finetune" and not self.classifies:
-            return (
-                f"transformers has no classifier of type {self.model_type}: leave the stage out with --skip {stage}, "
-                f"or take another model"
-            )
+            return f"transformers has no classifier of type {self.model_type}"
         return None
 
 
@@ -139,15 +145,31 @@ def require_decoder(folder: Path) -> None:
         )
 
 
+def unsuited(folder: Path, stage: str) -> str | None:
+    """Why ``stage`` is skipped: it does not take such a model as that in ``folder``; ``None`` where it does, and where
+    the stage itself says what is wrong with it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if any(str(name).endswith(_CAUSAL) for name in config.get("architectures") or ()):
+            return None  # without the tables of transformers, which take a second to import
+        return classify(config, str(folder)).reason(stage)
+    except (OSError, ValueError, AttributeError, KeyError, InputProblem):
+        return None
+
+
 def problems(folder: Path, stages: Iterable[str]) -> list[str]:
-    """Why the wanted ``stages`` cannot work with what descends from the model in ``folder``; none without a model."""
+    """Why the wanted ``stages`` cannot work with what descends from the model in ``folder``; none without a model.
+
+    A stage that is skipped for a model of text is no problem.
+    """
     if not (folder / "config.json").is_file():
         return []
     try:
         family = of(folder)
     except InputProblem as problem:
         return list(problem.problems)
-    found = [family.problem(stage) for stage in dict.fromkeys(stage.partition("@")[0] for stage in stages)]
+    names = dict.fromkeys(stage.partition("@")[0] for stage in stages)
+    found = [family.problem(stage) for stage in names if family.kind == "other" or stage not in _SKIPPED]
     return [f"models/{folder.name}: {problem}" for problem in found if problem]
 
 

@@ -17,8 +17,6 @@ def render(folder: Path) -> Page:
         "Everything is measured on data the model was not trained on. ± is one standard error; documents of one "
         "module, and questions about one function, count as one cluster.",
     )
-    if report.get("kind") == "encoder":
-        return page.text("An encoder writes no text, so nothing was measured. See the page of its classifier.")
     if report.get("kind") == "encoder-decoder":
         page.heading("Held-out documents").text("An encoder-decoder predicts answers, not documents: no loss of these.")
     elif report["held_out"] is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.contract import ArtifactSpec, Component
+from components.finetuning.families import unsuited
 from components.finetuning.records import has_no_rows, has_pair
 from components.preference_tune import own_reward
 from components.preference_tune.parameters import ONLINE, FunctionReward, PreferenceTuneParameters
@@ -25,6 +26,8 @@ def _nothing_to_learn(parameters: PreferenceTuneParameters, inputs: Mapping[str,
     """Where no row has a pair, a label or a verifier, and there is no reward model, nothing says what is better."""
     if has_no_rows(inputs["instructions"], "preference"):
         return "no preferences"
+    if reason := unsuited(inputs["instruct"], "preference_tune"):
+        return reason
     if parameters.method in ONLINE or "reward" in inputs:
         return None
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from components.contract import ArtifactSpec, Component
+from components.finetuning.families import unsuited
 from components.finetuning.parameters import (
     TOO_LONG,
     FineTuningParameters,
@@ -40,6 +41,8 @@ class RewardModelParameters(FineTuningParameters):
 def _nothing_ranked(_: RewardModelParameters, inputs: Mapping[str, Path]) -> str | None:
     if has_no_rows(inputs["instructions"], "reward"):
         return "no rows to learn a reward from"
+    if reason := unsuited(inputs["instruct"], "reward_model"):
+        return reason
     from components.tasks import has_verifier
 
     try:

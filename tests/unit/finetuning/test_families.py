@@ -39,9 +39,10 @@ ALL = ["pretrain", "evaluate@base", "classify_finetune", "instruct_finetune", "r
     ("config", "cannot"),
     [
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, set()),
-        ({"model_type": "bert"}, {"pretrain", "instruct_finetune", "reward_model", "preference_tune"}),
-        ({"model_type": "t5"}, {"pretrain", "reward_model", "preference_tune"}),
-        ({"model_type": "marian"}, {"pretrain", "classify_finetune", "reward_model", "preference_tune"}),
+        ({"model_type": "bert"}, {"pretrain", "instruct_finetune"}),
+        ({"model_type": "t5"}, {"pretrain"}),
+        ({"model_type": "marian"}, {"pretrain", "classify_finetune"}),
+        ({"model_type": "vit"}, set(ALL)),
     ],
 )
 def test_each_stage_that_cannot_says_so_in_a_sentence(config, cannot, tmp_path):
@@ -50,9 +51,24 @@ def test_each_stage_that_cannot_says_so_in_a_sentence(config, cannot, tmp_path):
     found = problems_of_family(tmp_path, parent, ALL, {})
     assert len(found) == len(cannot)
     for stage in cannot:
-        way = "set pretrain.steps to 0" if stage == "pretrain" else f"--skip {stage}"
+        way = "set pretrain.steps to 0" if stage == "pretrain" else f"--skip {stage.partition('@')[0]}"
         [line] = [line for line in found if way in line]
         assert line.startswith("params.yaml: pretrain.init: models/") and config["model_type"] in line
+
+
+@pytest.mark.parametrize(
+    ("config", "skipped"),
+    [
+        ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, set()),
+        ({"model_type": "bert"}, {"evaluate", "reward_model", "preference_tune"}),
+        ({"model_type": "t5"}, {"reward_model", "preference_tune"}),
+    ],
+)
+def test_what_a_model_of_text_is_not_for_is_skipped_with_the_reason(config, skipped, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = {stage: families.unsuited(tmp_path, stage) for stage in ("evaluate", "reward_model", "preference_tune")}
+    assert {stage for stage, reason in found.items() if reason} == skipped
+    assert all(f"{stage} needs a" in found[stage] for stage in skipped)
 
 
 def test_stages_without_data_and_an_import_are_no_problem(tmp_path):
