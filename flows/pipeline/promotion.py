@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 
 import components
+from core import files, layout
 from core.workspace import Workspace
 from flows.pipeline.graph import Graph
 from flows.pipeline.measure import measuring
@@ -30,7 +31,7 @@ class Decisions:
 
     Attributes:
         outcomes: one for each version that was put before the gate.
-        not_judged: why a version that never was put before the gate was not now, by version.
+        not_judged: why a version that was to be put before the gate was not, by version.
     """
 
     outcomes: list[PromotionOutcome] = field(default_factory=list)
@@ -48,10 +49,11 @@ def promote_candidates(
     approval: bool = False,
     skipped: Collection[str] = (),
 ) -> Decisions:
-    """Put each model that the workspace now holds, has rules for, and was never judged before the gate.
+    """Put each model that the workspace now holds, has rules for, and was never judged by them before the gate.
 
-    A version that was judged once is not judged again by a run: going back to an older version is a person's decision
-    (``stemma promote``). Nor is a model whose stage, or a stage that measures it, was left out of the run.
+    A version that the gate has only ever refused is judged again where the model's rules have changed since. Any other
+    one is not judged again by a run: going back to an older version is a person's decision (``stemma promote``). Nor is
+    a model whose stage, or a stage that measures it, was left out of the run.
 
     Args:
         done: stages that are up to date by this run.
@@ -60,17 +62,17 @@ def promote_candidates(
             models that they would have made of it.
         approval: what passes waits for a person's approval instead of being promoted.
     """
-    rules = PromotionParameters.load(workspace.root).rules
+    parameters = PromotionParameters.load(workspace.root)
     decisions = Decisions()
     for record in receipts.read(workspace.root).stages:
         for output in record.outputs:
             model = output.registered_model
-            reference = _unjudged(registry, model, output.digest) if model is not None else None
+            reference = _to_be_judged(workspace, registry, parameters, model, output.digest) if model else None
             if reference is None or record.stage not in graph.parents:
                 continue
             not_missed = {stage for stage in skipped if not _is_missed(graph, record.stage, stage)}
             left_out = graph.descendants([record.stage]) - set(done) - not_missed
-            if model not in rules:
+            if model not in parameters.rules:
                 decisions.not_judged[reference] = f"params.yaml has no rules for {model} in the section promotion"
             elif left_out:
                 stages = ", ".join(stage for stage in graph.order if stage in left_out)
@@ -123,7 +125,10 @@ def sentence(outcome: PromotionOutcome) -> str:
     return f"{version} is now {alias}{before}{forced}"
 
 
-def _unjudged(registry: Registry, model: str, digest: str) -> str | None:
+def _to_be_judged(
+    workspace: Workspace, registry: Registry, parameters: PromotionParameters, model: str, digest: str
+) -> str | None:
+    """The version of these bytes, where nothing was decided about it yet, or the gate refused it by other rules."""
     with registry.read() as session:
         version = session.scalars(
             select(ModelVersion)
@@ -133,5 +138,14 @@ def _unjudged(registry: Registry, model: str, digest: str) -> str | None:
         ).first()
         if version is None:
             return None
-        judged = select(Promotion).filter_by(to_version_id=version.id, alias=ALIAS)
-        return None if session.scalars(judged).first() else str(version)
+        of_version = select(Promotion).filter_by(to_version_id=version.id, alias=ALIAS).order_by(Promotion.id)
+        decisions = session.scalars(of_version).all()
+        if any(each.action != "reject" for each in decisions):
+            return None
+        if decisions:
+            verdict = {}
+            with contextlib.suppress(ValueError):  # a damaged file, which the audit names
+                verdict = files.read_json(layout.verdicts(workspace.home) / f"{decisions[-1].gate.digest}.json", {})
+            if verdict.get("rules") == parameters.shown(model):
+                return None
+        return str(version)

@@ -53,6 +53,7 @@ class Verdict:
 
     Attributes:
         champion: version that held the alias; ``None`` at a first promotion.
+        rules: those of the model in ``params.yaml``, by metric.
         request: action, actor and reason, a second record of the promotion's row.
     """
 
@@ -62,6 +63,7 @@ class Verdict:
     alias: str
     champion: int | None
     checks: list[Check] = field(default_factory=list)
+    rules: dict[str, dict[str, float | None]] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -126,6 +128,7 @@ def judge(
         name, candidate.version, candidate.artifact.digest, alias, champion.version if champion is not None else None
     )
     rules = parameters.rules.get(name, {})
+    verdict.rules = parameters.shown(name)
     if not rules and candidate.execution.stage == IMPORT:
         unmeasured_yet = f"it was imported, and promotion.{name} in params.yaml asks for nothing"
         verdict.checks.append(Check("thresholds", True, unmeasured_yet))

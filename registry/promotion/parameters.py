@@ -53,6 +53,10 @@ class PromotionParameters(BaseModel):
         given = self.__pydantic_extra__ or {}
         return {model: {metric: rule for metric, rule in of_model.items() if rule} for model, of_model in given.items()}
 
+    def shown(self, model: str) -> dict[str, dict[str, float | None]]:
+        """The model's rules, as a verdict keeps them."""
+        return {metric: rule.model_dump() for metric, rule in self.rules.get(model, {}).items()}
+
     @classmethod
     def load(cls, root: Path) -> PromotionParameters:
         """Read ``params.yaml``.

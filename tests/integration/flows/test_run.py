@@ -118,6 +118,19 @@ def test_a_parameter_reruns_what_descends_from_it_and_nothing_else(workspace):
     assert "assistant@champion is assistant:2" in text
 
 
+def test_what_the_gate_refused_is_judged_again_by_other_rules_without_training(workspace):
+    params = workspace.root / "params.yaml"
+    params.write_text(params.read_text().replace("min: 0.5", "min: 0.9"))
+    text = workspace.stemma("run", "--set", "preference_tune.beta=0.4")
+    assert "Not promoted: assistant:2 does not become assistant@champion: accuracy at least 0.9" in text
+    text = workspace.stemma("run")  # by the same rules it is not judged again
+    assert "assistant:2" not in text and len(json.loads(workspace.stemma("history", "assistant", "--json"))) == 2
+    params.write_text(params.read_text().replace("min: 0.9", "min: 0.6"))
+    text = workspace.stemma("run")
+    assert states(text) == dict.fromkeys(STAGES, "cached")
+    assert "Promoted: assistant:2 is now assistant@champion (before: assistant:1)" in text
+
+
 def test_code_reruns_its_stage_and_status_says_why(unjudged):
     workspace = unjudged
     (workspace.root / "code" / "pretrain.txt").write_text("second version\n")
