@@ -22,6 +22,7 @@ from registry.lineage.catalog import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace
 from registry.store.manifests import FolderManifests
 
+_LICENCE = " (licence "  # how an origin ends
 _LIBRARY = {"adapter": "peft", "gguf": "gguf", "ollama": "gguf"}
 _DATA_CARD = "reports/curate"
 
@@ -95,7 +96,9 @@ class Card:
     def _results(self, task: str) -> Iterable[dict[str, Any]]:
         by_set: dict[tuple[str, str | None], list[MetricView]] = {}
         for metric in self.trace.metrics:
-            by_set.setdefault((metric.stage, metric.eval_set), []).append(metric)
+            of_set = by_set.setdefault((metric.stage, metric.eval_set), [])
+            if all(metric.name != other.name for other in of_set):  # equal bytes may have been made twice
+                of_set.append(metric)
         for (stage, digest), metrics in by_set.items():
             yield {
                 "task": {"type": task},
@@ -206,7 +209,7 @@ def base_origin(trace: Trace) -> str | None:
         if step.stage == IMPORT:
             origin, revision = step.parameters.get("origin"), step.parameters.get("revision")
             return f"{origin}@{revision}" if revision else str(origin)
-    return next((node.origin for node in trace.artifacts() if node.origin), None)
+    return next((node.origin.partition(_LICENCE)[0] for node in trace.artifacts() if node.origin), None)
 
 
 def hub_id(origin: str) -> str | None:
@@ -217,7 +220,8 @@ def hub_id(origin: str) -> str | None:
 
 def base_license(trace: Trace) -> str | None:
     """The licence that was given when the base was imported, in lower case as model hubs name it."""
-    given = (step.parameters.get("license") for step in trace.executions())
+    origins = (node.origin.partition(_LICENCE)[2].removesuffix(")") for node in trace.artifacts() if node.origin)
+    given = (*(step.parameters.get("license") for step in trace.executions()), *origins)
     return next((str(value).lower() for value in given if value and value != "unknown"), None)
 
 

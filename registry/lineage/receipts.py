@@ -302,7 +302,8 @@ def _origins(root: Path) -> dict[tuple[str, str], str]:
             body = bounded.yaml(path.read_bytes(), fast=True)
             meta, out = body["meta"], body["outs"][0]
             if not str(meta["init"]).startswith("registry:"):
-                found[f"models/{out['path']}", str(meta["digest"])] = str(meta["source"])
+                licence = f" (licence {meta['license']})" if meta.get("license") else ""
+                found[f"models/{out['path']}", str(meta["digest"])] = f"{meta['source']}{licence}"
     return found
 
 

@@ -82,7 +82,7 @@ class ArtifactNode:
         size: bytes.
         metric: its key metric, as last measured.
         model: the registered version that it is, if it is one.
-        origin: where weights were imported from: a folder, or ``owner/name@commit`` of the hub.
+        origin: where weights were imported from: a folder, or ``owner/name@commit`` of the hub; and their licence.
     """
 
     type: str
@@ -124,8 +124,10 @@ class Trace:
     def _nodes(self) -> Iterator[ArtifactNode]:
         waiting, seen = [self.root], set()
         for node in waiting:  # grows meanwhile
-            if not node.repeated and (node.type, node.hash_algo, node.digest) not in seen:
-                seen.add((node.type, node.hash_algo, node.digest))
+            # A model that is taken as it is has the digest of what was brought, which alone has an origin.
+            key = (node.type, node.hash_algo, node.digest, node.origin)
+            if not node.repeated and key not in seen:
+                seen.add(key)
                 yield node
                 waiting += [artifact for _, artifact in node.made_by.inputs] if node.made_by else []
 
