@@ -46,7 +46,10 @@ def test_a_model_that_writes_no_text_is_not_evaluated(tmp_path):
     inputs = {"instructions": tmp_path / "instructions", "corpus": tmp_path, "model": tmp_path / "base"}
     reason = components.load("evaluate").nothing_to_do
     for config, said in (
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "models/base is no decoder"),
+        (
+            {"model_type": "bert", "architectures": ["BertModel"]},
+            "a model of type bert is an encoder, which writes no text; evaluate needs",
+        ),
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, None),
         ({"model_type": "unheard-of"}, None),
     ):
@@ -61,7 +64,7 @@ def test_a_stage_with_rows_is_not_skipped(workspace, tmp_path):
         write_text(rows / f"{name}.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
     for stage in ("instruct_finetune", "reward_model", "preference_tune"):
         component = components.load(stage)
-        assert component.nothing_to_do(component.parameters(), {"instructions": rows}) is None
+        assert component.nothing_to_do(component.parameters(), {"instructions": rows, "instruct": tmp_path}) is None
 
 
 def test_a_reward_needs_an_order_of_answers(tmp_path):
@@ -70,7 +73,7 @@ def test_a_reward_needs_an_order_of_answers(tmp_path):
     judged = '{"prompt": "a", "reference": "b", "verifier": "closed_answer"}\n'
     for rows, skipped in ((plain, True), (plain + pair, False), (plain + judged, False), ("no json\n", False)):
         write_text(tmp_path / "reward.jsonl", rows)
-        assert (reason(parameters, {"instructions": tmp_path}) is not None) == skipped
+        assert (reason(parameters, {"instructions": tmp_path, "instruct": tmp_path}) is not None) == skipped
 
 
 def test_a_skipped_stage_leaves_empty_outputs_and_says_why(workspace, monkeypatch, capsys):

@@ -179,7 +179,8 @@ def test_an_adapter_is_held_to_its_base_without_a_copy(workspace, method, monkey
 )
 def test_nothing_to_learn_from_is_no_fault(tmp_path, rows, method, reward_model, skipped):
     write_records(tmp_path, preference=rows)
-    inputs = {"instructions": tmp_path / "data" / "instructions"} | ({"reward": tmp_path} if reward_model else {})
+    inputs = {"instructions": tmp_path / "data" / "instructions", "instruct": tmp_path}
+    inputs |= {"reward": tmp_path} if reward_model else {}
     said = component.nothing_to_do(component.parameters(method=method), inputs)
     assert said == ("no pairs or labels, no verifier and no reward model to rank answers" if skipped else None)
 
