@@ -7,7 +7,7 @@ cannot do is said before anything runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,14 @@ Kind = Literal["decoder", "encoder", "encoder-decoder", "other"]
 _CAUSAL = ("ForCausalLM", "LMHeadModel")  # how the architectures of decoders end
 # transformers' classifiers of these read places on a page, tables, or padding on the left.
 _NO_PLAIN_TEXT = frozenset({"layoutlm", "layoutlmv2", "layoutlmv3", "lilt", "markuplm", "tapas", "xlnet"})
+# Layers of a configuration's ``layer_types`` that look at other tokens by a mask alone.
+_MASKED = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+# Families in which conversations of a row would see each other: they carry a memory from token to token, or their
+# attention takes positions from places in the row. Tried with transformers 5.23; others are tried before training.
+_NOT_PACKED = frozenset({
+    "bamba", "bloom", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "mamba", "mamba2", "mpt", "nemotron_h",
+    "opt", "recurrent_gemma", "rwkv", "xlstm", "zamba", "zamba2",
+})  # fmt: skip
 _WHAT = {
     "decoder": "a decoder",
     "encoder": "an encoder, which writes no text",
@@ -46,14 +54,20 @@ class ModelFamily:
     Attributes:
         model_type: transformers' name of the family, such as ``qwen3``.
         classifies: transformers has this family with a head for labels.
+        packs: it keeps several conversations in a row apart, as far as its configuration says.
     """
 
     kind: Kind
     model_type: str
     classifies: bool
+    packs: bool = True
 
-    def problem(self, stage: str) -> str | None:
-        """Why ``stage`` cannot work with such a model; ``None`` if it can, or is none that reads a trained model."""
+    def problem(self, stage: str, *, packs: bool = False) -> str | None:
+        """Why ``stage`` cannot work with such a model; ``None`` if it can, or is none that reads a trained model.
+
+        Args:
+            packs: the stage is to put several conversations into a row.
+        """
         if stage not in _TAKES:
             return None
         model = f"a model of type {self.model_type} is {_WHAT[self.kind]}"
@@ -61,6 +75,8 @@ class ModelFamily:
             advice = "pretraining is for decoders: set pretrain.steps to 0 to take the model as it is"
             return None if self.kind in _TAKES[stage][0] else f"{model}, and {advice}"
         reason = self.reason(stage)
+        if reason is None and packs and not (self.packs and self.kind == "decoder"):
+            return f"{model}, in which the conversations of a row would see each other: set {stage}.packing to none"
         return reason and f"{reason}: leave the stage out with --skip {stage}, or take another model"
 
     def reason(self, stage: str) -> str | None:
@@ -120,17 +136,18 @@ def classify(config: Mapping[str, Any], shown: str) -> ModelFamily:
         kind = "encoder"
     elif writes and not listens:
         kind = "decoder"
-    return ModelFamily(kind, name, heads)
+    masked = _MASKED.issuperset(config.get("layer_types") or ()) and not config.get("alibi")
+    return ModelFamily(kind, name, heads, masked and name not in _NOT_PACKED)
 
 
-def require(folder: Path, stage: str) -> ModelFamily:
-    """The family of the model in ``folder``, which has to be one that ``stage`` takes.
+def require(folder: Path, stage: str, *, packs: bool = False) -> ModelFamily:
+    """The family of the model in ``folder``, which has to be one that ``stage`` takes (and packs, if it is to).
 
     Raises:
         InputProblem: it is not.
     """
     family = of(folder)
-    if problem := family.problem(stage):
+    if problem := family.problem(stage, packs=packs):
         raise InputProblem(f"models/{folder.name}: {problem}")
     return family
 
@@ -157,10 +174,11 @@ def unsuited(folder: Path, stage: str) -> str | None:
         return None
 
 
-def problems(folder: Path, stages: Iterable[str]) -> list[str]:
+def problems(folder: Path, stages: Iterable[str], packing: Collection[str] = ()) -> list[str]:
     """Why the wanted ``stages`` cannot work with what descends from the model in ``folder``; none without a model.
 
-    A stage that is skipped for a model of text is no problem.
+    A stage that is skipped for a model of text is no problem. Those in ``packing`` are to put several conversations
+    into a row.
     """
     if not (folder / "config.json").is_file():
         return []
@@ -169,7 +187,8 @@ def problems(folder: Path, stages: Iterable[str]) -> list[str]:
     except InputProblem as problem:
         return list(problem.problems)
     names = dict.fromkeys(stage.partition("@")[0] for stage in stages)
-    found = [family.problem(stage) for stage in names if family.kind == "other" or stage not in _SKIPPED]
+    wanted = [name for name in names if family.kind == "other" or name not in _SKIPPED]
+    found = [family.problem(name, packs=name in packing) for name in wanted]
     return [f"models/{folder.name}: {problem}" for problem in found if problem]
 
 

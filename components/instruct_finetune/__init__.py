@@ -26,6 +26,11 @@ class InstructFinetuneParameters(FineTuningParameters):
         description="What to do with rows longer than the model's context: fail, skip, or truncate them at its end "
         "(counted and reported; a row whose answers would be cut off as a whole is left out)",
     )
+    packing: Literal["none", "best_fit"] = Field(
+        default="none",
+        description="best_fit: short conversations share rows of seq_length tokens and none sees another; "
+        "per_device_batch_size then counts rows. none: each is a row, with others of like length",
+    )
     evaluate_every: int | None = Field(
         default=None,
         ge=1,
@@ -48,6 +53,8 @@ class InstructFinetuneParameters(FineTuningParameters):
         found = super().problems()
         if self.patience is not None and self.evaluate_every is None:
             found.append("patience counts measurements, and evaluate_every is null: set it")
+        if self.packing != "none" and self.seq_length is None:
+            found.append(f"packing {self.packing} fills rows of seq_length tokens, and seq_length is null: set it")
         return found
 
 

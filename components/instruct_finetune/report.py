@@ -14,6 +14,7 @@ from components.finetuning.records import Record, target
 from components.finetuning.report import plot_curve, shown, verdict, write_curve
 from components.finetuning.scoring import AnswerScores, Likelihood
 from components.finetuning.training import Curve
+from components.instruct_finetune.packing import Packed
 from components.statistics import Estimate
 from components.tasks import has_verifier
 
@@ -30,11 +31,13 @@ def write_report(
     after: Likelihood,
     preview: Sequence[Sequence[Part]],
     alike: dict[str, Overlap] | None = None,
+    packed: Packed | None = None,
 ) -> None:
     """Write ``report.json``, ``curve.csv`` and the picture.
 
     Args:
         alike: of an encoder-decoder, how alike answers are to the demonstrated ones, by who gave them.
+        packed: the rows, where several demonstrations share one.
     """
     write_curve(curve, context.outputs["report"] / "curve.csv")
     context.figure(
@@ -57,6 +60,7 @@ def write_report(
         "answers": [_answer(development[place], answers[place][0]) for place in shown(development)],
         "train_on": context.parameters.train_on,
         "preview": preview,
+        "packing": packed.report() if packed else None,
         "overlap": {name: asdict(each) for name, each in (alike or {}).items()},
         "kinds": {kind: kinds[kind] for kind in sorted(kinds)},
         "warnings": context.warnings,

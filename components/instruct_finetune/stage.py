@@ -15,7 +15,7 @@ from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score, score_baselines
 from components.finetuning.templates import install_template
 from components.finetuning.training import Curve, Watch, arguments, train
-from components.instruct_finetune import sequences
+from components.instruct_finetune import packing, sequences
 from components.instruct_finetune.examples import read, within
 from components.instruct_finetune.report import write_report
 
@@ -27,22 +27,27 @@ _NOTHING = Encoded([], [])
 def run(context: Context) -> None:
     """Train ``models/instruct`` from ``models/base`` on ``data/instructions/instruct.jsonl``."""
     require_memory(context.inputs["base"], context.parameters, "instruct_finetune")
-    if families.require(context.inputs["base"], "instruct_finetune").kind == "encoder-decoder":
+    packs = context.parameters.packing != "none"
+    if families.require(context.inputs["base"], "instruct_finetune", packs=packs).kind == "encoder-decoder":
         sequences.run(context)
         return
     tokenizer = load_tokenizer(context.inputs["base"])
     install_template(tokenizer, context.parameters.template)
     examples = read(context, tokenizer)
     model = load_causal(context.inputs["base"], **adapters.loading(context.parameters))
-    examples = within(context, examples, context_length(model, tokenizer, context.parameters.seq_length))
+    limit = context_length(model, tokenizer, context.parameters.seq_length)
+    examples = within(context, examples, limit)
     training, encoded, development = examples.training, examples.encoded, examples.development
     held_out = examples.measured()
+    packed = packing.pack(encoded, limit) if packs else None
+    if packed:
+        packing.require(context, model)
 
     before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     context.log({"development_loss": before.loss}, 0)
     adapter = context.parameters.adapter
     model = adapters.attach(model, adapter, task="causal", seed=context.seed)
-    curve = fit(context, model, tokenizer, encoded, held_out)
+    curve = fit(context, model, tokenizer, packed or encoded, held_out)
     model = adapters.finished(model, adapter)
     after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     if context.parameters.evaluate_every is None:
@@ -60,10 +65,14 @@ def run(context: Context) -> None:
         baselines = score_baselines(training, judged)
     _record(context, scores, baselines, before, after, len(held_out.input_ids))
     preview = all_parts(tokenizer, encoded, shown(training)[:_PREVIEWED])
-    write_report(context, curve, training, development, answers, scores, baselines, before, after, preview)
+    write_report(
+        context, curve, training, development, answers, scores, baselines, before, after, preview, packed=packed
+    )
 
 
-def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded, held_out: Encoded = _NOTHING) -> Curve:
+def fit(
+    context: Context, model: Any, tokenizer: Any, examples: Encoded | packing.Packed, held_out: Encoded = _NOTHING
+) -> Curve:
     """Train ``model`` in place; the loss counts the answers' tokens, the end token among them.
 
     ``held_out`` is what ``evaluate_every`` measures.
@@ -71,19 +80,20 @@ def fit(context: Context, model: Any, tokenizer: Any, encoded: Encoded, held_out
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    settings = arguments(context, SFTConfig, context.parameters)
-    return train(
-        context,
-        SFTTrainer,
-        context.parameters,
-        description="instruct_finetune",
-        model=model,
-        lengths=[len(ids) for ids in encoded.input_ids],
-        train_dataset=Dataset.from_dict({"input_ids": encoded.input_ids, "labels": encoded.labels()}),
-        args=settings,
-        processing_class=tokenizer,
-        watch=_watch(context, tokenizer, held_out),
-    )
+    settings: dict[str, Any] = {
+        "description": "instruct_finetune",
+        "model": model,
+        "args": arguments(context, SFTConfig, context.parameters),
+        "processing_class": tokenizer,
+        "watch": _watch(context, tokenizer, held_out),
+    }
+    if isinstance(examples, packing.Packed):
+        settings |= {"lengths": examples.lengths, "train_dataset": examples.rows}
+        with packing.training(context, tokenizer, model) as (trainer, own):
+            return train(context, trainer, context.parameters, **settings, **own)
+    rows = Dataset.from_dict({"input_ids": examples.input_ids, "labels": examples.labels()})
+    lengths = [len(ids) for ids in examples.input_ids]
+    return train(context, SFTTrainer, context.parameters, lengths=lengths, train_dataset=rows, **settings)
 
 
 def _watch(context: Context, tokenizer: Any, held_out: Encoded) -> Watch | None:

@@ -38,6 +38,11 @@ def render(folder: Path) -> Page:
         [[name, loss, math.exp(loss)] for name, loss in report["answer_loss"].items()],
     )
     page.heading("Training").figure(folder / "training.png", "Loss and token accuracy over training")
+    if packing := report.get("packing"):
+        page.text(
+            f"{packing['conversations']:,} conversations share {packing['rows']:,} rows of {packing['seq_length']:,} "
+            f"tokens, which are {packing['fullness']:.1%} full. None sees another; a batch is counted in rows."
+        )
     page.heading("Answers to development questions")
     page.table(
         ["question", "expected", "answer", "verdict"],

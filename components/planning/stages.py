@@ -196,6 +196,10 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
             raise
         lengths, rows = [parameters.seq_length], 1
         notes.append(f"{unknown}; until then every example counts as seq_length, {parameters.seq_length} tokens")
+    if getattr(parameters, "packing", "none") != "none":
+        # Rows are all but full: the last of them decide, which a sample does not show.
+        row = min(parameters.seq_length, getattr(config, "max_position_embeddings", None) or parameters.seq_length)
+        lengths = [row] * math.ceil(sum(lengths) / row)
     mean, longest = sum(lengths) / len(lengths), max(lengths)
     steps = parameters.steps or max(1, math.ceil(parameters.epochs * rows / parameters.batch_size))
     if stage == "classify_finetune" and parameters.train != "all":

@@ -136,7 +136,9 @@ def problems_of_family(root: Path, parent: Parent, stages: Iterable[str], values
     if (values.get(STAGE) or {}).get("steps") == 0:
         skipped.add(STAGE)  # it trains nothing
     wanted = [stage for stage in stages if stage not in skipped]
-    return [f"params.yaml: pretrain.init: {line}" for line in families.problems(parent.folder or root / PARENT, wanted)]
+    packing = [stage for stage in wanted if (values.get(stage) or {}).get("packing", "none") != "none"]
+    found = families.problems(parent.folder or root / PARENT, wanted, packing)
+    return [f"params.yaml: pretrain.init: {line}" for line in found]
 
 
 def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) -> None:
