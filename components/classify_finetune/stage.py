@@ -52,7 +52,7 @@ def run(context: Context) -> None:
     tokenizer.model_max_length = limit
     end = model.config.eos_token_id if model.config.is_encoder_decoder else None
     encoded = {split: encode_texts(tokenizer, getattr(data, split).texts, end=end) for split in SPLITS}
-    curve = fit(context, model, tokenizer, data, encoded["train"], weights)
+    curve = fit(context, model, tokenizer, data, encoded["train"], weights, encoded["validation"])
     model = adapters.finished(model, parameters.adapter)
     found = {split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")}
     if not context.is_main:
@@ -101,8 +101,14 @@ def fit(
     data: LabelledTexts,
     encoded: list[list[int]],
     weights: NDArray[np.float64] | None = None,
+    development: list[list[int]] | None = None,
 ) -> Curve:
-    """Train ``model`` in place; ``weights`` are those of the labels in the loss (shape ``[labels]``)."""
+    """Train ``model`` in place.
+
+    Args:
+        weights: of the labels in the loss (shape ``[labels]``).
+        development: the encoded texts of validation, which ``evaluate_every`` measures.
+    """
     import torch
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
@@ -117,18 +123,21 @@ def fit(
             super().__init__(**values)
             self.model_accepts_loss_kwargs = False
 
-        def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:
             if weights is None:
-                return super().compute_loss(model, inputs, *args, **kwargs)
+                return super().compute_loss(model, inputs, return_outputs, **kwargs)
             labels = inputs.pop("labels")
-            scores = model(**inputs).logits.float()
-            each = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+            outputs = model(**inputs)
+            each = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="none")
             # Divided by the texts, not by their weights: a batch without the rare class must not count for more.
-            return (each * torch.tensor(weights, dtype=each.dtype, device=each.device)[labels]).mean()
+            loss = (each * torch.tensor(weights, dtype=each.dtype, device=each.device)[labels]).mean()
+            return (loss, outputs) if return_outputs else loss
 
     def settings(*, max_length: None, **values: Any) -> TrainingArguments:
         return TrainingArguments(**values)  # max_length is TRL's own; the texts are cut already
 
+    some = (development or [])[: context.parameters.evaluation_examples]
+    validation = {"input_ids": some, "labels": data.validation.labels[: len(some)].tolist()}
     return train(
         context,
         ClassifierTrainer,
@@ -137,6 +146,7 @@ def fit(
         model=model,
         lengths=[len(ids) for ids in encoded],
         train_dataset=Dataset.from_dict({"input_ids": encoded, "labels": data.train.labels.tolist()}),
+        development=Dataset.from_dict(validation) if some else None,
         args=arguments(context, settings, context.parameters),
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),

@@ -13,6 +13,7 @@ from components.finetuning.sampling import answer_records
 from components.finetuning.scoring import rewards
 from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.tasks import has_verifier, judge
+from core.errors import InputProblem
 
 _FEWEST_PROMPTS = 0.05  # share of questions whose drawn answers differ in quality
 
@@ -128,17 +129,38 @@ def by_verifier(record: Record, answers: Sequence[str]) -> list[float]:
     return [float(judge(record, answer).rank) for answer in answers]
 
 
-def split_by_group(pairs: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def split_by_group(
+    pairs: Sequence[Example], share: float, seed: int, use: str = "held-out"
+) -> tuple[list[Example], list[Example]]:
     """Training and held-out pairs (or other examples); those of one group stay together. ``share`` of the groups is
-    held out."""
+    held out, others for each ``use``."""
     held_out: dict[str, bool] = {}
     for pair in pairs:
         group = pair.record["group"]
         if group not in held_out:
-            digest = sha256(f"{seed}/held-out/{group}".encode()).digest()
+            digest = sha256(f"{seed}/{use}/{group}".encode()).digest()
             held_out[group] = int.from_bytes(digest[:8], "big") < share * 2**64
     train = [pair for pair in pairs if not held_out[pair.record["group"]]]
     return train, [pair for pair in pairs if held_out[pair.record["group"]]]
+
+
+def for_development(context: Context, file: str, pairs: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Of the pairs (or other examples) to train on, those that training keeps, and those by which ``evaluate_every``
+    chooses the best weights: others than the held-out ones, whose metrics would be too good if they chose.
+
+    Raises:
+        InputProblem: none are left for one of the two.
+    """
+    parameters = context.parameters
+    if parameters.evaluate_every is None:
+        return list(pairs), []
+    training, development = split_by_group(pairs, parameters.held_out_share, context.seed, "development")
+    if not training or not development:
+        raise InputProblem(
+            f"{file}: {len(pairs)} examples give {len(training)} to train on and {len(development)} for evaluate_every "
+            "to measure; more are needed, of more than one group, or set evaluate_every to null"
+        )
+    return training, development[: parameters.evaluation_examples]
 
 
 def _same_style(record: Record, a: str, b: str) -> bool | None:

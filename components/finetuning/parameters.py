@@ -82,11 +82,29 @@ class FineTuningParameters(TrainingParameters):
         le=1_048_576,
         description="Tokens of the longest example. Null: as many as the model takes, which is the most in any case.",
     )
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000,
+        description="Steps between measurements of the loss on development examples, of which the best weights are "
+        "kept. Null: none (instruct_finetune: before and after alone).",
+    )
+    evaluation_examples: int = Field(
+        default=200, ge=1, le=1_000_000, description="Most development examples of these measurements"
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Measurements without a better one after which the training ends. Null: it ends with its steps.",
+    )
 
     def problems(self) -> list[str]:
         found = [*super().problems(), *self.adapter.problems()]
         if (self.steps is None) == (self.epochs is None):
             found.append("exactly one of steps and epochs is needed: set the other to null")
+        if self.patience is not None and self.evaluate_every is None:
+            found.append("patience counts measurements, and evaluate_every is null: set it")
         if self.optimizer.endswith("_8bit") and importlib.util.find_spec("bitsandbytes") is None:
             extra = "pip install 'stemma-llm[bitsandbytes]'"
             found.append(f"optimizer: {self.optimizer} needs bitsandbytes; install Stemma with it: {extra}")

@@ -69,6 +69,7 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
         output_dir=str(context.scratch / "checkpoints"),
         max_steps=parameters.steps or 1,  # these two are settled once the model is known
         per_device_train_batch_size=parameters.per_device_batch_size,
+        per_device_eval_batch_size=parameters.per_device_batch_size,
         gradient_accumulation_steps=parameters.batch_size // share,
         learning_rate=1e-5 if parameters.learning_rate == "auto" else parameters.learning_rate,
         max_grad_norm=parameters.max_grad_norm or 0.0,  # 0 does not clip
@@ -103,6 +104,7 @@ def train(
     train_dataset: Any,
     order: list[int] | None = None,
     watch: Watch | None = None,
+    development: Any = None,
     **settings: Any,
 ) -> Curve:
     """Train ``model`` in place with a TRL ``trainer`` class on a dataset that is tokenized already; return the curve.
@@ -114,6 +116,8 @@ def train(
         order: places of the examples as they are seen, where that is not :func:`batch_order`; the caller then counts
             their tokens.
         watch: measured as the model learns; it then ends with the best weights that were seen.
+        development: in place of that, examples like those of ``train_dataset``: of the first of them the trainer's own
+            loss is measured every ``evaluate_every`` steps, if the parameters say so.
 
     Raises:
         Interrupted: ``context.stopping`` was set; a checkpoint has been saved.
@@ -123,6 +127,10 @@ def train(
 
     from components.optimizers import build, peaks
 
+    if development is not None and parameters.evaluate_every is not None:
+        watch = Watch(
+            lambda _: running.evaluate(development)["eval_loss"], parameters.evaluate_every, parameters.patience
+        )
     chosen = settle(context, parameters, model, len(lengths), description)
     settings["args"].max_steps, settings["args"].learning_rate = chosen.steps, chosen.learning_rate
     own_order = batch_order(lengths, parameters.batch_size, chosen.steps, context.seed) if order is None else order
@@ -174,6 +182,13 @@ def train(
                 first, *others = peaks(self.optimizer).items()
                 logs |= {name: logs["learning_rate"] * peak / first[1] for name, peak in others}
             super().log(logs, *args, **kwargs)
+
+        def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+            gather = self.accelerator.__dict__.pop("gather_for_metrics")  # the last batch here is no whole one
+            try:
+                return super().evaluate(*args, **kwargs)
+            finally:
+                self.accelerator.gather_for_metrics = gather
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
             if adapters.is_attached(self.model):  # the base's weights are where they were

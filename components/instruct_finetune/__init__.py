@@ -31,28 +31,10 @@ class InstructFinetuneParameters(FineTuningParameters):
         description="best_fit: short conversations share rows of seq_length tokens and none sees another; "
         "per_device_batch_size then counts rows. none: each is a row, with others of like length",
     )
-    evaluate_every: int | None = Field(
-        default=None,
-        ge=1,
-        le=100_000_000,
-        description="Steps between measurements of the loss on development questions, of which the best weights are "
-        "kept. Null: it is measured before and after alone.",
-    )
-    evaluation_examples: int = Field(
-        default=200, ge=1, le=1_000_000, description="Most development questions of these measurements"
-    )
-    patience: int | None = Field(
-        default=None,
-        ge=1,
-        le=10_000,
-        description="Measurements without a better one after which the training ends. Null: it ends with its steps.",
-    )
     generation: GenerationParameters = Field(default=GenerationParameters(), description="How answers are generated")
 
     def problems(self) -> list[str]:
         found = super().problems()
-        if self.patience is not None and self.evaluate_every is None:
-            found.append("patience counts measurements, and evaluate_every is null: set it")
         if self.packing != "none" and self.seq_length is None:
             found.append(f"packing {self.packing} fills rows of seq_length tokens, and seq_length is null: set it")
         return found

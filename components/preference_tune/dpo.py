@@ -12,7 +12,14 @@ from components.finetuning.training import Curve, arguments, train
 from components.preference_tune.reference import WithoutCopy
 
 
-def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
+def fit(
+    context: Context,
+    policy: Any,
+    reference: Any,
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    development: Sequence[Pair] = (),
+) -> Curve:
     """Train ``policy`` in place on the pairs, held to ``reference`` (None: to the policy without its adapter)."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
@@ -31,7 +38,7 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
             return parts, items
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            share = int(_chosen_tokens(inputs)) / self.mean_tokens
+            share = int(_chosen_tokens(inputs)) / self.mean_tokens if self.model.training else 1.0
             self.loss_weights = [
                 weight * share if loss == "sft" else weight
                 for loss, weight in zip(parameters.losses, parameters.loss_weights, strict=True)
@@ -39,9 +46,14 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
             return super().compute_loss(model, inputs, *args, **kwargs)
 
     parameters = context.parameters
-    prompts, chosen, rejected = encode_pairs(
-        tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs]
-    )
+
+    def rows(pairs: Sequence[Pair]) -> dict[str, list[list[int]]]:
+        encoded = encode_pairs(
+            tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs]
+        )
+        return dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), encoded, strict=True))
+
+    training = rows(pairs)
     settings = arguments(
         context, DPOConfig, parameters, beta=parameters.beta, loss_type=list(parameters.losses),
         loss_weights=list(parameters.loss_weights), disable_dropout=True,
@@ -53,10 +65,10 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, pairs: Se
         description="preference_tune",
         model=policy,
         lengths=[
-            len(prompt) + max(len(better), len(worse))
-            for prompt, better, worse in zip(prompts, chosen, rejected, strict=True)
+            len(prompt) + max(len(better), len(worse)) for prompt, better, worse in zip(*training.values(), strict=True)
         ],
-        train_dataset=Dataset.from_dict({"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected}),
+        train_dataset=Dataset.from_dict(training),
+        development=Dataset.from_dict(rows(development)) if development else None,
         ref_model=reference,
         args=settings,
         processing_class=tokenizer,

@@ -56,7 +56,14 @@ def warn_of_imbalance(context: Context, answers: Sequence[Labelled]) -> None:
         )
 
 
-def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, answers: Sequence[Labelled]) -> Curve:
+def fit(
+    context: Context,
+    policy: Any,
+    reference: Any,
+    tokenizer: Any,
+    answers: Sequence[Labelled],
+    development: Sequence[Labelled] = (),
+) -> Curve:
     """Train ``policy`` in place on the labelled answers, held to ``reference`` (None: to the policy without its
     adapter)."""
     from datasets import Dataset
@@ -78,8 +85,13 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, answers: 
     class Kto(WithoutCopy, KTOTrainer):  # type: ignore[misc]
         pass
 
+    def rows(answers: Sequence[Labelled]) -> dict[str, list[Any]]:
+        encoded = encode_answers(tokenizer, [a.record for a in answers], [a.answer for a in answers])
+        labels = [answer.good for answer in answers]
+        return {"prompt_ids": encoded.prompts, "completion_ids": encoded.answers, "label": labels}
+
     parameters = context.parameters
-    encoded = encode_answers(tokenizer, [a.record for a in answers], [a.answer for a in answers])
+    training = rows(answers)
     settings = arguments(
         context, KTOConfig, parameters, beta=parameters.beta, desirable_weight=parameters.desirable_weight,
         undesirable_weight=parameters.undesirable_weight, disable_dropout=True,
@@ -90,14 +102,9 @@ def fit(context: Context, policy: Any, reference: Any, tokenizer: Any, answers: 
         parameters,
         description="preference_tune",
         model=policy,
-        lengths=[len(prompt) + len(answer) for prompt, answer in zip(encoded.prompts, encoded.answers, strict=True)],
-        train_dataset=Dataset.from_dict(
-            {
-                "prompt_ids": encoded.prompts,
-                "completion_ids": encoded.answers,
-                "label": [answer.good for answer in answers],
-            }
-        ),
+        lengths=[len(p) + len(a) for p, a in zip(training["prompt_ids"], training["completion_ids"], strict=True)],
+        train_dataset=Dataset.from_dict(training),
+        development=Dataset.from_dict(rows(development)) if development else None,
         ref_model=reference,
         args=settings,
         data_collator=Rotating(pad_token_id=tokenizer.pad_token_id),

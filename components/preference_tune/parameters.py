@@ -179,6 +179,11 @@ class PreferenceTuneParameters(FineTuningParameters):
         names = [reward.name for reward in self.rewards]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             found.append(f"rewards: several are called {', '.join(twice)}; give each a name of its own")
+        if self.evaluate_every is not None:
+            found.append(
+                f"evaluate_every is set; {self.method} learns from drawn answers and has no loss on held-out "
+                "ones: set it to null"
+            )
         if self.batch_size % self.sampling.samples:
             found.append(
                 f"a step's batch of {self.batch_size} answers cannot be cut into groups of sampling.samples "

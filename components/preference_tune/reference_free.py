@@ -19,7 +19,9 @@ class Tokenized(list[dict[str, Any]]):
         return self
 
 
-def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
+def fit(
+    context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair], development: Sequence[Pair] = ()
+) -> Curve:
     """Train ``policy`` in place on the pairs by ``method``."""
     from trl.experimental.cpo import CPOConfig, CPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
@@ -37,7 +39,8 @@ def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) ->
 
         def concatenated_forward(self, model: Any, batch: Any) -> Any:
             found = list(super().concatenated_forward(model, batch))
-            found[4] = found[4] * (_learnt(batch) / self.mean_tokens)
+            if self.model.training:
+                found[4] = found[4] * (_learnt(batch) / self.mean_tokens)
             return tuple(found)
 
     def _learnt(batch: Any) -> int:
@@ -46,13 +49,18 @@ def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) ->
         values = batch[name][:, 1:]
         return int((values == 1).sum() if parameters.method == "orpo" else (values != -100).sum())
 
-    encoded = encode_pairs(tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs])
+    def encoded(pairs: Sequence[Pair]) -> AnsweredTwice:
+        return encode_pairs(
+            tokenizer, [p.record for p in pairs], [p.chosen for p in pairs], [p.rejected for p in pairs]
+        )
+
+    training = encoded(pairs)
     own: dict[str, Any] = {}
     if parameters.method == "cpo":
         own = {"loss_type": "sigmoid", "cpo_alpha": parameters.cpo_alpha}
     elif parameters.method == "simpo":
         own = {"loss_type": "simpo", "cpo_alpha": 0.0, "simpo_gamma": parameters.simpo_gamma}
-    lengths = [len(prompt) + max(len(a), len(b)) for prompt, a, b in zip(*encoded, strict=True)]
+    lengths = [len(prompt) + max(len(a), len(b)) for prompt, a, b in zip(*training, strict=True)]
     settings = arguments(
         context, config, parameters, beta=parameters.beta, disable_dropout=True, max_length=max(lengths),
         remove_unused_columns=False, **own,
@@ -64,7 +72,8 @@ def fit(context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair]) ->
         description="preference_tune",
         model=policy,
         lengths=lengths,
-        train_dataset=Tokenized(_rows(encoded)),
+        train_dataset=Tokenized(_rows(training)),
+        development=Tokenized(_rows(encoded(development))) if development else None,
         args=settings,
         processing_class=tokenizer,
     )

@@ -11,6 +11,7 @@ from components.contract import Context, Metric
 from components.finetuning import adapters
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
+from components.finetuning.pairs import for_development
 from components.finetuning.records import read_files
 from components.finetuning.templates import warn_of_control_tokens, with_room
 from components.finetuning.training import Curve
@@ -41,6 +42,7 @@ def run(context: Context) -> None:
     earning: dict[str, RewardFunction] = {}
     training: Sequence[Any]
     held_out: Sequence[Any] = []
+    watched: Sequence[Any] = []
     if method in ONLINE:
         training = examples.questions(context, tokenizer, records, limit)
         earning = rewards.build(
@@ -56,6 +58,8 @@ def run(context: Context) -> None:
         kto.warn_of_imbalance(context, training)
     else:
         training, held_out = examples.pairs(context, reference, tokenizer, records, limit, reward_model)
+    if method not in ONLINE:
+        training, watched = for_development(context, examples.FILE, training)
     sets = {"development": development, "test": test}
     before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, reward_model, earning)
               for name, rows in sets.items()}  # fmt: skip
@@ -64,7 +68,7 @@ def run(context: Context) -> None:
         reference = None  # it is the policy without its adapter
     assistant = load_causal(context.inputs["instruct"], **adapters.loading(context.parameters))
     assistant = adapters.attach(assistant, adapter, task="causal", seed=context.seed)
-    curve = fit(context, assistant, reference, tokenizer, training, earning)
+    curve = fit(context, assistant, reference, tokenizer, training, earning, watched)
     if adapter.type == "none":
         # The trainer has patched its model: measure and save a plain one with the same weights.
         policy = load_causal(context.inputs["instruct"])
@@ -91,16 +95,20 @@ def fit(
     tokenizer: Any,
     training: Sequence[Any],
     earning: dict[str, RewardFunction],
+    development: Sequence[Any] = (),
 ) -> Curve:
-    """Train ``policy`` in place by the method of the parameters."""
+    """Train ``policy`` in place by the method of the parameters.
+
+    ``development`` is what ``evaluate_every`` measures.
+    """
     method = context.parameters.method
     if method in ONLINE:
         return online.fit(context, policy, reference, tokenizer, training, earning)
     if method == "dpo":
-        return dpo.fit(context, policy, reference, tokenizer, training)
+        return dpo.fit(context, policy, reference, tokenizer, training, development)
     if method == "kto":
-        return kto.fit(context, policy, reference, tokenizer, training)
-    return reference_free.fit(context, policy, tokenizer, training)
+        return kto.fit(context, policy, reference, tokenizer, training, development)
+    return reference_free.fit(context, policy, tokenizer, training, development)
 
 
 def _record(

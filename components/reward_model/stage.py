@@ -12,7 +12,7 @@ from components.contract import Context, Metric
 from components.finetuning import adapters
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
-from components.finetuning.pairs import Pair, candidates, split_by_group
+from components.finetuning.pairs import Pair, candidates, for_development, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
 from components.finetuning.scoring import rewards
 from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
@@ -45,11 +45,12 @@ def run(context: Context) -> None:
             f"{_FILE}: {len(pairs)} pairs give {len(training)} to train on and {len(held_out)} to measure on; "
             "more prompts or pairs are needed, of more than one group, whose answers differ in quality"
         )
+    training, development = for_development(context, _FILE, training)
 
     adapter = context.parameters.adapter
     model = load_reward_model(context.inputs["instruct"], context.seed, **adapters.loading(context.parameters))
     model = adapters.attach(model, adapter, task="classification", seed=context.seed)
-    curve = fit(context, model, tokenizer, training)
+    curve = fit(context, model, tokenizer, training, development)
     model = adapters.finished(model, adapter)
     if not context.is_main:
         return
@@ -64,12 +65,19 @@ def run(context: Context) -> None:
     write_report(context, curve, training, held_out, verdicts, np.subtract(chosen, rejected), len(records))
 
 
-def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Curve:
-    """Train ``model`` in place, so that it scores each pair's chosen answer above the rejected one."""
+def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair], development: Sequence[Pair] = ()) -> Curve:
+    """Train ``model`` in place, so that it scores each pair's chosen answer above the rejected one.
+
+    ``development`` pairs are what ``evaluate_every`` measures.
+    """
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
-    chosen, rejected = (encoded_side(tokenizer, pairs, side) for side in ("chosen", "rejected"))
+    def rows(pairs: Sequence[Pair]) -> Dataset:
+        chosen, rejected = (encoded_side(tokenizer, pairs, side) for side in ("chosen", "rejected"))
+        return Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected})
+
+    training = rows(pairs)
     settings = arguments(context, RewardConfig, context.parameters, disable_dropout=True)
     return train(
         context,
@@ -77,8 +85,9 @@ def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> 
         context.parameters,
         description="reward_model",
         model=model,
-        lengths=[max(len(a), len(b)) for a, b in zip(chosen, rejected, strict=True)],
-        train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}),
+        lengths=[max(len(a), len(b)) for a, b in zip(training["chosen_ids"], training["rejected_ids"], strict=True)],
+        train_dataset=training,
+        development=rows(development) if development else None,
         args=settings,
         processing_class=tokenizer,
     )
