@@ -59,7 +59,8 @@ def run(context: Context) -> None:
     else:
         training, held_out = examples.pairs(context, reference, tokenizer, records, limit, reward_model)
     if method not in ONLINE:
-        training, watched = for_development(context, examples.FILE, training)
+        chosen_from: Sequence[Any] = training  # pairs, or with kto labelled answers
+        training, watched = for_development(context, examples.FILE, chosen_from)
     sets = {"development": development, "test": test}
     before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, reward_model, earning)
               for name, rows in sets.items()}  # fmt: skip
