@@ -65,6 +65,7 @@ RULE_ORDER = (
     "near_duplicate",
     "held_out_by_task",
     "held_out_relative",
+    "contaminated",
 )
 
 
@@ -92,6 +93,7 @@ def build(
     splits: dict[str, SplitCounts],
     instructions_report: dict[str, Any],
     labels_report: dict[str, Any],
+    decontamination: dict[str, Any] | None,
 ) -> dict[str, float]:
     """Write ``report.json`` and its pictures; return the numbers that become metrics."""
     read = sum(ledger.read.values())
@@ -144,6 +146,7 @@ def build(
         },
         "instructions": instructions_report,
         "labels": labels_report,
+        "decontamination": decontamination,
         # Where it was made says nothing of what was made.
         "parameters": context.parameters.model_dump(mode="json", exclude={"engine"}),
     }  # fmt: skip

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from components.contract import StageParameters
 from components.curate.quality_parameters import QualityParameters
+from components.decontamination.parameters import DecontaminationParameters
 from components.engine.parameters import EngineParameters
 from components.tasks.curation import InstructionTask, InstructionTasks, LabelTask, LabelTasks, label_source
 
@@ -228,6 +229,10 @@ class CurateParameters(StageParameters):
         default_factory=InstructionsParameters, description="Instruction and preference data."
     )
     labels: LabelsParameters = Field(default_factory=LabelsParameters, description="The classification task.")
+    decontamination: DecontaminationParameters = Field(
+        default_factory=DecontaminationParameters,
+        description="Training texts that hold what models are measured on.",
+    )
 
     @model_validator(mode="after")
     def _can_be_labelled(self) -> Self:

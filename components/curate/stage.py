@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from components.contract import Context, Metric
 from components.curate import card, corpus, held_out, instructions, judging, labels, user_files
+from components.curate.decontamination import decontaminate
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks, broken_problems, judge_all, require_text
 from components.curate.tables import unused_warnings
@@ -95,7 +96,8 @@ def _make(
         labels_report = labels.build(
             parameters.labels, corpus.rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
         )
-    return card.build(context, ledger, assignment, splits, instruction_data.report, labels_report)
+    contamination = decontaminate(context, workspace, ledger, splits)
+    return card.build(context, ledger, assignment, splits, instruction_data.report, labels_report, contamination)
 
 
 def _unless(problems: list[str], build: Callable[[], Built]) -> Built | None:

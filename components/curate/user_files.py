@@ -29,6 +29,8 @@ DOCUMENTS = {
     **TABLES,
 }
 """Format by suffix, of files that a corpus can be made of."""
+BENCHMARKS = {".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", **TABLES}
+"""Format by suffix, of files that training texts are compared with."""
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _SHOWN = 10
 
@@ -65,6 +67,7 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
             if not (workspace / source.id).is_dir():
                 found.append(f"curate.sources: there is no folder {source.id!r}: check the path, or give a dataset id")
     found += find_held_out(parameters.split.held_out, workspace)[1]
+    found += find(parameters.decontamination.against, "curate.decontamination.against", workspace, BENCHMARKS)[1]
     if parameters.instructions.source == "files":
         for split in SPLITS:
             patterns = getattr(parameters.instructions.files, split)

@@ -36,6 +36,8 @@ def render(folder: Path) -> Page:
         page.heading("Rows that could not be used")
         page.table(["file", "rows", "broken"], [[b["file"], b["rows"], b["broken"]] for b in report["broken_rows"]])
         page.code("\n".join(line for b in report["broken_rows"] for line in b["examples"]))
+    if report.get("decontamination"):
+        _decontamination(page, report["decontamination"])
     page.heading("What each rule dropped")
     for rule in report["rules"]:
         if rule["examples"]:
@@ -92,6 +94,31 @@ def _rules(page: Page, folder: Path, report: Report) -> None:
     )
     if report["rules"]:
         page.figure(folder / "dropped.png", "Documents dropped by rule")
+
+
+def _decontamination(page: Page, found: Report) -> None:
+    page.heading("Training texts that hold what models are measured on")
+    action = {"remove": "They were removed.", "report": "They were left.", "refuse": ""}[found["action"]]
+    page.text(
+        f"{found['documents']:,} training texts overlap with items of evaluation sets. {action} contamination.jsonl "
+        "lists each with the passage. Seen: items most of whose word runs stand somewhere in the training set."
+    )
+    page.table(
+        ["training set", "evaluation set", "items", "that overlap", "seen", "training texts"],
+        [
+            [p["training"], p["evaluation"], p["items"], p["overlapping"], p["seen"], p["documents"]]
+            for p in found["pairs"]
+        ],
+    )
+    for each in found["apart"]:
+        page.text(f"Not compared: {each['training']} with {each['evaluation']} ({each['why']}).")
+    if found["examples"]:
+        page.code(
+            "\n\n".join(
+                f"[{e['training']}: {e['document']}] {e['evaluation']}: {e['item']} ({e['rule']})\n{e['passage']}"
+                for e in found["examples"]
+            )
+        )
 
 
 def _tables(page: Page, report: Report) -> None:
