@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from registry.integrity import signed_receipts
 from registry.integrity.verification import signatures_of, verify_version
 from registry.lineage.trace import trace
 from registry.lineage.traversal import upstream
+from registry.promotion.contamination import Contamination
 from registry.promotion.measurements import Gap, Measurement, counterpart, measurements, names_of, short
 from registry.promotion.parameters import MetricRule, PromotionParameters
 from registry.promotion.trial import try_model
@@ -116,12 +117,14 @@ def judge(
     folder: Path,
     unmeasured: Mapping[Gap, str],
     signatures: Check,
+    contaminated: Callable[[Measurement], Contamination] | None = None,
 ) -> Verdict:
     """Judge ``candidate``, whose verified files lie in ``folder``.
 
     Args:
         unmeasured: what could not be measured for the comparison, and why.
         signatures: outcome of checking the signatures of the candidate and of the models it descends from.
+        contaminated: what its lineage holds of the evaluation set of a measurement; ``None``: not known.
     """
     name = candidate.model.name
     verdict = Verdict(
@@ -142,6 +145,10 @@ def judge(
         )
     for metric, rule in rules.items():
         verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured)
+        matching = measurements(session, candidate, metric)
+        if parameters.max_contamination is not None and matching:
+            found = contaminated(matching[-1]) if contaminated else Contamination()
+            verdict.checks.append(_contamination_check(metric, matching[-1], parameters.max_contamination, found))
     weights = _weights_check(folder)
     verdict.checks += [_lineage_check(session, candidate), signatures, weights]
     if weights.passed:
@@ -221,6 +228,25 @@ def _not_comparable(
     return (
         f"not comparable: {difference}; bring {metric.stage} up to date (`stemma run`) and promote again, or {way_on}"
     )
+
+
+def _contamination_check(name: str, metric: Measurement, most: float, found: Contamination) -> Check:
+    """Whether what a metric rests on was learnt. What is not known is said, and passes."""
+    title = f"{name} on unseen data (at most {most:.2%} seen)"
+    guilty = sorted((pair for pair in found.pairs if pair.share > most), key=lambda pair: -pair.share)
+    unknown = f"; unknown: {'; '.join(found.unknown)}" if found.unknown else ""
+    if guilty:
+        return Check(
+            title,
+            False,
+            f"{'; '.join(map(str, guilty))}{unknown}; curate with decontamination.action: remove, or raise "
+            "promotion.max_contamination",
+        )
+    if not found.pairs:
+        of = short(metric.eval_set)
+        return Check(title, True, f"unknown for {of}: {'; '.join(found.unknown) or 'it was compared with no data'}")
+    worst = max(found.pairs, key=lambda pair: pair.share)
+    return Check(title, True, f"{worst}{unknown}")
 
 
 def _lineage_check(session: Session, candidate: ModelVersion) -> Check:

@@ -47,6 +47,14 @@ class PromotionParameters(BaseModel):
         "none", description="required: what passes the gate takes an alias only when a person has approved it"
     )
 
+    max_contamination: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="largest share of the evaluation set of a metric that training sets in the model's lineage may "
+        "hold; null: not asked",
+    )
+
     @property
     def rules(self) -> dict[str, dict[str, MetricRule]]:
         """By model and metric; a rule that is null is none, so that a recipe can take one back."""

@@ -26,8 +26,9 @@ from registry.integrity import anchor, history, statements
 from registry.integrity.chain import hash_of, link_of
 from registry.integrity.signing import SignedFiles, Statement, sign
 from registry.lineage.recording import find_or_add
+from registry.promotion.contamination import Compare, Contamination, contamination
 from registry.promotion.gate import Check, Verdict, check_signatures, judge
-from registry.promotion.measurements import Gap, gaps
+from registry.promotion.measurements import Gap, Measurement, gaps
 from registry.promotion.mirror import MirrorReport, mirror
 from registry.promotion.parameters import PromotionParameters
 from registry.promotion.releases import record_release
@@ -91,6 +92,7 @@ def promote(
     force: bool = False,
     measure: Measure | None = None,
     approval: Check | None = None,
+    compare: Compare | None = None,
 ) -> PromotionOutcome:
     """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
 
@@ -100,6 +102,8 @@ def promote(
         measure: measures a version by a stage on the workspace's present evaluation set. Called where candidate and
             champion were not measured alike: for the champion first, and where that is not enough for the candidate.
         approval: what a person decided; it is kept with the gate's own checks, and counts as one of them.
+        compare: compares data of the lineage with an evaluation set, where ``promotion.max_contamination`` asks and no
+            stage did.
 
     Raises:
         PromotionRefused: it cannot be judged: no reason, or an alias of the wrong form.
@@ -112,7 +116,7 @@ def promote(
     check_request(alias, reason, actor)
     with open_registry(workspace.registry_url) as registry:
         _require_key(workspace, registry)
-        judged = _judge(workspace, registry, reference, alias, measure)
+        judged = _judge(workspace, registry, reference, alias, measure, compare)
         if isinstance(judged, PromotionOutcome):
             return judged
         verdict, candidate, champion = judged.verdict, judged.candidate, judged.champion
@@ -147,7 +151,14 @@ def promote(
         )
 
 
-def assess(workspace: Workspace, reference: str, alias: str, *, measure: Measure | None = None) -> PromotionOutcome:
+def assess(
+    workspace: Workspace,
+    reference: str,
+    alias: str,
+    *,
+    measure: Measure | None = None,
+    compare: Compare | None = None,
+) -> PromotionOutcome:
     """What :func:`promote` would decide, without deciding it: ``await``, ``reject`` or ``unchanged``.
 
     Nothing is recorded but what had to be measured.
@@ -156,7 +167,7 @@ def assess(workspace: Workspace, reference: str, alias: str, *, measure: Measure
         PromotionRefused, UnknownReference, MissingBytes, InvalidBytes, KeyProblem: as there.
     """
     with open_registry(workspace.registry_url) as registry:
-        judged = _judge(workspace, registry, reference, alias, measure)
+        judged = _judge(workspace, registry, reference, alias, measure, compare)
     if isinstance(judged, PromotionOutcome):
         return judged
     verdict = judged.verdict
@@ -177,7 +188,12 @@ class _Judged:
 
 
 def _judge(
-    workspace: Workspace, registry: Registry, reference: str, alias: str, measure: Measure | None
+    workspace: Workspace,
+    registry: Registry,
+    reference: str,
+    alias: str,
+    measure: Measure | None,
+    compare: Compare | None,
 ) -> _Judged | PromotionOutcome:
     """The gate's verdict, or the outcome where the version holds the alias already."""
     parameters = PromotionParameters.load(workspace.root)
@@ -206,7 +222,11 @@ def _judge(
     with registry.read() as session:
         candidate = resolve(session, name)
         champion = resolve(session, holder) if holder else None
-        verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures)
+
+        def contaminated(metric: Measurement) -> Contamination:
+            return contamination(workspace, session, candidate.execution_id, metric.eval_set, compare)
+
+        verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures, contaminated)
         statement = Statement.of(session, candidate)
         session.expunge_all()
     return _Judged(candidate, champion, judged_against, files, statement, verdict)

@@ -1,0 +1,234 @@
+"""What the lineage of a model holds of the evaluation set that a metric rests on.
+
+A stage that makes training and evaluation sets compares them and leaves the counts in ``contamination.json`` of its
+report, an artifact of the lineage. Sets that different executions made (a parent's earlier corpus, and the test split
+of today's) were never side by side: they are compared here, where their bytes are at hand and the caller can. What
+nobody can know is *unknown* and said in words: what imported weights have learnt, and data whose bytes are gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import dvc
+from core.errors import DvcError
+from core.workspace import Workspace
+from registry.db.schema import IMPORT, IMPORTED, Artifact, Event, Execution
+from registry.errors import InvalidBytes
+from registry.lineage.trace import origin_of
+from registry.lineage.traversal import chunks, upstream
+from registry.store.manifests import FolderManifests, md5_of
+
+SUMMARY = "contamination.json"
+FORMAT = 1  # newest format of it that this code reads
+
+Files = Mapping[str, Path]
+"""Where the bytes of a folder's files are, by name."""
+Compare = Callable[[str, Files, str, Files], list["Pair"]]
+"""Compares training texts with an evaluation set, both given by the folder's name and files."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training set (``corpus/train``) and an evaluation set, and how many of its items the training set holds."""
+
+    training: str
+    evaluation: str
+    items: int
+    overlapping: int
+
+    @property
+    def share(self) -> float:
+        return self.overlapping / self.items if self.items else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.overlapping} of {self.items} items of {self.evaluation} are in {self.training} ({self.share:.2%})"
+        )
+
+
+@dataclass
+class Contamination:
+    """Every pair that was compared, and in words what is not known."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def contamination(
+    workspace: Workspace, session: Session, execution_id: int, eval_set: str | None, compare: Compare | None = None
+) -> Contamination:
+    """What the datasets in the lineage of what ``execution_id`` made hold of an evaluation set.
+
+    Args:
+        eval_set: digest; ``None`` where a metric was measured on none of the workspace's (a task of the
+            lm-evaluation-harness): then the files that curation was told to compare with stand for it.
+        compare: for sets that no execution compared.
+    """
+    found = Contamination()
+    ids = upstream(session, execution_id)
+    evaluations = {} if eval_set is None else _makers(session, digest=eval_set)
+    for artifact, makers in _learnt(session, ids).items():
+        mine = set(makers) & ids
+        known = None
+        for maker in sorted(mine, reverse=True):
+            name = _name(evaluations[maker]) if maker in evaluations else None
+            if eval_set is not None and name is None:
+                continue
+            known = _recorded(workspace, session, maker)
+            if isinstance(known, dict):
+                found.pairs += _pairs(known, _name(artifact), name)
+                break
+        if isinstance(known, str):
+            found.unknown.append(f"{artifact.name} ({artifact.digest[:12]}): {known}")
+        elif known is None and mine and evaluations:
+            _compare(workspace, artifact, next(iter(evaluations.values())), compare, found)
+    found.unknown += [f"what {origin} has learnt" for origin in _imported(session, ids)]
+    return found
+
+
+def _learnt(session: Session, ids: set[int]) -> dict[Artifact, list[int]]:
+    """The datasets that executions read and that were made of no other dataset, as packed tokens are; with their
+    makers."""
+    read: dict[int, Artifact] = {}
+    for chunk in chunks(ids):
+        rows = session.scalars(
+            select(Artifact)
+            .join(Event, Event.artifact_id == Artifact.id)
+            .where(Event.execution_id.in_(chunk), Event.direction == "INPUT", Artifact.type == "dataset")
+            .order_by(Artifact.id)
+        )
+        read.update((row.id, row) for row in rows)
+    derived = _derived(session, ids)
+    found = {}
+    for artifact in read.values():
+        makers = [maker for maker in _makers(session, artifact_id=artifact.id) if maker not in derived]
+        if makers:
+            found[artifact] = makers
+    return found
+
+
+def _derived(session: Session, ids: set[int]) -> set[int]:
+    """Executions that read a dataset: what they make of it is no source of text."""
+    found: set[int] = set()
+    for chunk in chunks(ids):
+        found |= set(
+            session.scalars(
+                select(Event.execution_id)
+                .join(Artifact, Artifact.id == Event.artifact_id)
+                .where(Event.execution_id.in_(chunk), Event.direction == "INPUT", Artifact.type == "dataset")
+            )
+        )
+    return found
+
+
+def _makers(session: Session, *, digest: str | None = None, artifact_id: int | None = None) -> dict[int, Artifact]:
+    """Executions that made an artifact, each with it."""
+    which = Artifact.digest == digest if digest is not None else Artifact.id == artifact_id
+    rows = session.execute(
+        select(Event.execution_id, Artifact)
+        .join(Artifact, Artifact.id == Event.artifact_id)
+        .where(which, Event.direction == "OUTPUT", Artifact.type == "dataset")
+        .order_by(Event.execution_id)
+    )
+    return {execution: artifact for execution, artifact in rows}
+
+
+def _name(artifact: Artifact) -> str:
+    return PurePosixPath(artifact.name).name
+
+
+def _pairs(summary: Mapping[str, Any], training: str, evaluation: str | None) -> list[Pair]:
+    """Pairs of a training set in the folder ``training`` and an evaluation set in the other (else of no folder)."""
+    return [
+        Pair(each["training"], each["evaluation"], each["items"], each["left"])
+        for each in summary["pairs"]
+        if each["training"].startswith(f"{training}/")
+        and (
+            each["evaluation"].startswith(f"{evaluation}/")
+            if evaluation
+            else each["evaluation"].startswith("data/raw/")
+        )
+    ]
+
+
+def _recorded(workspace: Workspace, session: Session, maker: int) -> dict[str, Any] | str:
+    """The counts that an execution left, or why there are none."""
+    report = session.scalars(
+        select(Artifact)
+        .join(Event, Event.artifact_id == Artifact.id)
+        .where(Event.execution_id == maker, Event.direction == "OUTPUT", Artifact.type == "report")
+    ).first()
+    if report is None:
+        return "was compared with no evaluation set when it was made"
+    files = _files(workspace, report)
+    if files is None:
+        return f"the report of its making ({report.name}, {report.digest[:12]}) is not at hand"
+    if SUMMARY not in files:
+        return "was compared with no evaluation set when it was made (curate.decontamination.action: none)"
+    try:
+        summary = json.loads(files[SUMMARY].read_bytes())
+        if summary["format"] > FORMAT:
+            return f"the counts of its making have format {summary['format']}, newer than this version of Stemma reads"
+        return dict(summary)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"the counts of its making cannot be read ({error})"
+
+
+def _files(workspace: Workspace, artifact: Artifact) -> dict[str, Path] | None:
+    """Where each file of a folder is, in DVC's cache or in the workspace, its bytes checked; ``None``: not all are."""
+    try:
+        listed = FolderManifests(workspace).files(artifact.digest, artifact.name)
+        cache = dvc.cache_folder(workspace.root)
+    except (InvalidBytes, DvcError, OSError):
+        return None
+    found = {}
+    for name, md5 in (listed or {}).items():
+        places = (dvc.object_path(cache, md5), workspace.root / artifact.name / name)
+        path = next((place for place in places if place.is_file() and md5_of(place) == md5), None)
+        if path is None:
+            return None
+        found[name] = path
+    return found if listed is not None else None
+
+
+def _compare(
+    workspace: Workspace, training: Artifact, evaluation: Artifact, compare: Compare | None, found: Contamination
+) -> None:
+    """Compare two folders that no execution had side by side."""
+    words = f"whether {training.name} ({training.digest[:12]}) holds items of {evaluation.name} "
+    words += f"({evaluation.digest[:12]})"
+    if compare is None:
+        found.unknown.append(f"{words}: they were never compared")
+        return
+    learnt, asked = _files(workspace, training), _files(workspace, evaluation)
+    if learnt is None or asked is None:
+        absent = " and ".join(each.name for each, files in ((training, learnt), (evaluation, asked)) if files is None)
+        found.unknown.append(f"{words}: the files of {absent} are not at hand; `dvc pull` may bring them")
+        return
+    earlier = f"{_name(training)} {training.digest[:12]}"
+    for pair in compare(_name(training), learnt, _name(evaluation), asked):
+        split = pair.training.rpartition("/")[2]
+        found.pairs.append(Pair(f"{earlier}/{split}", pair.evaluation, pair.items, pair.overlapping))
+
+
+def _imported(session: Session, ids: set[int]) -> list[str]:
+    """Imported weights among what executions made or read, by their origin."""
+    found: dict[str, None] = {}
+    for chunk in chunks(ids):
+        for execution in session.scalars(select(Execution).where(Execution.id.in_(chunk), Execution.stage == IMPORT)):
+            found[origin_of(execution.parameters)] = None
+        for uri in session.scalars(
+            select(Artifact.uri)
+            .join(Event, Event.artifact_id == Artifact.id)
+            .where(Event.execution_id.in_(chunk), Artifact.uri.startswith(IMPORTED))
+        ):
+            found[uri.removeprefix(IMPORTED)] = None
+    return list(found)
