@@ -36,6 +36,7 @@ def promote(
 
     The gate compares the version's metrics with the thresholds in `params.yaml` (section `promotion`) and against the
     alias's holder on the same evaluation set; where the set has changed, the holder is measured on the new one first.
+    Where `promotion.max_contamination` is set, it asks what the version has learnt of its evaluation sets.
     It requires a lineage that reaches raw data, valid signatures, safe weights, and a model that loads and answers.
     The verdict, the reason and the person are recorded permanently, and the version's files are signed.
     Exit code 1: refused.
@@ -46,6 +47,7 @@ def promote(
     from core.processes import signals_as_exceptions
     from core.workspace import Workspace
     from flows.pipeline.measure import measuring
+    from flows.pipeline.overlap import comparing
     from flows.pipeline.promotion import sentence
     from registry.promotion.promote import default_actor
     from registry.promotion.promote import promote as promote_version
@@ -54,7 +56,14 @@ def promote(
     measure = measuring(workspace, lambda message: print(f"{message} …", file=sys.stderr))
     with signals_as_exceptions():
         outcome = promote_version(
-            workspace, version, alias, reason, default_actor(workspace), force=force, measure=measure
+            workspace,
+            version,
+            alias,
+            reason,
+            default_actor(workspace),
+            force=force,
+            measure=measure,
+            compare=comparing(workspace),
         )
     if as_json:
         print_json(outcome.as_dict())

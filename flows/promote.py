@@ -17,6 +17,7 @@ from core.workspace import Workspace
 from flows.deployments import flow_run, form, notifications
 from flows.pipeline import report
 from flows.pipeline.measure import measuring
+from flows.pipeline.overlap import comparing
 from flows.pipeline.promotion import ALIAS, sentence
 from registry.promotion.gate import Check
 from registry.promotion.parameters import PromotionParameters
@@ -70,7 +71,7 @@ def promote(
 def _with_approval(
     place: Workspace, reference: str, alias: str, reason: str, say: Callable[[str], None]
 ) -> PromotionOutcome:
-    judged = assess(place, reference, alias, measure=measuring(place, say))
+    judged = assess(place, reference, alias, measure=measuring(place, say), compare=comparing(place))
     if judged.action == "await":
         version = f"{judged.model}:{judged.version}"
         _show(judged)
@@ -97,7 +98,16 @@ def _decide(
     approval: Check | None,
     say: Callable[[str], None],
 ) -> PromotionOutcome:
-    outcome = promote_version(place, reference, alias, reason, actor, measure=measuring(place, say), approval=approval)
+    outcome = promote_version(
+        place,
+        reference,
+        alias,
+        reason,
+        actor,
+        measure=measuring(place, say),
+        approval=approval,
+        compare=comparing(place),
+    )
     _show(outcome)
     say(sentence(outcome))
     if outcome.mirror.error:

@@ -24,7 +24,7 @@ from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.curate.tables import rows, text_lines
 from components.curate.user_files import BENCHMARKS, UserFile, find
-from components.decontamination.overlap import Batch, Findings, TextSet
+from components.decontamination.overlap import Findings, TextBatch, TextSet
 from components.decontamination.overlap import find as find_overlaps
 from components.decontamination.sets import EVALUATION, TRAINING, batches, read
 from core.errors import InputProblem
@@ -32,6 +32,7 @@ from core.errors import InputProblem
 SUMMARY, LISTED = "contamination.json", "contamination.jsonl"
 FORMAT = 1  # of the summary
 _SHOWN = 10
+_WARNED = 0.02  # of an evaluation set; phrases that texts of one kind share are as much
 
 
 def decontaminate(
@@ -85,7 +86,7 @@ def _go_on(context: Context) -> None:
 
 
 def _reader(file: UserFile) -> Any:
-    def read_batches() -> Iterator[Batch]:
+    def read_batches() -> Iterator[TextBatch]:
         yield from batches(_paragraphs(file) if file.format == "text" else _rows(file))
 
     return read_batches
@@ -231,7 +232,7 @@ def _record(context: Context, found: Findings, removed: dict[str, int]) -> dict[
     share = worst["left"] / max(worst["items"], 1) if worst else 0.0
     context.record(Metric("contamination", share, higher_is_better=False, n=worst["items"] if worst else 0))
     context.record(Metric("contaminated_documents", len(documents)))
-    if worst and share:
+    if worst and share > _WARNED:
         also = sum(pair["left"] > 0 for pair in pairs) - 1
         context.warn(
             f"{worst['left']} of {worst['items']} items of {worst['evaluation']} overlap with {worst['training']}"

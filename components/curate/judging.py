@@ -35,7 +35,8 @@ _ENCODED = ("source", "kind", "license", "rule")  # columns of few values
 # What decides nothing about a single document.
 _GLOBAL: dict[str, object] = {
     "sources": True, "split": True, "max_broken_share": True, "outside_links": True, "shard_megabytes": True,
-    "engine": True, "instructions": True, "labels": True, "deduplication": {"threshold", "split_threshold"},
+    "engine": True, "instructions": True, "labels": True, "decontamination": True,
+    "deduplication": {"threshold", "split_threshold"},
 }  # fmt: skip
 
 

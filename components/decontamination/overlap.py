@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Some documents (or rows, or questions) of a set.
 
     Attributes:
@@ -47,10 +47,10 @@ class Batch:
     texts: pa.Array
     owners: Ints
 
-    def only(self, documents: NDArray[np.bool_]) -> Batch:
+    def only(self, documents: NDArray[np.bool_]) -> TextBatch:
         """The batch without the texts of other documents."""
         mine = documents[self.owners]
-        return Batch(self.names, self.texts.filter(pa.array(mine)), self.owners[mine])
+        return TextBatch(self.names, self.texts.filter(pa.array(mine)), self.owners[mine])
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class TextSet:
     """A set of texts that can be read again and again; ``name`` such as ``corpus/train``."""
 
     name: str
-    batches: Callable[[], Iterable[Batch]]
+    batches: Callable[[], Iterable[TextBatch]]
 
 
 @dataclass(frozen=True)
-class Overlap:
+class SharedPassage:
     """A training document and an item of an evaluation set that hold the same.
 
     Attributes:
@@ -81,7 +81,7 @@ class Overlap:
 
 
 @dataclass
-class Pair:
+class PairCounts:
     """A training set and an evaluation set.
 
     Attributes:
@@ -103,8 +103,8 @@ class Pair:
 class Findings:
     """Counts of every pair of sets, and every document that overlaps, with its first item of each evaluation set."""
 
-    pairs: list[Pair] = field(default_factory=list)
-    overlaps: list[Overlap] = field(default_factory=list)
+    pairs: list[PairCounts] = field(default_factory=list)
+    overlaps: list[SharedPassage] = field(default_factory=list)
 
 
 def find(
@@ -124,7 +124,8 @@ def find(
     excluded = set(apart)
     compared = np.array([[(t.name, e.name) not in excluded for e in evaluation] for t in training], bool)
     pairs = {
-        (t, e): Pair(training[t].name, evaluation[e].name, index.items_of[e]) for t, e in np.argwhere(compared).tolist()
+        (t, e): PairCounts(training[t].name, evaluation[e].name, index.items_of[e])
+        for t, e in np.argwhere(compared).tolist()
     }
     findings = Findings(list(pairs.values()))
     if not index.items:
@@ -274,7 +275,7 @@ class _Counted:
         keys = len(index.keys["coverage"].hashes) if "coverage" in index.keys else 0
         self.present = np.zeros((sets, keys), bool)
 
-    def add(self, training: int, batch: Batch) -> NDArray[np.bool_]:
+    def add(self, training: int, batch: TextBatch) -> NDArray[np.bool_]:
         """Count a batch of a training set; [documents] those that hold anything of an evaluation set."""
         hashed, owners, keys = words(batch.texts), batch.owners, self.index.keys
         hit = np.zeros(len(batch.names), bool)
@@ -318,8 +319,8 @@ def _held(keys: _Keys, hashed: Words, n: int, owners: Ints) -> tuple[Ints, Ints]
 
 
 def _judge(
-    training: str, start: int, batch: Batch, index: _Index, suspects: _Suspects
-) -> Iterator[tuple[Overlap, int, bool]]:
+    training: str, start: int, batch: TextBatch, index: _Index, suspects: _Suspects
+) -> Iterator[tuple[SharedPassage, int, bool]]:
     """(overlap, item, whether it is the document's first with this evaluation set), documents in order."""
     hashed, owners, keys = words(batch.texts), batch.owners, index.keys
     found: dict[tuple[int, int], str] = {}
@@ -354,7 +355,7 @@ def _judge(
             continue  # two texts of one hash
         listed.add((document_number, of))
         yield (
-            Overlap(training, start + document_number, batch.names[document_number].as_py(), index.set_names[of],
+            SharedPassage(training, start + document_number, batch.names[document_number].as_py(), index.set_names[of],
                     index.names[each], rule, passage),
             each,
             first,
@@ -393,7 +394,7 @@ def _shown(found: Sequence[str]) -> str:
     return " ".join(found[:_PASSAGE]) + (f" [... {len(found) - _PASSAGE} more words]" if len(found) > _PASSAGE else "")
 
 
-def _numbered(text_set: TextSet) -> Iterator[tuple[int, Batch]]:
+def _numbered(text_set: TextSet) -> Iterator[tuple[int, TextBatch]]:
     """Batches of a set, each with the number of its first document."""
     start = 0
     for batch in text_set.batches():

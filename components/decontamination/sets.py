@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.decontamination.overlap import Batch, TextSet
-from components.finetuning.records import texts
+from components.decontamination.overlap import TextBatch, TextSet
 
 TRAINING = {"corpus": ("train",), "instructions": ("instruct", "reward", "preference"), "labels": ("train",)}
 """Splits that models learn from. Development and validation splits are for choosing, and are neither."""
@@ -27,10 +28,20 @@ def read(folder: Path, splits: Sequence[str]) -> list[TextSet]:
 
     A set is called ``<folder>/<split>``, such as ``corpus/train``.
     """
-    return [TextSet(f"{folder.name}/{split}", _reader(folder, split)) for split in splits if _files(folder, split)]
+    return read_files(folder.name, {path.name: path for path in folder.iterdir()}, splits)
 
 
-def batches(documents: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Batch]:
+def read_files(name: str, files: Mapping[str, Path], splits: Sequence[str]) -> list[TextSet]:
+    """As :func:`read`, of the folder ``name`` whose files lie elsewhere, by their names in it."""
+    found = []
+    for split in splits:
+        own = {file: files[file] for file in sorted(files) if _belongs(file, split)}
+        if own:
+            found.append(TextSet(f"{name}/{split}", _reader(own)))
+    return found
+
+
+def batches(documents: Iterable[tuple[str, Sequence[str]]]) -> Iterator[TextBatch]:
     """(name, texts) of documents, in batches of bounded size. A very long text is read in pieces that overlap."""
     names: list[str] = []
     found: list[str] = []
@@ -49,8 +60,8 @@ def batches(documents: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Batch]:
         yield _batch(names, found, owners)
 
 
-def _batch(names: list[str], found: list[str], owners: list[int]) -> Batch:
-    return Batch(pa.array(names, pa.string()), pa.array(found, pa.large_string()), np.asarray(owners, np.int64))
+def _batch(names: list[str], found: list[str], owners: list[int]) -> TextBatch:
+    return TextBatch(pa.array(names, pa.string()), pa.array(found, pa.large_string()), np.asarray(owners, np.int64))
 
 
 def _pieces(text: str) -> list[str]:
@@ -59,38 +70,43 @@ def _pieces(text: str) -> list[str]:
     return [text[start : start + _CHARACTERS + _OVERLAP] for start in range(0, len(text), _CHARACTERS)]
 
 
-def _files(folder: Path, split: str) -> list[Path]:
-    return sorted(
-        [*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.parquet"), *folder.glob(f"{split}.jsonl")]
-    )
+def _belongs(file: str, split: str) -> bool:
+    return file in (f"{split}.parquet", f"{split}.jsonl") or fnmatchcase(file, f"{split}-*.parquet")
 
 
-def _reader(folder: Path, split: str) -> Callable[[], Iterator[Batch]]:
-    def read_batches() -> Iterator[Batch]:
-        for path in _files(folder, split):
-            yield from batches(_rows(path)) if path.suffix == ".jsonl" else _table(path)
+def _reader(files: Mapping[str, Path]) -> Callable[[], Iterator[TextBatch]]:
+    def read_batches() -> Iterator[TextBatch]:
+        for name, path in files.items():
+            yield from batches(_rows(name, path)) if name.endswith(".jsonl") else _table(name, path)
 
     return read_batches
 
 
-def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+def _rows(name: str, path: Path) -> Iterator[tuple[str, list[str]]]:
     """Rows of instructions, each with all its texts, the same one once."""
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield f"{path.name}, row {number}", list(dict.fromkeys(texts(json.loads(line))))
+                yield f"{name}, row {number}", list(dict.fromkeys(_said(json.loads(line))))
 
 
-def _table(path: Path) -> Iterator[Batch]:
+def _said(row: dict[str, Any]) -> Iterator[str]:
+    """What a row of instructions says: its turns, its question, its answers."""
+    yield from (message["content"] for message in row.get("messages") or ())
+    yield from filter(None, (row.get(key) for key in ("prompt", "completion", "chosen", "rejected")))
+    yield from row.get("ranked") or ()
+
+
+def _table(name: str, path: Path) -> Iterator[TextBatch]:
     with pq.ParquetFile(path) as file:
         named = "origin" in file.schema_arrow.names
         start = 1
         for batch in file.iter_batches(_ROWS, columns=["text", "origin"] if named else ["text"]):
             found = batch.column("text")
-            numbers = [f"{path.name}, row {start + place}" for place in range(len(found))] if not named else None
+            numbers = [f"{name}, row {start + place}" for place in range(len(found))] if not named else None
             names = batch.column("origin") if named else pa.array(numbers, pa.string())
             if batch.nbytes <= 4 * _CHARACTERS:
-                yield Batch(names, found, np.arange(len(found)))
+                yield TextBatch(names, found, np.arange(len(found)))
             else:
                 yield from batches(zip(names.to_pylist(), ([text] for text in found.to_pylist()), strict=True))
             start += len(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from core import files, layout
 from core.workspace import Workspace
 from flows.pipeline.graph import Graph
 from flows.pipeline.measure import measuring
+from flows.pipeline.overlap import comparing
 from registry.db.database import Registry
 from registry.db.references import current_aliases
 from registry.db.schema import Artifact, ModelVersion, Promotion, RegisteredModel
@@ -79,8 +81,8 @@ def promote_candidates(
                 decisions.not_judged[reference] = f"the run left out stages that measure it or are made of it: {stages}"
             else:
                 reason = f"made and measured by {run}; left to the gate of params.yaml"
-                measure = measuring(workspace, say)
-                outcome = assess(workspace, reference, ALIAS, measure=measure) if approval else None
+                measure, compare = measuring(workspace, say), comparing(workspace)
+                outcome = assess(workspace, reference, ALIAS, measure=measure, compare=compare) if approval else None
                 if outcome is None or outcome.action != "await":
                     outcome = _promote(workspace, reference, reason, measure)
                 decisions.outcomes.append(outcome)
@@ -96,10 +98,14 @@ def _is_missed(graph: Graph, maker: str, stage: str) -> bool:
 
 def _promote(workspace: Workspace, reference: str, reason: str, measure: Measure) -> PromotionOutcome:
     """Judged again, against the new holder, when another run moved the alias meanwhile."""
+    decide = functools.partial(
+        promote, workspace, reference, ALIAS, reason, default_actor(workspace), measure=measure,
+        compare=comparing(workspace),
+    )  # fmt: skip
     for _ in range(TRIES - 1):
         with contextlib.suppress(PromotionConflict):
-            return promote(workspace, reference, ALIAS, reason, default_actor(workspace), measure=measure)
-    return promote(workspace, reference, ALIAS, reason, default_actor(workspace), measure=measure)
+            return decide()
+    return decide()
 
 
 def standing(registry: Registry) -> dict[str, str]:

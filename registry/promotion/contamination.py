@@ -31,12 +31,12 @@ FORMAT = 1  # newest format of it that this code reads
 
 Files = Mapping[str, Path]
 """Where the bytes of a folder's files are, by name."""
-Compare = Callable[[str, Files, str, Files], list["Pair"]]
+Compare = Callable[[str, Files, str, Files], list["ComparedSets"]]
 """Compares training texts with an evaluation set, both given by the folder's name and files."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class ComparedSets:
     """A training set (``corpus/train``) and an evaluation set, and how many of its items the training set holds."""
 
     training: str
@@ -49,16 +49,15 @@ class Pair:
         return self.overlapping / self.items if self.items else 0.0
 
     def __str__(self) -> str:
-        return (
-            f"{self.overlapping} of {self.items} items of {self.evaluation} are in {self.training} ({self.share:.2%})"
-        )
+        items = f"{self.overlapping} of {self.items} items of {self.evaluation}"
+        return f"{items} are in {self.training} ({self.share:.2%})"
 
 
 @dataclass
 class Contamination:
     """Every pair that was compared, and in words what is not known."""
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[ComparedSets] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -77,6 +76,8 @@ def contamination(
     evaluations = {} if eval_set is None else _makers(session, digest=eval_set)
     for artifact, makers in _learnt(session, ids).items():
         mine = set(makers) & ids
+        if not mine:
+            continue
         known = None
         for maker in sorted(mine, reverse=True):
             name = _name(evaluations[maker]) if maker in evaluations else None
@@ -88,7 +89,7 @@ def contamination(
                 break
         if isinstance(known, str):
             found.unknown.append(f"{artifact.name} ({artifact.digest[:12]}): {known}")
-        elif known is None and mine and evaluations:
+        elif known is None and evaluations:
             _compare(workspace, artifact, next(iter(evaluations.values())), compare, found)
     found.unknown += [f"what {origin} has learnt" for origin in _imported(session, ids)]
     return found
@@ -145,10 +146,10 @@ def _name(artifact: Artifact) -> str:
     return PurePosixPath(artifact.name).name
 
 
-def _pairs(summary: Mapping[str, Any], training: str, evaluation: str | None) -> list[Pair]:
+def _pairs(summary: Mapping[str, Any], training: str, evaluation: str | None) -> list[ComparedSets]:
     """Pairs of a training set in the folder ``training`` and an evaluation set in the other (else of no folder)."""
     return [
-        Pair(each["training"], each["evaluation"], each["items"], each["left"])
+        ComparedSets(each["training"], each["evaluation"], each["items"], each["left"])
         for each in summary["pairs"]
         if each["training"].startswith(f"{training}/")
         and (
@@ -216,7 +217,7 @@ def _compare(
     earlier = f"{_name(training)} {training.digest[:12]}"
     for pair in compare(_name(training), learnt, _name(evaluation), asked):
         split = pair.training.rpartition("/")[2]
-        found.pairs.append(Pair(f"{earlier}/{split}", pair.evaluation, pair.items, pair.overlapping))
+        found.pairs.append(ComparedSets(f"{earlier}/{split}", pair.evaluation, pair.items, pair.overlapping))
 
 
 def _imported(session: Session, ids: set[int]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.decontamination.overlap import Batch, TextSet
+from components.decontamination.overlap import TextBatch, TextSet
 from components.decontamination.parameters import OverlapRules
 
 Documents = Sequence[Sequence[str]]
@@ -19,13 +19,13 @@ Documents = Sequence[Sequence[str]]
 def text_set(name: str, documents: Documents, size: int = 3) -> TextSet:
     """A set in batches of ``size`` documents."""
 
-    def batches() -> Iterable[Batch]:
+    def batches() -> Iterable[TextBatch]:
         for start in range(0, len(documents), size):
             part = documents[start : start + size]
             owners = [number for number, texts in enumerate(part) for _ in texts]
             names = pa.array([f"{name}#{start + number}" for number in range(len(part))], pa.string())
             texts = pa.array([text for texts in part for text in texts], pa.string())
-            yield Batch(names, texts, np.asarray(owners, np.int64))
+            yield TextBatch(names, texts, np.asarray(owners, np.int64))
 
     return TextSet(name, batches)
 
