@@ -78,8 +78,8 @@ def test_words_are_those_that_are_shown(texts):
 
 
 def test_words_are_gpt3s():
-    text = "The  “Quick” brown-fox\to'clock JUMP, x=3; 東京タワー　и ЁЖ\u200b."
-    assert windows.plain(text) == ["the", "quick", "brownfox", "oclock", "jump", "x3", *"東京タワ", "ー", "и", "ёж"]
+    text = "The  “Quick” brown-fox\trock'n'roll JUMP, x=3; 東京タワー　и ЁЖ\u200b."
+    assert windows.plain(text) == ["the", "quick", "brownfox", "rocknroll", "jump", "x3", *"東京タワ", "ー", "и", "ёж"]
     assert windows.words([text]).hashes.tolist() == windows.words([" ".join(windows.plain(text))]).hashes.tolist()
 
 
