@@ -80,6 +80,8 @@ def _execution(node: ExecutionNode) -> Text:
     changed = ", ".join(f"{name}={value}" for name, value in node.non_default.items())
     if changed:
         text.append(f"\nchanged from the defaults: {changed}", style="dim")
+    if mixture := node.environment.get("mixture"):
+        text.append(f"\nmixture {mixture}", style="dim")
     for warning in node.warnings:
         text.append(f"\nwarned: {warning}", style="yellow")
     return text

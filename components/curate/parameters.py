@@ -44,6 +44,9 @@ class FilesSource(StageParameters):
         description="Globs under data/raw (`**` crosses folders): txt, md, html, jsonl, json, csv, tsv, parquet, each "
         "also as .gz, .zst, .bz2 or .xz.",
     )
+    name: str = Field(
+        "files", min_length=1, description="Name of the source in the corpus, for the data card and a mixture."
+    )
     text_column: str = Field("text", min_length=1, description="Column of a table that holds the text.")
     group_column: str | None = Field(
         None, description="Column whose equal values stay in one split (author, page ...); null: each row on its own."

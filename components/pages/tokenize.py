@@ -32,6 +32,19 @@ def render(folder: Path) -> Page:
                 if row["by"] == by
             ],
         )
+    if mixture := report.get("mixture"):
+        page.heading("Mixture").text(
+            f"Training documents by {mixture['by']}, and how often they were taken. {mixture['tokens']:,} tokens were "
+            "drawn, separators included."
+        )
+        page.table(
+            [mixture["by"], "documents", "tokens", "epochs", "documents drawn", "tokens drawn", "share"],
+            [
+                [p["part"], p["documents"], p["tokens"], f"{p['epochs']:.2f}", p["documents_drawn"], p["tokens_drawn"],
+                 f"{p['share']:.1%}"]
+                for p in mixture["parts"]
+            ],
+        )  # fmt: skip
     packing = report["packing"]
     page.heading("Packing")
     if packing["packing"] == "best_fit":

@@ -65,11 +65,12 @@ def check(corpus: Path) -> None:
         raise InputProblem(problems)
 
 
-def batches(corpus: Path, split: str, size: int) -> Iterator[pa.RecordBatch]:
+def batches(corpus: Path, split: str, size: int, more: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
     """The split's documents in order, at most ``size`` and about ``BATCH_BYTES`` of text at a time.
 
-    Columns: ``text`` (large_string), and of ``GROUPS`` those that the corpus has, as they are.
+    Columns: ``text`` (large_string), of ``GROUPS`` those that the corpus has, and ``more``, as they are.
     """
+    more = [name for name in more if name not in GROUPS]
     for path in shards(corpus, split):
         groups = [name for name in GROUPS if name in pq.read_schema(path).names]
         # Nothing is read ahead: it would take more memory, and threads that come to more CPU time.
@@ -77,7 +78,9 @@ def batches(corpus: Path, split: str, size: int) -> Iterator[pa.RecordBatch]:
             row = 0
             for number in range(file.num_row_groups):
                 rows = min(size, _rows_at_a_time(file.metadata.row_group(number)))
-                for batch in file.iter_batches(rows, row_groups=[number], columns=["text", *groups], use_threads=False):
+                for batch in file.iter_batches(
+                    rows, row_groups=[number], columns=["text", *groups, *more], use_threads=False
+                ):
                     texts = batch.column("text")
                     if texts.null_count:
                         row += texts.is_null().index(True).as_py()

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.tokenize.mixture_parameters import MixtureParameters
 
 PARENT = "parent"  # the tokenizer of the model that pretrain.init names
 BYTES = 256
@@ -64,6 +65,10 @@ class TokenizeParameters(StageParameters):
         default=False,
         description="Every document begins with the tokenizer's bos_token; where that is its eos_token, the one that "
         "ends the document before it does.",
+    )
+    mixture: MixtureParameters | None = Field(
+        default=None,
+        description="How often the training documents of each source, language or kind are taken; null: each once.",
     )
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ def write_report(
     compressions: dict[str, SplitCompression],
     *,
     trained: bool,
+    mixture: dict[str, Any] | None,
 ) -> None:
     """Write ``report.json``."""
     vocabulary = tokenizer.backend.get_vocab()
@@ -33,6 +34,7 @@ def write_report(
             "special_tokens": dict(sorted(tokenizer.special.items())),
             "splits": splits,
             "parts": list(rows(compressions)),
+            "mixture": mixture,
             "packing": _packing(context, splits["train"], compressions["train"]),
             # Of the training split: documents of at least so many tokens, and fewer than the next row's.
             "document_lengths": [
@@ -55,7 +57,7 @@ def _packing(context: Context, train: SplitEntry, compression: SplitCompression)
         "packing": context.parameters.packing,
         # Expected for a document of n tokens that lies anywhere: it is cut with a probability of n / length.
         "cut_by_concatenation": [
-            {"seq_length": length, "documents": share / documents}
+            {"seq_length": length, "documents": share / max(1, compression.whole.documents)}
             for length, share in zip(CUT_AT, compression.cut.tolist(), strict=True)
         ],
     }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from components.tokenize.compression import SplitCompression
     from components.tokenize.encoding import Encoder
+    from components.tokenize.mixture import Stock
     from components.tokenize.packing import Writer
     from components.tokenize.shards import SplitEntry
     from components.tokenize.tokenizer import Packing
@@ -29,6 +30,7 @@ def run(context: Context) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import pyarrow as pa
 
+    from components.tokenize import mixture
     from components.tokenize.compression import SplitCompression
     from components.tokenize.report import write_report
     from components.tokenize.shards import dtype_for, write_index
@@ -43,18 +45,24 @@ def run(context: Context) -> None:
         raise InputProblem(
             "the corpus has no text to train a tokenizer on: set tokenize.tokenizer to parent, or to a tokenizer"
         )
+    mix = None if without_text else parameters.mixture
+    if mix:
+        mixture.check(corpus, mix)
     tokenizer = _tokenizer(context)
     if parameters.bos and tokenizer.start is None:
         raise InputProblem("tokenize.bos: the tokenizer has no bos_token to begin documents with; make it false")
     encoder = _encoder(context, tokenizer)
     splits: dict[str, SplitEntry] = {}
     compressions = {split: SplitCompression() for split in corpora.SPLITS}
+    drawn: dict[str, Any] | None = None
     total = sum(corpora.documents(corpus, split) for split in corpora.SPLITS)
     with context.progress("tokenize", total, unit="documents") as advance:
         for split in corpora.SPLITS:
-            batches = corpora.batches(corpus, split, parameters.batch_documents)
+            batches = corpora.batches(corpus, split, parameters.batch_documents, mixture.columns(mix))
             writer = _writer(context, tokenizer, split)
-            splits[split] = _pack(batches, encoder, writer, compressions[split], advance)
+            stock = mixture.Stock(context.scratch, mix, context.seed) if mix and split == "train" else None
+            splits[split] = _pack(batches, encoder, writer, compressions[split], advance, stock)
+            drawn = stock.drawn if stock else drawn
     if not splits["test"]["documents"] and not without_text:
         context.warn("the corpus has no test split")
     write_index(
@@ -76,7 +84,11 @@ def run(context: Context) -> None:
         _record_compression(context, compressions)
     context.record(Metric("train_tokens", splits["train"]["tokens"]))
     context.record(Metric("vocabulary", tokenizer.vocabulary), headline=without_text)
-    write_report(context, tokenizer, splits, compressions, trained=parameters.tokenizer is None)
+    if drawn:
+        context.environment["mixture"] = mixture.sentence(drawn)
+        for warning in mixture.warnings(drawn):
+            context.warn(warning)
+    write_report(context, tokenizer, splits, compressions, trained=parameters.tokenizer is None, mixture=drawn)
 
 
 def _record_compression(context: Context, compressions: dict[str, SplitCompression]) -> None:
@@ -189,11 +201,18 @@ def _pack(
     writer: Writer,
     compression: SplitCompression,
     advance: Callable[..., None],
+    stock: Stock | None,
 ) -> SplitEntry:
+    """Write a split; where there is a ``stock``, what is drawn from it."""
     for batch in batches:
         before = compression.whole.bytes
         ids, lengths = encoder.encode(batch.column("text"))
         compression.add(batch, lengths - 1)
-        writer.add(ids, lengths, compression.whole.bytes - before)
+        if stock:
+            stock.add(batch, ids, lengths)
+        else:
+            writer.add(ids, lengths, compression.whole.bytes - before)
         advance(len(batch))
+    if stock:
+        stock.draw(writer)
     return writer.finish()

@@ -40,7 +40,7 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
                 whole = where if is_table else file.name
                 yield Document(
                     strip_html(text) if strip else text,
-                    "files",
+                    source.name,
                     "row" if is_table else "file",
                     whole if group is None else group,
                     source.license,

@@ -212,3 +212,13 @@ def test_max_documents_stops_a_source(tmp_path, monkeypatch):
     name = put(tmp_path, "rows.jsonl", encoded("jsonl"))
     context = curate(tmp_path, [{"type": "files", "paths": [name], "max_documents": 15}], monkeypatch)
     assert len(all_rows(context)) == 15
+
+
+def test_sources_of_files_have_names(tmp_path, monkeypatch):
+    sources = [
+        {"type": "files", "name": name, "paths": [put(tmp_path, f"{name}.txt", f"{sentence(n)}\n")]}
+        for n, name in enumerate(("wiki", "web", "books", "notes"))
+    ]
+    context = curate(tmp_path, sources, monkeypatch)
+    assert {row["source"] for row in all_rows(context)} == {"wiki", "web", "books", "notes"}
+    assert [row["name"] for row in report(context)["sources"]] == ["books", "notes", "web", "wiki"]
