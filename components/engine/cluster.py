@@ -7,6 +7,7 @@ again elsewhere when its worker or node ends; a result is small, so this process
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
@@ -78,6 +79,7 @@ def _connected(engine: EngineParameters) -> Any:
             f"engine.type is ray, but Ray is not installed here: pip install 'ray[data]=={VERSION}', or set it to local"
         ) from error
     address = engine.address or os.environ.get("RAY_ADDRESS") or "auto"
+    _require_open(address)
     packages = [str(ROOT / name) for name in ("components", "core")]
     try:
         ray.init(
@@ -87,8 +89,24 @@ def _connected(engine: EngineParameters) -> Any:
             logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise InputProblem(
-            f"engine: no Ray cluster answers at {address} ({type(error).__name__}: {str(error).splitlines()[0]}): "
-            "start one (docs/data.md), correct engine.address, or set engine.type to local"
-        ) from error
+        raise _unreachable(address, error) from error
     return ray
+
+
+def _require_open(address: str) -> None:
+    """Ray would try for minutes to reach an address at which nothing listens."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> InputProblem:
+    reason = str(error).splitlines()[0] if str(error) else ""
+    return InputProblem(
+        f"engine: no Ray cluster answers at {address} ({type(error).__name__}: {reason}): start one (docs/data.md), "
+        "correct engine.address, give the cluster's token (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN), or set engine.type "
+        "to local"
+    )

@@ -32,13 +32,13 @@ def lines(numbers) -> str:
     return "".join(json.dumps({"text": sentence(n)}) + "\n" for n in numbers)
 
 
-def make(workspace: Path, *, sources=SOURCES, cache: Path | None = None, workers: int | str = 1) -> dict[str, str]:
+def make(workspace: Path, *, sources=SOURCES, cache: Path | None = None, engine: dict | None = None) -> dict[str, str]:
     """Curate in the workspace; digests of everything that came out."""
     parameters = {
         "sources": sources,
         "instructions": write_instructions(workspace),
         "labels": {"source": "none"},
-        "engine": {"workers": workers},
+        "engine": engine or {"workers": 1},
     }
     outputs = {each.name: workspace / "out" / each.name for each in component.outputs}
     for folder in (*outputs.values(), workspace / "scratch"):
@@ -148,7 +148,7 @@ def test_workers_change_no_byte(tmp_path, monkeypatch):
     put(tmp_path, "texts/a.jsonl", lines(range(80)) + '{"text": 5}\n' + lines(range(40)))
     put(tmp_path, "texts/b.txt", f"Write to jane@example.org. {sentence(500)}\n")
     relaxed = [{**SOURCES[0], "license": "MIT"}]
-    assert make(tmp_path, sources=relaxed) == make(tmp_path, sources=relaxed, workers=2)
+    assert make(tmp_path, sources=relaxed) == make(tmp_path, sources=relaxed, engine={"workers": 2})
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged
     program = (
         "import sys, pathlib\nfrom components.curate import parts\nfrom tests.unit.curate.test_chunks import make\n"
         "if __name__ == '__main__':\n    parts.CHUNK = 40_000\n    place = pathlib.Path(sys.argv[1])\n"
-        "    make(place, cache=place / 'cache', workers=2)\n"
+        "    make(place, cache=place / 'cache', engine={'workers': 2})\n"
     )
     run = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], start_new_session=True)
     deadline = time.monotonic() + 60
