@@ -35,7 +35,8 @@ def gc(
     Kept is what any of these needs: a registered version (so every version still restores, whatever its age), an alias,
     a deployment, a run or version under `stemma pin`, one of the newest N runs, a branch, a tag, the files of any
     worktree. All else goes: bytes of failed runs and of runs whose versions were never registered, older results of
-    stages, scratch folders of finished work, trees of killed runs, their MLflow runs (marked deleted there).
+    stages, scratch folders of finished work, what stages kept of data that no kept run has read, trees of killed runs,
+    their MLflow runs (marked deleted there).
     """
     import sys
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.contract import ArtifactSpec, Component
-from components.curate import user_files
+from components.curate import remote, user_files
 from components.curate.parameters import CurateParameters
 
 
 def _problems(parameters: CurateParameters, root: Path, digests: Mapping[str, str]) -> list[str]:
-    return user_files.problems(parameters, root)
+    paths = [path for source in parameters.sources if source.type == "files" for path in source.paths]
+    return user_files.problems(parameters, root) + remote.problems(paths, "curate.sources")
 
 
 component = Component(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters, Source
 from components.curate.parts import SourcePart, size_of
 from components.curate.sources import module_of
-from components.curate.user_files import find_held_out
+from components.curate.user_files import UserFile, find_held_out
 
 BATCH_ROWS, BATCH_CHARACTERS = 4096, 4 << 20
 
@@ -40,6 +40,16 @@ class Chunk:
     def size(self) -> int:
         """Bytes, as far as known before they are read."""
         return sum(part.size for part in self.parts)
+
+    @property
+    def files(self) -> list[UserFile]:
+        return [file for part in self.parts for file in part.files]
+
+    def holding(self, files: Sequence[UserFile]) -> Chunk:
+        """The same chunk with other copies of its files."""
+        copies = iter(files)
+        parts = (replace(part, files=tuple(islice(copies, len(part.files)))) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
     @property
     def known(self) -> bool:
@@ -69,7 +79,7 @@ class Chunk:
     def _documents(self, workspace: Path, ledger: Ledger) -> Iterator[Document]:
         source = self.source
         if source is None:
-            return held_out.documents([file for part in self.parts for file in part.files])
+            return held_out.documents(self.files)
         read = module_of(source).read
         return islice(
             (document for part in self.parts for document in read(source, part, workspace, ledger)),

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import code
+from components.curate import remote
 from components.curate.chunks import Chunk
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.curate.parts import digest, signs
 from components.curate.process import as_it_is, process, schema
 from components.curate.redaction import PLACEHOLDERS, redact
+from components.curate.user_files import UserFile
 from core.errors import InputProblem
 from core.files import replacing
 
@@ -86,23 +88,22 @@ def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
             f"{os.uname().nodename} has another version of the code, of Python or of a library than the one on which "
             f"the stage was started ({here[:12]}, not {orders.made_by[:12]}): install the same on all machines"
         )
-    if not chunk.known:
-        path = orders.own / f"{number:08d}.parquet"
-        _write(chunk, orders, path)
-        return Judged(path, False)
-    files = [file for part in chunk.parts for file in part.files]
+    files = chunk.files
     try:
         before = signs(files)
-        path = orders.folder / f"{_key(chunk, orders, digest(files))}.parquet"
-        if path.is_file():
-            os.utime(path)  # the newest are kept longest
+        path = _path(number, chunk, orders, files)
+        if path is not None and _taken(path, chunk):
             return Judged(path, True)
-        _write(chunk, orders, path)
+        with remote.fetched(files) as copies:
+            if path is None:
+                path = _path(number, chunk, orders, copies)
+                assert path is not None  # all content is here now
+                if _taken(path, chunk):
+                    return Judged(path, True)
+            _write(chunk.holding(copies), orders, path)
         changed = signs(files) != before
     except FileNotFoundError as error:
-        raise InputProblem(
-            f"{chunk.name}: {error.filename} was removed while it was read: run the stage again"
-        ) from error
+        raise InputProblem(f"{error.filename}: was removed while it was read: run the stage again") from error
     if changed:
         path.unlink(missing_ok=True)
         raise InputProblem(f"{chunk.name}: was changed while it was read: run the stage again")
@@ -140,6 +141,23 @@ def _version(library: str) -> str:
     except importlib.metadata.PackageNotFoundError:  # its distribution goes by another name; finding it takes longer
         names = importlib.metadata.packages_distributions().get(library, [])
         return " ".join(sorted(importlib.metadata.version(name) for name in names))
+
+
+def _path(number: int, chunk: Chunk, orders: Orders, files: Sequence[UserFile]) -> Path | None:
+    """Where the chunk's file is kept; ``None`` while that depends on the content of files that are still elsewhere."""
+    if not chunk.known:
+        return orders.own / f"{number:08d}.parquet"
+    if any(file.url is not None and file.mark is None and not file.path.is_absolute() for file in files):
+        return None
+    return orders.folder / f"{_key(chunk, orders, digest(files))}.parquet"
+
+
+def _taken(path: Path, chunk: Chunk) -> bool:
+    """Whether the file is there; the newest are kept longest."""
+    if not chunk.known or not path.is_file():
+        return False
+    os.utime(path)
+    return True
 
 
 def _key(chunk: Chunk, orders: Orders, content: str) -> str:

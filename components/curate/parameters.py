@@ -41,7 +41,8 @@ class FilesSource(StageParameters):
     type: Literal["files"] = "files"
     paths: tuple[str, ...] = Field(
         min_length=1,
-        description="Globs under data/raw (`**` crosses folders): txt, md, html, jsonl, json, csv, tsv, parquet, each "
+        description="Globs under data/raw (`**` crosses folders), or URLs (s3://, gs://, hf://, https://): txt, md, "
+        "html, jsonl, json, csv, tsv, parquet, each "
         "also as .gz, .zst, .bz2 or .xz.",
     )
     name: str = Field(

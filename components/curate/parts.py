@@ -63,7 +63,9 @@ def packed(files: Iterable[UserFile], most: int | None = None) -> Iterator[Sourc
 
 
 def size_of(file: UserFile) -> int:
-    """Bytes of a file. Raises InputProblem where it is gone."""
+    """Bytes of a file, as far as known. Raises InputProblem where it is gone."""
+    if file.url is not None:
+        return file.size or 0
     try:
         return file.path.stat().st_size
     except FileNotFoundError:
@@ -71,9 +73,15 @@ def size_of(file: UserFile) -> int:
 
 
 def digest(files: Sequence[UserFile]) -> str:
-    """SHA-256 over the content of the files, or of those parts of them that are meant."""
+    """SHA-256 over the content of the files, or of those parts of them that are meant.
+
+    Of a file elsewhere it takes the mark for the content, if its store gives one.
+    """
     found = hashlib.sha256()
     for file in files:
+        if file.mark is not None:
+            found.update(f"{file.name}\0{file.format}\0{file.size}\0{file.mark}\0".encode())
+            continue
         ranges = _row_groups(file) if _is_cut_parquet(file) else [(file.start, file.stop)]
         with open(file.path, "rb") as opened:
             for start, stop in ranges:
@@ -87,8 +95,9 @@ def digest(files: Sequence[UserFile]) -> str:
 
 
 def signs(files: Sequence[UserFile]) -> list[tuple[int, int]]:
-    """Size and time of the last change of each file: equal before and after reading, none was written meanwhile."""
-    return [(status.st_size, status.st_mtime_ns) for status in (file.path.stat() for file in files)]
+    """Size and time of the last change of each local file: equal before and after reading, none was written."""
+    found = (file.path.stat() for file in files if file.url is None)
+    return [(status.st_size, status.st_mtime_ns) for status in found]
 
 
 def _part(files: list[UserFile], size: int) -> SourcePart:
@@ -97,7 +106,9 @@ def _part(files: list[UserFile], size: int) -> SourcePart:
 
 
 def _cut(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
-    if file.format == "jsonl" and file.path.suffix.lower() in (".jsonl", ".ndjson"):
+    if file.url is not None:
+        yield SourcePart(file.name, size, (file,))
+    elif file.format == "jsonl" and file.path.suffix.lower() in (".jsonl", ".ndjson"):
         yield from _lines(file, size, most)
     elif file.format == "parquet" and file.path.suffix.lower() == ".parquet":
         yield from _groups(file, size, most)

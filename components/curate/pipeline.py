@@ -64,7 +64,7 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
             if chunk.continued in failed:
                 continue  # its rows make no sense where the file as a whole makes none
             if counted.problems:
-                failed |= {file.name for part in chunk.parts for file in part.files}
+                failed |= {file.name for file in chunk.files}
             ledger.merge(counted)
             done.paths.append(judged.path)
             done.frozen += chunk.source is None

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.contract import Context, Metric
-from components.curate import card, corpus, held_out, instructions, judging, labels, user_files
+from components.curate import card, corpus, held_out, instructions, judging, labels, remote, user_files
 from components.curate.decontamination import decontaminate
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks, broken_problems, judge_all, require_text
 from components.curate.tables import unused_warnings
 from components.engine import kept as kept_files
 from components.tasks.contract import TaskData
-from core.errors import InputProblem
+from core.errors import InputProblem, redacted
 
 Built = TypeVar("Built")
 
@@ -34,6 +34,8 @@ def run(context: Context) -> None:
         *user_files.problems(parameters, workspace),
         *held_out.problems(parameters.split.held_out, workspace),
     ]
+    ledger = Ledger(parameters.examples, judging.conceal)
+    problems += _elsewhere(context, ledger)
     instruction_data = _unless(
         problems,
         lambda: instructions.build(
@@ -50,7 +52,6 @@ def run(context: Context) -> None:
         raise InputProblem(list(dict.fromkeys(problems)))
     assert instruction_data is not None  # otherwise it has left problems
     _warn_of_drift(context, workspace)
-    ledger = Ledger(parameters.examples, judging.conceal)
     own = _emptied(context.scratch / "judged")
     folder = context.cache or context.scratch / "known"
     with kept_files.using(folder):
@@ -98,6 +99,20 @@ def _make(
         )
     contamination = decontaminate(context, workspace, ledger, splits)
     return card.build(context, ledger, assignment, splits, instruction_data.report, labels_report, contamination)
+
+
+def _elsewhere(context: Context, ledger: Ledger) -> list[str]:
+    """Note what is read from URLs, and return the problems with them."""
+    paths = [path for source in context.parameters.sources if source.type == "files" for path in source.paths]
+    if not (urls := list(filter(user_files.is_url, paths))):
+        return []
+    files, problems = remote.find(urls, "curate.sources")
+    ledger.notes["files at URLs"] = remote.listing(files)
+    context.warn(
+        f"{', '.join(map(redacted, urls))}: changes there do not make the stage old; `dvc repro --force --single-item "
+        "curate` reads them again (chunks that did not change are taken from before)"
+    )
+    return problems
 
 
 def _unless(problems: list[str], build: Callable[[], Built]) -> Built | None:

@@ -45,6 +45,8 @@ class UserFile:
         start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or row groups of a
             parquet file; without ``stop`` all of the file.
         first: number of the first row in it.
+        url: where it is, for a file that is elsewhere; ``path`` is then its name until it is fetched.
+        size, mark: of such a file, as its store says: bytes, and what changes with its content.
     """
 
     name: str
@@ -53,6 +55,14 @@ class UserFile:
     start: int = 0
     stop: int | None = None
     first: int = 1
+    url: str | None = None
+    size: int | None = None
+    mark: str | None = None
+
+
+def is_url(pattern: str) -> bool:
+    """Whether a pattern names files elsewhere (:mod:`components.curate.remote`)."""
+    return "://" in pattern
 
 
 def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
@@ -62,7 +72,8 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
     found: list[str] = [] if parameters.outside_links else links_outside(workspace)
     for source in parameters.sources:
         if source.type == "files":
-            found += find(source.paths, "curate.sources", workspace, DOCUMENTS)[1]
+            local = [pattern for pattern in source.paths if not is_url(pattern)]
+            found += find(local, "curate.sources", workspace, DOCUMENTS)[1]
         elif source.type == "huggingface" and source.id.startswith((".", "/", "data/")):
             if not (workspace / source.id).is_dir():
                 found.append(f"curate.sources: there is no folder {source.id!r}: check the path, or give a dataset id")
@@ -150,10 +161,15 @@ def find(
             if kind is not None:
                 found[label] = UserFile(label, path, kind)
             else:
-                known = ", ".join(sorted({suffix[1:] for suffix in formats}))
-                also = f", each also as {', '.join(suffix[1:] for suffix in packed)}" if packed else ""
-                problems.append(f"{label}: unknown kind of file; supported are {known}{also}")
+                problems.append(unknown_kind(label, formats, packed))
     return sorted(found.values(), key=lambda file: file.path), problems
+
+
+def unknown_kind(name: str, formats: Mapping[str, str], packed: Sequence[str]) -> str:
+    """The problem of a file of another kind."""
+    known = ", ".join(sorted({suffix[1:] for suffix in formats}))
+    also = f", each also as {', '.join(suffix[1:] for suffix in packed)}" if packed else ""
+    return f"{name}: unknown kind of file; supported are {known}{also}"
 
 
 def format_of(path: Path, formats: Mapping[str, str], packed: Sequence[str] = COMPRESSIONS) -> str | None:

@@ -119,6 +119,7 @@ def _kinds(
     yield "snapshots of runs", garbage.snapshots(workspace, kept)
     yield "trees of failed or killed runs", garbage.left_worktrees(workspace)
     yield "scratch folders", garbage.scratch(workspace, kept)
+    yield "caches of stages", garbage.cache(workspace, kept)
     yield "logs of runs", garbage.logs(workspace, kept)
     yield "copies of versions", garbage.copies(workspace, session, cache)
     yield "MLflow runs", _mlflow(workspace, session, kept, result)

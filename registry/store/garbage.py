@@ -68,6 +68,13 @@ def scratch(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
             yield Garbage(str(folder), size_of(folder), _bind(shutil.rmtree, folder))
 
 
+def cache(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
+    """Files of the stages' caches that no run has taken since the oldest one of those that are kept."""
+    for path in sorted(layout.cache(workspace.home).glob("*/*")):
+        if path.name != "lock" and path.stat().st_mtime < kept.since:
+            yield Garbage(str(path), path.stat().st_size, _bind(path.unlink, True))
+
+
 def logs(workspace: Workspace, kept: Reachable) -> Iterator[Garbage]:
     """Logs of runs that are neither kept nor as new as the newest."""
     for folder in sorted(layout.runs(workspace.home).glob("*")):

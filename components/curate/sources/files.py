@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from components.curate import remote
 from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.parameters import FilesSource
 from components.curate.parts import SourcePart, packed, size_of
 from components.curate.tables import columns_of, data_among, require, rows, sample, text_lines, whole
-from components.curate.user_files import DOCUMENTS, TABLES, UserFile, find, shown
+from components.curate.user_files import DOCUMENTS, TABLES, UserFile, find, is_url, shown
 from core.errors import InputProblem
 
 _COLUMNS = "curate.sources (text_column, group_column)"
@@ -20,13 +21,12 @@ Piece = tuple[str, str, str | None]
 
 
 def size(source: FilesSource, workspace: Path) -> int:
-    files = find(source.paths, "curate.sources", workspace, DOCUMENTS)[0]
-    return sum(map(size_of, files))
+    return sum(map(size_of, _files(source, workspace)))
 
 
 def parts(source: FilesSource, workspace: Path) -> Iterator[SourcePart]:
-    """The files in order of path, the small ones together, the large ones in pieces."""
-    return packed(find(source.paths, "curate.sources", workspace, DOCUMENTS)[0])
+    """The files in order of path, those at URLs last, the small ones together, the large ones in pieces."""
+    return packed(_files(source, workspace))
 
 
 def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger) -> Iterator[Document]:
@@ -48,6 +48,11 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
                 )
         except InputProblem as problem:
             ledger.problems += problem.problems
+
+
+def _files(source: FilesSource, workspace: Path) -> list[UserFile]:
+    local = [pattern for pattern in source.paths if not is_url(pattern)]
+    return [*find(local, "curate.sources", workspace, DOCUMENTS)[0], *remote.find(source.paths, "curate.sources")[0]]
 
 
 def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:

@@ -21,7 +21,7 @@ from tests.unit.curate.test_chunks import lines, make
 from tests.unit.curate.test_curate_files import put
 from tests.unit.engine import work
 
-ROWS, CHUNK = 3600, 30_000
+ROWS, CHUNK = 5000, 20_000
 
 
 @pytest.fixture(scope="module")
@@ -68,23 +68,21 @@ def test_a_driver_that_is_killed_and_a_worker_and_a_node_change_no_byte(workspac
     before = {path.name: path.stat().st_ino for path in cache.glob("*.parquet")}
     assert 3 <= len(before) < total
 
-    killed = []
+    killed = []  # how many chunks were done when the node was
 
     def kill() -> None:
-        until(cache, len(before) + 5)
-        for worker in cluster.workers()[:1]:
-            worker.kill()
-            killed.append("worker")
-        until(cache, len(before) + 12)
+        until(cache, len(before) + 3)
+        cluster.workers()[0].kill()
+        until(cache, len(before) + 8)
+        killed.append(len(list(cache.glob("*.parquet"))))
         cluster.kill(1)
-        killed.append(f"node, with {len(list(cache.glob('*.parquet')))} of {total} chunks done")
 
     killer = threading.Thread(target=kill)
     killer.start()
     resumed = make(workspace, cache=cache, engine=on_ray(cluster))
     killer.join()
     assert resumed == expected
-    assert killed[0] == "worker" and killed[1] != f"node, with {total} of {total} chunks done"
+    assert killed and killed[0] < total
     after = {path.name: path.stat().st_ino for path in cache.glob("*.parquet")}
     assert len(after) == total and before.items() <= after.items()  # taken, not made again
 

@@ -46,7 +46,12 @@ def make(workspace: Path, *, sources=SOURCES, cache: Path | None = None, engine:
         for path in folder.glob("*.*"):
             path.unlink()
     inputs = {"raw": workspace / "data/raw"}
-    component.run(Context(CurateParameters(**parameters), 1337, inputs, outputs, workspace / "scratch", cache=cache))
+    component.run(
+        Context(
+            CurateParameters(**parameters), 1337, inputs, outputs, workspace / "scratch", cache=cache,
+            events=workspace / "events.jsonl",
+        )
+    )  # fmt: skip
     files = sorted(path for folder in outputs.values() for path in folder.rglob("*") if path.is_file())
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
