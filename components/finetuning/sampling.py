@@ -9,7 +9,7 @@ from typing import Any
 from components.contract import Context, Interrupted
 from components.finetuning.parameters import GenerationParameters
 from components.finetuning.records import Record, conversation
-from components.finetuning.training import processes
+from components.finetuning.training import join, processes
 from components.generation import answers
 from core.files import read_json, write_json
 
@@ -69,6 +69,7 @@ def answer_records(
             )
             write_json(path, done[start])
     if world > 1:
+        join()
         from accelerate.utils import gather_object
 
         done = dict(gather_object(list(done.items())))

@@ -42,6 +42,17 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def join() -> None:
+    """Join the processes of this stage, before they first do something together; where there is one, nothing."""
+    if processes() == 1:
+        return
+    import torch
+    from accelerate import PartialState
+
+    on_cpu = not torch.cuda.is_available()
+    PartialState(cpu=on_cpu, **({"backend": "gloo"} if on_cpu else {}))
+
+
 def arguments(context: Context, config: Callable[..., Any], parameters: FineTuningParameters, **settings: Any) -> Any:
     """Arguments of a TRL trainer (``config`` is its configuration class) for this stage.
 

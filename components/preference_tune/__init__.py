@@ -53,6 +53,7 @@ component = Component(
         ArtifactSpec("model", "models/assistant", "model", "assistant", registered_model="assistant"),
         ArtifactSpec("report", "reports/preference_tune", "report", "report"),
     ),
+    processes=lambda parameters: parameters.processes,
     resumable=True,
     nothing_to_do=_nothing_to_learn,
     check=_check,

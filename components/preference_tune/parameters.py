@@ -155,7 +155,7 @@ class PreferenceTuneParameters(FineTuningParameters):
     checkpoint_every: CheckpointEvery = 20
 
     def problems(self) -> list[str]:
-        found = [*super().problems(), *one_device(self)]
+        found = super().problems()
         if len(self.loss_weights) != len(self.losses):
             found.append(f"loss_weights needs one weight for each of the {len(self.losses)} losses")
         if self.method not in ONLINE and self.beta == 0:
@@ -171,7 +171,7 @@ class PreferenceTuneParameters(FineTuningParameters):
 
     def _online_problems(self) -> list[str]:
         rules = [reward for reward in self.rewards if isinstance(reward, FormatReward)]
-        found = [problem for rule in rules for problem in rule.problems()]
+        found = [*one_device(self), *(problem for rule in rules for problem in rule.problems())]
         if self.steps is None:
             found.append(
                 f"steps is null; {self.method} draws its answers while it trains, so set steps in place of epochs"

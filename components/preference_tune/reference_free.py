@@ -23,6 +23,7 @@ def fit(
     context: Context, policy: Any, tokenizer: Any, pairs: Sequence[Pair], development: Sequence[Pair] = ()
 ) -> Curve:
     """Train ``policy`` in place on the pairs by ``method``."""
+    import torch
     from trl.experimental.cpo import CPOConfig, CPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -34,7 +35,8 @@ def fit(
 
         def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
             parts, items = super().get_batch_samples(*args, **kwargs)
-            self.mean_tokens = sum(map(_learnt, parts)) / len(parts)
+            mine = torch.tensor(sum(map(_learnt, parts)), device=self.accelerator.device)
+            self.mean_tokens = int(self.accelerator.gather(mine).sum()) / (len(parts) * self.accelerator.num_processes)
             return parts, items
 
         def concatenated_forward(self, model: Any, batch: Any) -> Any:

@@ -17,7 +17,6 @@ from components.finetuning.parameters import (
     FineTuningSteps,
     SamplingParameters,
     TooLong,
-    one_device,
 )
 from components.finetuning.records import has_no_rows, has_pair
 from components.training import CheckpointEvery
@@ -33,9 +32,6 @@ class RewardModelParameters(FineTuningParameters):
     steps: FineTuningSteps = 80
     learning_rate: FineTuningRate = 1e-3
     checkpoint_every: CheckpointEvery = 40
-
-    def problems(self) -> list[str]:
-        return [*super().problems(), *one_device(self)]
 
 
 def _nothing_ranked(_: RewardModelParameters, inputs: Mapping[str, Path]) -> str | None:
@@ -67,6 +63,7 @@ component = Component(
         ArtifactSpec("model", "models/reward", "model", "reward_model", registered_model="reward"),
         ArtifactSpec("report", "reports/reward_model", "report", "report"),
     ),
+    processes=lambda parameters: parameters.processes,
     resumable=True,
     nothing_to_do=_nothing_ranked,
 )

@@ -1,0 +1,70 @@
+"""Two processes that share each batch, over gloo, train as one process does."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import components
+from tests.stage import run_component
+from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_model, write_records
+from tests.unit.pretrain.forked import Forked
+
+ANSWERS = (" alpha", " beta gamma delta omega sigma", " theta alpha beta")
+ONE = quick(3, per_device_batch_size=8, optimizer="adamw", checkpoint_every=3)
+TWO = ONE | {"per_device_batch_size": 4, "devices": 2}
+SAMPLING = {"max_new_tokens": 4, "samples": 2}
+STAGES = {
+    "muon": ("instruct_finetune", {"generation": {"max_new_tokens": 4}, "optimizer": "muon"}, "instruct"),
+    "lora": ("instruct_finetune", {"generation": {"max_new_tokens": 4}, "adapter": {"type": "lora"}}, "instruct"),
+    "reward": ("reward_model", {"sampling": SAMPLING, "evaluate_every": 1}, "reward"),
+    "dpo": ("preference_tune", {"sampling": SAMPLING, "evaluate_every": 2}, "assistant"),
+    "orpo": ("preference_tune", {"sampling": SAMPLING, "method": "orpo"}, "assistant"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workspace with pairs of answers of very different lengths."""
+    folder = make_workspace(tmp_path_factory.mktemp("made"))
+    write_model(folder / "models/instruct")
+    pairs = [{"prompt": row["prompt"], "chosen": ANSWERS[1 + place % 2], "rejected": ANSWERS[0], "group": str(place)}
+             for place, row in enumerate(signature_records(40))]  # fmt: skip
+    write_records(folder, reward=pairs, preference=pairs, instruct=signature_records(40),
+                  development=signature_records(6, 400), test=signature_records(6, 500))  # fmt: skip
+    return folder
+
+
+def curve(workspace, stage):
+    with open(workspace / f"reports/{stage}/curve.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def together(stage, workspace, parameters, **environment):
+    started = Forked("tests.unit.finetuning.child", [stage, str(workspace), json.dumps(parameters)], processes=2,
+                     environment=environment)  # fmt: skip
+    output, _ = started.communicate(timeout=300)
+    assert started.returncode == 0, output[-4000:]
+    return output
+
+
+def assert_same(workspace, other, stage, model):
+    for mine, theirs in zip(curve(workspace, stage), curve(other, stage), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+    weights, others = (load_file(each / f"models/{model}/model.safetensors") for each in (workspace, other))
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_two_processes_train_as_one_does(made, tmp_path, name):
+    stage, own, model = STAGES[name]
+    for folder in ("one", "two"):
+        shutil.copytree(made, tmp_path / folder)
+    run_component(components.load(stage), tmp_path / "one", ONE | own)
+    together(stage, tmp_path / "two", TWO | own)
+    assert_same(tmp_path / "two", tmp_path / "one", stage, model)
