@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from components.curate.tables import rows, text_lines
 from components.curate.user_files import BENCHMARKS, UserFile, find
 from components.decontamination.overlap import Findings, TextBatch, TextSet
 from components.decontamination.overlap import find as find_overlaps
-from components.decontamination.sets import EVALUATION, TRAINING, batches, read
+from components.decontamination.sets import EVALUATION, TRAINING, batches, read, strings
 from core.errors import InputProblem
 
 SUMMARY, LISTED = "contamination.json", "contamination.jsonl"
@@ -97,18 +97,7 @@ def _rows(file: UserFile) -> Iterator[tuple[str, list[str]]]:
     for row in rows(file):
         if row.columns is None:
             raise InputProblem(f"{_AGAINST}: {file.name}, {row.where}: {row.error}: repair the row, or remove it")
-        yield f"{file.name}, {row.where}", list(dict.fromkeys(_texts(row.columns)))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value.encode("utf-8", "replace").decode()
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _texts(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _texts(part)
+        yield f"{file.name}, {row.where}", list(dict.fromkeys(strings(row.columns)))
 
 
 def _paragraphs(file: UserFile) -> Iterator[tuple[str, list[str]]]:

@@ -70,6 +70,18 @@ def _pieces(text: str) -> list[str]:
     return [text[start : start + _CHARACTERS + _OVERLAP] for start in range(0, len(text), _CHARACTERS)]
 
 
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a row, at any depth."""
+    if isinstance(value, str):
+        yield value.encode("utf-8", "replace").decode()
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from strings(part)
+
+
 def _belongs(file: str, split: str) -> bool:
     return file in (f"{split}.parquet", f"{split}.jsonl") or fnmatchcase(file, f"{split}-*.parquet")
 

@@ -19,6 +19,7 @@ import yaml
 from components.contract import Metric
 from components.conversations import control_tokens
 from components.evaluate import choices
+from components.evaluate.contamination import compare_tasks
 from components.evaluate.held_out import Sample
 from components.evaluate.subject import Subject
 from components.finetuning.records import Record, texts
@@ -59,7 +60,7 @@ def measure_tasks(subject: Subject, test: Sample, records: Sequence[Record], man
     sampled = [document for document in test.documents if not spelling.search(document.text)][: parameters.limit]
     # The inputs that our own tasks are made of.
     sources = {"instruction_choice": "instructions", "heldout_documents": "corpus"}
-    found, refused = run_tasks(
+    found, refused, asked = run_tasks(
         subject.model,
         subject.tokenizer,
         tasks=parameters.tasks,
@@ -96,6 +97,7 @@ def measure_tasks(subject: Subject, test: Sample, records: Sequence[Record], man
         "limit": parameters.limit,
         "chance": choices.chance_level(items) if items else None,
         "tasks": [asdict(metric) for metric in found],
+        "contamination": compare_tasks(context, asked),
         "refused": refused,
     }
 
@@ -146,8 +148,9 @@ def run_tasks(
     batch_size: int,
     seed: int,
     scratch: Path,
-) -> tuple[list[TaskMetric], dict[str, str]]:
-    """Run ``tasks``; return their metrics in order, and the reason for each task that was refused.
+) -> tuple[list[TaskMetric], dict[str, str], dict[str, list[dict[str, Any]]]]:
+    """Run ``tasks``; return their metrics in order, the reason for each task that was refused, and the items of those
+    that are not made of the held-out data.
 
     Standard errors are clustered by the items' ``group`` where they have one, else the harness's own.
 
@@ -164,7 +167,7 @@ def run_tasks(
     own = _own()
     wanted = [task for task in tasks if task not in own or rows.get(task)]
     if not wanted:
-        return [], {}
+        return [], {}, {}
     specifications = [
         {**yaml.safe_load(own[task].read_text(encoding="utf-8")), "dataset_kwargs": _write(task, rows[task], scratch)}
         if task in own
@@ -173,7 +176,7 @@ def run_tasks(
     ]
     loaded, refused = _load(manager, dict(zip(wanted, specifications, strict=True)))
     if not loaded["tasks"]:
-        return [], refused
+        return [], refused, {}
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
@@ -191,7 +194,8 @@ def run_tasks(
         bootstrap_iters=100,
         apply_chat_template=chat,
     )
-    return _metrics(results), refused
+    asked = {task: [sample["doc"] for sample in samples] for task, samples in results["samples"].items()}
+    return _metrics(results), refused, {task: items for task, items in asked.items() if task not in own}
 
 
 def _load(manager: Any, specifications: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

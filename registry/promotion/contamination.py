@@ -9,6 +9,7 @@ nobody can know is *unknown* and said in words: what imported weights have learn
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from registry.db.schema import IMPORT, IMPORTED, Artifact, Event, Execution
 from registry.errors import InvalidBytes
 from registry.lineage.trace import origin_of
 from registry.lineage.traversal import chunks, upstream
+from registry.promotion.measurements import Measurement
 from registry.store.manifests import FolderManifests, md5_of
 
 SUMMARY = "contamination.json"
@@ -62,21 +64,27 @@ class Contamination:
 
 
 def contamination(
-    workspace: Workspace, session: Session, execution_id: int, eval_set: str | None, compare: Compare | None = None
+    workspace: Workspace, session: Session, execution_id: int, metric: Measurement, compare: Compare | None = None
 ) -> Contamination:
-    """What the datasets in the lineage of what ``execution_id`` made hold of an evaluation set.
+    """What the datasets in the lineage of what ``execution_id`` made hold of the evaluation set of a metric.
+
+    A task of the lm-evaluation-harness has items of its own, which the stage that measured compared with the datasets
+    that it read; where it did not, the files that curation was told to compare with stand for them.
 
     Args:
-        eval_set: digest; ``None`` where a metric was measured on none of the workspace's (a task of the
-            lm-evaluation-harness): then the files that curation was told to compare with stand for it.
         compare: for sets that no execution compared.
     """
     found = Contamination()
     ids = upstream(session, execution_id)
+    eval_set = metric.eval_set
     evaluations = {} if eval_set is None else _makers(session, digest=eval_set)
+    task = _of_task(workspace, session, metric) if eval_set is None else {}
     for artifact, makers in _learnt(session, ids).items():
         mine = set(makers) & ids
         if not mine:
+            continue
+        if artifact.id in task:
+            found.pairs += task[artifact.id]
             continue
         known = None
         for maker in sorted(mine, reverse=True):
@@ -93,6 +101,23 @@ def contamination(
             _compare(workspace, artifact, next(iter(evaluations.values())), compare, found)
     found.unknown += [f"what {origin} has learnt" for origin in _imported(session, ids)]
     return found
+
+
+def _of_task(workspace: Workspace, session: Session, metric: Measurement) -> dict[int, list[ComparedSets]]:
+    """By the id of each dataset that the measuring stage read: how it overlaps with the items of the metric's task."""
+    summary = _recorded(workspace, session, metric.execution)
+    if isinstance(summary, str):
+        return {}
+    of_task = {each["evaluation"] for each in summary["pairs"]
+               if metric.name.startswith(re.sub(r"\W+", "_", f"{each['evaluation']}_").lower())}  # fmt: skip
+    own = [each for each in summary["pairs"] if each["evaluation"] == max(of_task, key=len, default=None)]
+    read = session.scalars(
+        select(Artifact)
+        .join(Event, Event.artifact_id == Artifact.id)
+        .where(Event.execution_id == metric.execution, Event.direction == "INPUT", Artifact.type == "dataset")
+    )
+    pairs = {artifact.id: _pairs({"pairs": own}, _name(artifact), "lm_eval") for artifact in read}
+    return {artifact_id: found for artifact_id, found in pairs.items() if found}
 
 
 def _learnt(session: Session, ids: set[int]) -> dict[Artifact, list[int]]:

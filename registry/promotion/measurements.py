@@ -28,6 +28,7 @@ class Measurement:
         eval_set: digest of what it was measured on.
         code, parameters, seed: of the measuring stage.
         started: unix seconds.
+        execution: id of the measuring execution.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Measurement:
     parameters: str
     seed: int | None
     started: float
+    execution: int
 
     def is_comparable(self, other: Measurement) -> bool:
         """Whether the two values may be compared."""
@@ -97,6 +99,7 @@ def measurements(session: Session, version: ModelVersion, name: str) -> list[Mea
                 json.dumps(execution.parameters, sort_keys=True),
                 execution.seed,
                 execution.started or 0.0,
+                execution.id,
             )
         )
     return sorted(found, key=lambda each: (each.read_from is not None, each.started))

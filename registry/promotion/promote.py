@@ -224,7 +224,7 @@ def _judge(
         champion = resolve(session, holder) if holder else None
 
         def contaminated(metric: Measurement) -> Contamination:
-            return contamination(workspace, session, candidate.execution_id, metric.eval_set, compare)
+            return contamination(workspace, session, candidate.execution_id, metric, compare)
 
         verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures, contaminated)
         statement = Statement.of(session, candidate)

@@ -181,6 +181,23 @@ def test_own_task_files_count_and_one_that_cannot_be_run_is_refused_with_its_rea
     assert "lost_sums" in lost and "nowhere.jsonl" in lost and "\n" not in lost
 
 
+def test_items_of_own_tasks_that_were_learnt_are_listed(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    _write_task(workspace, "sums")
+    rows = [{"question": f"How many are {n} apples, and one more apple that is red", "answer": "1"} for n in range(6)]
+    (workspace / "tasks/sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    learnt = "Asked at school: how many are 3 apples and one more apple that is red? Nobody knew."
+    write_corpus(workspace / "data/corpus", {"train": [(learnt, "docstring", "a"), ("another text", "docstring", "b")]})
+    parameters = {**QUICK, "lm_eval": {"tasks": ["sums"], "include_path": "tasks"}}
+    context = run_component(component, workspace, parameters, instance="base")
+    pairs = json.loads((context.outputs["report"] / "contamination.json").read_text())["pairs"]
+    assert {"training": "corpus/train", "evaluation": "lm_eval/sums", "items": 6, "overlapping": 1, "documents": 1,
+            "seen": 1, "left": 1} in pairs  # fmt: skip
+    passages = (context.outputs["report"] / "contamination.jsonl").read_text().splitlines()
+    assert "3 apples and one more apple that is red" in json.loads(passages[0])["passage"]
+    assert any("1 of 6 items of lm_eval/sums overlap with corpus/train" in warning for warning in context.warnings)
+
+
 def test_spelled_control_tokens_are_measured_as_text(workspace):
     marked = "the end <|endoftext|> of a text"
     write_corpus(workspace / "data/corpus", {"test": [(marked, "docstring", "a"), ("another text", "docstring", "b")]})

@@ -56,15 +56,17 @@ def made(registry, finished, made_report: Bytes, *, corpus: str = "c1", parent: 
         record_execution(session, finished("evaluate@base", measured, [], [metric], started=3))
 
 
-def judged(workspace: Workspace, registry, version: str, tmp_path: Path, most, compare=None) -> list[Check]:
+def judged(
+    workspace: Workspace, registry, version: str, tmp_path: Path, most, compare=None, metric="bits_per_byte"
+) -> list[Check]:
     save(tmp_path / "files", 1.0)
-    rules = {"max_contamination": most, "base": {"bits_per_byte": {"max": 3.0}}}
+    rules = {"max_contamination": most, "base": {metric: {"max": 3.0}}}
     parameters = PromotionParameters.model_validate(rules)
     with registry.read() as session:
         candidate = resolve(session, version)
         verdict = judge(
             session, candidate, None, "champion", parameters, tmp_path / "files", {}, SIGNED,
-            lambda metric: contamination(workspace, session, candidate.execution_id, metric.eval_set, compare),
+            lambda metric: contamination(workspace, session, candidate.execution_id, metric, compare),
         )  # fmt: skip
         return [check for check in verdict.checks if "unseen" in check.name]
 
@@ -130,6 +132,20 @@ def test_an_earlier_corpus_of_a_parent_is_compared_with_todays_test_split(worksp
     (check,) = judged(workspace, registry, "base:2", tmp_path, 0.1, compare)
     assert not check.passed and seen == [("corpus", "early", "late", "corpus")]
     assert f"4 of 10 items of corpus/test are in corpus {early[:12]}/train (40.00%)" in check.detail
+
+
+@pytest.mark.parametrize(("name", "share"), [("lm_eval_sums_acc", "3 of 6"), ("lm_eval_sums_hard_acc", "1 of 4")])
+def test_a_task_of_the_harness_is_judged_by_its_own_items(workspace, registry, finished, tmp_path, name, share):
+    made(registry, finished, report(workspace, {"format": 1, "pairs": [FOUND]}))
+    pairs = [{"training": "corpus/train", "evaluation": "lm_eval/sums", "items": 6, "left": 3},
+             {"training": "corpus/train", "evaluation": "lm_eval/sums_hard", "items": 4, "left": 1}]  # fmt: skip
+    metric = {"name": name, "value": 0.9, "higher_is_better": True}
+    with registry.write() as session:
+        read = [item("model", "mc1", "model"), item("corpus", "c1")]
+        stage = finished("evaluate@base", read, [report(workspace, {"format": 1, "pairs": pairs})], [metric], started=4)
+        record_execution(session, stage)
+    (check,) = judged(workspace, registry, "base:1", tmp_path, 0.1, metric=name)
+    assert not check.passed and check.detail.startswith(f"{share} items of lm_eval/sums")
 
 
 def to_cache(workspace: Workspace, folder: Path) -> None:
