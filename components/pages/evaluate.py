@@ -131,6 +131,15 @@ def _harness(page: Page, harness: dict[str, Any], chat: bool) -> None:
         ("task", "metric", "value", "±", "n"),
         [(task["task"], task["metric"], task["value"], task["stderr"], task["n"]) for task in harness["tasks"]],
     )
+    if compared := harness.get("contamination"):
+        page.text("Items of these tasks that training texts hold; contamination.jsonl lists the passages:")
+        page.table(
+            ("training set", "task", "items", "that overlap", "seen", "training texts"),
+            [
+                (p["training"], p["evaluation"], p["items"], p["overlapping"], p["seen"], p["documents"])
+                for p in compared
+            ],
+        )
     for task, reason in harness["refused"].items():
         page.text(f"{task} was left out: {reason}.")
 

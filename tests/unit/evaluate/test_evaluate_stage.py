@@ -195,6 +195,7 @@ def test_items_of_own_tasks_that_were_learnt_are_listed(workspace, monkeypatch):
             "seen": 1, "left": 1} in pairs  # fmt: skip
     passages = (context.outputs["report"] / "contamination.jsonl").read_text().splitlines()
     assert "3 apples and one more apple that is red" in json.loads(passages[0])["passage"]
+    assert "lm_eval/sums" in pages.evaluate.render(context.outputs["report"]).html()
     assert any("1 of 6 items of lm_eval/sums overlap with corpus/train" in warning for warning in context.warnings)
 
 
