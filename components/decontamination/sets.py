@@ -19,7 +19,7 @@ TRAINING = {"corpus": ("train",), "instructions": ("instruct", "reward", "prefer
 EVALUATION = {"corpus": ("test",), "instructions": ("test",), "labels": ("test",)}
 
 _ROWS = 1024
-_CHARACTERS = 1_000_000  # of a batch, more or less: a hundred bytes of memory each
+_CHARACTERS = 500_000  # of a batch, more or less: a hundred bytes of memory each
 _OVERLAP = 2_000  # characters of two pieces of one text
 
 

@@ -133,6 +133,18 @@ def test_another_evaluation_set_is_not_compared(synced):
 
 
 @pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)  # the gate sees no database
+def test_data_that_nothing_compared_is_unknown(synced):
+    """Asked for it, the gate says what it cannot know, also of a curation that compares nothing."""
+    synced.set("promotion:\n", "promotion:\n  max_contamination: 0.0\n")
+    outcome = promote(synced.workspace, "base", "champion", "the first", "Ada")
+    (check,) = [check for check in outcome.verdict.checks if check.name.startswith("accuracy on unseen data")]
+    assert outcome.accepted and check.detail.startswith("unknown for evaluation set ")
+    assert "data/corpus" in check.detail and "compared with no evaluation set" in check.detail
+    kept = json.loads(outcome.gate.read_text())["checks"]
+    assert {"name": check.name, "passed": True, "detail": check.detail} in kept
+
+
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)  # the gate sees no database
 def test_pickled_weights_are_refused(synced):
     retrain(synced, "weights: safetensors", "weights: pickle", "second")
     outcome = promote(synced.workspace, "base:2", "champion", "old format", "Ada")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rich.console
 
+from cli.screens.family_tree import family_tree
 from core import dvc
 from core.workspace import Workspace
 from flows.pipeline.overlap import comparing
 from registry.db.references import resolve
 from registry.lineage.receipts import Bytes
 from registry.lineage.recording import record_execution
+from registry.lineage.trace import trace
 from registry.promotion.contamination import ComparedSets, Files, contamination
 from registry.promotion.gate import Check, judge
 from registry.promotion.parameters import PromotionParameters
@@ -146,6 +150,19 @@ def test_a_task_of_the_harness_is_judged_by_its_own_items(workspace, registry, f
         record_execution(session, stage)
     (check,) = judged(workspace, registry, "base:1", tmp_path, 0.1, metric=name)
     assert not check.passed and check.detail.startswith(f"{share} items of lm_eval/sums")
+
+
+def test_the_trace_shows_the_mixture(registry, finished):
+    drawn = {"mixture": "by source: web 10 tokens (0.50 epochs)"}
+    with registry.write() as session:
+        record_execution(session, finished("curate", [item("raw", "r", "raw")], [item("corpus", "c")]))
+        tokens, model = item("tokens", "t"), item("base", "m", "model", "base")
+        record_execution(session, finished("tokenize", [item("corpus", "c")], [tokens], started=2, environment=drawn))
+        record_execution(session, finished("pretrain", [tokens], [model], started=3))
+    shown = io.StringIO()
+    with registry.read() as session:
+        rich.console.Console(file=shown, width=200).print(family_tree(trace(session, "base:1")))
+    assert "mixture by source: web 10 tokens (0.50 epochs)" in shown.getvalue()
 
 
 def to_cache(workspace: Workspace, folder: Path) -> None:
