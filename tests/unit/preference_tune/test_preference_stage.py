@@ -96,8 +96,8 @@ def test_losses_need_as_many_weights():
     ("wrong", "why"),
     [
         ({"checkpoint_every": 7, "log_every": 5}, "multiple of log_every"),
-        ({"devices": 2}, "devices is 2; this stage trains on one device of one machine"),
-        ({"nodes": 3}, "nodes is 3; this stage trains on one device of one machine"),
+        ({"method": "grpo", "devices": 2}, "devices is 2; this stage trains on one device of one machine"),
+        ({"method": "rloo", "nodes": 3}, "nodes is 3; this stage trains on one device of one machine"),
         ({"schedule": "wsd", "warmup_ratio": 0.9}, "more than the whole training"),
     ],
 )
