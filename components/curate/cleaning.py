@@ -19,6 +19,8 @@ _UNSEEN = re.compile(
 )
 _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _BLANKS = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+ALTERED = re.compile("|".join(["[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029\t]", _BLANKS.pattern, _UNSEEN.pattern]))
+"""A sign that :func:`clean` replaces or removes wherever it is."""
 _LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
 

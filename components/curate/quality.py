@@ -15,8 +15,8 @@ POLICY = (
 )  # fmt: skip
 SHORT_LINE = 30  # characters, FineWeb
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?:\s|$)")
-_BULLETS = ("•", "‣", "▪", "●", "- ", "* ")
-_ELLIPSES = ("...", "…")
+BULLETS = ("•", "‣", "▪", "●", "- ", "* ")
+ELLIPSES = ("...", "…")
 
 # In the order in which they are applied.
 RULES = (
@@ -54,11 +54,11 @@ def gopher(text: str, rules: GopherParameters) -> Finding | None:
                 return "gopher_symbol_word_ratio", f"{symbols} {name} in {count} words"
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if rules.max_bullet_lines is not None:
-        share = sum(line.startswith(_BULLETS) for line in lines) / len(lines)
+        share = sum(line.startswith(BULLETS) for line in lines) / len(lines)
         if share > rules.max_bullet_lines and len(lines) > 1:
             return "gopher_bullet_lines", f"{share:.2f} of lines begin with a bullet"
     if rules.max_ellipsis_lines is not None:
-        share = sum(line.endswith(_ELLIPSES) for line in lines) / len(lines)
+        share = sum(line.endswith(ELLIPSES) for line in lines) / len(lines)
         if share > rules.max_ellipsis_lines:
             return "gopher_ellipsis_lines", f"{share:.2f} of lines end with an ellipsis"
     if rules.min_alphabetic_words is not None:
@@ -130,7 +130,7 @@ def c4_lines(text: str, rules: C4Parameters) -> tuple[str, int]:
 
 
 def _keeps(line: str, rules: C4Parameters) -> bool:
-    if rules.remove_unpunctuated_lines and (not line.endswith(TERMINAL) or line.endswith(_ELLIPSES)):
+    if rules.remove_unpunctuated_lines and (not line.endswith(TERMINAL) or line.endswith(ELLIPSES)):
         return False
     if rules.line_min_words is not None and len(line.split()) < rules.line_min_words:
         return False

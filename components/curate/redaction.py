@@ -51,6 +51,12 @@ _KEYS = re.compile(
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{10,}"  # JSON web token
     r")(?![A-Za-z0-9])"
 )
+KEY_BEGINNINGS = (
+    "----BEGIN ", "AKIA", "ASIA", *(f"gh{kind}_" for kind in "pousr"), "github_pat_", "glpat-",
+    *(f"xox{kind}-" for kind in "abprs"), "sk-", *(f"{a}k_{b}_" for a in "rs" for b in ("live", "test")), "hf_", "AIza",
+    "ya29.", "pypi-", "npm_", "eyJ",
+)  # fmt: skip
+"""What every match of the pattern above begins with, after a sign that is no letter or digit of ASCII."""
 _ASSIGNED = re.compile(
     r"(?i)\b(?:api[_-]?key|access[_-]?key|secret(?:[_-]?key)?|auth[_-]?token|access[_-]?token|bearer|password|passwd)"
     r"\b[\"']?\s*(?:[:=]|\s)\s*[\"']?([A-Za-z0-9+/_=-]{20,})"

@@ -1,0 +1,60 @@
+"""Cleaning, redaction and the quality rules for a batch of texts.
+
+The compiled passes (:mod:`components.curate.screening`, :mod:`components.curate.kernels`) decide what the patterns and
+rules of single texts would; they cost a second to load, and on a new machine some to compile, so that they are for
+corpora of more than :data:`WORTH_COMPILING` bytes. The result is the same.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from components.curate import quality
+from components.curate.cleaning import clean
+from components.curate.quality import Finding
+from components.curate.quality_parameters import QualityParameters
+from components.curate.redaction import redact
+
+WORTH_COMPILING = 16_000_000
+
+
+def cleaned(texts: Sequence[str], form: Literal["NFC", "NFKC", "none"], *, compiled: bool) -> list[str]:
+    """As :func:`components.curate.cleaning.clean`, of each text."""
+    if not compiled:
+        return [clean(text, form) for text in texts]
+    from components.curate.screening import may_change
+
+    texts = [text.strip("\n").rstrip() for text in texts]
+    return [
+        text
+        if not change or (change == 1 and form != "none" and unicodedata.is_normalized(form, text))
+        else clean(text, form)
+        for text, change in zip(texts, may_change(texts, form).tolist(), strict=True)
+    ]
+
+
+def redacted(texts: Sequence[str], types: Collection[str], *, compiled: bool) -> list[tuple[str, Counter[str]]]:
+    """As :func:`components.curate.redaction.redact`, of each text."""
+    if not compiled:
+        return [redact(text, types) for text in texts]
+    from components.curate.screening import BITS, may_hold
+
+    result = []
+    for text, bits in zip(texts, may_hold(texts).tolist(), strict=True):
+        suspected = [name for name in types if bits & BITS[name]]
+        found = redact(text, suspected) if suspected else (text, Counter[str]())
+        # What was replaced may make room for another type: only then are all looked for.
+        result.append(redact(text, types) if found[1] and len(suspected) < len(types) else found)
+    return result
+
+
+def judged(texts: Sequence[str], rules: QualityParameters, *, compiled: bool) -> list[Finding | None]:
+    """As :func:`components.curate.quality.judge`, of each text; none may be blank."""
+    if not compiled:
+        return [quality.judge(text, rules) for text in texts]
+    from components.curate import kernels
+
+    return kernels.judge(texts, rules)

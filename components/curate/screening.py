@@ -1,0 +1,196 @@
+"""Which texts cleaning or redaction may change, found in one compiled pass; the others need no pattern at all.
+
+A text that is not marked here stays as it is under :func:`components.curate.cleaning.clean` or
+:func:`components.curate.redaction.redact`; one that is marked need not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numba import njit
+
+from components.curate.cleaning import ALTERED
+from components.curate.kernels import laid_out
+from components.curate.redaction import KEY_BEGINNINGS
+
+Array = np.ndarray[Any, Any]
+
+EMAIL, PHONE, IP, CARD, IBAN, KEY = (1 << bit for bit in range(6))
+BITS = {"email": EMAIL, "phone": PHONE, "ip": IP, "card": CARD, "iban": IBAN, "key": KEY}
+
+_DIGIT, _WORD, _HEX, _ALNUM, _ALTERED, _WIDE, _BEGINS_KEY = (1 << bit for bit in range(7))
+_compiled = njit(cache=True, nogil=True, boundscheck=False)
+
+
+@cache
+def classes() -> Array:
+    """Bits of each code point, as the patterns of ``re`` have them: ``\\d``, ``\\w``, ``[0-9A-Fa-f]``,
+    ``[A-Za-z0-9]``, signs that cleaning replaces wherever they are, signs beyond ASCII, first signs of a key."""
+    every = "".join(map(chr, range(0x110000)))
+    decimal = np.frombuffer(bytes(map(str.isdecimal, every)), np.uint8)
+    word = np.frombuffer(bytes(map(str.isalnum, every)), np.uint8)
+    table = decimal * np.uint8(_DIGIT) | word * np.uint8(_WORD)
+    table[ord("_")] |= _WORD
+    table[128:] |= _WIDE
+    for sign in "0123456789abcdefABCDEF":
+        table[ord(sign)] |= _HEX
+    for code in range(128):
+        if chr(code).isalnum():
+            table[code] |= _ALNUM
+    for beginning in KEY_BEGINNINGS:
+        table[ord(beginning[0])] |= _BEGINS_KEY
+    for sign in ALTERED.findall(every):
+        table[ord(sign)] |= _ALTERED
+    return table
+
+
+_KEYS = laid_out(sorted(KEY_BEGINNINGS))
+
+
+@_compiled
+def _unclean(codes: Array, starts: Array, classes: Array) -> tuple[Array, Array]:
+    """Of each text: whether white space or invisible signs change, and whether it has signs beyond ASCII."""
+    changes = np.zeros(len(starts) - 1, np.bool_)
+    wide = np.zeros(len(starts) - 1, np.bool_)
+    for text in range(len(starts) - 1):
+        start, end = starts[text], starts[text + 1]
+        if start == end:
+            continue
+        last = codes[end - 1]
+        change = codes[start] == 10 or last == 10 or last == 32
+        kinds = 0
+        empty = 0
+        for place in range(start, end):
+            code = codes[place]
+            kinds |= classes[code]
+            if code == 10:
+                empty += 1
+                change |= empty > 2 or (place > start and codes[place - 1] == 32)
+            else:
+                empty = 0
+        changes[text] = change or (kinds & _ALTERED) != 0
+        wide[text] = (kinds & _WIDE) != 0
+    return changes, wide
+
+
+@_compiled
+def _is_email_sign(code: int, kind: int) -> bool:
+    return (kind & _WORD) != 0 or code == 46 or code == 43 or code == 37 or code == 45  # . + % -
+
+
+@_compiled
+def _begins_key(codes: Array, place: int, end: int, keys: Array, key_starts: Array) -> bool:
+    for key in range(len(key_starts) - 1):
+        first, size = key_starts[key], key_starts[key + 1] - key_starts[key]
+        if place + size > end:
+            continue
+        same = 0
+        while same < size and codes[place + same] == keys[first + same]:
+            same += 1
+        if same == size:
+            return True
+    return False
+
+
+@_compiled
+def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_starts: Array) -> Array:
+    """Bits of the types that a text may hold."""
+    found = np.zeros(len(starts) - 1, np.int64)
+    for text in range(len(starts) - 1):
+        start, end = starts[text], starts[text + 1]
+        bits = 0
+        run = run_digits = 0  # of signs that a secret is made of
+        digits = 0  # of a number whose digits stand alone or after one blank or dash
+        dotted = dots = 0  # digits and dots of a run of both
+        colons = 0  # of a run of hexadecimal digits and colons that may begin an address
+        may_begin = False
+        before, kind_before = np.uint32(32), np.uint8(0)
+        for place in range(start, end):
+            code = codes[place]
+            kind = classes[code]
+            if kind & _BEGINS_KEY and not kind_before & _ALNUM and not bits & KEY:
+                if _begins_key(codes, place, end, keys, key_starts):
+                    bits |= KEY
+            if kind & _ALNUM or code == 43 or code == 47 or code == 95 or code == 61 or code == 45:  # + / _ = -
+                run += 1
+                run_digits += (kind & _DIGIT) != 0
+                if run >= 20 and run_digits >= 3:
+                    bits |= KEY
+            else:
+                run = run_digits = 0
+            if kind & _DIGIT:
+                digits += 1
+                dotted += 1
+                if digits >= 13:
+                    bits |= CARD
+                if (
+                    place - start >= 3
+                    and kind_before & _DIGIT
+                    and 65 <= codes[place - 2] <= 90
+                    and 65 <= codes[place - 3] <= 90
+                    and (place - start == 3 or not classes[codes[place - 4]] & _WORD)
+                ):
+                    bits |= IBAN
+                if dots >= 3 and dotted >= 7:
+                    bits |= IP
+                if (
+                    place - start >= 7
+                    and kind_before & _DIGIT
+                    and classes[codes[place - 2]] & _DIGIT
+                    and classes[codes[place - 3]] & _DIGIT
+                    and (codes[place - 4] == 46 or codes[place - 4] == 45)
+                    and classes[codes[place - 5]] & _DIGIT
+                    and classes[codes[place - 6]] & _DIGIT
+                    and 50 <= codes[place - 7] <= 57
+                    and place - start >= 8
+                    and (codes[place - 8] == 41 or codes[place - 8] == 32 or 45 <= codes[place - 8] <= 46)
+                ):
+                    bits |= PHONE
+            else:
+                if not ((code == 32 or code == 45) and kind_before & _DIGIT):
+                    digits = 0
+                if code == 46:
+                    dots += 1
+                else:
+                    dotted = dots = 0
+            if kind & _HEX or code == 58:
+                if not (kind_before & _HEX or before == 58):
+                    colons = 0
+                    may_begin = not (kind_before & _WORD or before == 46)
+                colons += code == 58
+                if colons >= 2 and may_begin:
+                    bits |= IP
+            if code == 64 and _is_email_sign(before, kind_before) and place > start and place + 1 < end:
+                after = codes[place + 1]
+                if classes[after] & _ALNUM or after == 45:
+                    bits |= EMAIL
+            if code == 43 and place + 1 < end and classes[codes[place + 1]] & _DIGIT:
+                count = 0
+                for next_ in range(place + 1, min(end, place + 41)):
+                    count += (classes[codes[next_]] & _DIGIT) != 0
+                if count >= 8:
+                    bits |= PHONE
+            before, kind_before = code, kind
+        found[text] = bits
+    return found
+
+
+def may_change(texts: Sequence[str], unicode_form: Literal["NFC", "NFKC", "none"]) -> Array:
+    """Of each text, whether cleaning may change it; the Unicode form of those beyond ASCII is the caller's to look at.
+
+    Returns:
+        0: stays; 1: stays if its Unicode form does; 2: may change.
+    """
+    codes, starts = laid_out(texts)
+    changes, wide = _unclean(codes, starts, classes())
+    return np.where(changes, 2, np.where(wide, int(unicode_form != "none"), 0))
+
+
+def may_hold(texts: Sequence[str]) -> Array:
+    """Bits (:data:`BITS`) of the types that redaction may find in each text."""
+    codes, starts = laid_out(texts)
+    return _suspect(codes, starts, classes(), *_KEYS)
