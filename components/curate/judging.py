@@ -56,6 +56,7 @@ class Orders:
         own: where this run alone keeps those that must be made anew each time.
         made_by: digest of the code and the versions of the libraries.
         elsewhere: the work is done on other machines, whose code may differ.
+        compiled: there is so much text that compiled code is worth its start.
     """
 
     parameters: CurateParameters
@@ -65,6 +66,7 @@ class Orders:
     own: Path
     made_by: str
     elsewhere: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,5 +184,6 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
             if chunk.source is None:
                 writer.write_batch(as_it_is(batch, parameters, orders.seed))
             else:
-                writer.write_batch(process(batch, parameters, orders.seed, ledger))
+                judged = process(batch, parameters, orders.seed, ledger, compiled=orders.compiled)
+                writer.write_batch(judged)
         writer.add_key_value_metadata({_LEDGER: json.dumps(ledger.as_dict()).encode()})

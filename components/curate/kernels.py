@@ -86,7 +86,7 @@ def _trim(codes: Array, start: int, end: int, classes: Array) -> tuple[int, int]
 
 
 @_compiled
-def _hash(codes: Array, start: int, end: int) -> int:
+def _hash(codes: Array, start: int, end: int) -> Any:
     value = np.uint64(0x9E3779B97F4A7C15)
     for place in range(start, end):
         value = (value ^ np.uint64(codes[place])) * np.uint64(0xD6E8FEB86659FD93)
@@ -102,7 +102,7 @@ def _ends_with_ellipsis(codes: Array, start: int, end: int) -> bool:
 
 
 @_compiled
-def _add(table: Array, stamps: Array, stamp: int, key: int, size: int) -> int:
+def _add(table: Array, stamps: Array, stamp: int, key: Any, size: int) -> Any:
     """Place of ``key`` in the open hash table; its stamp is not ``stamp`` where it is new."""
     mask = np.uint64(size - 1)
     place = (key ^ (key >> np.uint64(29))) & mask
@@ -159,6 +159,7 @@ def _judge(
         characters = end - start
         words = total = alphabetic = hash_signs = ellipses = dots = 0
         stops = 0
+        key: Any
         has_letter = False
         begin = start
         for place in range(start, end + 1):
@@ -444,4 +445,3 @@ def judge(texts: Sequence[str], rules: QualityParameters) -> list[Finding | None
         None if code == _NONE else (_REASONS[code][0].format(*pair), _REASONS[code][1].format(*pair))
         for code, pair in zip(found.tolist(), values.tolist(), strict=True)
     ]
-

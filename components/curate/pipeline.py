@@ -13,6 +13,7 @@ from pathlib import Path
 from components import engine
 from components.contract import Context, Interrupted
 from components.curate import judging
+from components.curate.batches import WORTH_COMPILING
 from components.curate.chunks import chunks
 from components.curate.ledger import Ledger
 from components.curate.sources import module_of
@@ -45,10 +46,13 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
         Interrupted: the stage shall stop; what is judged stays for the next run.
     """
     parameters = context.parameters
-    orders = judging.Orders(
-        parameters, context.seed, workspace, folder, own, judging.made_by(), parameters.engine.type == "ray"
-    )
     size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
+    orders = judging.Orders(
+        parameters, context.seed, workspace, folder, own, judging.made_by(),
+        elsewhere=parameters.engine.type == "ray",
+        # The size of a dataset of the hub is not known before it is read.
+        compiled=size >= WORTH_COMPILING or any(source.type == "huggingface" for source in parameters.sources),
+    )  # fmt: skip
     done, failed = JudgedChunks(), set[str]()
     ahead, tasks = tee(chunks(parameters, workspace))
     with (

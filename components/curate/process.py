@@ -6,13 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.curate.cleaning import clean
+from components.curate import batches
 from components.curate.deduplication import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
-from components.curate.quality import Finding, c4_lines, judge
-from components.curate.redaction import redact
+from components.curate.quality import Finding, c4_lines
+
+EMPTY: Finding = ("empty", "")
 
 
 def schema(parameters: CurateParameters) -> pa.Schema:
@@ -33,18 +34,41 @@ def schema(parameters: CurateParameters) -> pa.Schema:
     )
 
 
-def process(batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger) -> pa.RecordBatch:
+def process(
+    batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger, *, compiled: bool = False
+) -> pa.RecordBatch:
     """Clean, redact, judge and sign; what was changed and dropped goes to the ledger.
 
     Args:
         batch: the columns of a document.
+        compiled: by compiled code, which is worth its start where there is much text; the result is the same.
 
     Returns:
         As many rows, in the same order, with the columns of :func:`schema`.
     """
     documents = [Document(**row) for row in batch.to_pylist()]
-    judged = [_judged(document, parameters, ledger) for document in documents]
-    return sign([document for document, _ in judged], [finding for _, finding in judged], parameters, seed)
+    texts = batches.cleaned([document.text for document in documents], parameters.unicode_form, compiled=compiled)
+    for text in texts:
+        if "\ufffd" in text:
+            ledger.change("documents with a replacement character")
+    redacted = batches.redacted(texts, parameters.redact, compiled=compiled)
+    texts = [text for text, _ in redacted]
+    for _, redactions in redacted:
+        for name, count in redactions.items():
+            ledger.change(f"redacted {name}", count)
+        if redactions:
+            ledger.change("documents with a redaction")
+    if parameters.quality.c4:
+        for place, text in enumerate(texts):
+            texts[place], removed = c4_lines(text, parameters.quality.c4)
+            ledger.change("lines removed by C4's rules", removed)
+    documents = [document.with_text(text) for document, text in zip(documents, texts, strict=True)]
+    judged = iter(batches.judged([text for text in texts if text.strip()], parameters.quality, compiled=compiled))
+    findings = [next(judged) if text.strip() else EMPTY for text in texts]
+    for document, finding in zip(documents, findings, strict=True):
+        if finding:
+            ledger.drop(finding[0], document, finding[1])
+    return sign(documents, findings, parameters, seed)
 
 
 def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int) -> pa.RecordBatch:
@@ -67,22 +91,3 @@ def sign(
         "signature": [next(signed).astype("<u4").tobytes() if finding is None else None for finding in findings],
     }
     return pa.RecordBatch.from_pydict(columns, schema=schema(parameters))
-
-
-def _judged(document: Document, parameters: CurateParameters, ledger: Ledger) -> tuple[Document, Finding | None]:
-    text = clean(document.text, parameters.unicode_form)
-    if "\ufffd" in text:
-        ledger.change("documents with a replacement character")
-    text, redactions = redact(text, parameters.redact)
-    for name, count in redactions.items():
-        ledger.change(f"redacted {name}", count)
-    if redactions:
-        ledger.change("documents with a redaction")
-    if parameters.quality.c4:
-        text, removed = c4_lines(text, parameters.quality.c4)
-        ledger.change("lines removed by C4's rules", removed)
-    document = document.with_text(text)
-    finding = ("empty", "") if not text.strip() else judge(text, parameters.quality)
-    if finding:
-        ledger.drop(finding[0], document, finding[1])
-    return document, finding

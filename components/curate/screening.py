@@ -78,7 +78,7 @@ def _unclean(codes: Array, starts: Array, classes: Array) -> tuple[Array, Array]
 
 
 @_compiled
-def _is_email_sign(code: int, kind: int) -> bool:
+def _is_email_sign(code: Any, kind: Any) -> bool:
     return (kind & _WORD) != 0 or code == 46 or code == 43 or code == 37 or code == 45  # . + % -
 
 
