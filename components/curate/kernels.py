@@ -1,8 +1,9 @@
 """The quality rules of :mod:`components.curate.quality` for whole batches, compiled.
 
 Same decisions and reasons as the functions there, which are the reference that the tests hold this file against. Texts
-are laid end to end as code points; words, lines and n-grams are compared by 64-bit hashes, whose collisions are as
-rare as one in 10^19 pairs. The first use on a machine compiles for some seconds and keeps the code in a cache.
+are laid end to end as code points; words, lines and n-grams of one text are compared by 64-bit hashes (multiply and
+shift), which nobody who writes a text on purpose is kept from letting collide: that can at most change what is said of
+this one text. The first use on a machine compiles for some seconds and keeps the code in ``__pycache__``.
 """
 
 from __future__ import annotations

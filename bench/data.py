@@ -1,0 +1,82 @@
+"""Curation against datatrove: the same published rules on the same texts, alternately, one process each.
+
+`python -m bench.data --megabytes 50 --rounds 3` prints megabytes a processor second of both sides, the ratio of each
+round, and on how many texts they decide alike. The texts are documentation of this machine (:mod:`bench.data_engine`);
+both sides apply Gopher's quality and repetition rules, C4's rules for documents, FineWeb's rules, replace personal data,
+and make MinHash signatures of 128 values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.data_engine import files
+from bench.environments import python_of
+from bench.launch import TRAINERS, run_pinned
+
+SIDES = ("stemma", "datatrove")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.data", description=__doc__)
+    parser.add_argument("--megabytes", type=float, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/stemma-bench")
+    given = parser.parse_args(arguments)
+    folder: Path = given.folder / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    size, count = _write(folder / "texts.jsonl", given.megabytes * 1e6)
+    print(f"{count} texts, {size / 1e6:.0f} MB", flush=True)
+    pythons = {"stemma": Path(sys.executable), "datatrove": python_of("datatrove", given.folder / "environments")}
+    rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for number in range(given.rounds):
+        for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+            command = [pythons[side], TRAINERS / "curation.py", side, folder / "texts.jsonl", folder / "result.json"]
+            run_pinned(command, [min(os.sched_getaffinity(0))], folder / "log.txt")
+            rounds[side].append(json.loads((folder / "result.json").read_text()))
+            took = rounds[side][-1]["seconds"]
+            print(f"round {number}: {side} {took:.1f} s, {size / 1e6 / took:.2f} MB/s", flush=True)
+    _print(rounds, size)
+
+
+def _write(path: Path, size: float) -> tuple[int, int]:
+    """Write texts of at most 20,000 characters, at least ``size`` bytes in all; bytes and number of them."""
+    written = count = 0
+    with open(path, "w") as file:
+        for source in files():
+            text = source.read_text(errors="replace")
+            for start in range(0, len(text), 20_000):
+                part = text[start : start + 20_000].strip()
+                if part:
+                    file.write(json.dumps(part) + "\n")
+                    written += len(part.encode())
+                    count += 1
+            if written >= size:
+                break
+    return written, count
+
+
+def _print(rounds: dict[str, list[dict[str, Any]]], size: int) -> None:
+    print("| | MB a processor second (median; least to most) | largest memory, MB | texts kept |")
+    print("|---|---|---|---|")
+    for side, each in rounds.items():
+        speeds = [size / 1e6 / one["seconds"] for one in each]
+        memory = max(one["peak"] for one in each) / 1e6
+        print(f"| {side} | {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f}) | {memory:.0f} | "
+              f"{sum(each[0]['kept'])} |")  # fmt: skip
+    ratios = [theirs["seconds"] / ours["seconds"]
+              for ours, theirs in zip(rounds["stemma"], rounds["datatrove"], strict=True)]  # fmt: skip
+    print(f"{statistics.median(ratios):.1f} times datatrove ({min(ratios):.1f} to {max(ratios):.1f}, n = {len(ratios)})")
+    alike = [a == b for a, b in zip(rounds["stemma"][0]["kept"], rounds["datatrove"][0]["kept"], strict=True)]
+    print(f"decisions alike on {sum(alike) / len(alike):.4f} of {len(alike)} texts")
+
+
+if __name__ == "__main__":
+    main()
