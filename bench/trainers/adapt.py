@@ -7,21 +7,23 @@ the seconds that the trainer itself counts for its training, and the largest res
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
+
+from marks import peak
 
 
 def main() -> None:
     name, path = sys.argv[1:]
     order = json.loads(Path(path).read_text())
     seconds = {"stemma": stemma, "trl": trl, "llamafactory": llamafactory}[name](order)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    Path(order["folder"], "result.json").write_text(json.dumps({"seconds": seconds, "peak": peak}))
+    Path(order["folder"], "result.json").write_text(json.dumps({"seconds": seconds, "peak": peak()}))
 
 
 def stemma(order: dict[str, Any]) -> float:
@@ -101,6 +103,9 @@ def trl(order: dict[str, Any]) -> float:
 
 def llamafactory(order: dict[str, Any]) -> float:
     """LLaMA-Factory, by the function behind `llamafactory-cli train`."""
+    # Images and sounds only; their native parts do not fit every build of torch.
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    sys.modules["torchaudio"] = module_from_spec(ModuleSpec("torchaudio", None))
     from llamafactory.train.tuner import run_exp
 
     out = Path(order["folder"], "adapter")

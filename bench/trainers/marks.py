@@ -10,6 +10,12 @@ import resource
 import time
 
 
+def peak() -> int:
+    """Largest resident set of this process in bytes (Linux; ``ru_maxrss`` would count the one that started it, too)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) * 1024
+
+
 class Marks:
     """Appends a line of clocks to ``path`` at each bound; the first is the beginning of step 1.
 
@@ -26,7 +32,7 @@ class Marks:
         line = {
             "wall": time.perf_counter(),
             "cpu": time.process_time() + children.ru_utime + children.ru_stime,
-            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak": peak(),
         }
         # Opened anew each time: litgpt pickles what its loaders hold.
         with open(self._path, "a") as file:
