@@ -60,7 +60,7 @@ def write(place: Path, megabytes: float) -> int:
     """Write the text under ``data/raw`` as jsonl; bytes of it."""
     left, number, rows = int(megabytes * 1e6), 0, []
     (place / "data/raw").mkdir(parents=True)
-    for path in files():
+    for path in _files():
         if left <= 0:
             break
         try:
@@ -75,7 +75,7 @@ def write(place: Path, megabytes: float) -> int:
     return sum(path.stat().st_size for path in (place / "data/raw").iterdir())
 
 
-def files() -> Iterator[Path]:
+def _files() -> Iterator[Path]:
     for folder in FOLDERS:
         for root, folders, names in os.walk(folder):
             folders.sort()

@@ -1,7 +1,7 @@
 """The published rules on the texts of a file, by datatrove or by us: `python curation.py WHO TEXTS.jsonl RESULT.json`.
 
 Runs in the environment of its own side. Writes the processor seconds, the largest resident set, and for each text
-whether it is kept. The first texts are judged once before the clock starts: compilers, tables and models are loaded then.
+whether it is kept. The first texts are judged once before the clock starts: compilers and tables are loaded then.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def datatrove() -> Callable[[list[str]], list[bool]]:
     from datatrove.utils.hashing import HashConfig
 
     filters = [
-        GopherQualityFilter(),
+        GopherQualityFilter(max_non_alpha_words_ratio=None),
         GopherRepetitionFilter(),
         C4QualityFilter(
             filter_no_terminal_punct=False, min_words_per_line=-1, max_word_length=-1, remove_citations=False,
@@ -51,7 +51,9 @@ def datatrove() -> Callable[[list[str]], list[bool]]:
         FineWebQualityFilter(char_duplicates_ratio=0.1, new_line_ratio=1e9),
     ]  # fmt: skip
     formatter = PIIFormatter()
-    minhash = MinhashDedupSignature("unused", MinhashConfig(HashConfig(precision=32), 32, 4, n_grams=3))
+    minhash = MinhashDedupSignature(
+        "unused", MinhashConfig(n_grams=3, num_buckets=32, hashes_per_bucket=4, hash_config=HashConfig(precision=32))
+    )
 
     def judge(texts: list[str]) -> list[bool]:
         kept = []
@@ -77,7 +79,7 @@ def stemma() -> Callable[[list[str]], list[bool]]:
 
     parameters = CurateParameters.model_validate({"quality": {
         "gopher": {
-            "min_words": 50, "min_mean_word_length": 3, "max_mean_word_length": 10, "min_alphabetic_words": 0.8,
+            "min_words": 50, "min_mean_word_length": 3, "max_mean_word_length": 10, "min_alphabetic_words": None,
             "min_stop_words": 2, "repetition_min_words": 1, "max_duplicate_lines": 0.3,
             "max_duplicate_paragraphs": 0.3, "max_duplicate_line_characters": 0.2,
             "max_duplicate_paragraph_characters": 0.2, "max_top_ngram_characters": {2: 0.2, 3: 0.18, 4: 0.16},

@@ -42,12 +42,15 @@ def redacted(texts: Sequence[str], types: Collection[str], *, compiled: bool) ->
         return [redact(text, types) for text in texts]
     from components.curate.screening import BITS, may_hold
 
-    result = []
-    for text, bits in zip(texts, may_hold(texts).tolist(), strict=True):
-        suspected = [name for name in types if bits & BITS[name]]
-        found = redact(text, suspected) if suspected else (text, Counter[str]())
-        # What was replaced may make room for another type: only then are all looked for.
-        result.append(redact(text, types) if found[1] and len(suspected) < len(types) else found)
+    suspected = [[name for name in types if bits & BITS[name]] for bits in may_hold(texts).tolist()]
+    result = [
+        redact(text, names) if names else (text, Counter[str]()) for text, names in zip(texts, suspected, strict=True)
+    ]
+    # What was replaced may make room for another type; only then are all looked for.
+    changed = [place for place, (_, found) in enumerate(result) if found]
+    for place, bits in zip(changed, may_hold([result[place][0] for place in changed]).tolist(), strict=True):
+        if any(bits & BITS[name] for name in types if name not in suspected[place]):
+            result[place] = redact(texts[place], types)
     return result
 
 

@@ -31,8 +31,8 @@ def shingles(text: str, words: int) -> set[str]:
 
 def signatures(texts: Sequence[str], parameters: DeduplicationParameters, seed: int) -> NDArray[np.uint32]:
     """MinHash values of the texts' shingles, ``[texts, permutations]``."""
-    # Sorted, since the order of a set of strings differs from process to process.
-    sets = [sorted(shingles(text, parameters.shingle_words)) for text in texts]
+    # A signature depends on neither the order nor the number of a shingle's occurrences.
+    sets = [list(shingles(text, parameters.shingle_words)) for text in texts]
     found = RMinHash.digests_from_token_sets(sets, parameters.permutations, seed & 0xFFFFFFFF)
     return np.asarray(found, dtype=np.uint32).reshape(len(texts), parameters.permutations)
 

@@ -123,6 +123,9 @@ def duplicate_ngram_share(words: Sequence[str], n: int, total: int) -> float:
 
 def c4_lines(text: str, rules: C4Parameters) -> tuple[str, int]:
     """The text without the lines C4 removes, and how many were removed."""
+    wanted = rules.remove_unpunctuated_lines or rules.remove_javascript_lines or rules.remove_policy_lines
+    if not wanted and rules.line_min_words is None:
+        return text, 0
     lines = text.split("\n")
     kept = [line for line in lines if not line.strip() or _keeps(line.strip(), rules)]
     removed = len(lines) - len(kept)
