@@ -41,7 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(given.rounds):
         for side in SIDES if number % 2 == 0 else SIDES[::-1]:
-            command = [pythons[side], TRAINERS / "curation.py", side, folder / "texts.jsonl", folder / "result.json"]
+            command: list[str | Path] = [
+                pythons[side],
+                TRAINERS / "curation.py",
+                side,
+                folder / "texts.jsonl",
+                folder / "result.json",
+            ]
             run_pinned(command, [min(os.sched_getaffinity(0))], folder / "log.txt")
             rounds[side].append(json.loads((folder / "result.json").read_text()))
             took = rounds[side][-1]["seconds"]
