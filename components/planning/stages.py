@@ -23,6 +23,7 @@ from components.preference_tune.parameters import ONLINE
 from components.pretrain.data import Batches
 from components.pretrain.parent import FOLDER, SCRATCH, WAY_ON, read_pointer
 from components.pretrain.presets import ON_THE_HUB, configuration
+from components.tokenize import tokenizer
 from components.tokenize.parameters import PARENT
 from components.training import Optimizer
 from core.errors import InputProblem
@@ -330,6 +331,8 @@ def _wanted_vocabulary(values: Mapping[str, Any]) -> int:
     from transformers import AutoTokenizer
 
     try:
+        if parameters.tokenizer.endswith(".model"):
+            return len(tokenizer.load(parameters.tokenizer)[0])
         return len(AutoTokenizer.from_pretrained(parameters.tokenizer, trust_remote_code=False))
     except (OSError, ValueError) as error:
         raise InputProblem(f"tokenize.tokenizer: {parameters.tokenizer} cannot be read: {error}") from error

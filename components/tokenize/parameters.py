@@ -21,22 +21,28 @@ class TokenizeParameters(StageParameters):
         default=None,
         min_length=1,
         description="An existing tokenizer to use: 'parent' for that of the model that pretrain.init names, left as it "
-        "is; or a local Hugging Face folder or a hub id. Null: train one.",
+        "is; or a local Hugging Face folder, a .model file of SentencePiece, or a hub id. Null: train one.",
+    )
+    model: Literal["bpe", "unigram", "sentencepiece_bpe"] = Field(
+        default="bpe",
+        description="What is trained. bpe: byte-level BPE; unigram, sentencepiece_bpe: SentencePiece's models of "
+        "characters, the rare ones as bytes. Unused with an existing tokenizer.",
     )
     vocabulary_size: int = Field(
         default=2048,
         ge=BYTES + SPECIAL_TOKENS,
         le=1_000_000,
-        description="Entries of the trained vocabulary: 256 bytes, 5 special tokens and the merges. "
+        description="Entries of the trained vocabulary: 256 bytes, 5 special tokens and the merges or pieces. "
         "A small corpus may yield fewer. Unused with an existing tokenizer.",
     )
     min_frequency: int = Field(
-        default=2, ge=1, le=1_000_000, description="Occurrences a pair needs before it is merged."
+        default=2, ge=1, le=1_000_000, description="Occurrences a pair needs before it is merged; of model: bpe."
     )
     training_bytes: int = Field(
         default=1_000_000_000,
         ge=1_000,
-        description="Bytes of training text the merges are learned from, from the start of the split.",
+        description="Bytes of text that the tokenizer is trained on, from the start of the training split. "
+        "SentencePiece's models hold them in memory.",
     )
     batch_documents: int = Field(
         default=1024,

@@ -122,10 +122,10 @@ def _tokenizer(context: Context) -> Packing:
         loaded, added = tokenizers.load(parameters.tokenizer)
         if added:
             context.warn(f"added to the tokenizer {parameters.tokenizer}: {'; '.join(added)}")
-        if Path(parameters.tokenizer).is_dir():
+        if Path(parameters.tokenizer).exists():
             context.warn(
-                f"tokenize.tokenizer: the files in {parameters.tokenizer} are not watched: where they change, put them "
-                f"into a folder of another name and set tokenize.tokenizer to it"
+                f"tokenize.tokenizer: the files in {parameters.tokenizer} are not watched: where they change, give "
+                f"them another name and set tokenize.tokenizer to it"
             )
         _warn_of_template(context, loaded, parameters.tokenizer)
         return tokenizers.existing(loaded)
@@ -135,14 +135,14 @@ def _tokenizer(context: Context) -> Packing:
         batches = corpora.batches(context.inputs["corpus"], "train", parameters.batch_documents)
         return limited((batch.column("text") for batch in batches), parameters.training_bytes)
 
-    made = tokenizers.trained(
-        train(
-            read,
-            vocabulary_size=parameters.vocabulary_size,
-            min_frequency=parameters.min_frequency,
-            scratch=context.scratch,
-        )
-    )
+    size = parameters.vocabulary_size
+    if parameters.model == "bpe":
+        backend = train(read, vocabulary_size=size, min_frequency=parameters.min_frequency, scratch=context.scratch)
+    else:
+        from components.tokenize import pieces
+
+        backend = pieces.train("unigram" if parameters.model == "unigram" else "bpe", read(), size)
+    made = tokenizers.trained(backend)
     if made.vocabulary < parameters.vocabulary_size:
         context.warn(
             f"the corpus yields only {made.vocabulary} of the {parameters.vocabulary_size} vocabulary entries of "

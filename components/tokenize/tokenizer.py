@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,16 +90,23 @@ def load_parent(folder: Path | None) -> PreTrainedTokenizerBase:
 
 
 def load(name: str) -> tuple[PreTrainedTokenizerBase, list[str]]:
-    """The tokenizer called ``name`` (folder or hub id), and what had to be added to it, in words.
+    """The tokenizer called ``name`` (folder, ``.model`` file or hub id), and what had to be added to it, in words.
 
     Its own end token, padding token and chat template are kept where it has them.
     """
-    if Path(name).exists() and not Path(name).is_dir():
-        raise InputProblem(f"tokenize.tokenizer: {name} is a file; name the folder that holds tokenizer.json")
+    path = Path(name)
+    if path.exists() and not path.is_dir() and path.suffix != ".model":
+        raise InputProblem(
+            f"tokenize.tokenizer: {name} is a file; name the folder that holds tokenizer.json, or a .model file of "
+            f"SentencePiece"
+        )
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
+        if path.is_file():
+            tokenizer = _of_sentencepiece(path)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise InputProblem(
             f"tokenize.tokenizer: cannot load a tokenizer from {name!r}, neither as a folder nor from the hub: {error}"
@@ -120,3 +129,27 @@ def load(name: str) -> tuple[PreTrainedTokenizerBase, list[str]]:
         tokenizer.chat_template = CHAT_TEMPLATE
         added.append(f"a chat template with {', '.join(ROLES.values())}")
     return tokenizer, added
+
+
+def _of_sentencepiece(path: Path) -> PreTrainedTokenizerBase:
+    """A model of SentencePiece as transformers converts it, with the special tokens that the model itself names."""
+    import sentencepiece
+    from tokenizers import decoders, pre_tokenizers
+    from transformers import AutoTokenizer
+
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except RuntimeError as error:
+        raise ValueError(f"it is no model of SentencePiece ({error})") from error
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(path, Path(folder) / "tokenizer.model")
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    if model.encode("a", out_type=str)[0].startswith("\u2581"):
+        # The space that SentencePiece puts before a text, which transformers leaves out where it knows no class.
+        backend, spaces = tokenizer.backend_tokenizer, decoders.Metaspace(prepend_scheme="always")
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+        backend.decoder = decoders.Sequence([decoders.ByteFallback(), spaces, decoders.Fuse()])
+    for kind in ("bos", "eos", "pad", "unk"):
+        if (number := getattr(model, f"{kind}_id")()) >= 0:
+            setattr(tokenizer, f"{kind}_token", model.id_to_piece(number))
+    return tokenizer

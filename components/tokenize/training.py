@@ -70,6 +70,12 @@ def train(
             show_progress=False,
         )
         tokenizer.train_from_iterator((texts.to_pylist() for texts in read()), trainer=trainer)
+    return finished(tokenizer)
+
+
+def finished(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with its special tokens, and what transformers adds to it when it saves it."""
+    tokenizer.add_special_tokens(SPECIAL_TOKENS)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
     return tokenizer
 
@@ -119,7 +125,6 @@ def _trained_fast(
     if len(vocabulary) != vocabulary_size:  # too little text, or one token made by two merges
         return None
     tokenizer = _untrained(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.add_special_tokens(SPECIAL_TOKENS)
     encoder = Encoder(tokenizer.to_str(), 0, fast=True)
     # No merge was of a pair that was rarer than the last one's, whose token nothing has merged any further.
     found = 0

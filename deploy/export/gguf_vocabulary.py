@@ -107,6 +107,9 @@ def read(folder: Path, rows: int) -> Vocabulary:
     pre = "default" if sentencepiece else pre_tokenizer(body)
     if pre == "trillion" and files.read_json(folder / "tokenizer_config.json", {}).get("clean_up_tokenization_spaces"):
         pre = "gpt-2"
+    if sentencepiece and not body.get("normalizer") and not body.get("pre_tokenizer"):
+        # One that was trained here, whose spaces are spaces; llama.cpp writes them as SentencePiece does.
+        model = _with_signs_for_spaces(model)
     numbers: dict[str, int] = dict(model["vocab"])
     types = dict.fromkeys(numbers.values(), TokenType.NORMAL)
     for added in body.get("added_tokens") or ():
@@ -225,6 +228,15 @@ def _around(tokenizer: Any, special: Mapping[str, int]) -> dict[str, bool]:
             f"GGUF: the tokenizer puts the tokens {[*before, *after]} around a text; llama.cpp knows bos and eos only"
         )
     return {"bos": bool(before), "eos": bool(after)}
+
+
+def _with_signs_for_spaces(model: Mapping[str, Any]) -> dict[str, Any]:
+    vocabulary = {word.replace(" ", "\u2581"): number for word, number in model["vocab"].items()}
+    return {
+        **model,
+        "vocab": vocabulary,
+        "merges": [[part.replace(" ", "\u2581") for part in merge] for merge in model["merges"]],
+    }
 
 
 def _adds_space(body: Mapping[str, Any]) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from components.tokenize import pieces, training
+from components.tokenize.corpus import array
 from components.tokenize.training import CHAT_TEMPLATE
 from core.errors import InputProblem
 from deploy.export import gguf_vocabulary
@@ -83,6 +85,17 @@ def test_more_rows_than_the_model_has_are_refused(tmp_path: Path):
     trained(TEXT, vocabulary_size=300, min_frequency=2).save_pretrained(tmp_path)
     with pytest.raises(InputProblem, match="embeddings for 10"):
         gguf_vocabulary.read(tmp_path, rows=10)
+
+
+def test_spaces_of_a_sentencepiece_bpe_trained_here_are_written_as_llama_cpp_writes_them(tmp_path: Path):
+    made = pieces.train("bpe", [array(TEXT)], 400)
+    training.save(made, tmp_path)
+    found = gguf_vocabulary.read(tmp_path, rows=400)
+    numbers = {word: number for number, word in enumerate(found.tokens)}
+    assert found.model == "llama" and not any(" " in word for word in found.tokens)
+    assert found.scores is not None and not found.add["space"]
+    assert found.scores[numbers["\u2581two"]] < 0 and numbers["\u2581two"] == made.token_to_id(" two")
+    assert [found.types[numbers[word]] for word in ("<0x41>", "<|user|>", "t")] == [6, 3, 1]
 
 
 def test_merges_of_sentencepiece_become_scores_in_their_order(tmp_path: Path):
