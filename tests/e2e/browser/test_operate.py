@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import contextlib
 import re
 from collections.abc import Callable
 
@@ -60,8 +61,13 @@ def test_the_report_leads_to_the_run_in_mlflow(page: Page, running: RunningStack
     cards = prefect.artifacts(page)
     expect(cards.get_by_role("link", name=re.compile("progress-pretrain.*ran"))).to_be_visible()
     expect(cards.get_by_role("link", name=re.compile("made-by-curate"))).to_be_visible()
-    cards.get_by_role("link", name=re.compile("lifecycle-report")).click()
-    page.locator("main a[href*='/artifacts/artifact/']").click()
+    summary = page.locator("main a[href*='/artifacts/artifact/']")
+    for _ in range(3):  # the list draws itself anew while the run is loaded, and a click meanwhile leads nowhere
+        cards.get_by_role("link", name=re.compile("lifecycle-report")).click()
+        with contextlib.suppress(AssertionError):
+            expect(summary).to_be_visible(timeout=20_000)
+            break
+    summary.click()
     report = page.get_by_role("tabpanel", name="Artifact")
     expect(report.get_by_role("row", name=re.compile(r"^tokenize cached .*bytes_per_token .*bytes 1"))).to_be_visible()
     pretrain = report.get_by_role("row", name=re.compile(r"^pretrain run .*bits_per_byte .*unigram "))
