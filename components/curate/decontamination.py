@@ -51,8 +51,8 @@ def decontaminate(
     if asked.action == "none":
         return None
     found = find_overlaps(
-        [each for name, of in TRAINING.items() for each in read(context.outputs[name], of)],
-        [each for name, of in EVALUATION.items() for each in read(context.outputs[name], of)]
+        [each for name, of in TRAINING.items() for each in read(name, context.outputs[name], of)],
+        [each for name, of in EVALUATION.items() for each in read(name, context.outputs[name], of)]
         + [TextSet(file.name, _reader(file)) for file in find(asked.against, _AGAINST, workspace, BENCHMARKS)[0]],
         asked.rules,
         _apart(parameters),
@@ -225,7 +225,7 @@ def _record(context: Context, found: Findings, removed: dict[str, int]) -> dict[
         also = sum(pair["left"] > 0 for pair in pairs) - 1
         context.warn(
             f"{worst['left']} of {worst['items']} items of {worst['evaluation']} overlap with {worst['training']}"
-            f"{f', and {also} more pairs of sets overlap' if also else ''}: {report.name}/{LISTED} lists the passages; "
+            f"{f', and {also} more pairs of sets overlap' if also else ''}: reports/curate/{LISTED} lists the passages; "
             "curate.decontamination.action: remove takes these training texts out"
         )
     examples = [asdict(overlap) for overlap in found.overlaps]

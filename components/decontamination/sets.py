@@ -23,12 +23,12 @@ _CHARACTERS = 500_000  # of a batch, more or less: a hundred bytes of memory eac
 _OVERLAP = 2_000  # characters of two pieces of one text
 
 
-def read(folder: Path, splits: Sequence[str]) -> list[TextSet]:
-    """Splits of ``data/corpus``, ``data/instructions`` or ``data/labels``; those without a file are left out.
+def read(name: str, folder: Path, splits: Sequence[str]) -> list[TextSet]:
+    """Splits of the ``corpus``, the ``instructions`` or the ``labels``; those without a file are left out.
 
-    A set is called ``<folder>/<split>``, such as ``corpus/train``.
+    A set is called ``<name>/<split>``, such as ``corpus/train``: the folder of an unfinished output has another name.
     """
-    return read_files(folder.name, {path.name: path for path in folder.iterdir()}, splits)
+    return read_files(name, {path.name: path for path in folder.iterdir()}, splits)
 
 
 def read_files(name: str, files: Mapping[str, Path], splits: Sequence[str]) -> list[TextSet]:

@@ -30,7 +30,7 @@ def compare_tasks(context: Context, items: Mapping[str, Sequence[Mapping[str, An
         return []
     rules = OverlapRules()
     found = find(
-        [each for name in ("corpus", "instructions") for each in read(context.inputs[name], TRAINING[name])],
+        [each for name in ("corpus", "instructions") for each in read(name, context.inputs[name], TRAINING[name])],
         [TextSet(f"lm_eval/{task}", _reader(asked)) for task, asked in items.items()],
         rules,
     )
