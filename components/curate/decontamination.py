@@ -225,8 +225,8 @@ def _record(context: Context, found: Findings, removed: dict[str, int]) -> dict[
         also = sum(pair["left"] > 0 for pair in pairs) - 1
         context.warn(
             f"{worst['left']} of {worst['items']} items of {worst['evaluation']} overlap with {worst['training']}"
-            f"{f', and {also} more pairs of sets overlap' if also else ''}: reports/curate/{LISTED} lists the passages; "
-            "curate.decontamination.action: remove takes these training texts out"
+            f"{f', and {also} more pairs of sets overlap' if also else ''}: reports/curate/{LISTED} lists the "
+            "passages; curate.decontamination.action: remove takes these training texts out"
         )
     examples = [asdict(overlap) for overlap in found.overlaps]
     return {**summary, "documents": len(documents), "examples": _spread(examples, context.parameters.examples)}
