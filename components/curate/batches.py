@@ -30,9 +30,9 @@ def cleaned(texts: Sequence[str], form: Literal["NFC", "NFKC", "none"], *, compi
     texts = [text.strip("\n").rstrip() for text in texts]
     return [
         text
-        if not change or (change == 1 and form != "none" and unicodedata.is_normalized(form, text))
+        if not change or (change == 1 and (form == "none" or unicodedata.is_normalized(form, text)))
         else clean(text, form)
-        for text, change in zip(texts, may_change(texts, form).tolist(), strict=True)
+        for text, change in zip(texts, may_change(texts).tolist(), strict=True)
     ]
 
 

@@ -8,32 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numba import njit
 
 from components.curate.cleaning import ALTERED
-from components.curate.kernels import laid_out
+from components.curate.code_points import Array, compiled, every, laid_out, stands, those
 from components.curate.redaction import KEY_BEGINNINGS
-
-Array = np.ndarray[Any, Any]
 
 EMAIL, PHONE, IP, CARD, IBAN, KEY = (1 << bit for bit in range(6))
 BITS = {"email": EMAIL, "phone": PHONE, "ip": IP, "card": CARD, "iban": IBAN, "key": KEY}
 
 _DIGIT, _WORD, _HEX, _ALNUM, _ALTERED, _WIDE, _BEGINS_KEY = (1 << bit for bit in range(7))
-_compiled = njit(cache=True, nogil=True, boundscheck=False)
 
 
 @cache
-def classes() -> Array:
+def _classes() -> Array:
     """Bits of each code point, as the patterns of ``re`` have them: ``\\d``, ``\\w``, ``[0-9A-Fa-f]``,
     ``[A-Za-z0-9]``, signs that cleaning replaces wherever they are, signs beyond ASCII, first signs of a key."""
-    every = "".join(map(chr, range(0x110000)))
-    decimal = np.frombuffer(bytes(map(str.isdecimal, every)), np.uint8)
-    word = np.frombuffer(bytes(map(str.isalnum, every)), np.uint8)
-    table = decimal * np.uint8(_DIGIT) | word * np.uint8(_WORD)
+    table: Array = those(str.isdecimal, _DIGIT) | those(str.isalnum, _WORD)
     table[ord("_")] |= _WORD
     table[128:] |= _WIDE
     for sign in "0123456789abcdefABCDEF":
@@ -43,7 +36,7 @@ def classes() -> Array:
             table[code] |= _ALNUM
     for beginning in KEY_BEGINNINGS:
         table[ord(beginning[0])] |= _BEGINS_KEY
-    for sign in ALTERED.findall(every):
+    for sign in ALTERED.findall(every()):
         table[ord(sign)] |= _ALTERED
     return table
 
@@ -51,7 +44,7 @@ def classes() -> Array:
 _KEYS = laid_out(sorted(KEY_BEGINNINGS))
 
 
-@_compiled
+@compiled
 def _unclean(codes: Array, starts: Array, classes: Array) -> tuple[Array, Array]:
     """Of each text: whether white space or invisible signs change, and whether it has signs beyond ASCII."""
     changes = np.zeros(len(starts) - 1, np.bool_)
@@ -77,26 +70,21 @@ def _unclean(codes: Array, starts: Array, classes: Array) -> tuple[Array, Array]
     return changes, wide
 
 
-@_compiled
+@compiled
 def _is_email_sign(code: Any, kind: Any) -> bool:
     return (kind & _WORD) != 0 or code == 46 or code == 43 or code == 37 or code == 45  # . + % -
 
 
-@_compiled
+@compiled
 def _begins_key(codes: Array, place: int, end: int, keys: Array, key_starts: Array) -> bool:
     for key in range(len(key_starts) - 1):
         first, size = key_starts[key], key_starts[key + 1] - key_starts[key]
-        if place + size > end:
-            continue
-        same = 0
-        while same < size and codes[place + same] == keys[first + same]:
-            same += 1
-        if same == size:
+        if place + size <= end and stands(codes, place, keys[first : first + size], False):
             return True
     return False
 
 
-@_compiled
+@compiled
 def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_starts: Array) -> Array:
     """Bits of the types that a text may hold."""
     found = np.zeros(len(starts) - 1, np.int64)
@@ -179,18 +167,18 @@ def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_start
     return found
 
 
-def may_change(texts: Sequence[str], unicode_form: Literal["NFC", "NFKC", "none"]) -> Array:
-    """Of each text, whether cleaning may change it; the Unicode form of those beyond ASCII is the caller's to look at.
+def may_change(texts: Sequence[str]) -> Array:
+    """Of each text, whether cleaning may change it.
 
     Returns:
-        0: stays; 1: stays if its Unicode form does; 2: may change.
+        0: stays; 1: stays if it has the wanted Unicode form; 2: may change.
     """
     codes, starts = laid_out(texts)
-    changes, wide = _unclean(codes, starts, classes())
-    return np.where(changes, 2, np.where(wide, int(unicode_form != "none"), 0))
+    changes, wide = _unclean(codes, starts, _classes())
+    return np.where(changes, 2, wide)
 
 
 def may_hold(texts: Sequence[str]) -> Array:
     """Bits (:data:`BITS`) of the types that redaction may find in each text."""
     codes, starts = laid_out(texts)
-    return _suspect(codes, starts, classes(), *_KEYS)
+    return _suspect(codes, starts, _classes(), *_KEYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from components.curate import batches, quality
 from components.curate.cleaning import clean
+from components.curate.code_points import kept_in
 from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
 from components.curate.redaction import PLACEHOLDERS
 
@@ -122,3 +124,15 @@ def test_each_kind_of_finding_alone_is_suspected() -> None:
     plain = batches.redacted(texts, list(PLACEHOLDERS), compiled=False)
     assert batches.redacted(texts, list(PLACEHOLDERS), compiled=True) == plain
     assert {name for _, counts in plain for name in counts} == set(PLACEHOLDERS)
+
+
+def test_compiled_code_is_kept_for_exactly_these_sources(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text("ENDS = '.'\n")
+    (tmp_path / "kernels.py").write_text("from rules import ENDS\n")
+    before = kept_in(tmp_path)
+    assert kept_in(tmp_path) == before and before.parent == tmp_path / "__pycache__"
+    (tmp_path / "rules.py").write_text("ENDS = '!'\n")
+    assert kept_in(tmp_path) != before
+    of_these = kept_in(Path(batches.__file__).parent)
+    batches.judged(["some text"], QualityParameters(), compiled=True)
+    assert list(of_these.rglob("*.nbc")), "nothing was kept"

@@ -1,0 +1,89 @@
+"""Texts as code points laid end to end, which compiled passes read: what each code point is, and phrases among them.
+
+Compiled code is kept beside the sources, by the digest of all of them: numba looks for changes in a function's own file
+alone, and would go on with what it has made of another one's functions and constants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def kept_in(folder: Path) -> Path:
+    """Where what is compiled of the modules in ``folder`` is kept: elsewhere once any of them has changed."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        found.update(f"{path.name}\0".encode() + path.read_bytes())
+    return folder / "__pycache__" / f"compiled-{found.hexdigest()[:16]}"
+
+
+_KEPT = kept_in(Path(__file__).parent)
+try:
+    _KEPT.mkdir(parents=True, exist_ok=True)
+except OSError:  # an installation that is only read: compiled in every process
+    _KEEPS = False
+else:
+    _KEEPS = True
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function, compiled at its first use on a machine."""
+    config: Any = numba.config
+    usual, config.CACHE_DIR = config.CACHE_DIR, str(_KEPT)  # read when a function is decorated
+    try:
+        return numba.njit(cache=_KEEPS, nogil=True, boundscheck=False)(function)
+    finally:
+        config.CACHE_DIR = usual
+
+
+def laid_out(texts: Sequence[str]) -> tuple[Array, Array]:
+    """All texts as code points end to end (uint32), and where each begins, with the end of the last (int64)."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=starts[1:])
+    return codes, starts
+
+
+def signs(characters: Sequence[str]) -> Array:
+    """The code points of single characters (uint32)."""
+    return np.array([ord(character) for character in characters], np.uint32)
+
+
+@cache
+def every() -> str:
+    """All code points in order, halves of surrogate pairs among them."""
+    return "".join(map(chr, range(0x110000)))
+
+
+def those(test: Callable[[str], bool], bit: int) -> Array:
+    """For every code point ``bit`` where the test of the character holds, else 0 (uint8)."""
+    return np.frombuffer(bytes(map(test, every())), np.uint8) * np.uint8(bit)
+
+
+@compiled
+def is_in(code: Any, signs: Array) -> bool:
+    for sign in signs:
+        if sign == code:
+            return True
+    return False
+
+
+@compiled
+def stands(codes: Array, place: int, phrase: Array, any_case: bool) -> bool:
+    """True if ``phrase`` is at ``place``, where there is room for it. ``any_case``: of ASCII; it is in lower case."""
+    for sign in range(len(phrase)):
+        code = codes[place + sign]
+        if any_case and 65 <= code <= 90:
+            code += np.uint32(32)
+        if code != phrase[sign]:
+            return False
+    return True
