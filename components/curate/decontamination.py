@@ -7,7 +7,6 @@ promotion gate reads too; ``contamination.jsonl`` lists every training text that
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sized
 from dataclasses import asdict
@@ -24,15 +23,14 @@ from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.curate.tables import rows, text_lines
 from components.curate.user_files import BENCHMARKS, UserFile, find
-from components.decontamination.overlap import Findings, TextBatch, TextSet
+from components.decontamination.overlap import Findings
 from components.decontamination.overlap import find as find_overlaps
+from components.decontamination.record import LISTED, WARNED, write_record
 from components.decontamination.sets import EVALUATION, TRAINING, batches, read, strings
+from components.decontamination.texts import TextBatch, TextSet
 from core.errors import InputProblem
 
-SUMMARY, LISTED = "contamination.json", "contamination.jsonl"
-FORMAT = 1  # of the summary
 _SHOWN = 10
-_WARNED = 0.02  # of an evaluation set; phrases that texts of one kind share are as much
 
 
 def decontaminate(
@@ -204,24 +202,20 @@ def _record(context: Context, found: Findings, removed: dict[str, int]) -> dict[
     remains = asked.action != "remove"
     pairs = [{**asdict(pair), "left": pair.overlapping if remains else 0} for pair in found.pairs]
     summary = {
-        "format": FORMAT,
         "action": asked.action,
         "rules": asked.rules.model_dump(mode="json"),
         "pairs": pairs,
         "apart": [{"training": t, "evaluation": e, "why": why} for (t, e), why in _apart(context.parameters).items()],
         "removed": removed,
     }
-    (report / SUMMARY).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with open(report / LISTED, "w", encoding="utf-8", newline="\n") as file:
-        for overlap in found.overlaps:
-            file.write(json.dumps({**asdict(overlap), "removed": not remains}, ensure_ascii=False) + "\n")
+    summary = write_record(report, summary, found.overlaps, removed=not remains)
     context.attach(report / LISTED)
     worst = max(pairs, key=lambda pair: pair["left"] / max(pair["items"], 1), default=None)
     documents = {(each.training, each.number) for each in found.overlaps}
     share = worst["left"] / max(worst["items"], 1) if worst else 0.0
     context.record(Metric("contamination", share, higher_is_better=False, n=worst["items"] if worst else 0))
     context.record(Metric("contaminated_documents", len(documents)))
-    if worst and share > _WARNED:
+    if worst and share > WARNED:
         also = sum(pair["left"] > 0 for pair in pairs) - 1
         context.warn(
             f"{worst['left']} of {worst['items']} items of {worst['evaluation']} overlap with {worst['training']}"

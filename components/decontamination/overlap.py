@@ -24,41 +24,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from components.decontamination.index import Index, held
 from components.decontamination.parameters import OverlapRules
-from components.decontamination.windows import Hashes, Words, grams, plain, wholes, words
+from components.decontamination.texts import TextBatch, TextSet, numbered
+from components.decontamination.windows import grams, plain, wholes, words
 
-_FILTER_BITS = 26  # at most 64 MiB: a first look that most runs of words do not survive
 _PASSAGE = 60  # words of a passage that are shown
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class TextBatch:
-    """Some documents (or rows, or questions) of a set.
-
-    Attributes:
-        names: [documents] what each is called in a list; strings.
-        texts: [texts] a document may have several, which are read one by one; strings.
-        owners: [texts] the number of its document in ``names``.
-    """
-
-    names: pa.Array
-    texts: pa.Array
-    owners: Ints
-
-    def only(self, documents: NDArray[np.bool_]) -> TextBatch:
-        """The batch without the texts of other documents."""
-        mine = documents[self.owners]
-        return TextBatch(self.names, self.texts.filter(pa.array(mine)), self.owners[mine])
-
-
-@dataclass(frozen=True)
-class TextSet:
-    """A set of texts that can be read again and again; ``name`` such as ``corpus/train``."""
-
-    name: str
-    batches: Callable[[], Iterable[TextBatch]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +91,7 @@ def find(
         apart: pairs (training set, evaluation set) that are not compared.
         tick: called once a batch.
     """
-    index = _Index(evaluation, rules)
+    index = Index(evaluation, rules)
     excluded = set(apart)
     compared = np.array([[(t.name, e.name) not in excluded for e in evaluation] for t in training], bool)
     pairs = {
@@ -132,7 +103,7 @@ def find(
         return findings
     counted, hits = _Counted(index, len(training)), [_Hits() for _ in training]
     for t in np.flatnonzero(compared.any(axis=1)).tolist():
-        for _, batch in _numbered(training[t]):
+        for _, batch in numbered(training[t]):
             tick()
             hits[t].add(counted.add(t, batch))
     seen = counted.seen()
@@ -142,7 +113,7 @@ def find(
     for t in [t for t, hit in enumerate(hits) if hit.any]:
         reached = np.zeros(index.items, bool)
         suspects = _Suspects(compared[t], rare, seen[t])
-        for (start, batch), documents in zip(_numbered(training[t]), hits[t], strict=True):
+        for (start, batch), documents in zip(numbered(training[t]), hits[t], strict=True):
             tick()
             if not documents.any():
                 continue
@@ -155,88 +126,6 @@ def find(
             if of == t:
                 pair.overlapping = int(reached[index.sets == e].sum())
     return findings
-
-
-class _Index:
-    """The evaluation sets: their runs of words as sorted hashes, with the items that hold each."""
-
-    def __init__(self, evaluation: Sequence[TextSet], rules: OverlapRules):
-        self.names: list[str] = []
-        self.texts: list[list[str]] = []
-        self.set_names = [each.name for each in evaluation]
-        self.items_of: list[int] = []
-        self.rules = rules
-        lengths = {"ngram": rules.ngram_words, "coverage": rules.coverage_words if rules.coverage else None}
-        found: dict[str, list[tuple[Hashes, Ints]]] = {"exact": [], **{k: [] for k, n in lengths.items() if n}}
-        for each in evaluation:
-            begin = len(self.names)
-            for _, batch in _numbered(each):
-                owners = batch.owners + len(self.names)
-                self.names += batch.names.to_pylist()
-                self.texts += [[] for _ in batch.names]
-                for text, owner in zip(batch.texts.to_pylist(), owners.tolist(), strict=True):
-                    self.texts[owner].append(text)
-                hashed = words(batch.texts)
-                longest = _longest(np.diff(hashed.offsets), owners)
-                found["exact"].append((wholes(hashed)[longest], owners[longest]))
-                for kind, n in lengths.items():
-                    if n:
-                        hashes, text_numbers = grams(hashed, n)
-                        found[kind].append((hashes, owners[text_numbers]))
-            self.items_of.append(len(self.names) - begin)
-        self.items = len(self.names)
-        self.sets = np.repeat(np.arange(len(evaluation)), self.items_of)
-        self.lengths = {kind: n for kind, n in lengths.items() if n}
-        self.keys = {kind: _Keys(parts) for kind, parts in found.items()}
-        covered = self.keys.get("coverage")
-        self.runs = np.bincount(covered.items if covered else [], minlength=self.items)  # of each item
-
-
-def _longest(sizes: Ints, owners: Ints) -> Ints:
-    """Number of each document's text with the most words, the first of equals; none where there are no words."""
-    order = np.lexsort((np.arange(len(sizes)), -sizes, owners))
-    first = np.ones(len(order), bool)
-    first[1:] = owners[order][1:] != owners[order][:-1]
-    chosen = order[first]
-    return np.asarray(chosen[sizes[chosen] > 0], np.int64)
-
-
-class _Keys:
-    """Sorted hashes, and the items that hold each: ``items[begins[k] : begins[k + 1]]``."""
-
-    def __init__(self, parts: list[tuple[Hashes, Ints]]):
-        hashes = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.uint64)])
-        items = np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)])
-        order = np.lexsort((items, hashes))
-        hashes, items = hashes[order], items[order]
-        once = np.ones(len(hashes), bool)
-        once[1:] = (hashes[1:] != hashes[:-1]) | (items[1:] != items[:-1])
-        hashes, self.items = hashes[once], items[once]
-        new = np.ones(len(hashes), bool)
-        new[1:] = hashes[1:] != hashes[:-1]
-        self.begins = np.append(np.flatnonzero(new), len(hashes))
-        self.hashes = hashes[new]
-        bits = min(_FILTER_BITS, max(10, len(self.hashes).bit_length() + 5))
-        self.shift = np.uint64(64 - bits)
-        self.filter = np.zeros(1 << bits, bool)
-        self.filter[self.hashes >> self.shift] = True
-
-    def find(self, hashes: Hashes) -> tuple[Ints, Ints]:
-        """(places in ``hashes`` that are keys, their numbers)."""
-        if not len(self.hashes):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        likely = np.flatnonzero(self.filter[hashes >> self.shift])
-        number = np.searchsorted(self.hashes, hashes[likely])
-        number[number == len(self.hashes)] = 0
-        right = self.hashes[number] == hashes[likely]
-        return likely[right], number[right]
-
-    def holders(self, numbers: Ints) -> tuple[Ints, Ints]:
-        """(for each holder the place of its key in ``numbers``, the item that holds it)."""
-        sizes = self.begins[numbers + 1] - self.begins[numbers]
-        place = np.repeat(np.arange(len(numbers)), sizes)
-        inside = np.arange(len(place)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return place, self.items[self.begins[numbers][place] + inside]
 
 
 @dataclass(frozen=True)
@@ -269,7 +158,7 @@ class _Hits:
 class _Counted:
     """Runs of the evaluation sets that training texts hold."""
 
-    def __init__(self, index: _Index, sets: int):
+    def __init__(self, index: Index, sets: int):
         self.index = index
         self.documents = np.zeros(len(index.keys["ngram"].hashes), np.int64) if "ngram" in index.keys else None
         keys = len(index.keys["coverage"].hashes) if "coverage" in index.keys else 0
@@ -282,7 +171,7 @@ class _Counted:
         place, _ = keys["exact"].find(wholes(hashed))
         hit[owners[place]] = True
         if self.documents is not None:
-            document, number = _held(keys["ngram"], hashed, self.index.lengths["ngram"], owners)
+            document, number = held(keys["ngram"], hashed, self.index.lengths["ngram"], owners)
             self.documents += np.bincount(number, minlength=len(self.documents))
             hit[document] = True
         if "coverage" in keys:
@@ -310,16 +199,8 @@ class _Counted:
         return (self.documents > 0) & (self.documents <= (self.index.rules.common_documents or np.inf))
 
 
-def _held(keys: _Keys, hashed: Words, n: int, owners: Ints) -> tuple[Ints, Ints]:
-    """Every key that a document holds, once: (document in the batch, number of the key), in this order."""
-    hashes, text = grams(hashed, n)
-    place, number = keys.find(hashes)
-    pairs = np.unique(owners[text[place]] * len(keys.hashes) + number)
-    return pairs // max(len(keys.hashes), 1), pairs % max(len(keys.hashes), 1)
-
-
 def _judge(
-    training: str, start: int, batch: TextBatch, index: _Index, suspects: _Suspects
+    training: str, start: int, batch: TextBatch, index: Index, suspects: _Suspects
 ) -> Iterator[tuple[SharedPassage, int, bool]]:
     """(overlap, item, whether it is the document's first with this evaluation set), documents in order."""
     hashed, owners, keys = words(batch.texts), batch.owners, index.keys
@@ -329,14 +210,14 @@ def _judge(
     for document, each in zip(owners[place][at].tolist(), item.tolist(), strict=True):
         found.setdefault((document, each), "exact")
     if "ngram" in keys:
-        document, number = _held(keys["ngram"], hashed, index.lengths["ngram"], owners)
+        document, number = held(keys["ngram"], hashed, index.lengths["ngram"], owners)
         rare = suspects.ngrams[number]
         document, number = document[rare], number[rare]
         at, item = keys["ngram"].holders(number)
         for pair in dict.fromkeys(zip(document[at].tolist(), item.tolist(), strict=True)):
             found.setdefault(pair, f"{index.lengths['ngram']}-gram")
     if "coverage" in keys and suspects.items.any():
-        document, number = _held(keys["coverage"], hashed, index.lengths["coverage"], owners)
+        document, number = held(keys["coverage"], hashed, index.lengths["coverage"], owners)
         at, item = keys["coverage"].holders(number)
         likely = suspects.items[item]
         pairs, counts = np.unique(document[at][likely] * index.items + item[likely], return_counts=True)
@@ -392,11 +273,3 @@ def _passage(mine: Sequence[str], theirs: Sequence[str], least: int | None) -> s
 
 def _shown(found: Sequence[str]) -> str:
     return " ".join(found[:_PASSAGE]) + (f" [... {len(found) - _PASSAGE} more words]" if len(found) > _PASSAGE else "")
-
-
-def _numbered(text_set: TextSet) -> Iterator[tuple[int, TextBatch]]:
-    """Batches of a set, each with the number of its first document."""
-    start = 0
-    for batch in text_set.batches():
-        yield start, batch
-        start += len(batch.names)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.decontamination.overlap import TextBatch, TextSet
+from components.decontamination.texts import TextBatch, TextSet
 
 TRAINING = {"corpus": ("train",), "instructions": ("instruct", "reward", "preference"), "labels": ("train",)}
 """Splits that models learn from. Development and validation splits are for choosing, and are neither."""

@@ -6,19 +6,16 @@ lm-evaluation-harness come from elsewhere: what they ask is compared here, after
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from components.contract import Context
-from components.decontamination.overlap import TextBatch, TextSet, find
+from components.decontamination.overlap import find
 from components.decontamination.parameters import OverlapRules
+from components.decontamination.record import LISTED, WARNED, write_record
 from components.decontamination.sets import TRAINING, batches, read, strings
-
-SUMMARY, LISTED = "contamination.json", "contamination.jsonl"  # as curate's, read by the gate
-FORMAT = 1
-_WARNED = 0.02  # of a task's items
+from components.decontamination.texts import TextBatch, TextSet
 
 
 def compare_tasks(context: Context, items: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -35,16 +32,13 @@ def compare_tasks(context: Context, items: Mapping[str, Sequence[Mapping[str, An
         rules,
     )
     pairs = [{**asdict(pair), "left": pair.overlapping} for pair in found.pairs]
-    report = context.outputs["report"]
-    summary = {"format": FORMAT, "rules": rules.model_dump(mode="json"), "pairs": pairs}
-    (report / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    with open(report / LISTED, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in found.overlaps)
+    summary = {"rules": rules.model_dump(mode="json"), "pairs": pairs}
+    write_record(context.outputs["report"], summary, found.overlaps)
     for pair in found.pairs:
-        if pair.overlapping > _WARNED * pair.items:
+        if pair.overlapping > WARNED * pair.items:
             context.warn(
                 f"{pair.overlapping} of {pair.items} items of {pair.evaluation} overlap with {pair.training}: "
-                f"{report.name}/{LISTED} lists the passages; put the task's items under data/raw "
+                f"reports/evaluate-{context.instance}/{LISTED} lists the passages; put the task's items under data/raw "
                 "and name them in curate.decontamination.against to take these texts out of training"
             )
     return pairs

@@ -209,6 +209,8 @@ def test_every_stage_leaves_a_page_to_look_at(lived):
         page = (workspace.root / "reports" / f"{stage.replace('@', '-')}.html").read_text()
         assert "<table" in page and str(workspace.root) not in page
         slug = stage.replace("@", "-")
+        for path in (workspace.root / "reports" / slug).glob("*.json*"):
+            assert ".partial" not in path.read_text(), "a name that a folder has only while the stage runs"
         run = json.loads((workspace.root / "receipts" / f"{slug}.json").read_text())["mlflow"]["run_id"]
         assert f"{slug}.html" in [item.path for item in client.list_artifacts(run)]
 

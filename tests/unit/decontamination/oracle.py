@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from components.decontamination.overlap import TextBatch, TextSet
 from components.decontamination.parameters import OverlapRules
+from components.decontamination.texts import TextBatch, TextSet
 
 Documents = Sequence[Sequence[str]]
 """Texts of each document."""

@@ -196,7 +196,8 @@ def test_items_of_own_tasks_that_were_learnt_are_listed(workspace, monkeypatch):
     passages = (context.outputs["report"] / "contamination.jsonl").read_text().splitlines()
     assert "3 apples and one more apple that is red" in json.loads(passages[0])["passage"]
     assert "lm_eval/sums" in pages.evaluate.render(context.outputs["report"]).html()
-    assert any("1 of 6 items of lm_eval/sums overlap with corpus/train" in warning for warning in context.warnings)
+    [warning] = [each for each in context.warnings if "1 of 6 items of lm_eval/sums overlap with corpus/train" in each]
+    assert f"reports/evaluate-{context.instance}/contamination.jsonl lists the passages" in warning
 
 
 def test_spelled_control_tokens_are_measured_as_text(workspace):
