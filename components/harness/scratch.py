@@ -124,6 +124,13 @@ def staging_of(output: Path) -> Path:
     return output.with_name(f".{output.name}.partial")
 
 
+def published_of(staged: Path) -> Path:
+    """Where a file of a staged output is once it is published."""
+    parts = (each.removeprefix(".").removesuffix(".partial") if each.endswith(".partial") else each
+             for each in staged.parts)  # fmt: skip
+    return Path(*parts)
+
+
 def prepare(outputs: list[Path]) -> None:
     """Give every output an empty staging folder; what an earlier, interrupted attempt left there goes."""
     for output in outputs:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.harness.scratch import published_of
 from core import events, layout, locks, mlflow_store
 from core.errors import StemmaError, redacted
 from core.files import read_json, write_json
@@ -236,13 +237,7 @@ class Replay:
 
     def _on_artifact(self, event: Mapping[str, Any]) -> None:
         staged = Path(event["path"])
-        published = Path(
-            *(
-                part.removeprefix(".").removesuffix(".partial") if part.endswith(".partial") else part
-                for part in staged.parts
-            )
-        )
-        for path in (self.spool.with_name("kept") / staged.name, staged, published):
+        for path in (self.spool.with_name("kept") / staged.name, staged, published_of(staged)):
             with contextlib.suppress(FileNotFoundError):  # absent, or published while it was being read
                 self._client.log_artifact(self.cursor["run_id"], str(path))
                 return
