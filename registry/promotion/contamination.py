@@ -69,7 +69,7 @@ def contamination(
     """What the datasets in the lineage of what ``execution_id`` made hold of the evaluation set of a metric.
 
     A task of the lm-evaluation-harness has items of its own, which the stage that measured compared with the datasets
-    that it read; where it did not, the files that curation was told to compare with stand for them.
+    that it read; where it did not, the files that ``curate.decontamination.against`` names stand for them.
 
     Args:
         compare: for sets that no execution compared.

@@ -145,8 +145,7 @@ def judge(
         )
     for metric, rule in rules.items():
         verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured)
-        matching = measurements(session, candidate, metric)
-        if parameters.max_contamination is not None and matching:
+        if parameters.max_contamination is not None and (matching := measurements(session, candidate, metric)):
             found = contaminated(matching[-1]) if contaminated else Contamination()
             verdict.checks.append(_contamination_check(metric, matching[-1], parameters.max_contamination, found))
     weights = _weights_check(folder)
