@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.contract import Context
-from components.curate import card, held_out, judging
+from components.curate import card, held_out
 from components.curate.deduplication import EXACT, KEPT, NEAR, DuplicateDecisions, decide
-from components.curate.documents import COLUMNS, FIELDS, Document, ShardWriter
+from components.curate.documents import COLUMNS, FIELDS, Document, ShardWriter, taking_part
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks
 from components.curate.splitting import SPLITS, SplitAssignment, divide
@@ -72,11 +71,11 @@ def choose(judgement: JudgedChunks, held: set[tuple[str, str]], folder: Path, co
     decisions = decide(judgement.paths, context.parameters.deduplication, folder)
     kept = decisions.outcome == KEPT
     number = np.cumsum(kept) - 1
-    first = sum(batch.num_rows for batch in judging.rows(judgement.paths[: judgement.frozen], ["rule"]))
+    first = sum(batch.num_rows for batch in taking_part(judgement.paths[: judgement.frozen], []))
     columns: dict[str, list] = {name: [] for name in ("id", "group", "origin", "characters")}
     own: set[int] = set()
     place = 0
-    for batch in _taking_part(judgement.paths, ["id", "kind", "group", "origin", "characters", "rule"]):
+    for batch in taking_part(judgement.paths, ["id", "kind", "group", "origin", "characters"]):
         staying = batch.filter(pa.array(kept[place : place + batch.num_rows]))
         for name, values in columns.items():
             values += staying[name].to_pylist()
@@ -162,7 +161,7 @@ def rows(corpus: Path) -> Iterator[dict[str, str]]:
 def _sorted_out(judgement: JudgedChunks, kept: Kept, ledger: Ledger) -> Iterator[tuple[int, dict[str, str]]]:
     """Number and row of every document of the corpus; the others are counted as dropped."""
     decisions, place = kept.decisions, -1
-    for batch in _taking_part(judgement.paths, [*COLUMNS, "rule"]):
+    for batch in taking_part(judgement.paths, COLUMNS):
         for row in batch.select(list(COLUMNS)).to_pylist():
             place += 1
             number = int(kept.number[decisions.of[place]])
@@ -179,12 +178,6 @@ def _sorted_out(judgement: JudgedChunks, kept: Kept, ledger: Ledger) -> Iterator
                 ledger.drop("held_out_relative", _document(row), "resembles a held-out document, or is its sibling")
             else:
                 yield number, row
-
-
-def _taking_part(paths: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The documents that break no rule."""
-    for batch in judging.rows(paths, columns):
-        yield batch.filter(pc.is_null(batch["rule"]))
 
 
 def _document(row: dict[str, str]) -> Document:

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rensa import RMinHash
 
+from components.curate.documents import taking_part
 from components.curate.parameters import DeduplicationParameters
 
 _WORD = re.compile(r"\w+")
 # Four rows to a band find pairs down to a similarity of about 0.5; the signatures then decide.
 ROWS_PER_BAND = 4
 KEPT, EXACT, NEAR = 0, 1, 2
-_BATCH = 4096
 
 
 def shingles(text: str, words: int) -> set[str]:
@@ -104,13 +103,10 @@ def decide(judged: Iterable[Path], parameters: DeduplicationParameters, folder: 
     """
     deduplicator = Deduplicator(parameters)
     found: list[tuple[int, int, float]] = []
-    for path in judged:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH, columns=["id", "rule", "signature"]):
-                taking = batch.filter(batch["rule"].is_null())
-                for identifier, signature in zip(taking["id"], taking["signature"], strict=True):
-                    values = np.frombuffer(signature.as_py(), dtype="<u4")
-                    found.append(deduplicator.add(identifier.as_py(), values))
+    for batch in taking_part(judged, ["id", "signature"]):
+        for identifier, signature in zip(batch["id"], batch["signature"], strict=True):
+            values = np.frombuffer(signature.as_py(), dtype="<u4")
+            found.append(deduplicator.add(identifier.as_py(), values))
     outcomes, of, similarities = zip(*found, strict=True) if found else ((), (), ())
     return DuplicateDecisions(
         np.array(outcomes, np.uint8),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from core.errors import InputProblem
 
 FIELDS = ("text", "source", "kind", "group", "license", "origin")
 """Columns of a document on its way."""
@@ -55,6 +59,21 @@ class Document:
 def identifier(text: str) -> str:
     """Content hash of a text: 32 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def taking_part(judged: Iterable[Path], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The documents of judged files that break no rule, in order, in batches of these columns (and ``rule``).
+
+    Raises:
+        InputProblem: a file is damaged.
+    """
+    for path in judged:
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(ROW_GROUP, columns=[*columns, "rule"]):
+                    yield batch.filter(pc.is_null(batch["rule"]))
+        except (OSError, pa.ArrowException) as error:
+            raise InputProblem(f"{path}: is damaged ({error}): remove it, and run the stage again") from error
 
 
 class ShardWriter:

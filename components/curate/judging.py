@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -117,13 +117,6 @@ def ledger_of(path: Path, examples: int) -> Ledger:
     return Ledger.of(examples, json.loads(pq.read_metadata(path).metadata[_LEDGER]))
 
 
-def rows(paths: Iterable[Path], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The judged documents of the files, in order, in batches."""
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(4096, columns=columns)
-
-
 @cache
 def made_by() -> str:
     """Digest of all code that judging runs, the versions of the libraries that it imports, and of Python."""
@@ -155,8 +148,12 @@ def _path(number: int, chunk: Chunk, orders: Orders, files: Sequence[UserFile]) 
 
 
 def _taken(path: Path, chunk: Chunk) -> bool:
-    """Whether the file is there; the newest are kept longest."""
+    """Whether the file is there, and whole; the newest are kept longest."""
     if not chunk.known or not path.is_file():
+        return False
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):  # damaged since it was written: made anew
         return False
     os.utime(path)
     return True
@@ -177,7 +174,7 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
         replacing(path) as file,
         pq.ParquetWriter(
             file, schema(parameters), compression="zstd", compression_level=1, use_dictionary=list(_ENCODED),
-            store_schema=True,
+            store_schema=True, write_page_checksum=True,
         ) as writer,
     ):  # fmt: skip
         for batch in chunk.read(orders.workspace, ledger):

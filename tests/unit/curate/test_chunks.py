@@ -194,3 +194,25 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged
     judged.clear()
     assert make(tmp_path, cache=tmp_path / "cold") == resumed
     assert len(judged) == total
+
+
+def test_a_kept_file_that_was_damaged_is_made_again_or_named(tmp_path, judged):
+    put(tmp_path, "texts/a.jsonl", lines(range(60)))
+    cache = tmp_path / "cache"
+    whole = make(tmp_path, cache=cache)
+    [kept] = cache.glob("*.parquet")
+    content = kept.read_bytes()
+    for rest in (b"", b"garbage", content[:-100]):
+        kept.write_bytes(rest)
+        judged.clear()
+        assert make(tmp_path, cache=cache) == whole
+        assert len(judged) == 1
+    named = 0
+    for place in range(100, len(content) - 100, len(content) // 20):
+        kept.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            assert make(tmp_path, cache=cache) == whole, f"byte {place} changed the corpus"
+        except InputProblem as problem:
+            assert f"{kept}: is damaged" in str(problem)
+            named += 1
+    assert named
