@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from components.curate.user_files import COMPRESSIONS, DOCUMENTS, UserFile, form
 from core.errors import InputProblem, redacted
 
 ATTEMPTS = 3
+SPARE = 1 << 30  # bytes of the disk that a copy leaves free
 _PROTOCOLS = ("s3", "gs", "gcs", "hf", "http", "https", "az", "abfs")
 _INSTALL = {"s3": "stemma-llm[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 # What stores say of a file's content, best first: other content, other mark.
@@ -93,12 +95,29 @@ def fetched(files: Sequence[UserFile]) -> Iterator[list[UserFile]]:
 
 
 def _fetch(file: UserFile, path: Path) -> None:
+    import fsspec
+
+    class Bounded(fsspec.Callback):  # type: ignore[misc]
+        """Ends a transfer that is longer than what was listed, or that would fill the disk."""
+
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if file.size is not None and self.value > file.size:
+                raise InputProblem(f"{file.name}: was changed while the stage ran: run it again")
+            if shutil.disk_usage(path.parent).free < SPARE:
+                raise InputProblem(
+                    f"{file.name}: does not fit into {path.parents[2]}, of which {SPARE >> 30} GiB stay free: set "
+                    "TMPDIR to a folder with more room"
+                )
+
     assert file.url is not None
     system, place = _file_system(file.url)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            system.get_file(place, str(path))
+            system.get_file(place, str(path), callback=Bounded())
             break
+        except InputProblem:
+            raise
         except Exception as error:  # every store has errors of its own
             if attempt == ATTEMPTS:
                 raise InputProblem(f"{file.name}: cannot be fetched ({_said(error)}): run the stage again") from error
@@ -130,13 +149,16 @@ def _listed(pattern: str) -> dict[str, dict[str, Any]]:
 
 def _file_system(url: str) -> tuple[Any, str]:
     """The store of a URL, and the place in it."""
-    protocol = url.partition("://")[0].lower()
+    protocol, _, rest = url.partition("://")
+    protocol = protocol.lower()
     if protocol not in _PROTOCOLS:
         raise InputProblem(f"{redacted(url)}: unknown kind of address; supported are {', '.join(_PROTOCOLS)}")
+    if "::" in rest:  # fsspec would take what follows for another address, such as a file of this machine
+        raise InputProblem(f"{redacted(url)}: holds '::', which joins two addresses: name the file's own")
     import fsspec
 
     try:
-        system, place = fsspec.url_to_fs(url)
+        system, place = fsspec.url_to_fs(f"{protocol}://{rest}")
     except ImportError as error:
         name = _INSTALL.get(protocol, protocol)
         raise InputProblem(f"{redacted(url)}: needs a library ({error}): pip install '{name}'") from error

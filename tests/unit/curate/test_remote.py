@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -108,6 +109,16 @@ def test_a_file_that_changes_between_listing_and_reading_is_refused(tmp_path, we
         pass
 
 
+def test_a_transfer_ends_where_it_is_longer_than_listed_or_would_fill_the_disk(tmp_path, web, monkeypatch):
+    (tmp_path / "site/a.txt").write_bytes(b"x" * 10_000_000)
+    [file], _ = remote.find([f"{web}/a.txt"], "curate.sources")
+    with pytest.raises(InputProblem, match="was changed"), remote.fetched([replace(file, size=1000)]):
+        pass
+    monkeypatch.setattr(remote, "SPARE", 1 << 62)
+    with pytest.raises(InputProblem, match=r"a\.txt: does not fit into .*set TMPDIR"), remote.fetched([file]):
+        pass
+
+
 def test_every_problem_with_addresses_is_named_at_once(tmp_path, web, s3):
     (tmp_path / "site/picture.png").write_bytes(b"x")
     put(tmp_path, "texts/a.txt", "text")
@@ -134,6 +145,9 @@ def test_what_cannot_be_an_address_is_refused_before_the_stage_starts(tmp_path):
     found = component.check(parameters, tmp_path, {})
     assert "curate.sources: ftp://host/a.txt: unknown kind of address" in found[0]
     assert "secret" not in str(found)
+    assert not remote.problems(["HTTPS://host/a.txt"], "curate.sources")
+    [joined] = remote.problems(["https://host/a.txt::file:///etc/passwd"], "curate.sources")
+    assert "joins two addresses" in joined
     if len(found) > 1:  # the library of Google's store is not installed here
         assert "pip install 'gcsfs'" in found[1]
 
