@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -92,8 +91,8 @@ def contamination(
             if eval_set is not None and name is None:
                 continue
             known = _recorded(workspace, session, maker)
-            if isinstance(known, dict):
-                found.pairs += _pairs(known, _name(artifact), name)
+            if not isinstance(known, str):
+                found.pairs += _between(known, _name(artifact), name)
                 break
         if isinstance(known, str):
             found.unknown.append(f"{artifact.name} ({artifact.digest[:12]}): {known}")
@@ -105,18 +104,18 @@ def contamination(
 
 def _of_task(workspace: Workspace, session: Session, metric: Measurement) -> dict[int, list[ComparedSets]]:
     """By the id of each dataset that the measuring stage read: how it overlaps with the items of the metric's task."""
-    summary = _recorded(workspace, session, metric.execution)
-    if isinstance(summary, str):
+    compared = _recorded(workspace, session, metric.execution)
+    if isinstance(compared, str):
         return {}
-    of_task = {each["evaluation"] for each in summary["pairs"]
-               if metric.name.startswith(re.sub(r"\W+", "_", f"{each['evaluation']}_").lower())}  # fmt: skip
-    own = [each for each in summary["pairs"] if each["evaluation"] == max(of_task, key=len, default=None)]
+    of_task = {pair.evaluation for pair in compared
+               if metric.name.startswith(re.sub(r"\W+", "_", f"{pair.evaluation}_").lower())}  # fmt: skip
+    own = [pair for pair in compared if pair.evaluation == max(of_task, key=len, default=None)]
     read = session.scalars(
         select(Artifact)
         .join(Event, Event.artifact_id == Artifact.id)
         .where(Event.execution_id == metric.execution, Event.direction == "INPUT", Artifact.type == "dataset")
     )
-    pairs = {artifact.id: _pairs({"pairs": own}, _name(artifact), "lm_eval") for artifact in read}
+    pairs = {artifact.id: _between(own, _name(artifact), "lm_eval") for artifact in read}
     return {artifact_id: found for artifact_id, found in pairs.items() if found}
 
 
@@ -171,22 +170,17 @@ def _name(artifact: Artifact) -> str:
     return PurePosixPath(artifact.name).name
 
 
-def _pairs(summary: Mapping[str, Any], training: str, evaluation: str | None) -> list[ComparedSets]:
+def _between(compared: Sequence[ComparedSets], training: str, evaluation: str | None) -> list[ComparedSets]:
     """Pairs of a training set in the folder ``training`` and an evaluation set in the other (else of no folder)."""
     return [
-        ComparedSets(each["training"], each["evaluation"], each["items"], each["left"])
-        for each in summary["pairs"]
-        if each["training"].startswith(f"{training}/")
-        and (
-            each["evaluation"].startswith(f"{evaluation}/")
-            if evaluation
-            else each["evaluation"].startswith("data/raw/")
-        )
+        pair
+        for pair in compared
+        if pair.training.startswith(f"{training}/") and pair.evaluation.startswith(f"{evaluation or 'data/raw'}/")
     ]
 
 
-def _recorded(workspace: Workspace, session: Session, maker: int) -> dict[str, Any] | str:
-    """The counts that an execution left, or why there are none."""
+def _recorded(workspace: Workspace, session: Session, maker: int) -> list[ComparedSets] | str:
+    """The pairs that an execution compared, or why there are none."""
     report = session.scalars(
         select(Artifact)
         .join(Event, Event.artifact_id == Artifact.id)
@@ -203,9 +197,12 @@ def _recorded(workspace: Workspace, session: Session, maker: int) -> dict[str, A
         summary = json.loads(files[SUMMARY].read_bytes())
         if summary["format"] > FORMAT:
             return f"the counts of its making have format {summary['format']}, newer than this version of Stemma reads"
-        return dict(summary)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"the counts of its making cannot be read ({error})"
+        return [
+            ComparedSets(str(each["training"]), str(each["evaluation"]), int(each["items"]), int(each["left"]))
+            for each in summary["pairs"]
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return f"the counts of its making cannot be read ({type(error).__name__}: {error})"
 
 
 def _files(workspace: Workspace, artifact: Artifact) -> dict[str, Path] | None:

@@ -93,6 +93,10 @@ def test_a_promotion_is_refused_with_the_pairs(workspace, registry, finished, tm
     (None, "was compared with no evaluation set when it was made"),
     ({"format": 2, "pairs": []}, "newer than this version"),
     ({"format": 1}, None),
+    ({"format": 1}, "cannot be read"),
+    ({"format": 1, "pairs": [{**FOUND, "left": None}]}, "cannot be read"),
+    ({"format": 1, "pairs": "all"}, "cannot be read"),
+    ([], "cannot be read"),
 ])  # fmt: skip
 def test_what_was_not_recorded_is_unknown(workspace, registry, finished, tmp_path, summary, why):
     made(registry, finished, report(workspace, summary))
