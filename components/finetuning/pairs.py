@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from components.contract import Context
 from components.finetuning.records import Record, has_pair
+from components.finetuning.rewards import Rewarder
 from components.finetuning.sampling import answer_records
-from components.finetuning.scoring import rewards
 from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.tasks import has_verifier, judge
 from core.errors import InputProblem
@@ -50,12 +50,12 @@ def candidates(
     *,
     name: str,
     file: str,
-    reward_model: Any = None,
+    rewarder: Rewarder | None = None,
 ) -> list[Pair]:
     """Pairs for every record that gives some.
 
     A record with ``chosen`` and ``rejected`` gives those. To any other, answers are drawn from ``model`` and ranked by
-    the verifier where the record has one, else by ``reward_model``. Where hardly any question has one answer better
+    the verifier where the record has one, else by ``rewarder``. Where hardly any question has one answer better
     than another (a model at its beginning gets nothing right), the records' own completions join them, with a warning.
 
     Args:
@@ -78,7 +78,7 @@ def candidates(
     answers = answer_records(
         context, name, model, tokenizer, unranked, sampling, samples=sampling.samples, temperature=sampling.temperature
     )
-    drawn = _rank(tokenizer, unranked, answers, limit, parameters.pairs_per_prompt, reward_model)
+    drawn = _rank(unranked, answers, parameters.pairs_per_prompt, rewarder)
     if unranked and len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(unranked):
         context.warn(
             f"{where}: the model's answers differ in quality for only {len({id(pair.record) for pair in drawn})} of "
@@ -88,7 +88,7 @@ def candidates(
             [*given, record["completion"]] if record.get("completion") else given
             for record, given in zip(unranked, answers, strict=True)
         ]
-        drawn = _rank(tokenizer, unranked, answers, limit, parameters.pairs_per_prompt, reward_model)
+        drawn = _rank(unranked, answers, parameters.pairs_per_prompt, rewarder)
     pairs = [pair for pair, length in zip(drawn, _lengths(tokenizer, drawn)[0], strict=True) if length <= limit]
     if len(pairs) < len(drawn):
         context.warn(f"{where}: {len(drawn) - len(pairs)} of {len(drawn)} pairs exceed {limit} tokens and are left out")
@@ -168,14 +168,9 @@ def _same_style(record: Record, a: str, b: str) -> bool | None:
 
 
 def _rank(
-    tokenizer: Any,
-    records: Sequence[Record],
-    answers: Sequence[Sequence[str]],
-    limit: int,
-    most: int,
-    reward_model: Any,
+    records: Sequence[Record], answers: Sequence[Sequence[str]], most: int, rewarder: Rewarder | None
 ) -> list[Pair]:
-    values = _values(tokenizer, records, answers, limit, reward_model)
+    values = _values(records, answers, rewarder)
     return [
         pair
         for record, given, value in zip(records, answers, values, strict=True)
@@ -184,7 +179,7 @@ def _rank(
 
 
 def _values(
-    tokenizer: Any, records: Sequence[Record], answers: Sequence[Sequence[str]], limit: int, reward_model: Any
+    records: Sequence[Record], answers: Sequence[Sequence[str]], rewarder: Rewarder | None
 ) -> list[list[float]]:
     """The verifier's ranks where there is one, rewards elsewhere."""
     values = [
@@ -194,8 +189,8 @@ def _values(
     open_ended = [row for row, record in enumerate(records) if not has_verifier(record)]
     flat = [(row, place) for row in open_ended for place in range(len(answers[row]))]
     if flat:
-        encoded = encode_answers(tokenizer, [records[r] for r, _ in flat], [answers[r][p] for r, p in flat]).whole()
-        scored = rewards(reward_model, [ids[:limit] for ids in encoded.input_ids], pad=tokenizer.pad_token_id)
+        assert rewarder is not None  # the stages refuse such records where nothing ranks their answers
+        scored = rewarder([records[r] for r, _ in flat], [answers[r][p] for r, p in flat])
         for (row, place), value in zip(flat, scored, strict=True):
             values[row][place] = value
     return values

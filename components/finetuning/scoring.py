@@ -1,4 +1,4 @@
-"""How good answers are: by the verifier of their record, by their likelihood under a model, by a reward model."""
+"""How good answers are: by the verifier of their record, by their likelihood under a model."""
 
 from __future__ import annotations
 
@@ -91,20 +91,6 @@ def likelihood(model: Any, encoded: Encoded, *, pad: int, batch_size: int = 128)
             for row, total, count in zip(rows, picked.sum(1).tolist(), learnt[:, 1:].sum(1).tolist(), strict=True):
                 scores[row], counts[row] = total, int(count)
     return Likelihood(scores, counts)
-
-
-def rewards(model: Any, conversations: Sequence[list[int]], *, pad: int, batch_size: int = 128) -> list[float]:
-    """The reward of each conversation, given as token ids (any unit; only differences mean something)."""
-    import torch
-
-    found = [0.0] * len(conversations)
-    model.eval()
-    with torch.inference_mode():
-        for rows, ids, real in padded_batches(model, conversations, pad=pad, batch_size=batch_size):
-            logits = model(input_ids=ids, attention_mask=real).logits[:, 0]
-            for row, value in zip(rows, logits.float().tolist(), strict=True):
-                found[row] = value
-    return found
 
 
 def padded_batches(

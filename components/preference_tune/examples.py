@@ -9,6 +9,7 @@ from components.contract import Context
 from components.conversations import render
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, conversation, has_pair
+from components.finetuning.rewards import Rewarder
 from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.preference_tune.kto import Labelled, has_label, labelled
 from components.preference_tune.parameters import ONLINE
@@ -24,16 +25,16 @@ def answers_are_measured(record: Record, method: str) -> bool:
 
 
 def pairs(
-    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, reward_model: Any
+    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, rewarder: Rewarder | None
 ) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and to measure on: the rows' own, or answers of ``model``, ranked.
 
     Raises:
         InputProblem: rows bring no pair and nothing can rank answers to them, or too few pairs are left.
     """
-    _require_ranking(records, reward_model, context.parameters.method)
+    _require_ranking(records, rewarder, context.parameters.method)
     found = candidates(
-        context, model, tokenizer, records, limit, name="preference_tune", file="preference", reward_model=reward_model
+        context, model, tokenizer, records, limit, name="preference_tune", file="preference", rewarder=rewarder
     )
     training, held_out = split_by_group(found, context.parameters.held_out_share, context.seed)
     if not training or not held_out:
@@ -45,7 +46,7 @@ def pairs(
 
 
 def answers(
-    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, reward_model: Any
+    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, rewarder: Rewarder | None
 ) -> tuple[list[Labelled], list[Labelled]]:
     """Labelled answers to train on and to measure on: the rows' own, and both sides of the pairs of other rows.
 
@@ -55,7 +56,7 @@ def answers(
     """
     own = [record for record in records if has_label(record)]
     rest = [record for record in records if not has_label(record)]
-    _require_ranking(rest, reward_model, "kto")
+    _require_ranking(rest, rewarder, "kto")
     if own:
         encoded = encode_answers(tokenizer, own, [each.answer for each in labelled(own, [])])
         places = shown_rightly(context, "preference", own, encoded.faults)
@@ -65,9 +66,7 @@ def answers(
         [kept] = fitting(context, "preference_tune", sized, limit, what="question and answer")
         own = [own[place] for place in kept]
     drawn = (
-        candidates(
-            context, model, tokenizer, rest, limit, name="preference_tune", file="preference", reward_model=reward_model
-        )
+        candidates(context, model, tokenizer, rest, limit, name="preference_tune", file="preference", rewarder=rewarder)
         if rest
         else []
     )
@@ -100,9 +99,9 @@ def questions(context: Context, tokenizer: Any, records: Sequence[Record], limit
     return [records[place] for place in kept]
 
 
-def _require_ranking(records: Sequence[Record], reward_model: Any, method: str) -> None:
+def _require_ranking(records: Sequence[Record], rewarder: Rewarder | None, method: str) -> None:
     """Raise where a row brings nothing to learn from and neither a verifier nor a reward model ranks answers to it."""
-    if reward_model is not None:
+    if rewarder is not None:
         return
     bare = [record for record in records if not has_pair(record) and not has_verifier(record)]
     if not bare:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from components.contract import Context
 from components.conversations import Encoded
-from components.finetuning.models import context_length
 from components.finetuning.pairs import Pair
 from components.finetuning.records import Record
+from components.finetuning.rewards import Rewarder
 from components.finetuning.sampling import answer_records
-from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, rewards, score
+from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score
 from components.finetuning.templates import encode_answers
 from components.preference_tune.kto import Labelled
 from components.preference_tune.own_reward import RewardFunction
@@ -64,7 +64,7 @@ def measure(
     model: Any,
     tokenizer: Any,
     records: Sequence[Record],
-    reward_model: Any,
+    rewarder: Rewarder | None,
     earning: Mapping[str, RewardFunction],
 ) -> MeasuredModel:
     """Greedy and drawn answers of ``model`` to ``records``, judged by the verifier, the reward model and ``earning``,
@@ -83,10 +83,8 @@ def measure(
     answers = [answer for [answer] in greedy]
     groups = [record["group"] for record in records]
     reward, values = None, []
-    if reward_model is not None:
-        whole = encode_answers(tokenizer, records, answers).whole().input_ids
-        limit = context_length(model, tokenizer, context.parameters.seq_length)
-        values = rewards(reward_model, [ids[:limit] for ids in whole], pad=tokenizer.pad_token_id)
+    if rewarder is not None:
+        values = rewarder(records, answers)
         reward = estimate(values, groups)
     earned = {each: estimate(function(records, answers), groups) for each, function in earning.items()}
     return MeasuredModel(verdicts, drawn, reward, values, answers, earned)

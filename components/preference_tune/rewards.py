@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from components.finetuning.records import Record
-from components.finetuning.scoring import rewards
-from components.finetuning.templates import encode_answers
+from components.finetuning.rewards import Rewarder
 from components.preference_tune import own_reward
 from components.preference_tune.own_reward import RewardFunction
 from components.preference_tune.parameters import (
@@ -27,17 +25,14 @@ def build(
     given: Sequence[Reward],
     root: Path,
     files: dict[str, Sequence[Record]],
-    *,
-    tokenizer: Any,
-    reward_model: Any,
-    limit: int,
+    rewarder: Rewarder | None,
 ) -> dict[str, RewardFunction]:
     """A function for each reward, by its name; each is tried once on the first record.
 
     Args:
         root: the workspace, for the user's own functions.
         files: the records whose answers are to be rewarded, by the name of their file in ``data/instructions``.
-        limit: tokens of the longest conversation that the reward model reads.
+        rewarder: of ``models/reward``; None where that is empty.
 
     Raises:
         InputProblem: with every reward that cannot be given, and why.
@@ -45,7 +40,7 @@ def build(
     found, problems = {}, []
     for reward in given:
         try:
-            function = _function(reward, root, files, tokenizer, reward_model, limit)
+            function = _function(reward, root, files, rewarder)
             function(list(next(iter(files.values()))[:1]), ["Yes."])
             found[reward.name] = function
         except InputProblem as problem:
@@ -67,7 +62,7 @@ def by_format(rule: FormatReward, answer: str) -> float:
 
 
 def _function(
-    reward: Reward, root: Path, files: dict[str, Sequence[Record]], tokenizer: Any, reward_model: Any, limit: int
+    reward: Reward, root: Path, files: dict[str, Sequence[Record]], rewarder: Rewarder | None
 ) -> RewardFunction:
     if isinstance(reward, FormatReward):
         return lambda records, answers: [by_format(reward, answer) for answer in answers]
@@ -83,14 +78,9 @@ def _function(
                 )
         return lambda records, answers: [judge(r, answer).rank / 2 for r, answer in zip(records, answers, strict=True)]
     assert isinstance(reward, RewardModelReward)
-    if reward_model is None:
+    if rewarder is None:
         raise InputProblem(
             f"preference_tune.rewards: {reward.name} is the reward model's, and models/reward is empty: run "
             "reward_model"
         )
-
-    def by_model(records: Sequence[Record], answers: Sequence[str]) -> list[float]:
-        whole = encode_answers(tokenizer, records, answers).whole().input_ids
-        return rewards(reward_model, [ids[:limit] for ids in whole], pad=tokenizer.pad_token_id)
-
-    return by_model
+    return rewarder

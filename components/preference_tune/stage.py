@@ -10,9 +10,10 @@ import numpy as np
 from components.contract import Context, Metric
 from components.finetuning import adapters
 from components.finetuning.memory import require_memory
-from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
+from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.pairs import for_development
 from components.finetuning.records import read_files
+from components.finetuning.rewards import load_rewarder
 from components.finetuning.templates import warn_of_control_tokens, with_room
 from components.finetuning.training import Curve
 from components.preference_tune import dpo, examples, kto, online, reference_free, rewards
@@ -36,8 +37,9 @@ def run(context: Context) -> None:
         context, "preference_tune", tokenizer, files, limit,
         later=lambda name, row: name == "preference" and examples.answers_are_measured(row, method),
     )  # fmt: skip
-    has_reward_model = "reward" in context.inputs  # of an empty folder nothing is read
-    reward_model = load_reward_model(context.inputs["reward"], context.seed) if has_reward_model else None
+    rewarder = None
+    if "reward" in context.inputs:  # of an empty folder nothing is read
+        rewarder = load_rewarder(context.inputs["reward"], context.seed, context.parameters.seq_length)
 
     earning: dict[str, RewardFunction] = {}
     training: Sequence[Any]
@@ -49,20 +51,18 @@ def run(context: Context) -> None:
             context.parameters.rewards,
             context.inputs["instructions"].parents[1],
             {"preference": training, "development": development, "test": test},
-            tokenizer=tokenizer,
-            reward_model=reward_model,
-            limit=limit,
+            rewarder,
         )
     elif method == "kto":
-        training, held_out = examples.answers(context, reference, tokenizer, records, limit, reward_model)
+        training, held_out = examples.answers(context, reference, tokenizer, records, limit, rewarder)
         kto.warn_of_imbalance(context, training)
     else:
-        training, held_out = examples.pairs(context, reference, tokenizer, records, limit, reward_model)
+        training, held_out = examples.pairs(context, reference, tokenizer, records, limit, rewarder)
     if method not in ONLINE:
         chosen_from: Sequence[Any] = training  # pairs, or with kto labelled answers
         training, watched = for_development(context, examples.FILE, chosen_from)
     sets = {"development": development, "test": test}
-    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, reward_model, earning)
+    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, rewarder, earning)
               for name, rows in sets.items()}  # fmt: skip
     adapter = context.parameters.adapter
     if adapter.type != "none":
@@ -77,7 +77,7 @@ def run(context: Context) -> None:
     else:
         policy = adapters.finished(assistant, adapter)
     reference = load_causal(context.inputs["instruct"])
-    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, reward_model, earning)
+    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, rewarder, earning)
              for name, rows in sets.items()}  # fmt: skip
     if not context.is_main:
         return

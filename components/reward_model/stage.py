@@ -14,7 +14,7 @@ from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
 from components.finetuning.pairs import Pair, candidates, for_development, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
-from components.finetuning.scoring import rewards
+from components.finetuning.rewards import rewards
 from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
 from components.reward_model.baselines import shorter_wins, surface_features

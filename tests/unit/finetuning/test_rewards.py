@@ -1,0 +1,39 @@
+"""Rewards of answers."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from components.finetuning.models import load_reward_model, load_tokenizer, save
+from components.finetuning.rewards import load_rewarder
+from tests.unit.finetuning.workspace import write_model
+
+RECORDS = [{"prompt": "What does f take?"}, {"prompt": "Is it a list?"}]
+ANSWERS = ["An integer and a string.", "No."]
+
+
+def renumber(folder, first, second):
+    """Exchange two tokens: their ids in the tokenizer, their rows of the embedding in the weights."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    path.write_text(json.dumps(content))
+    weights = load_file(folder / "model.safetensors")
+    [name] = [name for name in weights if "embed" in name]
+    order = torch.arange(len(weights[name]))
+    order[[vocabulary[first], vocabulary[second]]] = order[[vocabulary[second], vocabulary[first]]]
+    weights[name] = weights[name][order].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_reward_model_reads_answers_with_its_own_tokenizer(tmp_path):
+    instruct, reward = tmp_path / "instruct", tmp_path / "reward"
+    write_model(instruct)
+    save(load_reward_model(instruct, seed=1), load_tokenizer(instruct), reward)
+    before = load_rewarder(reward, seed=1)(RECORDS, ANSWERS)
+    renumber(reward, "a", "e")
+    assert load_tokenizer(reward)("a").input_ids != load_tokenizer(instruct)("a").input_ids
+    assert load_rewarder(reward, seed=1)(RECORDS, ANSWERS) == pytest.approx(before)
