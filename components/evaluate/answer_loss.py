@@ -9,8 +9,9 @@ from typing import Any
 
 from components.contract import Metric
 from components.conversations import Encoded, encode
+from components.evaluate.items import Item, identities
 from components.evaluate.subject import Subject
-from components.finetuning.records import Record, demonstrates, demonstration, read_records
+from components.finetuning.records import Record, demonstrates, demonstration, read_records, target
 from components.finetuning.scoring import likelihood
 from components.statistics import ratio_stderr
 from components.tasks import has_verifier
@@ -36,6 +37,11 @@ def measure_answer_loss(subject: Subject, records: Sequence[Record]) -> dict[str
     scored = likelihood(subject.model, encoded, pad=subject.tokenizer.pad_token_id)
     losses = [-each for each in scored.log_probabilities]
     stderr = ratio_stderr(losses, scored.tokens, [record["group"] for record in rows])
+    names = identities(record["prompt"] for record in rows)
+    subject.items.extend(
+        Item("instructions", name, "answer_loss", loss / count, None, target(row), row["prompt"], row["group"], count)
+        for name, row, loss, count in zip(names, rows, losses, scored.tokens, strict=True)
+    )
     baselines = {"unigram": _unigram(subject, encoded)}
     subject.context.record(
         Metric("answer_loss", scored.loss, False, stderr, len(rows), "instructions", baselines),

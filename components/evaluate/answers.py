@@ -13,10 +13,11 @@ import numpy as np
 from components.contract import Context, Metric
 from components.conversations import refusals, render
 from components.evaluate.answer_loss import measure_answer_loss
+from components.evaluate.items import Item, identities
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
 from components.finetuning.overlap import COPY, measure_overlap, record_overlap
 from components.finetuning.records import Record, conversation, demonstrates, read_records
-from components.finetuning.scoring import AnswerScores, checkable, score, score_baselines
+from components.finetuning.scoring import checkable, score, score_baselines
 from components.generation import answers
 from components.statistics import Estimate, paired_difference
 from core.errors import InputProblem
@@ -97,7 +98,7 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
                 f"{unjudged} of {len(records)} test instructions have no checkable reference: accuracy is that of the "
                 f"other {len(judged)}"
             )
-        report |= _accuracy(subject, judged, score(judged, [given[id(record)] for record in judged]))
+        report |= _accuracy(subject, judged, [given[id(record)][0] for record in judged])
     if subject.model.config.is_encoder_decoder:
         report["overlap"] = _overlap(subject, records, replies)
     elif subject.chat:
@@ -148,8 +149,9 @@ def _answer(subject: Subject, records: Sequence[Record]) -> list[str]:
     return [reply[0] for reply in replies]
 
 
-def _accuracy(subject: Subject, records: Sequence[Record], scores: AnswerScores) -> dict[str, Any]:
+def _accuracy(subject: Subject, records: Sequence[Record], replies: Sequence[str]) -> dict[str, Any]:
     context = subject.context
+    scores = score(records, [[reply] for reply in replies])
     path = context.inputs["instructions"] / "instruct.jsonl"
     trained = path.is_file() and path.read_text(encoding="utf-8").strip()
     training = read_records(path.parent, "instruct", needs="prompt") if trained else []
@@ -159,6 +161,12 @@ def _accuracy(subject: Subject, records: Sequence[Record], scores: AnswerScores)
     for name, share in (("accuracy", scores.correct), ("correct_and_terse", scores.terse)):
         metric = Metric(name, share.value, True, share.stderr, share.n, "instructions", beside)
         context.record(metric, headline=subject.headline == name)
+    rows = list(zip(identities(record["prompt"] for record in records), records, replies, strict=True))
+    for name, each in (("accuracy", scores.right), ("correct_and_terse", scores.right_and_terse)):
+        subject.items.extend(
+            Item("instructions", item, name, value, reply, record["reference"], record["prompt"], record["group"])
+            for (item, record, reply), value in zip(rows, each, strict=True)
+        )
     by_kind = {name: {kind: pair[0] for kind, pair in each.by_kind.items()} for name, each in baselines.items()}
     own = {kind: correct for kind, (correct, _) in scores.by_kind.items()}
     context.figure("accuracy_by_kind", _plot_by_kind(subject.name, own, by_kind))

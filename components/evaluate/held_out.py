@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from components.contract import Metric
 from components.conversations import text_ids
+from components.evaluate.items import Item, identities
 from components.evaluate.ngrams import NGramModel
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
 from components.statistics import ratio_stderr
@@ -136,6 +137,12 @@ def measure_held_out(subject: Subject, test: Sample, training: Sample) -> dict[s
     n = len(test.documents)
     context.record(metric("bits_per_byte", bits, bits_stderr[own], n), headline=subject.headline == "bits_per_byte")
     context.record(metric("loss", loss, loss_stderr, n))
+    names = identities(document.text for document in test.documents)
+    subject.items.extend(
+        Item("corpus", name, "bits_per_byte", nat / math.log(2) / size, None, None, None, group, size)
+        for name, nat, size, group in zip(names, nats[own].tolist(), sizes.tolist(), groups, strict=True)
+        if size
+    )
     # Delta method: the error of exp(loss) is exp(loss) times that of the loss.
     context.record(metric("perplexity", perplexity, loss_stderr and perplexity[own] * loss_stderr, n))
 

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from components.conversations import control_tokens
 from components.evaluate import choices
 from components.evaluate.contamination import compare_tasks
 from components.evaluate.held_out import Sample
+from components.evaluate.items import Item, identities
 from components.evaluate.subject import Subject
 from components.finetuning.records import Record, texts
 from components.statistics import clustered_stderr, ratio_stderr
@@ -60,7 +61,7 @@ def measure_tasks(subject: Subject, test: Sample, records: Sequence[Record], man
     sampled = [document for document in test.documents if not spelling.search(document.text)][: parameters.limit]
     # The inputs that our own tasks are made of.
     sources = {"instruction_choice": "instructions", "heldout_documents": "corpus"}
-    found, refused, asked = run_tasks(
+    found, rows, refused, asked = run_tasks(
         subject.model,
         subject.tokenizer,
         tasks=parameters.tasks,
@@ -76,6 +77,7 @@ def measure_tasks(subject: Subject, test: Sample, records: Sequence[Record], man
         seed=context.seed,
         scratch=context.scratch,
     )
+    subject.items.extend(rows)
     if "instruction_choice" in parameters.tasks and not items:
         context.warn("lm_eval's instruction_choice was left out: no test instruction has a right and a wrong answer")
     for task, reason in refused.items():
@@ -148,8 +150,8 @@ def run_tasks(
     batch_size: int,
     seed: int,
     scratch: Path,
-) -> tuple[list[TaskMetric], dict[str, str], dict[str, list[dict[str, Any]]]]:
-    """Run ``tasks``; return their metrics in order, the reason for each task that was refused, and the items of those
+) -> tuple[list[TaskMetric], list[Item], dict[str, str], dict[str, list[dict[str, Any]]]]:
+    """Run ``tasks``; return their metrics in order, what each item got, the reason for each task that was refused, and the items of those
     that are not made of the held-out data.
 
     Standard errors are clustered by the items' ``group`` where they have one, else the harness's own.
@@ -167,7 +169,7 @@ def run_tasks(
     own = _own()
     wanted = [task for task in tasks if task not in own or rows.get(task)]
     if not wanted:
-        return [], {}, {}
+        return [], [], {}, {}
     specifications = [
         {**yaml.safe_load(own[task].read_text(encoding="utf-8")), "dataset_kwargs": _write(task, rows[task], scratch)}
         if task in own
@@ -176,7 +178,7 @@ def run_tasks(
     ]
     loaded, refused = _load(manager, dict(zip(wanted, specifications, strict=True)))
     if not loaded["tasks"]:
-        return [], refused, {}
+        return [], [], refused, {}
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
@@ -195,7 +197,7 @@ def run_tasks(
         apply_chat_template=chat,
     )
     asked = {task: [sample["doc"] for sample in samples] for task, samples in results["samples"].items()}
-    return _metrics(results), refused, {task: items for task, items in asked.items() if task not in own}
+    return *_metrics(results), refused, {task: items for task, items in asked.items() if task not in own}
 
 
 def _load(manager: Any, specifications: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -229,16 +231,18 @@ def _write(task: str, rows: Sequence[Mapping[str, Any]], scratch: Path) -> dict[
     return {"data_files": {"test": str(path)}, "cache_dir": str(scratch / "datasets")}
 
 
-def _metrics(results: Mapping[str, Any]) -> list[TaskMetric]:
-    metrics = []
+def _metrics(results: Mapping[str, Any]) -> tuple[list[TaskMetric], list[Item]]:
+    """The metrics of every task, and of those that are means over items what each item got."""
+    metrics, items = [], []
     for task in sorted(results["results"]):
         values = results["results"][task]
-        samples = results["samples"].get(task, [])
         direction = results["higher_is_better"].get(task) or {}
         for key, value in values.items():
             metric, comma, rule = key.partition(",")
             if not comma or metric.endswith("_stderr") or not isinstance(value, int | float) or math.isnan(value):
                 continue
+            # A task with several filters has each item once a filter.
+            samples = [each for each in results["samples"].get(task, []) if each["filter"] == rule]
             stderr = _clustered(metric, samples)
             reported = values.get(f"{metric}_stderr,{rule}")
             if stderr is None and isinstance(reported, int | float) and math.isfinite(reported):
@@ -246,7 +250,36 @@ def _metrics(results: Mapping[str, Any]) -> list[TaskMetric]:
             n = int(values.get("sample_len") or len(samples))
             shown = metric if rule == "none" else f"{metric}_{rule}"
             metrics.append(TaskMetric(task, shown, float(value), stderr, n, direction.get(metric)))
-    return metrics
+            items += _items(task, metrics[-1].name, metric, samples)
+    return metrics, items
+
+
+def _items(task: str, name: str, metric: str, samples: Sequence[Mapping[str, Any]]) -> Iterator[Item]:
+    names = identities(json.dumps(sample["doc"], sort_keys=True, default=str) for sample in samples)
+    for item, sample in zip(names, samples, strict=True):
+        value, weight = sample.get(metric), 1.0
+        if metric == "bits_per_byte" and isinstance(value, tuple) and value[1]:
+            weight = float(value[1])
+            value = -value[0] / math.log(2) / weight
+        if isinstance(value, int | float):  # and no tuple, from which the task computes something else than a mean
+            question, answer, reference = _said(sample)
+            group = str(sample["doc"].get("group") or item)
+            yield Item(task, item, name, float(value), answer, reference, question, group, weight)
+
+
+def _said(sample: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """What was asked, answered and right: of multiple choice the most probable choice, of a document nothing."""
+    arguments, replies = sample["arguments"], sample["filtered_resps"]
+    first = arguments[0]
+    if len(first) == 1:
+        return None, None, None
+    if isinstance(first[1], dict):
+        reply = replies[0] if not isinstance(replies[0], list) else replies[0][0]
+        return str(first[0]), str(reply), str(sample["target"])
+    best = max(range(len(replies)), key=lambda place: replies[place][0])
+    right = sample["target"]
+    is_place = isinstance(right, int) and 0 <= right < len(arguments)
+    return str(first[0]), str(arguments[best][1]), str(arguments[right][1] if is_place else right)
 
 
 def _clustered(metric: str, samples: Sequence[Mapping[str, Any]]) -> float | None:

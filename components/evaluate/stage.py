@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.contract import Context
 from components.conversations import text_ids
-from components.evaluate import answers, held_out
+from components.evaluate import answers, held_out, items
 from components.evaluate.lm_eval_tasks import find_tasks, measure_tasks
 from components.evaluate.subject import Subject
 from components.finetuning import families
@@ -70,6 +70,7 @@ def run(context: Context) -> None:
     subject.raise_if_stopping()
     report["lm_eval"] = measure_tasks(subject, test, records, manager)
     report["continuations"] = continuations(subject)
+    items.write(context.outputs["report"], subject.items)
 
     context.report(report)
 
@@ -93,6 +94,7 @@ def _measure_encoder_decoder(context: Context) -> None:
     records = answers.askable(context, tokenizer, records) if tokenizer.chat_template else records
     answers.require_room(tokenizer, records, subject.window)
     report["answers"] = answers.measure_answers(subject, records, available)
+    items.write(context.outputs["report"], subject.items)
     context.report(report)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from components.contract import Context, Interrupted
+from components.evaluate.items import Item
 from components.finetuning.models import context_length
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Subject:
         model: in eval mode, on its device.
         headline: name of the metric for the run's last screen.
         chat: it has learnt turns, so questions go to it in its chat template.
+        items: what it got for every item so far; each part adds its own.
     """
 
     context: Context
@@ -31,6 +33,7 @@ class Subject:
     tokenizer: PreTrainedTokenizerBase
     headline: str
     chat: bool
+    items: list[Item] = field(default_factory=list)
 
     @property
     def name(self) -> str:

@@ -23,13 +23,14 @@ class AnswerScores:
 
     Attributes:
         by_kind: both shares for each kind of question, kinds in alphabetical order.
-        right: of each question, the share of its answers that are right.
+        right: of each question, the share of its answers that are right; right_and_terse: that are both.
     """
 
     correct: Estimate
     terse: Estimate
     by_kind: dict[str, tuple[Estimate, Estimate]]
     right: list[float]
+    right_and_terse: list[float]
 
 
 def checkable(records: Sequence[Record]) -> list[Record]:
@@ -50,7 +51,7 @@ def score(records: Sequence[Record], answers: Sequence[Sequence[str]]) -> Answer
 
     kinds = [record["kind"] for record in records]
     by_kind = {kind: both(row for row, other in enumerate(kinds) if other == kind) for kind in sorted(set(kinds))}
-    return AnswerScores(*both(range(len(records))), by_kind, correct)
+    return AnswerScores(*both(range(len(records))), by_kind, correct, terse)
 
 
 def score_baselines(training: Iterable[Record], records: Sequence[Record]) -> dict[str, AnswerScores]:

@@ -7,7 +7,7 @@ import pytest
 
 from components import pages
 from components.contract import Context
-from components.evaluate import component
+from components.evaluate import component, items
 from components.evaluate.answers import askable
 from components.finetuning.models import load_tokenizer
 from core.errors import InputProblem
@@ -70,9 +70,27 @@ def test_a_random_model_is_worse_than_the_ngrams_and_the_harness_agrees(evaluate
 def test_equal_inputs_give_equal_bytes_wherever_they_lie(evaluated):
     first, second = evaluated["instruct"].outputs["report"], evaluated["again"].outputs["report"]
     names = sorted(path.name for path in first.iterdir())
-    assert names == ["accuracy_by_kind.png", "bits_per_byte.png", "report.json"]
+    assert names == ["accuracy_by_kind.png", "bits_per_byte.png", "items.jsonl", "report.json"]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_what_each_item_got_adds_up_to_the_metrics(evaluated):
+    for instance in ("base", "instruct"):
+        rows = list(items.read(evaluated[instance].outputs["report"]))
+        metrics = _metrics(evaluated[instance])
+        names = {row.metric for row in rows}
+        assert names == metrics.keys() - {"loss", "perplexity"} - {name for name in metrics if "_perplexity" in name}
+        for name in names:
+            own = [row for row in rows if row.metric == name]
+            assert len({row.item for row in own}) == len(own) == metrics[name].n
+            value = sum(row.weight * row.score for row in own) / sum(row.weight for row in own)
+            assert value == pytest.approx(metrics[name].value), name
+    shared = [{row.item for row in items.read(evaluated[name].outputs["report"]) if row.metric == "accuracy"}
+              for name in ("base", "instruct")]  # fmt: skip
+    assert shared[0] == shared[1]
+    choice = next(row for row in rows if row.task == "instruction_choice")
+    assert choice.question and choice.answer and (choice.score == 1) == (choice.answer == choice.reference)
 
 
 def test_report_states_how_it_was_measured(evaluated):
