@@ -1,14 +1,14 @@
 """What a model got for every single item: ``items.jsonl`` in the report's folder, one row an item and metric.
 
-It is what a paired comparison of two models reads: rows of equal ``task``, ``metric`` and ``item`` are the same question
-to both. Columns:
+It is what a paired comparison of two models reads: rows of equal ``task``, ``metric`` and ``item`` are the same
+question to both. Columns:
 
 - ``task``: what asked: ``instructions``, ``corpus``, a task of the harness, a suite's task
 - ``item``: stable id within the task: the data's own id, or a digest of the question (:func:`identities`); neither the
   other items nor their order change it
 - ``metric``: a name under which the registry keeps a metric of this stage
-- ``score``: of the item; the metric's value is ``sum(weight * score) / sum(weight)`` over its rows, so ``score`` has the
-  unit and the direction of the metric
+- ``score``: of the item; the metric's value is ``sum(weight * score) / sum(weight)`` over its rows, so ``score`` has
+  the unit and the direction of the metric
 - ``answer``, ``reference``: as texts, null where there is none (a loss has no answer)
 - ``question``: as the model saw it, null where it is a document
 - ``group``: the cluster for standard errors

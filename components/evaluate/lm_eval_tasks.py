@@ -151,8 +151,8 @@ def run_tasks(
     seed: int,
     scratch: Path,
 ) -> tuple[list[TaskMetric], list[Item], dict[str, str], dict[str, list[dict[str, Any]]]]:
-    """Run ``tasks``; return their metrics in order, what each item got, the reason for each task that was refused, and the items of those
-    that are not made of the held-out data.
+    """Run ``tasks``; return their metrics in order, what each item got, the reason for each task that was refused, and
+    the items of those that are not made of the held-out data.
 
     Standard errors are clustered by the items' ``group`` where they have one, else the harness's own.
 
@@ -233,7 +233,8 @@ def _write(task: str, rows: Sequence[Mapping[str, Any]], scratch: Path) -> dict[
 
 def _metrics(results: Mapping[str, Any]) -> tuple[list[TaskMetric], list[Item]]:
     """The metrics of every task, and of those that are means over items what each item got."""
-    metrics, items = [], []
+    metrics: list[TaskMetric] = []
+    items: list[Item] = []
     for task in sorted(results["results"]):
         values = results["results"][task]
         direction = results["higher_is_better"].get(task) or {}
