@@ -119,6 +119,9 @@ def build(
             for name in sorted(ledger.read)
         ],
         "notes": ledger.notes,
+        "quality": {
+            "profile": context.parameters.quality.profile, "own_values": context.parameters.quality.own(),
+        },
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
         "broken_rows": [

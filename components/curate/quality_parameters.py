@@ -1,15 +1,19 @@
 """Thresholds of the published quality heuristics.
 
 Every default is set for the default corpus, whose documents are docstrings and comments: far shorter than the web
-pages the rules were published for. The published value stands in each description; for web text set it. ``null``
-switches a rule off.
+pages the rules were published for. The published value stands in each description; a profile sets those of one kind of
+text (:mod:`components.curate.profiles`). ``null`` switches a rule off.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.curate.profiles import Profile, completed
+from core.parameters_file import flatten
 
 
 class GopherParameters(StageParameters):
@@ -101,6 +105,22 @@ class FineWebParameters(StageParameters):
 class QualityParameters(StageParameters):
     """Quality heuristics under their published names; a whole family set to null is off."""
 
+    profile: Profile | None = Field(
+        "docstrings",
+        description="Kind of text whose values hold for every rule that is not given (docs/curate.md). web: the "
+        "published ones. null: only the rules given.",
+    )
     gopher: GopherParameters | None = Field(default_factory=GopherParameters, description="Gopher's rules.")
     c4: C4Parameters | None = Field(default_factory=C4Parameters, description="C4's rules.")
     fineweb: FineWebParameters | None = Field(default_factory=FineWebParameters, description="FineWeb's rules.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        return completed(values) if isinstance(values, dict) else values
+
+    def own(self) -> dict[str, Any]:
+        """The values that are not the profile's, by rule (``gopher.min_words``) or family that is off."""
+        usual = flatten(type(self)(profile=self.profile).model_dump(mode="json"))
+        values = flatten(self.model_dump(mode="json"))
+        return {name: value for name, value in values.items() if name not in usual or usual[name] != value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ def _splits(page: Page, folder: Path, report: Report) -> None:
 
 def _rules(page: Page, folder: Path, report: Report) -> None:
     page.heading("Counts in and out of each rule")
+    if quality := report.get("quality"):
+        own = ", ".join(f"{name} {json.dumps(value)}" for name, value in quality["own_values"].items())
+        profile = f"those of the profile {quality['profile']}" if quality["profile"] else "of no profile"
+        page.text(f"The values of the quality rules are {profile}{f'; but: {own}' if own else ''}.")
     page.table(
         ["rule", "in", "dropped", "out", "characters dropped"],
         [[r["rule"], r["in"], r["dropped"], r["out"], r["dropped_characters"]] for r in report["rules"]],
