@@ -19,6 +19,8 @@ from components.curate.ledger import Ledger
 from components.curate.sources import module_of
 from core.errors import InputProblem
 
+JUDGED = 2e6  # bytes that a processor judges in a second, about
+
 
 @dataclass
 class JudgedChunks:
@@ -56,7 +58,9 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     done, failed = JudgedChunks(), set[str]()
     ahead, tasks = tee(chunks(parameters, workspace))
     with (
-        closing(engine.run(partial(judging.judge, orders), enumerate(tasks), parameters.engine, size)) as results,
+        closing(
+            engine.run(partial(judging.judge, orders), enumerate(tasks), parameters.engine, size / JUDGED)
+        ) as results,
         context.progress("curate", size / 1e6, unit="MB") as advance,
     ):
         for chunk, judged in zip(ahead, results, strict=True):

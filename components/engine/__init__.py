@@ -17,12 +17,12 @@ __all__ = ["EngineParameters", "run"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-# A process of the pool needs about a second to start and import: the time in which one works through so much text.
-POOL_FROM = 4 << 20
+# Processor seconds of work from which a pool is started: its processes need about one each to start and import.
+POOL_FROM = 2.0
 
 
 def run(
-    function: Callable[[Task], Result], tasks: Iterable[Task], engine: EngineParameters, size: int
+    function: Callable[[Task], Result], tasks: Iterable[Task], engine: EngineParameters, seconds: float
 ) -> Generator[Result]:
     """``function`` of every task, in their order; what a task raises is raised when its turn comes.
 
@@ -31,7 +31,8 @@ def run(
     Args:
         function: importable by its name, or a ``functools.partial`` of one that is, with arguments that can be pickled.
         tasks: taken from one by one, as the work goes on.
-        size: bytes of all the work together; a pool that would cost more than it saves is not started.
+        seconds: of one processor for all the work together, about; a pool that would cost more than it saves is not
+            started.
 
     Raises:
         InputProblem: the cluster cannot be used.
@@ -42,6 +43,6 @@ def run(
 
         return run_on_ray(function, tasks, engine)
     workers = local.processors() if engine.workers == "auto" else engine.workers
-    if workers == 1 or (engine.workers == "auto" and size < POOL_FROM):
+    if workers == 1 or (engine.workers == "auto" and seconds < POOL_FROM):
         return (function(task) for task in tasks)
     return local.run(function, tasks, workers)

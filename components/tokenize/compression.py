@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.tokenize.corpus import GROUPS, text_bytes, words
+from components.tokenize.corpus import GROUPS
 
 CUT_AT = (128, 512, 2048, 8192)  # lengths of sequences for which the report says how much is cut
 # Languages (ISO 639) that are written without spaces between words: tokens per word would say nothing.
@@ -71,16 +71,13 @@ class SplitCompression:
     """Documents that lie across an end of the sequences, where they are concatenated: expected, for each ``CUT_AT``."""
 
     def add(self, batch: pa.RecordBatch, tokens: NDArray[np.int64]) -> None:
-        """Count the documents of a batch, which have so many ``tokens``."""
-        texts = batch.column("text")
-        columns = text_bytes(texts), tokens, words(texts)
+        """Count the documents of an encoded batch, which have so many ``tokens``."""
+        columns = batch.column("bytes").to_numpy(), tokens, batch.column("words").to_numpy()
         self.whole.add(*columns)
         for name in GROUPS:
             if name not in batch.schema.names:
                 continue
-            values = batch.column(name)
-            if not pa.types.is_dictionary(values.type):
-                values = values.dictionary_encode()
+            values = batch.column(name).dictionary_encode()
             codes = np.nan_to_num(values.indices.to_numpy(zero_copy_only=False), nan=-1).astype(np.int64)
             for code in np.unique(codes):
                 value = values.dictionary[int(code)].as_py() if code >= 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from core.errors import InputProblem
 SPLITS = ("train", "validation", "test")
 GROUPS = ("kind", "source", "language")  # columns by which the report divides the corpus, where it has them
 BATCH_BYTES = 1 << 20
+PART_BYTES = 16 << 20
 _LONGEST_SAMPLE = 2_000  # characters
 _SPACES = np.isin(np.arange(256), [9, 10, 11, 12, 13, 32])
 
@@ -65,32 +67,67 @@ def check(corpus: Path) -> None:
         raise InputProblem(problems)
 
 
-def batches(corpus: Path, split: str, size: int, more: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-    """The split's documents in order, at most ``size`` and about ``BATCH_BYTES`` of text at a time.
+@dataclass(frozen=True)
+class CorpusPart:
+    """Row groups of a shard, about ``PART_BYTES`` of text: what is encoded as one piece of work.
+
+    Attributes:
+        first, stop: the row groups, ``stop`` left out.
+        bytes: of text, before compression.
+    """
+
+    split: str
+    path: Path
+    first: int
+    stop: int
+    documents: int
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.stem}-{self.first:05d}"
+
+
+def parts(corpus: Path, split: str) -> Iterator[CorpusPart]:
+    """The split's parts in order, by the files' footers."""
+    for path in shards(corpus, split):
+        metadata = pq.read_metadata(path)
+        first = documents = size = 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            documents, size = documents + group.num_rows, size + _text_size(group)
+            if size >= PART_BYTES or number == metadata.num_row_groups - 1:
+                yield CorpusPart(split, path, first, number + 1, documents, size)
+                first, documents, size = number + 1, 0, 0
+
+
+def batches(part: CorpusPart, size: int, more: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """The part's documents in order, at most ``size`` and about ``BATCH_BYTES`` of text at a time.
 
     Columns: ``text`` (large_string), of ``GROUPS`` those that the corpus has, and ``more``, as they are.
     """
-    more = [name for name in more if name not in GROUPS]
-    for path in shards(corpus, split):
-        groups = [name for name in GROUPS if name in pq.read_schema(path).names]
-        # Nothing is read ahead: it would take more memory, and threads that come to more CPU time.
-        with pq.ParquetFile(path, read_dictionary=groups, pre_buffer=False) as file:
-            row = 0
-            for number in range(file.num_row_groups):
-                rows = min(size, _rows_at_a_time(file.metadata.row_group(number)))
-                for batch in file.iter_batches(
-                    rows, row_groups=[number], columns=["text", *groups, *more], use_threads=False
-                ):
-                    texts = batch.column("text")
-                    if texts.null_count:
-                        row += texts.is_null().index(True).as_py()
-                        raise InputProblem(f"{path.name}: {texts.null_count} rows have no text, the first is row {row}")
-                    row += len(batch)
-                    batch = batch.set_column(0, "text", texts.cast(pa.large_string()))
-                    start = 0
-                    for piece in pieces(batch.column("text"), BATCH_BYTES):
-                        yield batch.slice(start, len(piece))
-                        start += len(piece)
+    names = pq.read_schema(part.path).names
+    columns = ["text", *(name for name in GROUPS if name in names), *(name for name in more if name not in GROUPS)]
+    # Nothing is read ahead: it would take more memory, and threads that come to more CPU time.
+    with pq.ParquetFile(part.path, pre_buffer=False) as file:
+        row = sum(file.metadata.row_group(number).num_rows for number in range(part.first))
+        for number in range(part.first, part.stop):
+            group = file.metadata.row_group(number)
+            # As many rows as hold so much text by the group's mean.
+            rows = min(size, max(1, BATCH_BYTES * group.num_rows // max(1, _text_size(group))))
+            for batch in file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False):
+                texts = batch.column("text")
+                if texts.null_count:
+                    row += texts.is_null().index(True).as_py()
+                    raise InputProblem(
+                        f"{part.path.name}: {texts.null_count} rows have no text, the first is row {row}"
+                    )
+                row += len(batch)
+                batch = batch.set_column(batch.schema.get_field_index("text"), "text", texts.cast(pa.large_string()))
+                start = 0
+                for piece in pieces(batch.column("text"), BATCH_BYTES):
+                    yield batch.slice(start, len(piece))
+                    start += len(piece)
 
 
 def text_bytes(texts: pa.LargeStringArray) -> NDArray[np.int64]:
@@ -154,22 +191,15 @@ def array(texts: Sequence[str]) -> pa.LargeStringArray:
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
-def documents(corpus: Path, split: str) -> int:
-    """Number of documents in the split, from the files' footers alone."""
-    return sum(pq.read_metadata(path).num_rows for path in shards(corpus, split))
-
-
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _rows_at_a_time(group: pq.RowGroupMetaData) -> int:
-    """Rows that hold about ``BATCH_BYTES`` of text, by the group's mean."""
+def _text_size(group: pq.RowGroupMetaData) -> int:
     columns = (group.column(number) for number in range(group.num_columns))
-    size = next(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
-    return max(1, BATCH_BYTES * group.num_rows // max(1, size))
+    return next(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
 
 
 def _offsets(texts: pa.LargeStringArray) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +76,10 @@ class Encoder:
         self._known = np.zeros(0x110000 // _BLOCK, dtype=bool)
         self._known[: 0x80 // _BLOCK] = True
         self.avoided: list[str] = []
+
+    @property
+    def fast(self) -> bool:
+        return self._fast is not None
 
     def encode(self, texts: pa.LargeStringArray) -> Encoded:
         """Ids of all documents, [tokens], each document's followed by the end token; and how many each has with it."""
@@ -163,6 +167,14 @@ def choose(tokenizer: str, end: int, sample: Sequence[str]) -> tuple[Encoder, st
             return encoder, f"gigatoken {version('gigatoken')}"
         why_not = f"it encodes {len(wrong)} of {len(texts)} texts differently, such as {wrong[0][:60]!r}"
     return Encoder(tokenizer, end, fast=False), f"{reference} (gigatoken: {why_not})"
+
+
+def versions() -> str:
+    """The encoders that are installed here."""
+    try:
+        return f"tokenizers {version('tokenizers')} and gigatoken {version('gigatoken')}"
+    except PackageNotFoundError:
+        return f"tokenizers {version('tokenizers')} and no gigatoken"
 
 
 def _joined(texts: pa.LargeStringArray) -> bytes:

@@ -12,7 +12,7 @@ of a document share one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.tokenize.corpus import shards, text_bytes
+from components.tokenize.corpus import shards
+from components.tokenize.encoded import tokens_of
 from components.tokenize.mixture_parameters import MixtureParameters
 from components.tokenize.packing import Writer
 from core.errors import InputProblem
@@ -92,27 +93,24 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 class Stock:
-    """Encoded training documents, from which the mixture is drawn once all are there.
+    """What the encoded training documents are, from which the mixture is drawn once all are there.
 
-    Ids wait in a file; a document costs some thirty bytes of memory.
+    A document costs some ten bytes of memory.
 
     Attributes:
         drawn: what was drawn, as the report has it.
     """
 
-    def __init__(self, folder: Path, parameters: MixtureParameters, seed: int):
-        self._path, self._parameters, self._seed = folder / "mixture.npy", parameters, seed
-        self._file = open(self._path, "wb")
+    def __init__(self, parameters: MixtureParameters, seed: int):
+        self._parameters, self._seed = parameters, seed
         self._lengths: list[NDArray[np.int32]] = []
         self._parts: list[NDArray[np.int16]] = []
         self._scores: list[NDArray[np.float32]] = []
         self._names: dict[str, int] = {}
         self.drawn: dict[str, Any] | None = None
 
-    def add(self, batch: pa.RecordBatch, ids: NDArray[np.uint32], lengths: NDArray[np.int64]) -> None:
-        """Keep documents: the ids of all, and how many each has."""
-        for array in (ids, lengths, text_bytes(batch.column("text"))):
-            np.save(self._file, array)
+    def add(self, batch: pa.RecordBatch, lengths: NDArray[np.int64]) -> None:
+        """Note the documents of an encoded batch, and how many tokens each has."""
         values = batch.column(self._parameters.by).cast(pa.string())
         numbers = [self._names.setdefault(value or _NONE, len(self._names)) for value in values.to_pylist()]
         self._parts.append(np.asarray(numbers, np.int16))
@@ -121,9 +119,12 @@ class Stock:
             score = pc.fill_null(batch.column(self._parameters.quality.column).cast(pa.float32()), float("nan"))
             self._scores.append(score.to_numpy(zero_copy_only=False))
 
-    def draw(self, writer: Writer) -> None:
-        """Pass the drawn documents to ``writer``; ``drawn`` then has what they are."""
-        self._file.close()
+    def draw(self, writer: Writer, read: Callable[[], Iterable[pa.RecordBatch]]) -> None:
+        """Pass the drawn documents to ``writer``; ``drawn`` then has what they are.
+
+        Args:
+            read: gives the batches that were added, each time from the beginning.
+        """
         parts, lengths = np.concatenate(self._parts), np.concatenate(self._lengths)
         tokens = np.bincount(parts, lengths, minlength=len(self._names))
         by_name = epochs({name: int(tokens[number]) for name, number in self._names.items()}, self._parameters)
@@ -136,19 +137,8 @@ class Stock:
         if not copies.any():
             raise InputProblem("tokenize.mixture: draws no training document: raise its epochs, shares or tokens")
         for turn in range(int(copies.max())):
-            self._write(writer, copies > turn)
-        self._path.unlink()
+            _write(writer, read(), copies > turn)
         self.drawn = self._table(parts, lengths, copies, by_name)
-
-    def _write(self, writer: Writer, chosen: NDArray[np.bool_]) -> None:
-        start = 0
-        with open(self._path, "rb") as file:
-            for _ in self._lengths:
-                ids, lengths, sizes = (np.load(file) for _ in range(3))
-                mine = chosen[start : start + len(lengths)]
-                start += len(lengths)
-                if mine.any():
-                    writer.add(ids[np.repeat(mine, lengths)], lengths[mine], int(sizes[mine].sum()))
 
     def _table(
         self, parts: NDArray[Any], lengths: NDArray[Any], copies: NDArray[np.int64], planned: Mapping[str, float]
@@ -169,6 +159,16 @@ class Stock:
                 "share": drawn / whole,
             })  # fmt: skip
         return {"by": self._parameters.by, "tokens": whole, "parts": rows}
+
+
+def _write(writer: Writer, batches: Iterable[pa.RecordBatch], chosen: NDArray[np.bool_]) -> None:
+    start = 0
+    for batch in batches:
+        mine = chosen[start : start + len(batch)]
+        start += len(batch)
+        if mine.any():
+            ids, lengths = tokens_of(batch)
+            writer.add(ids[np.repeat(mine, lengths)], lengths[mine], int(batch["bytes"].to_numpy()[mine].sum()))
 
 
 def _by_quality(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.engine.parameters import EngineParameters
 from components.tokenize.mixture_parameters import MixtureParameters
 
 PARENT = "parent"  # the tokenizer of the model that pretrain.init names
@@ -75,6 +76,9 @@ class TokenizeParameters(StageParameters):
     mixture: MixtureParameters | None = Field(
         default=None,
         description="How often the training documents of each source, language or kind are taken; null: each once.",
+    )
+    engine: EngineParameters = Field(
+        default=EngineParameters(), description="Where the corpus is encoded; decides nothing about the result."
     )
 
     @model_validator(mode="after")

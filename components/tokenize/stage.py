@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+import itertools
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.contract import Context, Metric
+from components.contract import Context, Interrupted, Metric
 from components.tokenize import corpus as corpora
 from components.tokenize.parameters import PARENT, TokenizeParameters
 from components.tokenize.parent import copy_files
 from core.errors import InputProblem
 
 if TYPE_CHECKING:
-    from pyarrow import LargeStringArray, RecordBatch
+    from pyarrow import LargeStringArray
 
     from components.tokenize.compression import SplitCompression
-    from components.tokenize.encoding import Encoder
+    from components.tokenize.encoded import EncodingOrders
     from components.tokenize.mixture import Stock
     from components.tokenize.packing import Writer
-    from components.tokenize.shards import SplitEntry
     from components.tokenize.tokenizer import Packing
+
+# Bytes of text that a processor encodes in a second, about: by gigatoken, and by `tokenizers`.
+FAST, SLOW = 20e6, 0.8e6
 
 
 def run(context: Context) -> None:
     """Train or load the tokenizer, pack each split, report bytes per token."""
-    # Only now: the Rust library reads it at its first use. Encoding is parallel within a batch.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import pyarrow as pa
 
     from components.tokenize import mixture
@@ -51,18 +55,13 @@ def run(context: Context) -> None:
     tokenizer = _tokenizer(context)
     if parameters.bos and tokenizer.start is None:
         raise InputProblem("tokenize.bos: the tokenizer has no bos_token to begin documents with; make it false")
-    encoder = _encoder(context, tokenizer)
-    splits: dict[str, SplitEntry] = {}
+    orders = _orders(context, tokenizer)
     compressions = {split: SplitCompression() for split in corpora.SPLITS}
-    drawn: dict[str, Any] | None = None
-    total = sum(corpora.documents(corpus, split) for split in corpora.SPLITS)
-    with context.progress("tokenize", total, unit="documents") as advance:
-        for split in corpora.SPLITS:
-            batches = corpora.batches(corpus, split, parameters.batch_documents, mixture.columns(mix))
-            writer = _writer(context, tokenizer, split)
-            stock = mixture.Stock(context.scratch, mix, context.seed) if mix and split == "train" else None
-            splits[split] = _pack(batches, encoder, writer, compressions[split], advance, stock)
-            drawn = stock.drawn if stock else drawn
+    writers = {split: _writer(context, tokenizer, split) for split in corpora.SPLITS}
+    stock = mixture.Stock(mix, context.seed) if mix else None
+    _pack(context, orders, writers, compressions, stock)
+    splits = {split: writer.finish() for split, writer in writers.items()}
+    shutil.rmtree(orders.folder)
     if not splits["test"]["documents"] and not without_text:
         context.warn("the corpus has no test split")
     write_index(
@@ -84,6 +83,7 @@ def run(context: Context) -> None:
         _record_compression(context, compressions)
     context.record(Metric("train_tokens", splits["train"]["tokens"]))
     context.record(Metric("vocabulary", tokenizer.vocabulary), headline=without_text)
+    drawn = stock.drawn if stock else None
     if drawn:
         context.environment["mixture"] = mixture.sentence(drawn)
         for warning in mixture.warnings(drawn):
@@ -132,7 +132,8 @@ def _tokenizer(context: Context) -> Packing:
     from components.tokenize.training import limited, train
 
     def read() -> Iterator[LargeStringArray]:
-        batches = corpora.batches(context.inputs["corpus"], "train", parameters.batch_documents)
+        parts = corpora.parts(context.inputs["corpus"], "train")
+        batches = (batch for part in parts for batch in corpora.batches(part, parameters.batch_documents))
         return limited((batch.column("text") for batch in batches), parameters.training_bytes)
 
     size = parameters.vocabulary_size
@@ -166,13 +167,34 @@ def _warn_of_template(context: Context, tokenizer: Any, name: str) -> None:
         context.warn(f"the chat template of {name} does not take {'; '.join(limits)}")
 
 
-def _encoder(context: Context, tokenizer: Packing) -> Encoder:
-    """The fastest encoder that gives the ids of `tokenizers`; which one that is goes into the receipt."""
-    from components.tokenize import encoding
+def _orders(context: Context, tokenizer: Packing) -> EncodingOrders:
+    """How the parts are encoded: by the fastest encoder that gives the ids of `tokenizers`, which the receipt names."""
+    from components.tokenize import encoding, mixture
+    from components.tokenize.encoded import EncodingOrders
+    from components.tokenize.shards import dtype_for
+    from core.files import write_text
 
-    sample = corpora.sample(context.inputs["corpus"])
-    encoder, context.environment["encoder"] = encoding.choose(tokenizer.backend.to_str(), tokenizer.end, sample)
-    return encoder
+    parameters: TokenizeParameters = context.parameters
+    body = tokenizer.backend.to_str()
+    encoder, context.environment["encoder"] = encoding.choose(
+        body, tokenizer.end, corpora.sample(context.inputs["corpus"])
+    )
+    folder, name = context.scratch / "encoded", f"tokenizer-{hashlib.sha256(body.encode()).hexdigest()[:16]}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / name, body)
+    engine = parameters.engine
+    return EncodingOrders(
+        folder,
+        tokenizer=name,
+        end=tokenizer.end,
+        fast=encoder.fast,
+        dtype=dtype_for(tokenizer.vocabulary).str,
+        documents=parameters.batch_documents,
+        columns=tuple(mixture.columns(parameters.mixture)),
+        threads=engine.type == "local" and engine.workers == "auto",
+        elsewhere=engine.type == "ray",
+        versions=encoding.versions(),
+    )
 
 
 def _writer(context: Context, tokenizer: Packing, split: str) -> Writer:
@@ -196,23 +218,34 @@ def _writer(context: Context, tokenizer: Packing, split: str) -> Writer:
 
 
 def _pack(
-    batches: Iterable[RecordBatch],
-    encoder: Encoder,
-    writer: Writer,
-    compression: SplitCompression,
-    advance: Callable[..., None],
+    context: Context,
+    orders: EncodingOrders,
+    writers: dict[str, Writer],
+    compressions: dict[str, SplitCompression],
     stock: Stock | None,
-) -> SplitEntry:
-    """Write a split; where there is a ``stock``, what is drawn from it."""
-    for batch in batches:
-        before = compression.whole.bytes
-        ids, lengths = encoder.encode(batch.column("text"))
-        compression.add(batch, lengths - 1)
-        if stock:
-            stock.add(batch, ids, lengths)
-        else:
-            writer.add(ids, lengths, compression.whole.bytes - before)
-        advance(len(batch))
+) -> None:
+    """Encode every part, wherever the engine does it, and write the splits; of a ``stock``, what is drawn from it."""
+    from components import engine
+    from components.tokenize import encoded
+
+    parts = [part for split in corpora.SPLITS for part in corpora.parts(context.inputs["corpus"], split)]
+    total = sum(part.documents for part in parts)
+    seconds = sum(part.bytes for part in parts) / (FAST if orders.fast else SLOW)
+    work = engine.run(partial(encoded.encode, orders), parts, context.parameters.engine, seconds)
+    with closing(work) as paths, context.progress("tokenize", total, unit="documents") as advance:
+        stocked = []
+        for part, path in zip(parts, paths, strict=True):
+            if context.stopping:
+                raise Interrupted
+            for batch in encoded.read(path):
+                ids, lengths = encoded.tokens_of(batch)
+                compressions[part.split].add(batch, lengths - 1)
+                if stock and part.split == "train":
+                    stock.add(batch, lengths)
+                else:
+                    writers[part.split].add(ids, lengths, int(batch.column("bytes").to_numpy().sum()))
+            if stock and part.split == "train":
+                stocked.append(path)
+            advance(part.documents)
     if stock:
-        stock.draw(writer)
-    return writer.finish()
+        stock.draw(writers["train"], lambda: itertools.chain.from_iterable(map(encoded.read, stocked)))
