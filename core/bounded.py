@@ -35,6 +35,14 @@ def allowed_bytes(path: Path) -> int:
     return max(ALWAYS_ALLOWED, LARGEST_RATIO * path.stat().st_size)
 
 
+def too_much(allowed: int) -> OutOfBounds:
+    """The error of a file that unpacks to more than ``allowed`` bytes."""
+    return OutOfBounds(
+        f"it unpacks to more than {allowed >> 20} MiB, {LARGEST_RATIO} times its size: such a file is made to fill a "
+        "memory; if yours is none, unpack it"
+    )
+
+
 def unpacked(path: Path, suffix: str | None = None) -> IO[bytes]:
     """A file's content as a stream; unpacked where its suffix says that it is compressed.
 
@@ -153,10 +161,7 @@ class _Bounded(io.RawIOBase):
         count = int(cast(Any, self._stream).readinto(buffer))
         self._given += count
         if self._given > self._allowed:
-            raise OutOfBounds(
-                f"it unpacks to more than {self._allowed >> 20} MiB, {LARGEST_RATIO} times its size: such a file is "
-                "made to fill a memory; if yours is none, unpack it"
-            )
+            raise too_much(self._allowed)
         return count
 
     def close(self) -> None:

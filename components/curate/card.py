@@ -18,6 +18,7 @@ from components.curate.splitting import SplitAssignment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_SHOWN = 20  # files that are named
 LENGTH_EDGES = (0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # characters
 
 
@@ -86,6 +87,14 @@ def _flow(ledger: Ledger) -> list[dict[str, object]]:
     return flow
 
 
+def _encodings(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Files that are not UTF-8, by encoding: how many, and the first of them."""
+    found: dict[str, list[str]] = {}
+    for file, name in sorted(ledger.encodings.items()):
+        found.setdefault(name, []).append(file)
+    return {name: {"files": len(files), "first": files[:_SHOWN]} for name, files in sorted(found.items())}
+
+
 def build(
     context: Context,
     ledger: Ledger,
@@ -124,6 +133,8 @@ def build(
         },
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
+        "skipped": dict(sorted(ledger.skipped.items())),
+        "encodings": _encodings(ledger),
         "broken_rows": [
             {"file": name, "rows": tally.rows, "broken": tally.broken, "examples": tally.examples}
             for name, tally in sorted(ledger.files.items())

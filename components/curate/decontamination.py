@@ -21,7 +21,8 @@ from components.curate.card import SplitCounts
 from components.curate.documents import Document, ShardWriter
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
-from components.curate.tables import rows, text_lines
+from components.curate.tables import rows
+from components.curate.text_files import text_lines
 from components.curate.user_files import BENCHMARKS, UserFile, find
 from components.decontamination.overlap import Findings
 from components.decontamination.overlap import find as find_overlaps

@@ -12,7 +12,7 @@ from components.curate.documents import Document, identifier
 
 EXCERPT = 400
 EXAMPLES = 3
-_COUNTS = ("read", "read_characters", "dropped", "dropped_characters", "changed")
+_COUNTS = ("read", "read_characters", "dropped", "dropped_characters", "changed", "skipped")
 
 
 @dataclass
@@ -64,6 +64,8 @@ class Ledger:
         self.dropped: Counter[str] = Counter()
         self.dropped_characters: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.encodings: dict[str, str] = {}
         self.files: dict[str, RowTally] = {}
         self.unused: dict[str, list[str]] = {}
         self.problems: list[str] = []
@@ -85,6 +87,14 @@ class Ledger:
         """Count a change made to a document that stays (a redaction, a removed line)."""
         if times:
             self.changed[what] += times
+
+    def skip(self, what: str) -> None:
+        """Count a part of a file that is there by right and holds no document (a request, an image)."""
+        self.skipped[what] += 1
+
+    def encoding(self, file: str, name: str) -> None:
+        """Note the encoding of a file that is not UTF-8."""
+        self.encodings[file] = name
 
     def row(self, file: str) -> None:
         """Count a row (or a whole text file) as tried."""
@@ -114,6 +124,7 @@ class Ledger:
             own.broken += tally.broken
             own.examples = [*own.examples, *tally.examples][: max(self._examples, 1)]
         self.unused.update(other.unused)
+        self.encodings.update(other.encodings)
         self.problems += other.problems
         for source, notes in other.notes.items():
             own_notes = self.notes.setdefault(source, {})
@@ -129,6 +140,7 @@ class Ledger:
             **{name: dict(getattr(self, name)) for name in _COUNTS},
             "files": [asdict(tally) for tally in self.files.values()],
             "unused": self.unused,
+            "encodings": self.encodings,
             "problems": self.problems,
             "notes": self.notes,
             "samples": self._samples,
@@ -142,6 +154,7 @@ class Ledger:
             getattr(ledger, name).update(body[name])
         ledger.files = {tally["file"]: RowTally(**tally) for tally in body["files"]}
         ledger.unused, ledger.problems, ledger.notes = body["unused"], body["problems"], body["notes"]
+        ledger.encodings = body["encodings"]
         ledger._samples = {rule: [tuple(entry) for entry in entries] for rule, entries in body["samples"].items()}
         return ledger
 

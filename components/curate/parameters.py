@@ -12,7 +12,12 @@ from components.decontamination.parameters import DecontaminationParameters
 from components.engine.parameters import EngineParameters
 from components.tasks.curation import InstructionTask, InstructionTasks, LabelTask, LabelTasks, label_source
 
+Extractor = Literal["resiliparse", "trafilatura"]
 Kind = Literal["docstring", "comment", "topic", "c_doc"]
+_EXTRACTOR = (
+    "Library that takes the main content of HTML pages: resiliparse (fast), trafilatura (more exact, seven times "
+    "slower; `pip install 'stemma-llm[html]'`)."
+)
 PiiType = Literal["email", "phone", "ip", "card", "iban", "key"]
 
 
@@ -42,7 +47,7 @@ class FilesSource(StageParameters):
     paths: tuple[str, ...] = Field(
         min_length=1,
         description="Globs under data/raw (`**` crosses folders), or URLs (s3://, gs://, hf://, https://): txt, md, "
-        "html, jsonl, json, csv, tsv, parquet, each "
+        "html, warc, wet, jsonl, json, csv, tsv, parquet, each "
         "also as .gz, .zst, .bz2 or .xz.",
     )
     name: str = Field(
@@ -53,8 +58,11 @@ class FilesSource(StageParameters):
         None, description="Column whose equal values stay in one split (author, page ...); null: each row on its own."
     )
     markup: Literal["auto", "html", "none"] = Field(
-        "auto", description="auto: strip markup from .html files only; html: from every text; none: from nothing."
+        "auto",
+        description="auto: strip markup from .html files and pages of web archives; html: from every text; none: from "
+        "nothing.",
     )
+    extractor: Extractor = Field("resiliparse", description=_EXTRACTOR)
     license: str = Field("unknown", min_length=1, description="Licence of these files, for the data card.")
     max_file_characters: int = Field(
         20_000,
@@ -81,6 +89,7 @@ class HuggingFaceSource(StageParameters):
         None, description="Column whose equal values stay in one split; null: each row on its own."
     )
     markup: Literal["html", "none"] = Field("none", description="html: strip markup from the text.")
+    extractor: Extractor = Field("resiliparse", description=_EXTRACTOR)
     license: str | None = Field(None, description="Licence for the data card; null: what the dataset itself declares.")
     max_documents: int | None = Field(None, ge=1, description="Stop this source after so many documents; null: all.")
 
@@ -209,6 +218,9 @@ class CurateParameters(StageParameters):
         description="Where the text comes from, read in this order. May be empty, for a model that is imported.",
     )
     unicode_form: Literal["NFC", "NFKC", "none"] = Field("NFC", description="Unicode normalization of every text.")
+    repair_mojibake: bool = Field(
+        False, description="Repair text that was decoded wrongly before it came here (`schÃ¶n`), by ftfy."
+    )
     quality: QualityParameters = Field(default_factory=QualityParameters, description="Rules a document must pass.")
     redact: tuple[PiiType, ...] = Field(
         ("email", "phone", "ip", "card", "iban", "key"),

@@ -7,10 +7,12 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.curate import encodings, web_archives
 from components.curate.user_files import UserFile
 from core import bounded
 from core.errors import InputProblem
@@ -108,12 +110,28 @@ def _part(files: list[UserFile], size: int) -> SourcePart:
 def _cut(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
     if file.url is not None:
         yield SourcePart(file.name, size, (file,))
-    elif file.format == "jsonl" and file.path.suffix.lower() in (".jsonl", ".ndjson"):
+    elif file.format == "jsonl" and file.path.suffix.lower() in (".jsonl", ".ndjson") and not _is_wide(file):
         yield from _lines(file, size, most)
+    elif file.format == "warc":
+        yield from _archive(file, size, most)
     elif file.format == "parquet" and file.path.suffix.lower() == ".parquet":
         yield from _groups(file, size, most)
     else:
         yield SourcePart(file.name, size, (file,))
+
+
+def _is_wide(file: UserFile) -> bool:
+    """Whether it is in UTF-16 or UTF-32, whose lines do not end where a byte says so."""
+    with open(file.path, "rb") as opened:
+        return encodings.marked(opened.read(4)) not in (None, "utf-8-sig")
+
+
+def _archive(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
+    """Pieces that begin with a record."""
+    places = [0, *web_archives.cuts(file.path, most), size]
+    for start, stop in pairwise(places):
+        piece = file if len(places) == 2 else replace(file, start=start, stop=stop)
+        yield SourcePart(f"{file.name} from byte {start}" if start else file.name, stop - start, (piece,))
 
 
 def _lines(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:

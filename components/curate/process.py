@@ -10,6 +10,7 @@ from components.curate import batches
 from components.curate.deduplication import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
+from components.curate.mojibake import repaired
 from components.curate.parameters import CurateParameters
 from components.curate.quality import Finding, c4_lines
 
@@ -47,7 +48,12 @@ def process(
         As many rows, in the same order, with the columns of :func:`schema`.
     """
     documents = [Document(**row) for row in batch.to_pylist()]
-    texts = batches.cleaned([document.text for document in documents], parameters.unicode_form, compiled=compiled)
+    texts = [document.text for document in documents]
+    if parameters.repair_mojibake:
+        for place, text in enumerate(texts):
+            texts[place] = repaired(text)
+            ledger.change("documents with repaired mojibake", texts[place] != text)
+    texts = batches.cleaned(texts, parameters.unicode_form, compiled=compiled)
     for text in texts:
         if "\ufffd" in text:
             ledger.change("documents with a replacement character")

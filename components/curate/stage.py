@@ -19,6 +19,7 @@ from components.curate.decontamination import decontaminate
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks, broken_problems, judge_all, require_text
 from components.curate.tables import unused_warnings
+from components.curate.text_files import encoding_warnings
 from components.engine import kept as kept_files
 from components.tasks.contract import TaskData
 from core.errors import InputProblem, redacted
@@ -84,7 +85,7 @@ def _make(
     for name in sorted(ledger.files):
         if warning := ledger.files[name].warning():
             context.warn(warning)
-    for warning in unused_warnings(ledger.unused):
+    for warning in [*unused_warnings(ledger.unused), *encoding_warnings(ledger.encodings)]:
         context.warn(warning)
     assignment = corpus.assign(kept, context)
     # A task's questions go into the text that they are asked about, and into no user's own.

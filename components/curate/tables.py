@@ -1,26 +1,22 @@
 """Rows of the user's tables: jsonl, json, csv, tsv and parquet, for a corpus, instructions and labels alike.
 
-Text is UTF-8; a file in another encoding is refused by name.
+Text is UTF-8, or another encoding that :mod:`components.curate.text_files` makes UTF-8 of.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
 import json
-import lzma
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
+from components.curate.text_files import DAMAGE, Noted, damaged, text_lines, whole
 from components.curate.user_files import UserFile, shown
 from core import bounded
 from core.errors import InputProblem
@@ -28,14 +24,6 @@ from core.errors import InputProblem
 _SAMPLE = 100  # rows by which the columns of a file are known
 _BATCH = 1024  # parquet rows read at a time
 _SHOWN = 3
-
-_BYTE_ORDER_MARKS = {  # those of UTF-32 first: they begin like those of UTF-16
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -57,42 +45,17 @@ class Row:
     excerpt: str = ""
 
 
-def text_lines(file: UserFile) -> Iterator[bytes]:
-    """Lines of a text file, or of the piece of it that is meant, without a byte-order mark.
-
-    Raises:
-        InputProblem: the file is not UTF-8 from its first bytes on, or it is damaged.
-    """
-    try:
-        with bounded.unpacked(file.path) as opened:
-            head = b"" if file.start else cast(io.BufferedReader, opened).peek(1 << 16)
-            for mark, name in _BYTE_ORDER_MARKS.items():
-                if head.startswith(mark):
-                    raise InputProblem(f"{file.name}: is {name}, not UTF-8: save it as UTF-8")
-            if b"\0" in head:
-                raise InputProblem(
-                    f"{file.name}: holds NUL bytes, as UTF-16 and binary files do: save it as UTF-8, or leave it out"
-                )
-            place = opened.seek(file.start) if file.start else 0
-            for line in bounded.lines(opened):
-                yield line.removeprefix(codecs.BOM_UTF8) if place == 0 else line
-                place += len(line)
-                if place == file.stop:
-                    return
-    except _DAMAGE as error:
-        raise InputProblem(_damaged(file, error)) from error
-
-
-def rows(file: UserFile, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def rows(file: UserFile, columns: Sequence[str] | None = None, note: Noted | None = None) -> Iterator[Row]:
     """Every row of a table, broken ones too.
 
     Args:
         columns: those that the caller reads, as far as the file has them; ``None``: all.
+        note: called with the file's encoding where that is not UTF-8.
 
     Raises:
         InputProblem: the file as a whole cannot be read.
     """
-    return _READERS[file.format](file, columns)
+    return _READERS[file.format](file, columns, note)
 
 
 def sample(file: UserFile) -> list[dict[str, Any]]:
@@ -167,13 +130,8 @@ def _is_data(value: object) -> bool:
     return len(value.split()) > 2 if isinstance(value, str) else isinstance(value, list | dict)
 
 
-def _damaged(file: UserFile, error: Exception) -> str:
-    """The message of one of ``_DAMAGE``."""
-    return f"{file.name}: cannot be read as {file.format} to its end ({error}): replace or remove the file"
-
-
-def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
-    for number, line in enumerate(text_lines(file), file.first):
+def _jsonl(file: UserFile, columns: Sequence[str] | None, note: Noted | None) -> Iterator[Row]:
+    for number, line in enumerate(text_lines(file, note), file.first):
         if not line.strip():
             continue
         try:
@@ -188,22 +146,8 @@ def _jsonl(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
             yield _object(number, "line", value)
 
 
-def whole(file: UserFile) -> bytes:
-    """A text file's content, without a byte-order mark. Raises InputProblem, as :func:`text_lines` and for its size."""
-    found, size = [], 0
-    for line in text_lines(file):
-        found.append(line)
-        size += len(line)
-        if size > bounded.LARGEST_WHOLE:
-            raise InputProblem(
-                f"{file.name}: has to be read as a whole and is larger than {bounded.LARGEST_WHOLE >> 20} MiB: divide "
-                "it, or give a row a line (.jsonl)"
-            )
-    return b"".join(found)
-
-
-def _json(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
-    content = whole(file)
+def _json(file: UserFile, columns: Sequence[str] | None, note: Noted | None) -> Iterator[Row]:
+    content = whole(file, note)
     try:
         values = json.loads(content.decode())
     except RecursionError:
@@ -240,8 +184,8 @@ class _CsvLines:
     Bytes that are not UTF-8 become lone surrogates, so that they break their own row and not the file.
     """
 
-    def __init__(self, file: UserFile):
-        self._lines = text_lines(file)
+    def __init__(self, file: UserFile, note: Noted | None = None):
+        self._lines = text_lines(file, note)
         self._file, self._size = file, 0
         self.record: list[str] = []
 
@@ -278,8 +222,8 @@ def _header(file: UserFile, lines: _CsvLines, delimiter: str) -> tuple[Any, list
     return reader, [shown(name) for name in header]
 
 
-def _csv(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
-    lines, delimiter = _CsvLines(file), _DELIMITERS[file.format]
+def _csv(file: UserFile, columns: Sequence[str] | None, note: Noted | None) -> Iterator[Row]:
+    lines, delimiter = _CsvLines(file, note), _DELIMITERS[file.format]
     reader, header = _header(file, lines, delimiter)
     while True:
         first = reader.line_num + 1
@@ -341,8 +285,8 @@ def _parquet_file(file: UserFile) -> pq.ParquetFile:
             return _within_bounds(file, pq.ParquetFile(file.path))
         with bounded.unpacked(file.path) as opened:
             return _within_bounds(file, pq.ParquetFile(pa.BufferReader(bounded.whole(opened))))
-    except _DAMAGE as error:
-        raise InputProblem(_damaged(file, error)) from error
+    except DAMAGE as error:
+        raise InputProblem(damaged(file, error)) from error
 
 
 def _within_bounds(file: UserFile, opened: pq.ParquetFile) -> pq.ParquetFile:
@@ -354,7 +298,7 @@ def _within_bounds(file: UserFile, opened: pq.ParquetFile) -> pq.ParquetFile:
     return opened
 
 
-def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
+def _parquet(file: UserFile, columns: Sequence[str] | None, note: Noted | None) -> Iterator[Row]:
     number = file.first - 1
     with _parquet_file(file) as opened:
         present = set(opened.schema_arrow.names)
@@ -365,11 +309,11 @@ def _parquet(file: UserFile, columns: Sequence[str] | None) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, f"row {number}", values)
-        except (*_DAMAGE, UnicodeDecodeError) as error:
-            raise InputProblem(_damaged(file, error)) from error
+        except (*DAMAGE, UnicodeDecodeError) as error:
+            raise InputProblem(damaged(file, error)) from error
 
 
-_READERS: dict[str, Callable[[UserFile, Sequence[str] | None], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[UserFile, Sequence[str] | None, Noted | None], Iterator[Row]]] = {
     "jsonl": _jsonl,
     "json": _json,
     "csv": _csv,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from components.curate.parameters import CurateParameters
@@ -26,6 +27,8 @@ DOCUMENTS = {
     ".markdown": "text",
     ".html": "html",
     ".htm": "html",
+    ".warc": "warc",
+    ".wet": "warc",
     **TABLES,
 }
 """Format by suffix, of files that a corpus can be made of."""
@@ -42,8 +45,8 @@ class UserFile:
     Attributes:
         name: as the user knows it, relative to the workspace.
         format: one of the values of :data:`DOCUMENTS`.
-        start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or row groups of a
-            parquet file; without ``stop`` all of the file.
+        start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or of a web archive,
+            from the start of a record, or row groups of a parquet file; without ``stop`` all of the file.
         first: number of the first row in it.
         url: where it is, for a file that is elsewhere; ``path`` is then its name until it is fetched.
         size, mark: of such a file, as its store says: bytes, and what changes with its content.
@@ -71,6 +74,8 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
         return []  # the files are still in DVC's cache
     found: list[str] = [] if parameters.outside_links else links_outside(workspace)
     for source in parameters.sources:
+        if source.type != "python_docs" and source.extractor == "trafilatura" and find_spec("trafilatura") is None:
+            found.append("curate.sources: extractor trafilatura is not installed: pip install 'stemma-llm[html]'")
         if source.type == "files":
             local = [pattern for pattern in source.paths if not is_url(pattern)]
             found += find(local, "curate.sources", workspace, DOCUMENTS)[1]

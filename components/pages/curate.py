@@ -33,6 +33,15 @@ def render(folder: Path) -> Page:
     if report["changes"]:
         page.heading("Changed in documents that stay")
         page.table(["what", "times"], report["changes"].items())
+    if report.get("skipped"):
+        page.heading("Parts of files that hold no document")
+        page.table(["what", "times"], report["skipped"].items())
+    if report.get("encodings"):
+        page.heading("Files that are not UTF-8")
+        page.table(
+            ["encoding", "files", "first"],
+            [[name, each["files"], ", ".join(each["first"])] for name, each in report["encodings"].items()],
+        )
     if report["broken_rows"]:
         page.heading("Rows that could not be used")
         page.table(["file", "rows", "broken"], [[b["file"], b["rows"], b["broken"]] for b in report["broken_rows"]])

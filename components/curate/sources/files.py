@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from components.curate import remote
-from components.curate.cleaning import strip_html
+from components.curate import encodings, remote
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
+from components.curate.markup import text_of
 from components.curate.parameters import FilesSource
 from components.curate.parts import SourcePart, packed, size_of
-from components.curate.tables import columns_of, data_among, require, rows, sample, text_lines, whole
-from components.curate.user_files import DOCUMENTS, TABLES, UserFile, find, is_url, shown
+from components.curate.tables import columns_of, data_among, require, rows, sample
+from components.curate.text_files import content, text_lines
+from components.curate.user_files import DOCUMENTS, UserFile, find, is_url, shown
+from components.curate.web_archives import pages
 from core.errors import InputProblem
 
 _COLUMNS = "curate.sources (text_column, group_column)"
-Piece = tuple[str, str, str | None]
-"""Where it is in the file, its text, its group (None where it has none)."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A text of a file.
+
+    Attributes:
+        where: place, unique among all files.
+        group: what it shares with its siblings; ``None``: it has none.
+        kind: of document.
+        html: it has markup.
+    """
+
+    where: str
+    text: str
+    group: str | None
+    kind: str = "file"
+    html: bool = False
 
 
 def size(source: FilesSource, workspace: Path) -> int:
@@ -32,20 +51,17 @@ def parts(source: FilesSource, workspace: Path) -> Iterator[SourcePart]:
 def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger) -> Iterator[Document]:
     """Documents of the part's files, in order."""
     for file in part.files:
-        is_table = file.format in TABLES.values()
-        strip = source.markup == "html" or (source.markup == "auto" and file.format == "html")
-        pieces = {"text": _text, "html": _html}.get(file.format, _table)
         try:
-            for where, text, group in pieces(file, source, ledger):
-                whole = where if is_table else file.name
-                yield Document(
-                    strip_html(text) if strip else text,
-                    source.name,
-                    "row" if is_table else "file",
-                    whole if group is None else group,
-                    source.license,
-                    where,
-                )
+            for piece in _PIECES.get(file.format, _table)(file, source, ledger):
+                text = piece.text
+                if source.markup == "html" or (source.markup == "auto" and piece.html):
+                    try:
+                        text = text_of(text, source.extractor)
+                    except ValueError as error:
+                        ledger.break_row(file.name, piece.where, f"the page {error}")
+                        continue
+                group = piece.where if piece.group is None else piece.group
+                yield Document(text, source.name, piece.kind, group, source.license, piece.where)
         except InputProblem as problem:
             ledger.problems += problem.problems
 
@@ -53,6 +69,10 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
 def _files(source: FilesSource, workspace: Path) -> list[UserFile]:
     local = [pattern for pattern in source.paths if not is_url(pattern)]
     return [*find(local, "curate.sources", workspace, DOCUMENTS)[0], *remote.find(source.paths, "curate.sources")[0]]
+
+
+def _noted(file: UserFile, ledger: Ledger) -> Callable[[str], None]:
+    return lambda encoding: ledger.encoding(file.name, encoding)
 
 
 def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
@@ -64,7 +84,7 @@ def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piec
             # An object may lack its group, which a header names for all rows.
             require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, _COLUMNS)
         ledger.unused[file.name] = data_among([name for name in present if name not in wanted], first)
-    for row in rows(file, wanted):
+    for row in rows(file, wanted, _noted(file, ledger)):
         ledger.row(file.name)
         if row.columns is None:
             ledger.break_row(file.name, row.where, row.error, row.excerpt)
@@ -78,7 +98,7 @@ def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piec
         group = row.columns.get(source.group_column) if source.group_column else None
         # A group is the same in all files; a row without one stands on its own.
         named = None if group in (None, "") else shown(f"{source.group_column}={group}")
-        yield f"{file.name}#{row.number}", text, named
+        yield Piece(f"{file.name}#{row.number}", text, named, "row")
 
 
 def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
@@ -88,9 +108,9 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
 
     def finish() -> Piece:
         where = f"{file.name}#{number}" if number else file.name
-        return where, "".join(piece), None if source.keep_files_together else where
+        return Piece(where, "".join(piece), file.name if source.keep_files_together else None)
 
-    for index, line in enumerate(text_lines(file), 1):
+    for index, line in enumerate(text_lines(file, _noted(file, ledger)), 1):
         ledger.row(file.name)
         try:
             text = line.decode()
@@ -112,7 +132,22 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
 
 def _html(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
     ledger.row(file.name)
-    try:
-        yield file.name, whole(file).decode(), None
-    except UnicodeDecodeError as error:
-        ledger.break_row(file.name, "page", f"is not UTF-8 ({error.reason}): save it as UTF-8")
+    text, encoding = encodings.decode(content(file))
+    if "\0" in text:
+        ledger.break_row(file.name, "page", "holds NUL bytes, as binary files do")
+        return
+    if encoding not in (encodings.UTF_8, "utf-8-sig"):
+        ledger.encoding(file.name, encoding)
+    yield Piece(file.name, text, file.name, html=True)
+
+
+def _web_archive(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
+    for page in pages(file, ledger):
+        yield Piece(page.where, page.text, None, "page", page.html)
+
+
+_PIECES: dict[str, Callable[[UserFile, FilesSource, Ledger], Iterator[Piece]]] = {
+    "text": _text,
+    "html": _html,
+    "warc": _web_archive,
+}

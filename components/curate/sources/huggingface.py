@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.curate.cleaning import strip_html
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
+from components.curate.markup import text_of
 from components.curate.parameters import HuggingFaceSource
 from components.curate.parts import SourcePart
 
@@ -62,10 +62,16 @@ def read(source: HuggingFaceSource, part: SourcePart, workspace: Path, ledger: L
             if not isinstance(text, str):
                 ledger.break_row(source.id, f"{source.id}, row {number}", f"{source.text_column!r} is not text")
                 continue
+            if source.markup == "html":
+                try:
+                    text = text_of(text, source.extractor)
+                except ValueError as error:
+                    ledger.break_row(source.id, f"{source.id}, row {number}", f"the page {error}")
+                    continue
             group = row.get(source.group_column) if source.group_column else None
             yield Document(
-                strip_html(text) if source.markup == "html" else text,
-                source.id, "row", where if group in (None, "") else f"{source.group_column}={group}", license, where,
+                text, source.id, "row", where if group in (None, "") else f"{source.group_column}={group}", license,
+                where,
             )  # fmt: skip
     except Exception as error:
         ledger.problems.append(

@@ -1,11 +1,17 @@
 """Every text leaves cleaning in one normal form; markup leaves the text a reader sees."""
 
+import json
 import unicodedata
 
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.cleaning import clean, strip_html
+from components.curate.cleaning import clean
+from components.curate.markup import strip_html
+from components.curate.mojibake import repaired
+from tests.unit.curate.workspace import curate, sentence
 
 
 @given(st.text(st.characters()), st.sampled_from(["NFC", "NFKC", "none"]))
@@ -48,3 +54,21 @@ def test_html_becomes_its_visible_text():
 @given(st.text("<>/!-&;apbrescriptdivli \n\"'="))
 def test_any_markup_is_read_without_an_error(html):
     strip_html(html)
+
+
+@pytest.mark.parametrize("text", ["schön, daß es geht", "Größe “gut”", "Привет, мир", "ÃO É", "plain"])
+def test_what_is_no_mojibake_stays(text):
+    assert repaired(text) == text
+
+
+def test_mojibake_is_repaired_where_the_parameters_say_so(tmp_path, monkeypatch):
+    path = tmp_path / "data/raw/a.txt"
+    path.parent.mkdir(parents=True)
+    text = "\n\n".join(f"{sentence(n)} Schön, daß die Größe für {n} stimmt." for n in range(40))
+    path.write_text(text.encode().decode("latin-1"))
+    source = {"type": "files", "paths": ["data/raw/a.txt"], "keep_files_together": False, "max_file_characters": 300}
+    context = curate(tmp_path, [source], monkeypatch, quality={"gopher": None}, repair_mojibake=True)
+    report = json.loads((context.outputs["report"] / "report.json").read_text())
+    assert report["changes"]["documents with repaired mojibake"] == report["metrics"]["documents_read"] > 10
+    kept = pq.read_table(sorted(context.outputs["corpus"].glob("train-*"))[0])["text"].to_pylist()
+    assert all("Schön, daß die Größe" in each for each in kept)

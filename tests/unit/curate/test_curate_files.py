@@ -133,7 +133,7 @@ def test_broken_rows_below_the_tolerated_share_are_counted_sampled_and_warned_of
 def test_more_broken_rows_than_tolerated_in_several_files_are_all_reported(tmp_path, monkeypatch):
     first = put(tmp_path, "one.jsonl", encoded("jsonl") + b'{"text": \n' * 5)
     second = put(tmp_path, "two.csv", b"text,author\nonly one field\na,b,c\n" + b'"text, with a comma",x\n' * 3)
-    third = put(tmp_path, "three.txt", b"fine\n" + b"\xff\xfe broken\n")
+    third = put(tmp_path, "three.txt", "fine é\n".encode() + b"\xff\xfe broken\n")
     with pytest.raises(InputProblem) as caught:
         curate(tmp_path, [{"type": "files", "paths": [first, second, third]}], monkeypatch)
     problems = "\n".join(caught.value.problems)
@@ -143,11 +143,33 @@ def test_more_broken_rows_than_tolerated_in_several_files_are_all_reported(tmp_p
     assert "three.txt: 1 of 2 rows" in problems and "not UTF-8" in problems
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.html", "a.jsonl"])
-def test_text_in_another_encoding_is_refused_by_name(tmp_path, monkeypatch, name):
-    content = "\n".join(TEXTS).encode("utf-16")
-    with pytest.raises(InputProblem, match=f"data/raw/{name}: is UTF-16, not UTF-8: save it as UTF-8"):
-        curate(tmp_path, [{"type": "files", "paths": [put(tmp_path, name, content)]}], monkeypatch)
+def test_text_in_other_encodings_is_read_noted_and_warned_of_where_it_is_guessed(tmp_path, monkeypatch):
+    german = [f"Über {text} fließt Wasser, und Äpfel sind doch grün." for text in TEXTS]
+    table = "text\tauthor\n" + "".join(f"{text}\tß\n" for text in german)
+    paths = [
+        put(tmp_path, "a.txt", "\n\n".join(german).encode("cp1252")),
+        put(tmp_path, "b.tsv", table.encode("utf-16")),
+        put(tmp_path, "c.jsonl", b"\xfe\xff" + encoded("jsonl").decode().encode("utf-16-be")),
+        put(tmp_path, "d.html", f"<html><body><p>{'</p><p>'.join(german[:20])}".encode("utf-32")),
+        put(tmp_path, "e.tsv", table.encode("cp1252")),
+    ]
+    source = {"type": "files", "paths": paths, "keep_files_together": False, "max_file_characters": 500}
+    context = curate(tmp_path, [source], monkeypatch, quality=LOOSE, deduplication={"threshold": 1})
+    texts = "\n".join(row["text"] for row in all_rows(context))
+    assert all(text in texts for text in german + TEXTS)
+    assert not set("\ufffdÃ\0") & set(texts)
+    found = {name: each["first"] for name, each in report(context)["encodings"].items()}
+    assert found == {"cp1252": [paths[0], paths[4]], "utf-16": [paths[1], paths[2]], "utf-32": [paths[3]]}
+    warnings = [warning for warning in context.warnings if "bytes look like" in warning]
+    assert len(warnings) == 1 and "data/raw/a.txt, data/raw/e.tsv: read as cp1252" in warnings[0]
+
+
+def test_what_holds_no_text_is_refused_by_name(tmp_path, monkeypatch):
+    paths = [put(tmp_path, "a.txt", b"\0\1\2\3" * 99), put(tmp_path, "b.csv", "text\n".encode("utf-16")[:-1])]
+    with pytest.raises(InputProblem) as caught:
+        curate(tmp_path, [{"type": "files", "paths": paths}], monkeypatch)
+    assert "data/raw/a.txt: holds NUL bytes" in caught.value.problems[0]
+    assert "data/raw/b.csv: cannot be read as csv to its end" in caught.value.problems[1]
 
 
 def test_columns_that_look_like_data_and_are_not_read_are_warned_of(tmp_path, monkeypatch):
