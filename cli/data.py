@@ -1,4 +1,4 @@
-"""``stemma data``: taking raw data in, and seeing which of it is new."""
+"""``stemma data``: taking raw data in, seeing which of it is new, and looking at what was made of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from cli import corpus
 
 ADD_EPILOG = """[bold]Examples[/]
 
@@ -31,10 +33,13 @@ FineTuningStage = Literal["instruct_finetune", "reward_model", "preference_tune"
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Add raw data, list which of it is new, and see it as a model does.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Add raw data, list which of it is new, see it as a model does, and look at corpora.", no_args_is_help=True
+    )
     group.command(epilog=ADD_EPILOG)(add)
     group.command("list", epilog=LIST_EPILOG)(list_files)
     group.command(epilog=PREVIEW_EPILOG)(preview)
+    corpus.register(group)
     app.add_typer(group, name="data")
 
 

@@ -49,3 +49,19 @@ def print_parts(parts: Iterable[tuple[str, bool]]) -> None:
     for text, marked in parts:
         shown.append(printable(text), style="green" if marked else "")
     console.print(shown)
+
+
+def print_changes(parts: Iterable[tuple[str, str]]) -> None:
+    """Text of which parts were removed (``-``) or added (``+``): red and green, or else as ``wdiff`` has it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal or console.no_color:
+        brackets = {"-": "[-{}-]", "+": "{{+{}+}}", "": "{}"}
+        print("".join(brackets[sign].format(printable(text)) for text, sign in parts))
+        return
+    shown = Text()
+    for text, sign in parts:
+        shown.append(printable(text), style={"-": "red strike", "+": "green", "": ""}[sign])
+    console.print(shown)
