@@ -30,32 +30,48 @@ class OutOfBounds(OSError):
     """A file unpacks to too much, or holds a line or a whole that is too large."""
 
 
-def allowed_bytes(path: Path) -> int:
-    """What a compressed file may unpack to."""
-    return max(ALWAYS_ALLOWED, LARGEST_RATIO * path.stat().st_size)
+def allowed_bytes(source: Path | bytes) -> int:
+    """What a compressed file, or its content, may unpack to."""
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    return max(ALWAYS_ALLOWED, LARGEST_RATIO * size)
 
 
-def too_much(allowed: int) -> OutOfBounds:
-    """The error of a file that unpacks to more than ``allowed`` bytes."""
-    return OutOfBounds(
-        f"it unpacks to more than {allowed >> 20} MiB, {LARGEST_RATIO} times its size: such a file is made to fill a "
-        "memory; if yours is none, unpack it"
-    )
+class Allowance:
+    """What may still be unpacked of a file, all that is packed within it included."""
+
+    def __init__(self, source: Path | bytes):
+        self.allowed = self.left = allowed_bytes(source)
+
+    def take(self, count: int) -> None:
+        """Count bytes that were unpacked. Raises OutOfBounds."""
+        self.left -= count
+        if self.left < 0:
+            raise OutOfBounds(
+                f"it unpacks to more than {self.allowed >> 20} MiB, {LARGEST_RATIO} times its size: such a file is "
+                "made to fill a memory; if yours is none, unpack it"
+            )
 
 
-def unpacked(path: Path, suffix: str | None = None) -> IO[bytes]:
+def unpacked(source: Path | bytes, suffix: str | None = None, allowance: Allowance | None = None) -> IO[bytes]:
     """A file's content as a stream; unpacked where its suffix says that it is compressed.
 
     Args:
+        source: the file's path, or its content.
         suffix: of the name that it goes by, where that is not its path's.
+        allowance: of the file that it is in, where it is in one.
 
     Raises:
         OutOfBounds: while it is read, once it has grown too much.
     """
-    opener = _OPENERS.get((path.suffix if suffix is None else suffix).lower())
+    if suffix is None:
+        suffix = "" if isinstance(source, bytes) else source.suffix
+    opened: IO[bytes] = (
+        open(source, "rb") if isinstance(source, Path) else io.BufferedReader(cast(Any, io.BytesIO(source)))
+    )
+    opener = _OPENERS.get(suffix.lower())
     if opener is None:
-        return open(path, "rb")
-    return io.BufferedReader(_Bounded(opener(path), allowed_bytes(path)), 1 << 16)
+        return opened
+    return io.BufferedReader(_Bounded(opener(opened), allowance or Allowance(source), opened), 1 << 16)
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -82,14 +98,14 @@ def whole(file: IO[bytes]) -> bytes:
     return content
 
 
-def require_small_pages(table: Any, path: Path) -> None:
+def require_small_pages(table: Any, source: Path | bytes) -> None:
     """Check what a ``pyarrow.parquet.ParquetFile`` says that its pages unpack to; a page is in memory as a whole.
 
     Raises:
-        OutOfBounds: too much for the size of the file at ``path``.
+        OutOfBounds: too much for the size of the file at the path, or of its content.
     """
     groups = (table.metadata.row_group(number) for number in range(table.metadata.num_row_groups))
-    if sum(group.total_byte_size for group in groups) > allowed_bytes(path):
+    if sum(group.total_byte_size for group in groups) > allowed_bytes(source):
         raise OutOfBounds(f"its pages unpack to more than {LARGEST_RATIO} times the file's size")
 
 
@@ -151,48 +167,48 @@ def _exceeds(value: Any, levels: int, count: int | None) -> bool:
 class _Bounded(io.RawIOBase):
     """A stream that may give so many bytes and no more."""
 
-    def __init__(self, stream: IO[bytes], allowed: int):
-        self._stream, self._allowed, self._given = stream, allowed, 0
+    def __init__(self, stream: IO[bytes], allowance: Allowance, file: IO[bytes] | None = None):
+        self._stream, self._allowance = stream, allowance
+        self._file = file  # what the stream reads from, which gzip, bz2 and lzma leave open
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         count = int(cast(Any, self._stream).readinto(buffer))
-        self._given += count
-        if self._given > self._allowed:
-            raise too_much(self._allowed)
+        self._allowance.take(count)
         return count
 
     def close(self) -> None:
         if not self.closed:
             self._stream.close()
+            if self._file is not None:
+                self._file.close()
         super().close()
 
 
-def _gzip(path: Path) -> IO[bytes]:
+def _gzip(file: IO[bytes]) -> IO[bytes]:
     import gzip
 
-    return cast(IO[bytes], gzip.open(path, "rb"))
+    return cast(IO[bytes], gzip.open(file, "rb"))
 
 
-def _zstandard(path: Path) -> IO[bytes]:
+def _zstandard(file: IO[bytes]) -> IO[bytes]:
     import zstandard
 
-    stream = zstandard.ZstdDecompressor().stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
-    return cast(IO[bytes], stream)
+    return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True))
 
 
-def _bz2(path: Path) -> IO[bytes]:
+def _bz2(file: IO[bytes]) -> IO[bytes]:
     import bz2
 
-    return cast(IO[bytes], bz2.open(path, "rb"))
+    return cast(IO[bytes], bz2.open(file, "rb"))
 
 
-def _xz(path: Path) -> IO[bytes]:
+def _xz(file: IO[bytes]) -> IO[bytes]:
     import lzma
 
-    return cast(IO[bytes], lzma.open(path, "rb"))
+    return cast(IO[bytes], lzma.open(file, "rb"))
 
 
-_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {".gz": _gzip, ".zst": _zstandard, ".bz2": _bz2, ".xz": _xz}
+_OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {".gz": _gzip, ".zst": _zstandard, ".bz2": _bz2, ".xz": _xz}

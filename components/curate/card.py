@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 20  # files that are named
+_MOST_SKIPPED = 50  # kinds that are named
 LENGTH_EDGES = (0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # characters
 
 
@@ -87,6 +88,13 @@ def _flow(ledger: Ledger) -> list[dict[str, object]]:
     return flow
 
 
+def _skipped(ledger: Ledger) -> dict[str, int]:
+    """Parts of files without a document, by what they are; their names are their makers', so there may be very many."""
+    found = dict(sorted(ledger.skipped.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SKIPPED])
+    others = ledger.skipped.total() - sum(found.values())
+    return {**dict(sorted(found.items())), **({"others": others} if others else {})}
+
+
 def _encodings(ledger: Ledger) -> dict[str, dict[str, Any]]:
     """Files that are not UTF-8, by encoding: how many, and the first of them."""
     found: dict[str, list[str]] = {}
@@ -133,7 +141,7 @@ def build(
         },
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
-        "skipped": dict(sorted(ledger.skipped.items())),
+        "skipped": _skipped(ledger),
         "encodings": _encodings(ledger),
         "broken_rows": [
             {"file": name, "rows": tally.rows, "broken": tally.broken, "examples": tally.examples}

@@ -48,7 +48,7 @@ class FilesSource(StageParameters):
         min_length=1,
         description="Globs under data/raw (`**` crosses folders), or URLs (s3://, gs://, hf://, https://): txt, md, "
         "html, warc, wet, jsonl, json, csv, tsv, parquet, each "
-        "also as .gz, .zst, .bz2 or .xz.",
+        "also as .gz, .zst, .bz2 or .xz, and within .zip and .tar archives.",
     )
     name: str = Field(
         "files", min_length=1, description="Name of the source in the corpus, for the data card and a mixture."

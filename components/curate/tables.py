@@ -281,17 +281,17 @@ def _is_unicode(text: str) -> bool:
 def _parquet_file(file: UserFile) -> pq.ParquetFile:
     # Parquet is read from its end, so a compressed file is unpacked in memory.
     try:
-        if file.path.suffix.lower() == ".parquet":
+        if file.content is None and file.path.suffix.lower() == ".parquet":
             return _within_bounds(file, pq.ParquetFile(file.path))
-        with bounded.unpacked(file.path) as opened:
+        with file.opened() as opened:
             return _within_bounds(file, pq.ParquetFile(pa.BufferReader(bounded.whole(opened))))
-    except DAMAGE as error:
+    except (*DAMAGE, UnicodeDecodeError) as error:  # names of columns may be damaged
         raise InputProblem(damaged(file, error)) from error
 
 
 def _within_bounds(file: UserFile, opened: pq.ParquetFile) -> pq.ParquetFile:
     try:
-        bounded.require_small_pages(opened, file.path)
+        bounded.require_small_pages(opened, file.path if file.content is None else file.content)
     except bounded.OutOfBounds:
         opened.close()
         raise

@@ -35,7 +35,7 @@ def text_lines(file: UserFile, note: Noted | None = None) -> Iterator[bytes]:
         InputProblem: the file holds no text, or it is damaged.
     """
     try:
-        with bounded.unpacked(file.path) as opened:
+        with file.opened() as opened:
             head = b"" if file.start else cast(io.BufferedReader, opened).peek(1 << 16)
             name = encodings.marked(head)
             if name is None and b"\0" in head:
@@ -70,7 +70,7 @@ def whole(file: UserFile, note: Noted | None = None) -> bytes:
 def content(file: UserFile) -> bytes:
     """A file's unpacked bytes as they are. Raises InputProblem."""
     try:
-        with bounded.unpacked(file.path) as opened:
+        with file.opened() as opened:
             return bounded.whole(opened)
     except DAMAGE as error:
         raise InputProblem(damaged(file, error)) from error

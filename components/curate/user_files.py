@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from components.curate.parameters import CurateParameters
 from components.tasks.contract import SPLITS
-from core import dvc
+from core import bounded, dvc
+from core.bounded import Allowance
 from core.errors import DvcError
 
 RAW = "data/raw"
@@ -29,6 +31,9 @@ DOCUMENTS = {
     ".htm": "html",
     ".warc": "warc",
     ".wet": "warc",
+    ".zip": "archive",
+    ".tar": "archive",
+    ".tgz": "archive",
     **TABLES,
 }
 """Format by suffix, of files that a corpus can be made of."""
@@ -50,6 +55,8 @@ class UserFile:
         first: number of the first row in it.
         url: where it is, for a file that is elsewhere; ``path`` is then its name until it is fetched.
         size, mark: of such a file, as its store says: bytes, and what changes with its content.
+        content: of a member of an archive; ``path`` is then its name in it, and ``allowance`` what may be unpacked of
+            the archive.
     """
 
     name: str
@@ -61,6 +68,12 @@ class UserFile:
     url: str | None = None
     size: int | None = None
     mark: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+    allowance: Allowance | None = field(default=None, repr=False, compare=False)
+
+    def opened(self) -> IO[bytes]:
+        """Its content as a stream, unpacked. Raises OSError, OutOfBounds (while it is read)."""
+        return bounded.unpacked(self.path if self.content is None else self.content, self.path.suffix, self.allowance)
 
 
 def is_url(pattern: str) -> bool:

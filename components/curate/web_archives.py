@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 from components.curate import encodings
 from components.curate.ledger import Ledger
 from components.curate.text_files import DAMAGE, damaged
-from components.curate.user_files import COMPRESSIONS, UserFile, shown
+from components.curate.user_files import UserFile, shown
 from core import bounded
 from core.errors import InputProblem
 
@@ -101,10 +101,9 @@ def _records(file: UserFile, ledger: Ledger) -> Iterator[Any]:
     from fastwarc.warc import ArchiveIterator
 
     suffix = file.path.suffix.lower()
-    is_packed = suffix in COMPRESSIONS
-    allowed = bounded.allowed_bytes(file.path)
+    allowance = file.allowance or bounded.Allowance(file.path)
     start: int | None = file.start
-    last, taken, found, attempts = file.start - 1, 0, False, 0
+    last, found, attempts = file.start - 1, False, 0
     gap: tuple[int, str] | None = None  # from where on nothing could be read, and why
     with _opened(file) as stream:
         while start is not None and attempts < _ATTEMPTS and (file.stop is None or start < file.stop):
@@ -122,9 +121,8 @@ def _records(file: UserFile, ledger: Ledger) -> Iterator[Any]:
                     yield record
                     if stream.seekable() and (record.content_length > LARGEST_PAGE or not _has_length(record)):
                         break  # to go on from its end, it would have to be unpacked; or there is none
-                    taken += max(0, record.content_length)
-                    if is_packed and taken > allowed:
-                        raise InputProblem(damaged(file, bounded.too_much(allowed)))
+                    if suffix == ".gz":  # the others are counted as they are unpacked
+                        allowance.take(record.content_length)
                 else:
                     break
             except bounded.OutOfBounds as error:
@@ -142,8 +140,8 @@ def _records(file: UserFile, ledger: Ledger) -> Iterator[Any]:
 def _opened(file: UserFile) -> IO[bytes]:
     """The file as fastwarc reads it, which unpacks gzip itself."""
     if file.path.suffix.lower() in _FORWARD:
-        return cast(IO[bytes], _Forward(bounded.unpacked(file.path)))
-    return open(file.path, "rb")
+        return cast(IO[bytes], _Forward(file.opened()))
+    return open(file.path, "rb") if file.content is None else io.BytesIO(file.content)
 
 
 class _Forward(io.RawIOBase):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.curate import encodings, remote
+from components.curate.archives import members
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
 from components.curate.markup import text_of
@@ -52,7 +53,7 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
     """Documents of the part's files, in order."""
     for file in part.files:
         try:
-            for piece in _PIECES.get(file.format, _table)(file, source, ledger):
+            for piece in _pieces(file, source, ledger):
                 text = piece.text
                 if source.markup == "html" or (source.markup == "auto" and piece.html):
                     try:
@@ -64,6 +65,14 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
                 yield Document(text, source.name, piece.kind, group, source.license, piece.where)
         except InputProblem as problem:
             ledger.problems += problem.problems
+
+
+def _pieces(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
+    if file.format == "archive":
+        for member in members(file, ledger):
+            yield from _pieces(member, source, ledger)
+    else:
+        yield from _PIECES.get(file.format, _table)(file, source, ledger)
 
 
 def _files(source: FilesSource, workspace: Path) -> list[UserFile]:
