@@ -77,9 +77,8 @@ class Ledger:
         self.read[document.source] += 1
         self.read_characters[document.source] += len(document.text)
 
-    def drop(self, rule: str, document: Document, reason: str | Callable[[], str] = "") -> None:
-        """Count a document as dropped by ``rule``; ``reason`` is shown beside its example, and may be a function where
-        it takes long to find."""
+    def drop(self, rule: str, document: Document, reason: str = "") -> None:
+        """Count a document as dropped by ``rule``; ``reason`` is shown beside its example."""
         self.dropped[rule] += 1
         self.dropped_characters[rule] += len(document.text)
         self._sample(rule, document, reason)
@@ -159,13 +158,12 @@ class Ledger:
         ledger._samples = {rule: [tuple(entry) for entry in entries] for rule, entries in body["samples"].items()}
         return ledger
 
-    def _sample(self, rule: str, document: Document, reason: str | Callable[[], str]) -> None:
+    def _sample(self, rule: str, document: Document, reason: str) -> None:
         sample = self._samples.get(rule, [])
         key = -int(identifier(f"{document.origin}\n{document.text[:EXCERPT]}")[:15], 16)
         if not self._examples or (len(sample) >= self._examples and key <= sample[0][0]):
             return
         excerpt = document.text if len(document.text) <= EXCERPT else document.text[:EXCERPT] + " [...]"
-        reason = reason if isinstance(reason, str) else reason()
         self._keep(rule, (key, document.origin, reason, self._conceal(excerpt)))
 
     def _keep(self, rule: str, entry: tuple[int, str, str, str]) -> None:

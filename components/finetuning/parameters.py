@@ -76,6 +76,11 @@ class FineTuningParameters(TrainingParameters):
     optimizer: FineTuningOptimizer = "muon"  # type: ignore[assignment]  # wider than pretraining's
     learning_rate: FineTuningRate = 2e-3  # type: ignore[assignment]
     muon_learning_rate: FineTuningMuonRate = 0.01  # type: ignore[assignment]
+    sharding: Literal["ddp", "fsdp2"] = Field(
+        default="ddp",
+        description="How devices share a training, by a file of components/harness/accelerate. ddp: each has all of "
+        "the model, its gradients and moments; fsdp2: each has a part (GPUs alone).",
+    )
     seq_length: int | None = Field(
         default=None,
         ge=1,
@@ -108,6 +113,13 @@ class FineTuningParameters(TrainingParameters):
         if self.optimizer.endswith("_8bit") and importlib.util.find_spec("bitsandbytes") is None:
             extra = "pip install 'stemma-llm[bitsandbytes]'"
             found.append(f"optimizer: {self.optimizer} needs bitsandbytes; install Stemma with it: {extra}")
+        if self.sharding != "ddp" and self.adapter.type != "none":
+            found.append(
+                f"sharding {self.sharding} divides weights that learn, and with adapter.type {self.adapter.type} "
+                "hardly any do: make sharding ddp, or adapter.type none"
+            )
+        if self.sharding != "ddp" and self.optimizer.endswith("_8bit"):
+            found.append(f"optimizer: {self.optimizer} cannot keep parts of weights: make it adamw, or sharding ddp")
         if self.checkpoint_every % self.log_every:
             found.append(
                 f"checkpoint_every ({self.checkpoint_every}) must be a multiple of log_every ({self.log_every}), "

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Interrupted
-from components.finetuning import adapters
+from components.finetuning import adapters, sharding
 from components.finetuning.frozen_head import frozen_head
 from components.finetuning.hyperparameters import settle
 from components.finetuning.parameters import FineTuningParameters
@@ -100,6 +100,7 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
         save_total_limit=2,
         **({"max_length": None} if "max_length" in signature(config).parameters else {}) | settings,
     )
+    built.mixed_precision = precision.mixed  # else that of the launch file wins over fp32
     context.device = torch.cuda.get_device_name() if not on_cpu else "cpu"
     return built
 
@@ -119,6 +120,8 @@ def train(
     **settings: Any,
 ) -> Curve:
     """Train ``model`` in place with a TRL ``trainer`` class on a dataset that is tokenized already; return the curve.
+
+    With ``sharding`` fsdp2 each process is left with a part of it: :func:`components.finetuning.sharding.whole`.
 
     ``lengths`` are the examples' lengths in tokens. Goes on from the newest whole checkpoint of the scratch folder and
     ends with the same weights as a run that was never interrupted.
@@ -227,6 +230,7 @@ def train(
             **settings,
         )
         running.remove_callback(PrinterCallback)
+        sharding.gather_in_float32(running.accelerator)
         # Every batch is whole. accelerate, which counts the dataset instead of the order, would take rows of the last
         # one for repeated ones and leave them out of the curve, but not after a resume.
         running.accelerator.gather_for_metrics = running.accelerator.gather
@@ -374,12 +378,15 @@ def _callback(context: Context, parameters: FineTuningParameters, advance: Any, 
             state.log_history.append({"step": state.global_step, _DEVELOPMENT: loss})
             context.log({_DEVELOPMENT: loss}, state.global_step)
             best = watch.best(state.log_history, root)
-            if context.is_main and best.name == f"best-{state.global_step}":
+            if best.name != f"best-{state.global_step}":
+                return
+            state_dict = sharding.weights(model) if sharding.is_sharded(model) else None
+            if context.is_main:
                 shutil.rmtree(best, ignore_errors=True)
                 if adapters.is_attached(model):
                     adapters.write(model, best)
                 else:
-                    model.save_pretrained(best)
+                    model.save_pretrained(best, state_dict=state_dict)
                 seal(best)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -426,8 +433,11 @@ def _load(model: Any, folder: Path) -> None:
 
     if adapters.is_attached(model):
         adapters.restore(model, folder)
-    for shard in sorted(folder.glob("model*.safetensors")):  # a large model is saved in several
-        model.load_state_dict(load_file(shard), strict=False)
+    for file in sorted(folder.glob("model*.safetensors")):  # a large model is saved in several
+        if sharding.is_sharded(model):
+            sharding.give(model, load_file(file))
+        else:
+            model.load_state_dict(load_file(file), strict=False)
 
 
 def _any(flag: bool) -> bool:

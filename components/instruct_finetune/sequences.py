@@ -30,6 +30,11 @@ def run(context: Context) -> None:
             f"instruct_finetune.template is {parameters.template}, which is for decoders; an encoder-decoder reads the "
             "question as it is: set it to chat"
         )
+    if parameters.sharding != "ddp":
+        raise InputProblem(
+            f"instruct_finetune.sharding is {parameters.sharding}, which is for decoders; models/base is an "
+            "encoder-decoder: set it to ddp"
+        )
     base = context.inputs["base"]
     training, development = read_files(context.inputs["instructions"], (INSTRUCT, "development"), needs="answer")
     tokenizer = load_tokenizer(base)

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.contract import Context, Metric
 from components.conversations import Encoded
-from components.finetuning import adapters, families
+from components.finetuning import adapters, families, sharding
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.preview import all_parts
@@ -34,7 +34,11 @@ def run(context: Context) -> None:
     tokenizer = load_tokenizer(context.inputs["base"])
     install_template(tokenizer, context.parameters.template)
     examples = read(context, tokenizer)
-    model = load_causal(context.inputs["base"], **adapters.loading(context.parameters))
+
+    def load() -> Any:
+        return load_causal(context.inputs["base"], **adapters.loading(context.parameters))
+
+    model = load()
     limit = context_length(model, tokenizer, context.parameters.seq_length)
     examples = within(context, examples, limit)
     training, encoded, development = examples.training, examples.encoded, examples.development
@@ -48,7 +52,7 @@ def run(context: Context) -> None:
     adapter = context.parameters.adapter
     model = adapters.attach(model, adapter, task="causal", seed=context.seed)
     curve = fit(context, model, tokenizer, packed or encoded, held_out)
-    model = adapters.finished(model, adapter)
+    model = adapters.finished(sharding.whole(model, load), adapter)
     after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     if context.parameters.evaluate_every is None:
         context.log({"development_loss": after.loss}, int(curve[-1]["step"]))

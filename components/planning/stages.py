@@ -227,6 +227,7 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
         optimizer="adamw" if parameters.optimizer == "auto" else parameters.optimizer,
         precision=None if parameters.precision == "auto" else parameters.precision,
         processes=processes,
+        sharding=_SHARDINGS[parameters.sharding] if processes > 1 else None,
         checkpointed=parameters.gradient_checkpointing,
         passes=passes,
         frozen_copy=has_reference,

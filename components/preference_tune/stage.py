@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Metric
-from components.finetuning import adapters
+from components.finetuning import adapters, sharding
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.pairs import for_development
@@ -73,7 +73,7 @@ def run(context: Context) -> None:
     if adapter.type == "none":
         # The trainer has patched its model: measure and save a plain one with the same weights.
         policy = load_causal(context.inputs["instruct"])
-        policy.load_state_dict(assistant.state_dict())
+        policy.load_state_dict(sharding.weights(assistant))
     else:
         policy = adapters.finished(assistant, adapter)
     reference = load_causal(context.inputs["instruct"])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Context, Metric
-from components.finetuning import adapters
+from components.finetuning import adapters, sharding
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
 from components.finetuning.pairs import Pair, candidates, for_development, split_by_group
@@ -48,10 +48,13 @@ def run(context: Context) -> None:
     training, development = for_development(context, _FILE, training)
 
     adapter = context.parameters.adapter
-    model = load_reward_model(context.inputs["instruct"], context.seed, **adapters.loading(context.parameters))
-    model = adapters.attach(model, adapter, task="classification", seed=context.seed)
+
+    def load() -> Any:
+        return load_reward_model(context.inputs["instruct"], context.seed, **adapters.loading(context.parameters))
+
+    model = adapters.attach(load(), adapter, task="classification", seed=context.seed)
     curve = fit(context, model, tokenizer, training, development)
-    model = adapters.finished(model, adapter)
+    model = adapters.finished(sharding.whole(model, load), adapter)
     if not context.is_main:
         return
     save(model, tokenizer, context.outputs["model"], base=context.inputs["instruct"])

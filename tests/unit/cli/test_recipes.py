@@ -31,6 +31,7 @@ def test_it_is_valid_over_the_parameters_and_says_what_for(name):
     [
         ("sft-lora-8b", "instruct_finetune", 1),
         ("qlora-70b", "instruct_finetune", 1),
+        ("full-8b", "instruct_finetune", 8),
         ("continued-pretraining", "pretrain", 8),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ import components
 from tests.stage import run_component
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_model, write_records
 from tests.unit.pretrain.forked import Forked
+from tests.unit.pretrain.launch_environment import launch_variables
 
 ANSWERS = (" alpha", " beta gamma delta omega sigma", " theta alpha beta")
 ONE = quick(3, per_device_batch_size=8, optimizer="adamw", checkpoint_every=3)
@@ -43,12 +45,18 @@ def curve(workspace, stage):
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def together(stage, workspace, parameters, **environment):
-    started = Forked("tests.unit.finetuning.child", [stage, str(workspace), json.dumps(parameters)], processes=2,
+def together(stage, workspace, parameters, module="child", **environment):
+    started = Forked(f"tests.unit.finetuning.{module}", [stage, str(workspace), json.dumps(parameters)], processes=2,
                      environment=environment)  # fmt: skip
     output, _ = started.communicate(timeout=300)
     assert started.returncode == 0, output[-4000:]
     return output
+
+
+def sharded(stage, workspace, parameters):
+    return together(
+        stage, workspace, parameters | {"sharding": "fsdp2"}, "sharded_child", **launch_variables("fsdp2", 2)
+    )
 
 
 def assert_same(workspace, other, stage, model):
@@ -68,3 +76,26 @@ def test_two_processes_train_as_one_does(made, tmp_path, name):
     run_component(components.load(stage), tmp_path / "one", ONE | own)
     together(stage, tmp_path / "two", TWO | own)
     assert_same(tmp_path / "two", tmp_path / "one", stage, model)
+
+
+@pytest.mark.parametrize("name", ["muon", "reward", "dpo"])
+def test_two_processes_with_a_part_of_the_weights_each_train_as_one_does(made, tmp_path, name):
+    stage, own, model = STAGES[name]
+    for folder in ("one", "two"):
+        shutil.copytree(made, tmp_path / folder)
+    run_component(components.load(stage), tmp_path / "one", ONE | own)
+    output = sharded(stage, tmp_path / "two", TWO | own)
+    assert set(re.findall(r"keeps (\S+) of the weights", output)) == {"0.500"}
+    assert_same(tmp_path / "two", tmp_path / "one", stage, model)
+
+
+def test_divided_weights_resume_to_the_last_bit(made, tmp_path):
+    stage, own, model = STAGES["reward"]
+    workspace = shutil.copytree(made, tmp_path / "two")
+    parameters = TWO | own | {"checkpoint_every": 1, "optimizer": "muon"}
+    sharded(stage, workspace, parameters)
+    weights = (workspace / f"models/{model}/model.safetensors").read_bytes()
+    shutil.rmtree(workspace / f"scratch/{stage}/checkpoints/checkpoint-3")
+    shutil.rmtree(workspace / f"models/{model}")
+    sharded(stage, workspace, parameters)
+    assert (workspace / f"models/{model}/model.safetensors").read_bytes() == weights

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from components.harness import launch
 from tests.unit.pretrain import tiny
 from tests.unit.pretrain.forked import Forked
-from tests.unit.pretrain.launch_environment import launch_environment
+from tests.unit.pretrain.launch_environment import launch_variables
 
 # Both optimizers' parts, gradients of several micro-batches, validation, samples; no dropout, of which each process
 # draws its own.
@@ -31,12 +30,6 @@ CHANGES = {
     "keep_last": 4,
     "evaluate_every": 2,
 }
-
-
-def launch_variables(sharding: str, processes: int) -> dict[str, str]:
-    """What `accelerate launch` adds to the environment of its processes, as the harness calls it."""
-    _, made = launch_environment(launch.accelerate_arguments(sharding, processes))
-    return {name: value for name, value in made.items() if os.environ.get(name) != value}
 
 
 def forked(workspace, sharding: str, processes: int, **changes) -> str:
