@@ -1,22 +1,22 @@
-"""The data card: everything that happened to the text, as ``report.json`` and pictures."""
+"""The data card: everything that happened to the text, as ``report.json``, with samples beside it."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.contract import Context
+from components.curate import samples
 from components.curate.documents import ShardWriter
 from components.curate.ledger import Ledger
 from components.curate.quality import RULES as QUALITY_RULES
+from components.curate.samples import Smallest
 from components.curate.splitting import SplitAssignment
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SHOWN = 20  # files that are named
 _MOST_SKIPPED = 50  # kinds that are named
@@ -35,13 +35,19 @@ class SplitCounts:
     licenses: Counter[str] = field(default_factory=Counter)
     groups: set[str] = field(default_factory=set)
     lengths: Counter[int] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    scores: Counter[float] = field(default_factory=Counter)
+    sample: Smallest = field(default_factory=Smallest)
     bytes: int = 0
     digest: str = ""
     shards: list[str] = field(default_factory=list)
 
-    def add(self, row: dict[str, str]) -> None:
+    def add(self, row: dict[str, Any]) -> None:
         """Count a row; questions made for pretraining are counted apart from curated text."""
         size = len(row["text"])
+        self.sample.add(row)
+        self.sources[row["source"]] += size
         self.kinds[row["kind"]] += 1
         self.kind_characters[row["kind"]] += size
         self.licenses[row["license"]] += 1
@@ -52,6 +58,10 @@ class SplitCounts:
         self.characters += size
         self.groups.add(row["group"])
         self.lengths[max(edge for edge in LENGTH_EDGES if edge <= size)] += 1
+        if language := row.get("language"):
+            self.languages[language] += 1
+        if (score := row.get("score")) is not None:
+            self.scores[math.floor(score * 20) / 20] += 1
 
     def close(self, writer: ShardWriter) -> None:
         """Take over what the writer knows once its files have their names."""
@@ -112,7 +122,7 @@ def build(
     labels_report: dict[str, Any],
     decontamination: dict[str, Any] | None,
 ) -> dict[str, float]:
-    """Write ``report.json`` and its pictures; return the numbers that become metrics."""
+    """Write ``report.json`` and ``samples.json``; return the numbers that become metrics."""
     read = sum(ledger.read.values())
     kept = sum(counts.documents for counts in splits.values())
     duplicates = ledger.dropped["exact_duplicate"] + ledger.dropped["near_duplicate"]
@@ -154,6 +164,9 @@ def build(
                 "groups": len(counts.groups), "kinds": dict(sorted(counts.kinds.items())),
                 "kind_characters": dict(sorted(counts.kind_characters.items())),
                 "licenses": dict(sorted(counts.licenses.items())),
+                "source_characters": dict(sorted(counts.sources.items())),
+                "languages": dict(sorted(counts.languages.items())),
+                "scores": {f"{edge:.2f}": count for edge, count in sorted(counts.scores.items())},
                 "lengths": {str(edge): counts.lengths[edge] for edge in LENGTH_EDGES},
                 "bytes": counts.bytes, "digest": counts.digest, "shards": counts.shards,
             }
@@ -173,31 +186,5 @@ def build(
         "parameters": context.parameters.model_dump(mode="json", exclude={"engine"}),
     }  # fmt: skip
     context.report(report)
-    _pictures(context, splits, report["rules"])
+    samples.write(context, ledger, {split: counts.sample for split, counts in splits.items()})
     return metrics
-
-
-def _pictures(context: Context, splits: dict[str, SplitCounts], rules: list[dict[str, Any]]) -> None:
-    lengths = [sum(counts.lengths[edge] for counts in splits.values()) for edge in LENGTH_EDGES]
-    edges = [str(edge) for edge in LENGTH_EDGES]
-    context.figure("lengths", _bars("characters in a document (from)", "documents", edges, lengths))
-    if rules:
-        names = [rule["rule"].replace("_", " ") for rule in rules]
-        context.figure("dropped", _bars("", "documents dropped", names, [rule["dropped"] for rule in rules]))
-
-
-def _bars(x_label: str, y_label: str, labels: list[str], values: list[int]) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 0.9 + 0.28 * len(labels)))
-    axes = figure.subplots()
-    positions = range(len(labels))
-    bars = axes.barh(positions, values, color="#3b6ea5")
-    axes.set_yticks(positions, labels)
-    axes.invert_yaxis()
-    axes.set_xlabel(y_label)
-    axes.set_ylabel(x_label)
-    axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=8)
-    axes.margins(x=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure

@@ -10,8 +10,12 @@ from typing import Any
 
 from components.curate.documents import Document, identifier
 
-EXCERPT = 400
+EXCERPT = 1000  # characters
+LEAD = 200  # of them before the first change
+_MARGIN = 100  # characters behind them that are kept until personal data is concealed, lest it be cut in two
+_MORE = " [...]"
 EXAMPLES = 3
+Entry = tuple[int, str, str, str]  # key, origin, and two texts: reason and excerpt, or before and after
 _COUNTS = ("read", "read_characters", "dropped", "dropped_characters", "changed", "skipped")
 
 
@@ -70,7 +74,8 @@ class Ledger:
         self.unused: dict[str, list[str]] = {}
         self.problems: list[str] = []
         self.notes: dict[str, dict[str, Any]] = {}
-        self._samples: dict[str, list[tuple[int, str, str, str]]] = {}
+        self._samples: dict[str, list[Entry]] = {}
+        self._changes: dict[str, list[Entry]] = {}
 
     def take(self, document: Document) -> None:
         """Count a document as read."""
@@ -87,6 +92,19 @@ class Ledger:
         """Count a change made to a document that stays (a redaction, a removed line)."""
         if times:
             self.changed[what] += times
+
+    def show(self, what: str, document: Document, before: str, after: str, *, secret: bool = False) -> None:
+        """Keep an example of a change, perhaps: both texts from a little before the first difference on.
+
+        Args:
+            secret: nothing is kept of the text before.
+        """
+        key = -int(identifier(f"{document.origin}\n{after[:EXCERPT]}")[:15], 16)
+        if self._wanted(self._changes.get(what, []), key):
+            differs = (place for place, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
+            start = max(0, next(differs, min(len(before), len(after))) - LEAD)
+            one = "" if secret else _part(before, start)
+            self._keep(self._changes, what, (key, document.origin, one, _part(after, start)))
 
     def skip(self, what: str) -> None:
         """Count a part of a file that is there by right and holds no document (a request, an image)."""
@@ -107,8 +125,15 @@ class Ledger:
 
     def examples(self, rule: str) -> list[dict[str, str]]:
         """Examples of what ``rule`` dropped: origin, reason, excerpt."""
-        found = sorted(self._samples.get(rule, []), key=lambda entry: (-entry[0], entry[1], entry[2]))
+        found = self._shown(self._samples.get(rule, []))
         return [{"origin": origin, "reason": reason, "text": text} for _, origin, reason, text in found]
+
+    def changes(self) -> dict[str, list[dict[str, str]]]:
+        """Examples of each change: origin, and an excerpt before and after it."""
+        return {
+            what: [{"origin": origin, "before": one, "after": other} for _, origin, one, other in self._shown(entries)]
+            for what, entries in sorted(self._changes.items())
+        }
 
     def merge(self, other: Ledger) -> None:
         """Take over what another ledger holds of later documents.
@@ -130,9 +155,10 @@ class Ledger:
             own_notes = self.notes.setdefault(source, {})
             for name, value in notes.items():
                 own_notes[name] = [*own_notes.get(name, []), *value] if isinstance(value, list) else value
-        for rule, entries in other._samples.items():
-            for entry in entries:
-                self._keep(rule, entry)
+        for own_entries, entries_of in ((self._samples, other._samples), (self._changes, other._changes)):
+            for rule, entries in entries_of.items():
+                for entry in entries:
+                    self._keep(own_entries, rule, entry)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as values of JSON, for :meth:`of`."""
@@ -143,7 +169,8 @@ class Ledger:
             "encodings": self.encodings,
             "problems": self.problems,
             "notes": self.notes,
-            "samples": self._samples,
+            "samples": {rule: self._shown(entries) for rule, entries in self._samples.items()},
+            "changes": {what: self._shown(entries) for what, entries in self._changes.items()},
         }
 
     @classmethod
@@ -156,17 +183,39 @@ class Ledger:
         ledger.unused, ledger.problems, ledger.notes = body["unused"], body["problems"], body["notes"]
         ledger.encodings = body["encodings"]
         ledger._samples = {rule: [tuple(entry) for entry in entries] for rule, entries in body["samples"].items()}
+        ledger._changes = {what: [tuple(entry) for entry in entries] for what, entries in body["changes"].items()}
         return ledger
 
     def _sample(self, rule: str, document: Document, reason: str) -> None:
         sample = self._samples.get(rule, [])
         key = -int(identifier(f"{document.origin}\n{document.text[:EXCERPT]}")[:15], 16)
-        if not self._examples or (len(sample) >= self._examples and key <= sample[0][0]):
-            return
-        excerpt = document.text if len(document.text) <= EXCERPT else document.text[:EXCERPT] + " [...]"
-        self._keep(rule, (key, document.origin, reason, self._conceal(excerpt)))
+        if self._wanted(sample, key):
+            self._keep(self._samples, rule, (key, document.origin, reason, _part(document.text)))
 
-    def _keep(self, rule: str, entry: tuple[int, str, str, str]) -> None:
+    def _wanted(self, sample: list[Entry], key: int) -> bool:
+        return self._examples > 0 and (len(sample) < self._examples or key > sample[0][0])
+
+    def _keep(self, samples: dict[str, list[Entry]], rule: str, entry: Entry) -> None:
         """Keep an example if it is among those with the smallest hashes."""
-        sample = self._samples.setdefault(rule, [])
+        sample = samples.setdefault(rule, [])
         (heapq.heappush if len(sample) < self._examples else heapq.heappushpop)(sample, entry)
+
+    def _shown(self, entries: list[Entry]) -> list[Entry]:
+        """Entries in order, without personal data. Only at the end, since most of what is kept makes room again."""
+        ordered = sorted(entries, key=lambda entry: (-entry[0], *entry[1:]))
+        return [
+            (key, origin, _cut(self._conceal(one)), _cut(self._conceal(other))) for key, origin, one, other in ordered
+        ]
+
+
+def excerpt(text: str, conceal: Callable[[str], str]) -> str:
+    """The beginning of a text without personal data, which says whether there is more."""
+    return _cut(conceal(_part(text)))
+
+
+def _part(text: str, start: int = 0) -> str:
+    return (f"{_MORE[1:]} " if start else "") + text[start : start + EXCERPT + _MARGIN]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= EXCERPT else text[: EXCERPT - len(_MORE)] + _MORE

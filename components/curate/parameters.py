@@ -240,7 +240,9 @@ class CurateParameters(StageParameters):
     engine: EngineParameters = Field(
         EngineParameters(), description="Where the text is worked on; the corpus is the same bytes on all of them."
     )
-    examples: int = Field(3, ge=0, le=50, description="Examples of each rule's drops shown in the report.")
+    examples: int = Field(
+        10, ge=0, le=50, description="Examples of each rule's drops and of each change shown in the report."
+    )
     instructions: InstructionsParameters = Field(
         default_factory=InstructionsParameters, description="Instruction and preference data."
     )

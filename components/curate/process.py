@@ -52,22 +52,27 @@ def process(
     if parameters.repair_mojibake:
         for place, text in enumerate(texts):
             texts[place] = repaired(text)
-            ledger.change("documents with repaired mojibake", texts[place] != text)
+            if texts[place] != text:
+                ledger.change("documents with repaired mojibake")
+                ledger.show("repaired mojibake", documents[place], text, texts[place])
     texts = batches.cleaned(texts, parameters.unicode_form, compiled=compiled)
     for text in texts:
         if "\ufffd" in text:
             ledger.change("documents with a replacement character")
     redacted = batches.redacted(texts, parameters.redact, compiled=compiled)
-    texts = [text for text, _ in redacted]
-    for _, redactions in redacted:
+    for document, before, (text, redactions) in zip(documents, texts, redacted, strict=True):
         for name, count in redactions.items():
             ledger.change(f"redacted {name}", count)
         if redactions:
             ledger.change("documents with a redaction")
+            ledger.show("redacted", document, before, text, secret=True)
+    texts = [text for text, _ in redacted]
     if parameters.quality.c4:
         for place, text in enumerate(texts):
             texts[place], removed = c4_lines(text, parameters.quality.c4)
-            ledger.change("lines removed by C4's rules", removed)
+            if removed:
+                ledger.change("lines removed by C4's rules", removed)
+                ledger.show("lines removed by C4's rules", documents[place], text, texts[place])
     documents = [document.with_text(text) for document, text in zip(documents, texts, strict=True)]
     judged = iter(batches.judged([text for text in texts if text.strip()], parameters.quality, compiled=compiled))
     findings = [next(judged) if text.strip() else EMPTY for text in texts]

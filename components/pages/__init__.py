@@ -21,7 +21,7 @@ from components.pages import (
     reward_model,
     tokenize,
 )
-from components.pages.page import Page, read_report
+from components.pages.page import ASSETS, Page, read_report
 from core.files import write_text
 from core.layout import slug
 
@@ -92,7 +92,8 @@ def _is_current(root: Path, stage: str) -> bool:
 def _source(folder: Path) -> str:
     """sha256 of what a page is rendered from: the report's files and this package's code."""
     digest = hashlib.sha256()
-    for file in [*sorted(Path(__file__).parent.glob("*.py")), *sorted(folder.iterdir())]:
+    here = Path(__file__).parent
+    for file in [*sorted(here.glob("*.py")), *(here / name for name in ASSETS), *sorted(folder.iterdir())]:
         if file.is_file():
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
             digest.update(file.read_bytes())

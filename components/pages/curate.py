@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from components.pages.page import Page, read_report
+from components.corpora.changes import ADDED, REMOVED, Part, changes
+from components.pages.page import Page, ShownDocument, read_report
 
 Report = dict[str, Any]
+_PLACEHOLDER = re.compile(r"(\[(?:EMAIL|PHONE|IP|CARD|IBAN|KEY)(?:_[0-9a-f]+)?\])")
+_WHOLE = 10_000  # characters; excerpts are shorter
 
 
 def render(folder: Path) -> Page:
     """The page of the report in ``folder``."""
-    report = read_report(folder)
+    report, samples = read_report(folder), _samples(folder)
     metrics = report["metrics"]
     page = Page(
         "Data card of the corpus",
@@ -28,11 +32,14 @@ def render(folder: Path) -> Page:
     )
     for name, notes in report["notes"].items():
         page.text(f"{name}: " + "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in notes.items()))
-    _splits(page, folder, report)
-    _rules(page, folder, report)
+    _splits(page, report)
+    _documents(page, samples)
+    _rules(page, report)
+    _pairs(page, samples)
     if report["changes"]:
-        page.heading("Changed in documents that stay")
+        page.heading("Changed in documents")
         page.table(["what", "times"], report["changes"].items())
+        _changed(page, samples)
     if report.get("skipped"):
         page.heading("Parts of files that hold no document")
         page.table(["what", "times"], report["skipped"].items())
@@ -48,23 +55,74 @@ def render(folder: Path) -> Page:
         page.code("\n".join(line for b in report["broken_rows"] for line in b["examples"]))
     if report.get("decontamination"):
         _decontamination(page, report["decontamination"])
-    page.heading("What each rule dropped")
-    for rule in report["rules"]:
-        if rule["examples"]:
-            page.text(f"{rule['rule']}: {rule['dropped']:,} documents")
-            page.code("\n\n".join(_example(example) for example in rule["examples"]))
     for name, title in (("instructions", "Instruction and preference data"), ("labels", "Labels for classification")):
         page.heading(title)
         _tables(page, report[name])
     return page
 
 
-def _example(example: dict[str, str]) -> str:
-    reason = f" ({example['reason']})" if example["reason"] else ""
-    return f"[{example['origin']}]{reason}\n{example['text']}"
+def _samples(folder: Path) -> Report:
+    """``samples.json``; empty beside a report of a version that wrote none."""
+    path = folder / "samples.json"
+    found: Report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
-def _splits(page: Page, folder: Path, report: Report) -> None:
+def _documents(page: Page, samples: Report) -> None:
+    found = [
+        ShownDocument(
+            row["origin"],
+            [(row["text"], "")],
+            ", ".join([row["source"], row["kind"], row["license"], f"{row['characters']:,} characters"]),
+            {"split": split} | {name: str(row[name]) for name in ("source", "kind", "language") if name in row},
+        )
+        for split, rows in samples.get("splits", {}).items()
+        for row in rows
+    ]
+    if not found:
+        return
+    bounds = samples["bounds"]
+    page.heading("Documents")
+    page.text(
+        f"A sample: the {bounds['documents']} documents of each split with the smallest content hashes, and some of "
+        f"the questions added, {bounds['characters']:,} characters of each, personal data redacted. `stemma data "
+        "sample` and `stemma data search` read the whole corpus."
+    )
+    page.documents("documents", found)
+
+
+def _pairs(page: Page, samples: Report) -> None:
+    found = []
+    for pair in samples.get("near_duplicates", []):
+        parts = changes(pair["of_text"], pair["text"], around=_WHOLE, longest=_WHOLE)
+        left, right = ([(text, sign and "!") for text, sign in parts if sign != other] for other in (REMOVED, ADDED))
+        beside = ShownDocument(f"stays: {pair['of']}", right)
+        found.append(ShownDocument(f"dropped: {pair['origin']}", left, pair["reason"], {}, beside))
+    if found:
+        page.heading("Near-duplicates and what they repeat")
+        page.documents("near-duplicates", found)
+
+
+def _changed(page: Page, samples: Report) -> None:
+    found = [
+        ShownDocument(example["origin"], _marked(what, example), what, {"change": what})
+        for what, examples in samples.get("changes", {}).items()
+        for example in examples
+    ]
+    if found:
+        page.text("Redacted text is not shown; lines that were removed are struck out.")
+        page.documents("changes", found)
+
+
+def _marked(what: str, example: dict[str, str]) -> list[Part]:
+    if not example["before"]:
+        return [
+            (text, "!" if place % 2 else "") for place, text in enumerate(_PLACEHOLDER.split(example["after"])) if text
+        ]
+    return changes(example["before"], example["after"], around=_WHOLE, longest=_WHOLE)
+
+
+def _splits(page: Page, report: Report) -> None:
     clusters, splits = report["clusters"], report["splits"]
     page.heading("Splits")
     page.text(
@@ -93,10 +151,27 @@ def _splits(page: Page, folder: Path, report: Report) -> None:
     )  # fmt: skip
     licenses = sorted({name for counts in splits.values() for name in counts["licenses"]})
     page.table(["licence", "documents"], [[n, sum(c["licenses"].get(n, 0) for c in splits.values())] for n in licenses])
-    page.figure(folder / "lengths.png", "Documents by length")
+    _by_source(page, splits)
+    for key, title in (
+        ("lengths", "documents by their characters, from"), ("languages", "documents by language"),
+        ("scores", "documents by the quality score, from"),
+    ):  # fmt: skip
+        names = dict.fromkeys(name for c in splits.values() for name in c.get(key, {}))
+        if names:
+            page.bars({name: sum(c[key].get(name, 0) for c in splits.values()) for name in names}, title)
 
 
-def _rules(page: Page, folder: Path, report: Report) -> None:
+def _by_source(page: Page, splits: Report) -> None:
+    names = sorted({name for c in splits.values() for name in c.get("source_characters", {})})
+    total = sum(sum(c.get("source_characters", {}).values()) for c in splits.values()) or 1
+    rows = [[name, *(c["source_characters"].get(name, 0) for c in splits.values())] for name in names]
+    page.table(
+        ["source", *(f"{split} characters" for split in splits), "share"],
+        [[*row, f"{sum(row[1:]) / total:.1%}"] for row in sorted(rows, key=lambda row: -sum(row[1:]))],
+    )
+
+
+def _rules(page: Page, report: Report) -> None:
     page.heading("Counts in and out of each rule")
     if quality := report.get("quality"):
         own = ", ".join(f"{name} {json.dumps(value)}" for name, value in quality["own_values"].items())
@@ -106,8 +181,14 @@ def _rules(page: Page, folder: Path, report: Report) -> None:
         ["rule", "in", "dropped", "out", "characters dropped"],
         [[r["rule"], r["in"], r["dropped"], r["out"], r["dropped_characters"]] for r in report["rules"]],
     )
-    if report["rules"]:
-        page.figure(folder / "dropped.png", "Documents dropped by rule")
+    found = [
+        ShownDocument(example["origin"], [(example["text"], "")], example["reason"], {"rule": rule["rule"]})
+        for rule in report["rules"]
+        for example in rule["examples"]
+    ]
+    if found:
+        page.text("Some of what each rule dropped: those with the smallest hashes, the beginning of each.")
+        page.documents("what was dropped", found)
 
 
 def _decontamination(page: Page, found: Report) -> None:

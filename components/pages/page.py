@@ -1,51 +1,44 @@
-"""A page: one self-contained HTML file of text, tables and figures, readable without a server."""
+"""A page: one self-contained HTML file of text, tables and figures, readable without a server.
+
+A list of documents can be searched and paged by a script of our own (``browse.js``); without it, all of it is shown.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_TEMPLATE = """\
-<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="rendered-from" content="{{ source }}">
-<style>
- body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;box-sizing:border-box;
-  color:#1c2430;background:#fff}
- h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d7dde5}
- p.lead{color:#56606d;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.8rem 0 1.2rem}
- th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #e6eaf0;vertical-align:top}
- th{color:#56606d;font-weight:600} .number{text-align:right;font-variant-numeric:tabular-nums}
- figure{margin:1rem 0} figcaption{color:#56606d;font-size:.85rem}
- pre{background:#f5f7fa;padding:.7rem;overflow:auto;white-space:pre-wrap;font-size:.85rem} img{max-width:100%}
-</style></head><body>
-<h1>{{ title }}</h1>
-{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
-{% for kind, body in blocks %}
-{% if kind == "heading" %}<h2>{{ body }}</h2>
-{% elif kind == "text" %}<p>{{ body }}</p>
-{% elif kind == "code" %}<pre>{{ body }}</pre>
-{% elif kind == "marked" %}<pre>{% for text, mark in body %}{% if mark %}<mark>{{ text }}</mark>{% else %}{{ text }}\
-{% endif %}{% endfor %}</pre>
-{% elif kind == "figure" %}<figure><img alt="{{ body.alt }}" src="data:image/png;base64,{{ body.data }}"></figure>
-{% elif kind == "bars" %}<figure><svg viewBox="0 0 {{ body.width }} 180" role="img" aria-label="{{ body.alt }}">
-{% for bar in body.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ body.step - 2 }}" height="{{ bar.height }}"\
- fill="#4673aa"><title>{{ bar.title }}</title></rect>
-{% if bar.label %}<text x="{{ bar.x }}" y="164" font-size="11" fill="#56606d">{{ bar.label }}</text>{% endif %}
-{% endfor %}</svg><figcaption>{{ body.alt }}</figcaption></figure>
-{% elif kind == "table" %}<table><tr>
-{% for cell in body.header %}<th{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</th>{% endfor %}</tr>
-{% for row in body.rows %}<tr>
-{% for cell in row %}<td{% if cell.number %} class="number"{% endif %}>{{ cell.text }}</td>{% endfor %}</tr>
-{% endfor %}</table>
-{% endif %}
-{% endfor %}
-</body></html>
-"""
+ASSETS = ("page.html", "page.css", "browse.js")
+# Neither scripts nor styles run but these two, by their digests; nothing is fetched from anywhere.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src {script}; base-uri 'none'; "
+    "form-action 'none'"
+)
+_FACET = re.compile(r"[a-z]+")
+
+
+@dataclass(frozen=True)
+class ShownDocument:
+    """A document in a list that can be searched.
+
+    Attributes:
+        title: what it is; ``note`` stands behind it.
+        parts: its text in parts, each with a sign: ``-`` removed, ``+`` added, another one marked, none plain.
+        facets: what the list can be filtered by; names of small letters.
+        beside: a document that is shown beside it, by its title and text.
+    """
+
+    title: str
+    parts: Sequence[tuple[str, str]]
+    note: str = ""
+    facets: Mapping[str, str] = field(default_factory=dict)
+    beside: ShownDocument | None = None
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -73,7 +66,19 @@ class Page:
 
     def marked(self, parts: Iterable[Sequence[Any]]) -> Page:
         """Preformatted text in parts, each with whether it is marked."""
-        return self._add("marked", [tuple(part) for part in parts])
+        return self._add("marked", [(text, "!" if mark else "") for text, mark in parts])
+
+    def documents(self, name: str, items: Sequence[ShownDocument]) -> Page:
+        """A list of documents with a search, a filter for each facet, and pages; ``name`` says what they are."""
+        facets: dict[str, list[str]] = {}
+        for item in items:
+            for facet, value in item.facets.items():
+                if not _FACET.fullmatch(facet):
+                    raise ValueError(f"{facet!r} cannot name a facet: small letters only")
+                facets.setdefault(facet, [])
+                if value not in facets[facet]:
+                    facets[facet].append(value)
+        return self._add("documents", {"name": name, "shown": items, "facets": facets})
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Page:
         """Numbers are right-aligned; floats are shown to four significant digits."""
@@ -104,13 +109,25 @@ class Page:
     def html(self, source: str = "") -> str:
         """The whole page; ``source`` says in its head what it was rendered from."""
         from jinja2 import Environment
+        from markupsafe import Markup
 
-        template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_TEMPLATE)
-        return template.render(title=self.title, lead=self.lead, blocks=self._blocks, source=source)
+        layout, style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ASSETS)
+        if not any(kind == "documents" for kind, _ in self._blocks):
+            script = ""
+        allowed = f"'sha256-{_digest(script)}'" if script else "'none'"
+        template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(layout)
+        return template.render(
+            title=self.title, lead=self.lead, blocks=self._blocks, source=source, style=Markup(style),
+            script=Markup(script), policy=_POLICY.format(style=_digest(style), script=allowed),
+        )  # fmt: skip
 
     def _add(self, kind: str, body: object) -> Page:
         self._blocks.append((kind, body))
         return self
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _cell(value: object) -> dict[str, object]:

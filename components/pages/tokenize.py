@@ -25,9 +25,9 @@ def render(folder: Path) -> Page:
     )
     for by in dict.fromkeys(row["by"] for row in report["parts"]):
         page.table(
-            ["split", by, "documents", "bytes per token", "tokens per word"],
+            ["split", by, "documents", "tokens", "bytes per token", "tokens per word"],
             [
-                [row["split"], row["value"], row["documents"], row["bytes_per_token"], row["tokens_per_word"]]
+                [row[name] for name in ("split", "value", "documents", "tokens", "bytes_per_token", "tokens_per_word")]
                 for row in report["parts"]
                 if row["by"] == by
             ],

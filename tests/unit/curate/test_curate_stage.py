@@ -52,6 +52,29 @@ def test_every_document_is_accounted_for(tmp_path, monkeypatch, source):
     assert (headline.value, headline.n) == (len(rows), len(DIRTY))
 
 
+def test_the_card_shows_documents_changes_and_what_duplicates_repeat(tmp_path, monkeypatch, source):
+    pad = "The garden of the house is large and green. " * 30
+    policy = {"text": f"The law of the sea.\nSee our privacy policy of the year.\nIt holds. {sentence(99)}"}
+    late = {"text": f"{pad}Write to jane@example.org about it."}
+    put(tmp_path, "rows.jsonl", "".join(json.dumps(row) + "\n" for row in [*DIRTY, policy, late]))
+    context = curate(tmp_path, [source], monkeypatch, quality={"fineweb": None, "gopher": None})
+    samples = json.loads((context.outputs["report"] / "samples.json").read_text())
+    everything = json.dumps(samples)
+    assert "jane" not in everything and "1234" not in everything
+    assert {split: bool(rows) for split, rows in samples["splits"].items()} == dict.fromkeys(samples["splits"], True)
+    assert all(len(row["text"]) <= 1000 for rows in samples["splits"].values() for row in rows)
+    redacted = samples["changes"]["redacted"]
+    assert {each["before"] for each in redacted} == {""}
+    assert any(each["after"].startswith("[...] ") and "Write to [EMAIL]" in each["after"] for each in redacted)
+    [line] = samples["changes"]["lines removed by C4's rules"]
+    assert "privacy policy" in line["before"] and "privacy policy" not in line["after"]
+    assert len(samples["near_duplicates"]) == 4
+    assert all(p["of_text"] == p["text"].replace("chapters", "chapter") for p in samples["near_duplicates"])
+    page = pages.render(tmp_path, "curate").read_text()
+    assert "<del>See our privacy policy" in page.replace("\n", "") and "<mark>[EMAIL]</mark>" in page
+    assert "<mark>chapters</mark>" in page
+
+
 def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch, source):
     def digests(workspace):
         put(workspace, "rows.jsonl", "".join(json.dumps(row) + "\n" for row in DIRTY))
@@ -64,7 +87,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch, source):
 
     first, second = digests(tmp_path / "one"), digests(tmp_path / "two")
     assert first == second
-    assert {"report/report.json", "report/lengths.png", "corpus/train-00000-of-00001.parquet"} <= set(first)
+    assert {"report/report.json", "report/samples.json", "corpus/train-00000-of-00001.parquet"} <= set(first)
 
 
 def test_large_corpora_are_cut_into_shards(tmp_path, monkeypatch):

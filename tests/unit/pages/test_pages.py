@@ -1,13 +1,16 @@
 """Pages: one file each, everything escaped; rendered again when their report or the layout changes."""
 
+import base64
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from components import pages
-from components.pages.page import Page
+from components.pages.page import Page, ShownDocument
 
 PRETRAIN = {
     "steps": 80, "parameters": 12345, "trained_tokens": 2000, "corpus_tokens": 1000, "precision": "fp32",
@@ -37,6 +40,19 @@ def test_a_page_is_one_file_with_everything_escaped(tmp_path):
     assert "data:image/png;base64,iVBORw==" in text
 
 
+def test_a_page_allows_its_own_style_and_script_alone():
+    plain, browsed = Page("A").html(), Page("A").documents("texts", [ShownDocument("one", [("text", "")])]).html()
+    for page, scripts in ((plain, 0), (browsed, 1)):
+        [policy] = re.findall('http-equiv="Content-Security-Policy" content="(.*?)">', page)
+        bodies = [*re.findall("<style>(.*?)</style>", page, re.S), *re.findall("<script>(.*?)</script>", page, re.S)]
+        digests = [base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() for body in bodies]
+        assert len(digests) == 1 + scripts
+        assert policy.replace("&#39;", "'").startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+        assert sorted(re.findall("sha256-(.*?)&#39;", policy)) == sorted(digests) and "unsafe" not in policy
+    with pytest.raises(ValueError, match="cannot name a facet"):
+        Page("A").documents("texts", [ShownDocument("one", [], facets={"a onload": "x"})])
+
+
 def test_a_page_shows_what_the_report_holds(workspace):
     assert pages.render(workspace, "pretrain") == workspace / "reports" / "pretrain.html"
     text = (workspace / "reports" / "pretrain.html").read_text()
@@ -62,13 +78,14 @@ def test_a_page_is_rendered_again_when_its_report_changed_and_only_then(workspac
     assert page.stat().st_ino != first and "bf16" in page.read_text()
 
 
-def test_a_page_is_rendered_again_when_the_layout_changed(workspace, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", ["page.py", "page.css"])
+def test_a_page_is_rendered_again_when_the_layout_changed(workspace, tmp_path, monkeypatch, part):
     pages.refresh(workspace, ["pretrain"])
     page = workspace / "reports" / "pretrain.html"
     first = page.read_text()
     copy = tmp_path / "pages"
     shutil.copytree(Path(pages.__file__).parent, copy)
-    (copy / "page.py").write_text((copy / "page.py").read_text().replace("#1c2430", "#ff0000"))
+    (copy / part).write_text((copy / part).read_text() + "\n")
     monkeypatch.setattr(pages, "__file__", str(copy / "__init__.py"))
     pages.refresh(workspace, ["pretrain"])
     assert page.read_text() != first
