@@ -19,7 +19,8 @@ def cost(
 ) -> None:
     """Add up device time, tokens and money over a model's whole ancestry.
 
-    Each execution counts once and what was reused counts nothing. Prices are in `params.yaml` under `cost`.
+    Each execution counts once and what was reused counts nothing. What judging models were asked of it and its
+    ancestors counts too. Prices are in `params.yaml` under `cost`.
     """
     from cli.output import print_json, print_table
     from core.numbers import duration, figure
@@ -46,9 +47,15 @@ def cost(
          figure(line.tokens) if line.tokens else "", money(line.money))
         for line in found.executions
     ]  # fmt: skip
+    rows += [
+        (line.stage, "", f"judge {line.judge}", "", figure(line.prompt_tokens + line.completion_tokens),
+         money(line.money))
+        for line in found.judging
+    ]  # fmt: skip
     total = ("together", "", "", duration(found.device_seconds), figure(found.tokens), money(found.money))
     print_table(("stage", "run", "device", "device time", "tokens", found.currency), [*rows, total])
     if found.unpriced:
         print(
-            f"Not counted, for it has no price in params.yaml (cost.price_per_device_hour): {', '.join(found.unpriced)}"
+            "Not counted, for it has no price in params.yaml (cost.price_per_device_hour, "
+            f"cost.price_per_million_tokens): {', '.join(found.unpriced)}"
         )

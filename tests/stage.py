@@ -16,6 +16,7 @@ def run_component(
     *,
     instance: str | None = None,
     seed: int = 1337,
+    cache: Path | None = None,
 ) -> Context:
     """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given.
 
@@ -38,6 +39,7 @@ def run_component(
         outputs=outputs,
         scratch=scratch,
         instance=instance,
+        cache=cache,
         events=workspace / f"{component.name}.events.jsonl",
     )
     component.run(context)

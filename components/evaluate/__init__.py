@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.contract import ArtifactSpec, Component
+from components.evaluate.judge import parameters as judge
 from components.evaluate.parameters import EvaluateParameters
 from components.finetuning.families import unsuited
 from components.finetuning.records import has_no_rows
@@ -16,6 +17,10 @@ def _nothing_to_measure(_: EvaluateParameters, inputs: Mapping[str, Path]) -> st
         if not any(pq.read_metadata(path).num_rows for path in inputs["corpus"].glob("test-*.parquet")):
             return "no held-out documents and no test instructions"
     return unsuited(inputs["model"], "evaluate")
+
+
+def _problems(parameters: EvaluateParameters, root: Path, _: Mapping[str, str]) -> list[str]:
+    return judge.problems(parameters.judge, root) if parameters.judge is not None else []
 
 
 component = Component(
@@ -31,4 +36,5 @@ component = Component(
     outputs=(ArtifactSpec("report", "reports/evaluate-{instance}", "report", "report"),),
     instances=("base", "instruct", "assistant"),
     nothing_to_do=_nothing_to_measure,
+    check=_problems,
 )

@@ -84,6 +84,7 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
         context.warn("there are no test instructions: answers were not measured")
         return None
     replies = _answer(subject, records)
+    subject.replies.extend(replies)
     given = {id(record): [reply] for record, reply in zip(records, replies, strict=True)}
     judged = checkable(records)
     report: dict[str, Any] = {

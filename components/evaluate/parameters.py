@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from components.contract import StageParameters
+from components.evaluate.judge.parameters import JudgeParameters
 
 
 class HeldOutParameters(StageParameters):
@@ -73,3 +74,6 @@ class EvaluateParameters(StageParameters):
     answers: AnswerParameters = Field(default=AnswerParameters(), description="Answers to held-out instructions.")
     samples: SampleParameters = Field(default=SampleParameters(), description="Continuations of fixed prompts.")
     lm_eval: LmEvalParameters = Field(default=LmEvalParameters(), description="lm-evaluation-harness.")
+    judge: JudgeParameters | None = Field(
+        default=None, description="A language model that judges the answers of models that chat; null: none."
+    )

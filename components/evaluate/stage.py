@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.contract import Context
 from components.conversations import text_ids
 from components.evaluate import answers, held_out, items
+from components.evaluate.judge.measure import measure_judged, require_judge
 from components.evaluate.lm_eval_tasks import find_tasks, measure_tasks
 from components.evaluate.subject import Subject
 from components.finetuning import families
@@ -29,6 +30,8 @@ def run(context: Context) -> None:
     """Measure ``models/<instance>``."""
     parameters = context.parameters
     family = families.require(context.inputs["model"], "evaluate")
+    if parameters.judge is not None:
+        require_judge(parameters.judge)
     if family.kind != "decoder":
         _measure_encoder_decoder(context)
         return
@@ -70,6 +73,8 @@ def run(context: Context) -> None:
     subject.raise_if_stopping()
     report["lm_eval"] = measure_tasks(subject, test, records, manager)
     report["continuations"] = continuations(subject)
+    subject.raise_if_stopping()
+    report["judge"] = measure_judged(subject, records)
     items.write(context.outputs["report"], subject.items)
 
     context.report(report)
@@ -94,6 +99,7 @@ def _measure_encoder_decoder(context: Context) -> None:
     records = answers.askable(context, tokenizer, records) if tokenizer.chat_template else records
     answers.require_room(tokenizer, records, subject.window)
     report["answers"] = answers.measure_answers(subject, records, available)
+    report["judge"] = measure_judged(subject, records)
     items.write(context.outputs["report"], subject.items)
     context.report(report)
 

@@ -26,6 +26,7 @@ class Subject:
         headline: name of the metric for the run's last screen.
         chat: it has learnt turns, so questions go to it in its chat template.
         items: what it got for every item so far; each part adds its own.
+        replies: its answers to the test instructions, in their order, once they were asked.
     """
 
     context: Context
@@ -34,6 +35,7 @@ class Subject:
     headline: str
     chat: bool
     items: list[Item] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:

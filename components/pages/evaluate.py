@@ -8,6 +8,8 @@ from typing import Any
 from components.pages.instruct_finetune import overlap_table
 from components.pages.page import Page, read_report
 
+_JUDGED_SHOWN = 12  # answers on the page; report.json has all of them
+
 
 def render(folder: Path) -> Page:
     """The page of the report in ``folder``."""
@@ -28,10 +30,11 @@ def render(folder: Path) -> Page:
         page.text("There are no test instructions, so no answers were measured.")
     else:
         _answers(page, folder, report["answers"], report["instance"], report["chat"])
-    if report["lm_eval"] is None:
-        return page
-    _harness(page, report["lm_eval"], report["chat"])
-    _continuations(page, report["continuations"], report["seed"])
+    if report["lm_eval"] is not None:
+        _harness(page, report["lm_eval"], report["chat"])
+        _continuations(page, report["continuations"], report["seed"])
+    if report.get("judge") is not None:
+        _judge(page, report["judge"])
     return page
 
 
@@ -150,3 +153,43 @@ def _continuations(page: Page, continuations: dict[str, Any], seed: int) -> None
     page.heading("Continuations")
     page.text(f"Plain text, temperature {continuations['temperature']}, seed {seed}; the prompt is in brackets.")
     page.code("\n\n".join(f"[{sample['prompt']}]{sample['continuation']}" for sample in continuations["samples"]))
+
+
+def _judge(page: Page, judge: dict[str, Any]) -> None:
+    verdicts = judge["verdicts"]
+    page.heading("Judged by a language model")
+    page.text(
+        f"{judge['model']} at {judge['endpoint']} gave {verdicts['judged']:,} verdicts on {verdicts['asked']:,} "
+        f"questions, for {verdicts['prompt_tokens']:,} prompt and {verdicts['completion_tokens']:,} completion tokens."
+    )
+    for reason, count in verdicts["failures"].items():
+        page.text(f"Without a verdict: {count} × {reason}.")
+    if "score" in judge:
+        lowest = {10: 1, 100: 0}[judge["scale"]]
+        page.text(f"Scores from {lowest} to {judge['scale']}; prompts: {', '.join(judge['prompts'])}.")
+    bench = judge.get("mt_bench") or {}
+    if bench.get("left_out"):
+        page.text(f"MT-Bench: {bench['left_out']} of {2 * bench['questions']} answers were not asked for.")
+    named = (
+        ("score", judge.get("score")),
+        ("win rate against demonstrated answers, a tie counting half", judge.get("judge_win_rate")),
+        ("the same at equal lengths", judge.get("judge_win_rate_length_controlled")),
+        ("MT-Bench", bench.get("mt_bench")),
+        ("MT-Bench, first turn", bench.get("mt_bench_turn_1")),
+        ("MT-Bench, second turn", bench.get("mt_bench_turn_2")),
+    )
+    if rows := [(name, value["value"], value["stderr"], value["n"]) for name, value in named if value]:
+        page.table(("", "value", "±", "n"), rows)
+    if "inconsistent" in judge:
+        page.text(f"{judge['inconsistent']} pairs were judged by their order alone, and count as ties.")
+    if bench.get("by_category"):
+        page.table(("MT-Bench category", "score"), list(bench["by_category"].items()))
+    if shown := judge.get("answers", [])[:_JUDGED_SHOWN]:
+        page.table(
+            ("question", "answer", "verdict", "the judge's words"),
+            [
+                (each["question"], each["answer"], each.get("score", each.get("win")),
+                 each.get("judgement") or "\n\n".join(filter(None, each.get("judgements", ()))) or each.get("failure"))
+                for each in shown
+            ],
+        )  # fmt: skip

@@ -1,4 +1,5 @@
-"""What a model cost: device time, tokens and money over its whole ancestry, each execution once."""
+"""What a model cost: device time, tokens and money over its whole ancestry, each execution once; and what it cost to
+have it judged by a model behind somebody's endpoint."""
 
 from __future__ import annotations
 
@@ -7,12 +8,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.lineage.trace import ExecutionNode, trace
+from registry.db.schema import Artifact, Execution, MetricValue
+from registry.lineage.trace import ExecutionNode, Trace, trace
+from registry.lineage.traversal import chunks
 from registry.promotion.parameters import load_section
 
 CPU, GPU = "cpu", "gpu"
+
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class TokenPrice(BaseModel):
+    """What a million tokens of a judging model cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: Price
+    completion: Price
 
 
 class CostParameters(BaseModel):
@@ -21,9 +37,12 @@ class CostParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     currency: str = Field("USD", min_length=1, description="unit of the prices")
-    price_per_device_hour: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+    price_per_device_hour: dict[str, Price] = Field(
         default_factory=dict,
         description="by device as `stemma trace` names it; cpu: a machine without accelerators, gpu: any other device",
+    )
+    price_per_million_tokens: dict[str, TokenPrice] = Field(
+        default_factory=dict, description="by judging model (evaluate.judge.model): prompt and completion"
     )
 
     @classmethod
@@ -62,13 +81,33 @@ class ExecutionCost:
 
 
 @dataclass
+class JudgingCost:
+    """What an execution asked of a judging model; verdicts that it took from the cache cost it nothing.
+
+    Attributes:
+        money: ``None`` where the judge has no price.
+    """
+
+    stage: str
+    judge: str
+    endpoint: str
+    prompt_tokens: int
+    completion_tokens: int
+    money: float | None
+
+
+@dataclass
 class Cost:
-    """A model's cost; ``money`` counts what has a price, ``unpriced`` names the devices that have none."""
+    """A model's cost; ``money`` counts what has a price, ``unpriced`` names the devices and judges that have none.
+
+    ``tokens`` are those that stages processed; those of judges are in ``judging``.
+    """
 
     model: str
     version: int
     currency: str
     executions: list[ExecutionCost]
+    judging: list[JudgingCost]
     device_seconds: float
     tokens: int
     money: float
@@ -86,16 +125,51 @@ def cost(session: Session, reference: str, parameters: CostParameters) -> Cost:
     """
     traced = trace(session, reference)
     lines = [_line(node, parameters) for node in traced.executions()]
+    judging = _judging(session, traced, parameters)
     return Cost(
         model=traced.model,
         version=traced.version,
         currency=parameters.currency,
         executions=lines,
+        judging=judging,
         device_seconds=sum(line.device_seconds for line in lines),
         tokens=sum(line.tokens for line in lines),
-        money=sum(line.money or 0.0 for line in lines),
-        unpriced=sorted({line.device for line in lines if line.money is None}),
+        money=sum(line.money or 0.0 for line in lines) + sum(line.money or 0.0 for line in judging),
+        unpriced=sorted(
+            {line.device for line in lines if line.money is None}
+            | {line.judge for line in judging if line.money is None}
+        ),
     )
+
+
+def _judging(session: Session, traced: Trace, parameters: CostParameters) -> list[JudgingCost]:
+    """What the executions that measured the models of the tree asked of judges, oldest first."""
+    digests = [node.digest for node in traced.artifacts() if node.type == "model"]
+    found: dict[int, Execution] = {}
+    for chunk in chunks(digests):
+        measured = (
+            select(Execution)
+            .where(
+                Execution.id.in_(
+                    select(MetricValue.execution_id)
+                    .join(Artifact, Artifact.id == MetricValue.artifact_id)
+                    .where(Artifact.digest.in_(chunk))
+                )
+            )
+            .order_by(Execution.id)
+        )
+        found |= {execution.id: execution for execution in session.scalars(measured)}
+    lines = []
+    for execution in found.values():
+        environment = execution.environment
+        if not (judge := environment.get("judge_model")):
+            continue
+        prompt, completion = (int(environment[f"judge_{part}_tokens"]) for part in ("prompt", "completion"))
+        price = parameters.price_per_million_tokens.get(judge)
+        money = None if price is None else (price.prompt * prompt + price.completion * completion) / 1e6
+        endpoint = environment.get("judge_endpoint", "")
+        lines.append(JudgingCost(execution.stage, judge, endpoint, prompt, completion, money))
+    return lines
 
 
 def _line(node: ExecutionNode, parameters: CostParameters) -> ExecutionCost:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
@@ -18,8 +19,8 @@ from registry.db.schema import Artifact, Event, Execution
 CHUNK = 10_000  # ids in one statement; SQLite takes 32,766 parameters, PostgreSQL 65,535
 
 
-def chunks(ids: Collection[int]) -> Iterator[list[int]]:
-    """``ids`` in lists that fit into one statement."""
+def chunks(ids: Collection[Any]) -> Iterator[list[Any]]:
+    """``ids`` (or digests) in lists that fit into one statement."""
     ordered = sorted(ids)
     for start in range(0, len(ordered), CHUNK):
         yield ordered[start : start + CHUNK]

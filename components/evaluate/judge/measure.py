@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from components.contract import Metric
+from components.evaluate.items import Item, identities
 from components.evaluate.judge import prompts
 from components.evaluate.judge.client import JudgeClient, JudgeFailed
 from components.evaluate.judge.length_control import length_controlled
 from components.evaluate.judge.mt_bench import measure_mt_bench
-from components.evaluate.judge.pairs import compare, lengths
+from components.evaluate.judge.pairs import compare
 from components.evaluate.judge.parameters import JudgeParameters
-from components.evaluate.judge.verdicts import Judge, Question, judging
+from components.evaluate.judge.verdicts import Case, Judge, judging
 from components.evaluate.subject import Subject
 from components.finetuning.records import Record, conversation, demonstrates, target
 from components.statistics import estimate
@@ -31,8 +32,17 @@ def require_judge(parameters: JudgeParameters) -> None:
         raise InputProblem(f"evaluate.judge: {failed}") from None
 
 
-def measure_judged(subject: Subject, records: Sequence[Record], replies: Sequence[str]) -> dict[str, Any] | None:
-    """Record what the judge of the parameters says of ``replies`` to ``records``, and of MT-Bench.
+@dataclass(frozen=True)
+class _Answered:
+    """A test instruction, its id among the items, and the model's answer."""
+
+    record: Record
+    item: str
+    reply: str
+
+
+def measure_judged(subject: Subject, records: Sequence[Record]) -> dict[str, Any] | None:
+    """Record what the judge of the parameters says of the model's replies to ``records``, and of MT-Bench.
 
     A model that has learnt no turns is not judged.
 
@@ -49,9 +59,9 @@ def measure_judged(subject: Subject, records: Sequence[Record], replies: Sequenc
             "model": judge.identity,
             "mode": parameters.mode,
         }
-        chosen = _chosen(subject, parameters, records)
-        rows = [(records[place], replies[place]) for place in chosen]
-        if rows:
+        names = identities(record["prompt"] for record in records)
+        answered = list(map(_Answered, records, names, subject.replies))
+        if rows := [answered[place] for place in _chosen(subject, parameters, records)]:
             report |= _scores(subject, judge, rows) if parameters.mode == "score" else _pairs(subject, judge, rows)
         if parameters.mt_bench is not None:
             report["mt_bench"] = measure_mt_bench(subject, judge)
@@ -61,7 +71,8 @@ def measure_judged(subject: Subject, records: Sequence[Record], replies: Sequenc
         listed = "; ".join(f"{count} × {reason}" for reason, count in tally.failures.most_common(3))
         context.warn(f"the judge gave no verdict on {tally.asked - tally.judged} of {tally.asked} questions: {listed}")
     context.environment |= {
-        "judge": f"{judge.identity} at {parameters.endpoint}",
+        "judge_model": parameters.model,
+        "judge_endpoint": parameters.endpoint,
         "judge_prompt_tokens": str(tally.own_prompt_tokens),
         "judge_completion_tokens": str(tally.own_completion_tokens),
     }
@@ -91,15 +102,15 @@ def question_text(record: Record) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def _scores(subject: Subject, judge: Judge, rows: Sequence[tuple[Record, str]]) -> dict[str, Any]:
+def _scores(subject: Subject, judge: Judge, rows: Sequence[_Answered]) -> dict[str, Any]:
     """Scores of single answers; where the row has a reference or a demonstrated answer, the judge sees it."""
     context, parameters = subject.context, judge.parameters
     questions = []
-    for record, reply in rows:
-        reference = _reference(record)
-        texts = {"question": question_text(record), "answer": reply}
+    for row in rows:
+        reference = _reference(row.record)
+        texts = {"question": question_text(row.record), "answer": row.reply}
         prompt = prompts.load(f"score-{parameters.scale}", reference=reference is not None)
-        questions.append(Question(prompt, texts | ({"reference": reference} if reference is not None else {})))
+        questions.append(Case(prompt, texts | ({"reference": reference} if reference is not None else {})))
     with context.progress("verdicts", len(questions), unit="verdicts") as advance:
 
         def on_verdict() -> None:
@@ -107,23 +118,30 @@ def _scores(subject: Subject, judge: Judge, rows: Sequence[tuple[Record, str]]) 
             subject.raise_if_stopping()
 
         verdicts = judge.verdicts(questions, on_verdict)
-    given = [(record, float(v.value)) for (record, _), v in zip(rows, verdicts, strict=True) if v.value is not None]
+    given = [(row, float(v.value)) for row, v in zip(rows, verdicts, strict=True) if v.value is not None]
     report: dict[str, Any] = {
         "scale": parameters.scale,
         "prompts": sorted({question.prompt.name for question in questions}),
         "answers": [
-            {"question": record["prompt"], "answer": reply, "score": v.value, "judgement": v.answer, "failure": v.failure}
-            for (record, reply), v in zip(rows, verdicts, strict=True)
+            {
+                "question": row.record["prompt"],
+                "answer": row.reply,
+                "score": v.value,
+                "judgement": v.answer,
+                "failure": v.failure,
+            }
+            for row, v in zip(rows, verdicts, strict=True)
         ],
-    }  # fmt: skip
+    }
     if _enough(subject, parameters, len(given), len(rows)):
-        value = estimate([score for _, score in given], [record["group"] for record, _ in given])
+        value = estimate([score for _, score in given], [row.record["group"] for row, _ in given])
         context.record(Metric("judge_score", value.value, True, value.stderr, value.n, "instructions"))
+        subject.items.extend(_item(row, "judge_score", score, _reference(row.record)) for row, score in given)
         report["score"] = asdict(value)
     return report
 
 
-def _pairs(subject: Subject, judge: Judge, rows: Sequence[tuple[Record, str]]) -> dict[str, Any]:
+def _pairs(subject: Subject, judge: Judge, rows: Sequence[_Answered]) -> dict[str, Any]:
     """Win rates against the demonstrated answers, a tie counting half."""
     context, parameters = subject.context, judge.parameters
     with context.progress("verdicts", 2 * len(rows), unit="verdicts") as advance:
@@ -132,27 +150,33 @@ def _pairs(subject: Subject, judge: Judge, rows: Sequence[tuple[Record, str]]) -
             advance()
             subject.raise_if_stopping()
 
-        asked = [(question_text(record), reply, target(record)) for record, reply in rows]
+        asked = [(question_text(row.record), row.reply, target(row.record)) for row in rows]
         outcomes = compare(judge, asked, on_verdict)
-    decided = [place for place, outcome in enumerate(outcomes) if outcome.win is not None]
+    decided = [(row, each, each.win) for row, each in zip(rows, outcomes, strict=True) if each.win is not None]
     report: dict[str, Any] = {
         "prompts": [prompts.load("pair").name],
-        "inconsistent": sum(outcomes[place].inconsistent for place in decided),
+        "inconsistent": sum(outcome.inconsistent for _, outcome, _ in decided),
         "answers": [
-            {"question": record["prompt"], "answer": reply, "demonstrated": target(record), **asdict(outcome)}
-            for (record, reply), outcome in zip(rows, outcomes, strict=True)
+            {"question": row.record["prompt"], "answer": row.reply, "demonstrated": target(row.record)} | asdict(each)
+            for row, each in zip(rows, outcomes, strict=True)
         ],
     }
     if _enough(subject, parameters, len(decided), len(rows)):
-        groups = [rows[place][0]["group"] for place in decided]
-        wins = [outcomes[place].win or 0.0 for place in decided]
+        groups, wins = [row.record["group"] for row, _, _ in decided], [win for _, _, win in decided]
         rate = estimate(wins, groups)
-        own, other = lengths([asked[place] for place in decided])
+        own = [len(row.reply) for row, _, _ in decided]
+        other = [len(target(row.record)) for row, _, _ in decided]
         controlled = length_controlled(wins, own, other, groups, seed=context.seed)
         for name, value in (("judge_win_rate", rate), ("judge_win_rate_length_controlled", controlled)):
             context.record(Metric(name, value.value, True, value.stderr, value.n, "instructions"))
             report[name] = asdict(value)
+        subject.items.extend(_item(row, "judge_win_rate", win, target(row.record)) for row, _, win in decided)
     return report
+
+
+def _item(row: _Answered, metric: str, score: float, reference: str | None) -> Item:
+    record = row.record
+    return Item("instructions", row.item, metric, score, row.reply, reference, record["prompt"], record["group"])
 
 
 def _reference(record: Record) -> str | None:

@@ -7,10 +7,8 @@ other and not with published ones.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,67 +17,14 @@ import numpy as np
 from components.chat_template import Dialogue
 from components.contract import Metric
 from components.conversations import refusals, render
+from components.evaluate.items import Item
 from components.evaluate.judge import prompts
-from components.evaluate.judge.verdicts import Judge, Question, Verdict
+from components.evaluate.judge.mt_bench_questions import TwoTurns, read_questions
+from components.evaluate.judge.verdicts import Case, Judge, Ruling
 from components.evaluate.subject import Subject
 from components.generation import answers
 from components.statistics import estimate
 from core.errors import InputProblem
-
-_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class TwoTurns:
-    """A question of MT-Bench; ``reference`` has an answer for each turn, empty where there is none."""
-
-    id: str
-    category: str
-    turns: tuple[str, str]
-    reference: tuple[str, str]
-
-
-@dataclass
-class QuestionFile:
-    """What a file of questions holds, and what is wrong with it."""
-
-    questions: list[TwoTurns] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    sha256: str = ""
-
-
-def read_questions(path: Path, shown: str) -> QuestionFile:
-    """The questions in the file at ``path``, which messages call ``shown``."""
-    found, name = QuestionFile(), f"evaluate.judge.mt_bench: {shown}"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        found.problems.append(f"{name} cannot be read ({error.strerror}); give MT-Bench's question.jsonl")
-        return found
-    found.sha256 = hashlib.sha256(content).hexdigest()
-    for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), 1):
-        if line.strip():
-            try:
-                found.questions.append(_question(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                found.problems.append(f"{name}, row {number}: needs question_id, category and two turns (texts)")
-    if len(found.problems) > _SHOWN:
-        found.problems[_SHOWN:] = [f"{name}: {len(found.problems) - _SHOWN} more rows like these"]
-    ids = [question.id for question in found.questions]
-    if twice := sorted({each for each in ids if ids.count(each) > 1}):
-        found.problems.append(f"{name}: question_id {', '.join(twice[:_SHOWN])} comes more than once")
-    if not ids and not found.problems:
-        found.problems.append(f"{name} has no questions")
-    return found
-
-
-def _question(row: dict[str, Any]) -> TwoTurns:
-    first, second = row["turns"]
-    reference = [text if isinstance(text, str) else "" for text in row.get("reference") or ()][:2]
-    reference += [""] * (2 - len(reference))
-    if not (isinstance(first, str) and first.strip() and isinstance(second, str) and second.strip()):
-        raise ValueError("turns")
-    return TwoTurns(str(row["question_id"]), str(row["category"]), (first, second), (reference[0], reference[1]))
 
 
 def measure_mt_bench(subject: Subject, judge: Judge) -> dict[str, Any]:
@@ -138,12 +83,22 @@ def measure_mt_bench(subject: Subject, judge: Judge) -> dict[str, Any]:
             value = estimate([score for _, score in rows], [place for place, _ in rows])
             context.record(Metric(name, value.value, True, value.stderr, value.n))
             report[name] = asdict(value)
+            subject.items.extend(
+                _item(questions[place], turn, name, score, (first if turn == 1 else second)[place])
+                for place, turn, score in given
+                if turn in turns
+            )
     report["by_category"] = {
         category: float(np.mean([score for place, _, score in given if questions[place].category == category]))
         for category in sorted({questions[place].category for place, _, _ in given})
     }
     report["answers"] = [_shown(questions, first, second, each) for each in scored]
     return report
+
+
+def _item(question: TwoTurns, turn: int, metric: str, score: float, reply: str) -> Item:
+    asked, reference = question.turns[turn - 1], question.reference[turn - 1] or None
+    return Item("mt_bench", f"{question.id}-{turn}", metric, score, reply, reference, asked, question.id)
 
 
 def _answered(subject: Subject, prompts: Sequence[Dialogue], max_new_tokens: int) -> dict[int, str]:
@@ -167,25 +122,25 @@ def _answered(subject: Subject, prompts: Sequence[Dialogue], max_new_tokens: int
     return {place: reply[0] for place, reply in zip(kept, replies, strict=True)}
 
 
-def _first(question: TwoTurns, reply: str) -> Question:
+def _first(question: TwoTurns, reply: str) -> Case:
     reference = question.reference[0]
     texts = {"question": question.turns[0], "answer": reply}
     prompt = prompts.load("score-10", reference=bool(reference))
-    return Question(prompt, texts | ({"reference": reference} if reference else {}))
+    return Case(prompt, texts | ({"reference": reference} if reference else {}))
 
 
-def _second(question: TwoTurns, earlier: str, reply: str) -> Question:
+def _second(question: TwoTurns, earlier: str, reply: str) -> Case:
     texts = {
         "question_1": question.turns[0], "answer_1": earlier, "question_2": question.turns[1], "answer_2": reply,
     }  # fmt: skip
     has_reference = all(question.reference)
     if has_reference:
         texts |= {"reference_1": question.reference[0], "reference_2": question.reference[1]}
-    return Question(prompts.load("second-turn-10", reference=has_reference), texts)
+    return Case(prompts.load("second-turn-10", reference=has_reference), texts)
 
 
 def _shown(
-    questions: Sequence[TwoTurns], first: dict[int, str], second: dict[int, str], scored: tuple[int, int, Verdict]
+    questions: Sequence[TwoTurns], first: dict[int, str], second: dict[int, str], scored: tuple[int, int, Ruling]
 ) -> dict[str, Any]:
     place, turn, verdict = scored
     return {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from components.evaluate.judge import prompts
-from components.evaluate.judge.verdicts import Judge, Question, Verdict
+from components.evaluate.judge.verdicts import Case, Judge, Ruling
 
 Pair = tuple[str, str, str]  # question, one answer, the other
 
@@ -44,8 +44,8 @@ def compare(judge: Judge, pairs: Sequence[Pair], advance: Callable[[], None] = l
     questions = []
     for place in open_pairs:
         question, one, other = pairs[place]
-        questions.append(Question(prompt, {"question": question, "answer_a": one, "answer_b": other}))
-        questions.append(Question(prompt, {"question": question, "answer_a": other, "answer_b": one}))
+        questions.append(Case(prompt, {"question": question, "answer_a": one, "answer_b": other}))
+        questions.append(Case(prompt, {"question": question, "answer_a": other, "answer_b": one}))
     verdicts = judge.verdicts(questions, advance) if questions else []
     found = [Outcome(0.5, False, (None, None))] * len(pairs)
     for number, place in enumerate(open_pairs):
@@ -53,14 +53,9 @@ def compare(judge: Judge, pairs: Sequence[Pair], advance: Callable[[], None] = l
     return found
 
 
-def lengths(pairs: Sequence[Pair]) -> tuple[list[int], list[int]]:
-    """Characters of the one answers, and of the others."""
-    return [len(one) for _, one, _ in pairs], [len(other) for _, _, other in pairs]
-
-
-def _outcome(ahead: Verdict, behind: Verdict) -> Outcome:
+def _outcome(ahead: Ruling, behind: Ruling) -> Outcome:
     words = (ahead.answer, behind.answer)
     if ahead.value is None or behind.value is None:
         return Outcome(None, False, words)
-    verdict = (ahead.value, behind.value)
+    verdict = (str(ahead.value), str(behind.value))
     return Outcome(_WINS.get(verdict, 0.5), verdict in (("A", "A"), ("B", "B")), words)

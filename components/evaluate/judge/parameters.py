@@ -67,7 +67,7 @@ def problems(parameters: JudgeParameters, root: Path) -> list[str]:
             f"{parameters.endpoint}, or set the parameter to null if the endpoint needs none"
         )
     if parameters.mt_bench is not None:
-        from components.evaluate.judge.mt_bench import read_questions
+        from components.evaluate.judge.mt_bench_questions import read_questions
 
         found += read_questions(root / parameters.mt_bench, parameters.mt_bench).problems
     return found

@@ -20,7 +20,7 @@ from core import files
 
 
 @dataclass(frozen=True)
-class Question:
+class Case:
     """What is put before the judge: a prompt, and the texts that fill it in."""
 
     prompt: Prompt
@@ -32,7 +32,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ruling:
     """What the judge said.
 
     Attributes:
@@ -99,9 +99,9 @@ class Judge:
 
     def verdicts(
         self,
-        questions: Sequence[Question],
+        questions: Sequence[Case],
         advance: Callable[[], None] = lambda: None,
-    ) -> list[Verdict]:
+    ) -> list[Ruling]:
         """A verdict on each question, in their order; those without a value are counted in ``tally``.
 
         Args:
@@ -114,7 +114,7 @@ class Judge:
         places: dict[str, list[int]] = {}
         for place, question in enumerate(questions):
             places.setdefault(self._key(question), []).append(place)  # equal questions are asked once
-        found: list[Verdict | None] = [None] * len(questions)
+        found: list[Ruling | None] = [None] * len(questions)
         bearable = len(questions) - self.parameters.min_judged * len(questions)
         lost = 0
         pool = ThreadPoolExecutor(self.parameters.concurrency, thread_name_prefix="judge")
@@ -140,13 +140,13 @@ class Judge:
         self._count(verdicts, {place for of in places.values() for place in of[1:]})
         return verdicts
 
-    def _one(self, key: str, question: Question) -> Verdict:
+    def _one(self, key: str, question: Case) -> Ruling:
         path = self.kept / f"verdict-{key}.json" if self.kept else None
         if path is not None and (earlier := _read(path, question.prompt)) is not None:
             return earlier
         reply = self.client.ask(question.messages, question.prompt.fault)
         value = question.prompt.read(reply.text) if reply.text is not None else None
-        verdict = Verdict(
+        verdict = Ruling(
             value, reply.text, reply.failure, reply.passing, reply.model, reply.prompt_tokens,
             reply.completion_tokens, self.work,
         )  # fmt: skip
@@ -155,14 +155,13 @@ class Judge:
             files.write_json(path, body)
         return verdict
 
-    def _key(self, question: Question) -> str:
+    def _key(self, question: Case) -> str:
         """Digest of the judge, the prompt (its wording, not its name) and the texts."""
-        judge = {"endpoint": self.parameters.endpoint, "model": self.identity}
-        judge |= {"verdict_tokens": self.parameters.verdict_tokens}
+        judge = [self.parameters.endpoint, self.identity, self.parameters.verdict_tokens]
         body = json.dumps({"judge": judge, "messages": question.messages}, sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()
 
-    def _count(self, verdicts: Sequence[Verdict], repeated: set[int]) -> None:
+    def _count(self, verdicts: Sequence[Ruling], repeated: set[int]) -> None:
         tally = self.tally
         for place, verdict in enumerate(verdicts):
             tally.asked += 1
@@ -192,11 +191,11 @@ def judging(parameters: JudgeParameters, kept: Path | None, work: str) -> Iterat
         yield Judge(parameters, client, kept, work)
 
 
-def _read(path: Path, prompt: Prompt) -> Verdict | None:
+def _read(path: Path, prompt: Prompt) -> Ruling | None:
     """A verdict that was kept; ``None`` where there is none, or what is there is none."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        verdict = Verdict(**{name: body[name] for name in Verdict.__dataclass_fields__})
+        verdict = Ruling(**{name: body[name] for name in Ruling.__dataclass_fields__})
         os.utime(path)  # the garbage collection removes what no run has taken for long
     except (OSError, ValueError, KeyError, TypeError):
         return None

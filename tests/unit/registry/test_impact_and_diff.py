@@ -107,6 +107,33 @@ def test_cost_counts_each_execution_once(registry, finished):
         assert trace(session, "base").executions()[1].reused_by == ["later"]
 
 
+def test_cost_counts_what_judges_were_asked(registry, finished):
+    model = item("model", "eeee01", "model", "base")
+    score = {"name": "judge_score", "value": 7, "higher_is_better": True}
+    asked = {"judge_model": "j", "judge_endpoint": "https://h/v1", "judge_prompt_tokens": "2000000"}
+    with registry.write() as session:
+        record_execution(session, finished("curate", [RAW], [item("corpus", "cccc01")], started=1, device="cpu"))
+        record_execution(session, finished("pretrain", [item("corpus", "cccc01")], [model], started=2, device="cpu"))
+        for number, completion in enumerate(("500000", "0")):  # the second took every verdict from the cache
+            environment = {**asked, "judge_completion_tokens": completion}
+            if number:
+                environment["judge_prompt_tokens"] = "0"
+            read, made = [item("model", "eeee01", "model")], [item("report", f"f{number}", "report")]
+            metrics = [score, {**score, "name": "other"}]
+            more = {"started": 3 + number, "environment": environment}
+            record_execution(session, finished("evaluate@base", read, made, metrics, **more))
+    with registry.read() as session:
+        priced = CostParameters(
+            price_per_device_hour={"cpu": 0.0}, price_per_million_tokens={"j": {"prompt": 1.5, "completion": 4}}
+        )
+        found = cost(session, "base", priced)
+        assert [(line.stage, line.prompt_tokens, line.money) for line in found.judging] == [
+            ("evaluate@base", 2_000_000, 5.0), ("evaluate@base", 0, 0.0),
+        ]  # fmt: skip
+        assert (found.money, found.unpriced) == (5.0, [])
+        assert cost(session, "base", CostParameters(price_per_device_hour={"cpu": 0.0})).unpriced == ["j"]
+
+
 def test_every_problem_of_the_prices_is_told(tmp_path):
     (tmp_path / "params.yaml").write_text("cost: {currency: '', price_per_device_hour: {cpu: -1, gpu: x}, tax: 1}\n")
     with pytest.raises(InputProblem) as told:
