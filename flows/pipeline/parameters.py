@@ -43,8 +43,8 @@ def sections() -> dict[str, type[BaseModel]]:
     from registry.promotion.parameters import PromotionParameters, SigningParameters
 
     models: dict[str, type[BaseModel]] = {name: components.load(name).parameters for name in components.STAGES}
-    models |= {"promotion": PromotionParameters, "signing": SigningParameters, "cost": CostParameters}
-    return {**models, "retrain": RetrainParameters, "notifications": NotificationParameters}
+    models["promotion"], models["signing"] = PromotionParameters, SigningParameters
+    return {**models, "cost": CostParameters, "retrain": RetrainParameters, "notifications": NotificationParameters}
 
 
 def problems_in(values: Mapping[str, Any], overridden: Mapping[str, Any] | None = None) -> list[str]:

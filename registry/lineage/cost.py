@@ -19,16 +19,13 @@ from registry.promotion.parameters import load_section
 CPU, GPU = "cpu", "gpu"
 
 
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
 class TokenPrice(BaseModel):
     """What a million tokens of a judging model cost."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: Price
-    completion: Price
+    prompt: float = Field(ge=0, allow_inf_nan=False)
+    completion: float = Field(ge=0, allow_inf_nan=False)
 
 
 class CostParameters(BaseModel):
@@ -37,7 +34,7 @@ class CostParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     currency: str = Field("USD", min_length=1, description="unit of the prices")
-    price_per_device_hour: dict[str, Price] = Field(
+    price_per_device_hour: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict,
         description="by device as `stemma trace` names it; cpu: a machine without accelerators, gpu: any other device",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -30,7 +30,7 @@ class JudgeParameters(StageParameters):
     prompts: int = Field(default=100, ge=1, description="Answers to judge; a sample if there are more.")
     mt_bench: str | None = Field(
         default=None,
-        description="MT-Bench's question.jsonl, relative to the workspace: two turns, each scored 1 to 10; null: none.",
+        description="MT-Bench's question.jsonl, a path below data/raw: two turns, each scored 1 to 10; null: none.",
     )
     max_new_tokens: int = Field(default=512, ge=1, le=8192, description="Longest answer to MT-Bench, in tokens.")
     verdict_tokens: int = Field(default=1024, ge=1, le=32768, description="Longest verdict, in tokens.")
@@ -40,6 +40,15 @@ class JudgeParameters(StageParameters):
     min_judged: float = Field(
         default=0.9, gt=0, le=1, description="Share of answers that must have a verdict; with fewer there is no metric."
     )
+
+    @field_validator("mt_bench")
+    @classmethod
+    def _is_versioned(cls, path: str | None) -> str | None:
+        if path is not None and (
+            not PurePosixPath(path).is_relative_to("data/raw") or ".." in PurePosixPath(path).parts
+        ):
+            raise ValueError(f"{path!r} is not below data/raw, where files are versioned")
+        return path
 
     @field_validator("endpoint")
     @classmethod

@@ -253,6 +253,7 @@ def test_length_control_is_the_regression_by_hand():
         ({"endpoint": "https://user:pw@host/v1"}, "a key comes from the environment"),
         ({"endpoint": "https://h/v1", "api_key_variable": "sk-1234"}, "pattern"),
         ({"endpoint": "https://h/v1", "min_judged": 0}, "greater than 0"),
+        ({"endpoint": "https://h/v1", "mt_bench": "data/raw/../q.jsonl"}, "not below data/raw"),
     ],
 )
 def test_parameters_are_checked(given, message):
@@ -262,12 +263,15 @@ def test_parameters_are_checked(given, message):
 
 def test_what_the_judge_will_lack_is_known_before_the_run(tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    (tmp_path / "q.jsonl").write_text('{"question_id": 1, "category": "math", "turns": ["one"]}\nnonsense\n')
-    given = JudgeParameters(endpoint="https://h/v1/", model="m", api_key_variable="NO_SUCH_KEY", mt_bench="q.jsonl")
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/q.jsonl").write_text('{"question_id": 1, "category": "math", "turns": ["one"]}\nnonsense\n')
+    given = JudgeParameters(
+        endpoint="https://h/v1/", model="m", api_key_variable="NO_SUCH_KEY", mt_bench="data/raw/q.jsonl"
+    )
     found = problems(given, tmp_path)
     assert "variable NO_SUCH_KEY is not set" in found[0]
     assert "q.jsonl, row 1: needs" in found[1] and "q.jsonl, row 2: needs" in found[2] and len(found) == 3
-    assert problems(JudgeParameters(endpoint="https://h/v1", model="m", mt_bench="none"), tmp_path)
+    assert problems(JudgeParameters(endpoint="https://h/v1", model="m", mt_bench="data/raw/none"), tmp_path)
 
 
 def test_the_public_files_of_questions_are_read(tmp_path):

@@ -23,7 +23,8 @@ def workspace(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     write_corpus(tmp_path / "data/corpus", {split: [] for split in ("train", "validation", "test")})
     write_instructions(tmp_path / "data/instructions", {"test": ROWS})
-    (tmp_path / "q.jsonl").write_text(
+    (tmp_path / "data/raw").mkdir()
+    (tmp_path / "data/raw/q.jsonl").write_text(
         json.dumps({"question_id": 1, "category": "math", "turns": ["1+1?", "And 1?"], "reference": ["2", "3"]}) + "\n"
         + json.dumps({"question_id": 2, "category": "writing", "turns": ["Write.", "More " * 200]}) + "\n"
     )  # fmt: skip
@@ -41,7 +42,7 @@ def test_answers_are_scored_and_judging_again_asks_nothing_and_changes_nothing(w
     monkeypatch.chdir(workspace)
     with judging_server() as server:
         server.answer = lambda text: "Well. [[9]]" if "Reference answer" in text else "Hm. [[3]]"
-        context = evaluate(workspace, server, mt_bench="q.jsonl", min_judged=0.7)
+        context = evaluate(workspace, server, mt_bench="data/raw/q.jsonl", min_judged=0.7)
         metrics = {metric.name: metric for metric in context.metrics}
         assert (metrics["judge_score"].value, metrics["judge_score"].n, metrics["judge_score"].eval_set) == (
             9, 4, "instructions",
@@ -56,7 +57,7 @@ def test_answers_are_scored_and_judging_again_asks_nothing_and_changes_nothing(w
         page = pages.evaluate.render(folder).html()
         assert "Judged by a language model" in page and "MT-Bench, second turn" in page and "Well. [[9]]" in page
         before, asked = (folder / "report.json").read_bytes(), len(server.asked)
-        again = evaluate(workspace, server, mt_bench="q.jsonl", min_judged=0.7)
+        again = evaluate(workspace, server, mt_bench="data/raw/q.jsonl", min_judged=0.7)
         assert (folder / "report.json").read_bytes() == before and len(server.asked) == asked == 7
         assert again.environment == context.environment
 
