@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from components.contract import Context
 from components.curate import samples
 from components.curate.documents import ShardWriter
@@ -23,6 +25,26 @@ _MOST_SKIPPED = 50  # kinds that are named
 LENGTH_EDGES = (0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # characters
 
 
+class Distinct:
+    """Counts different texts by 64 bits of their hashes: 8 bytes each, and more only while they are put together."""
+
+    def __init__(self) -> None:
+        self._known, self._new = np.empty(0, np.uint64), set[int]()
+
+    def add(self, text: str) -> None:
+        self._new.add(hash(text) & 0xFFFFFFFFFFFFFFFF)
+        if len(self._new) >= 1 << 18:
+            self._put_together()
+
+    def __len__(self) -> int:
+        self._put_together()
+        return len(self._known)
+
+    def _put_together(self) -> None:
+        self._known = np.union1d(self._known, np.fromiter(self._new, np.uint64, len(self._new)))
+        self._new.clear()
+
+
 @dataclass
 class SplitCounts:
     """What went to one split."""
@@ -33,7 +55,7 @@ class SplitCounts:
     kinds: Counter[str] = field(default_factory=Counter)
     kind_characters: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
-    groups: set[str] = field(default_factory=set)
+    groups: Distinct = field(default_factory=Distinct)
     lengths: Counter[int] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
@@ -117,6 +139,7 @@ def build(
     context: Context,
     ledger: Ledger,
     assignment: SplitAssignment,
+    largest_groups: list[str],
     splits: dict[str, SplitCounts],
     instructions_report: dict[str, Any],
     labels_report: dict[str, Any],
@@ -176,7 +199,7 @@ def build(
             "count": assignment.clusters,
             "largest_documents": assignment.largest_documents,
             "largest_share": round(assignment.largest_share, 6),
-            "largest_groups": assignment.largest_groups,
+            "largest_groups": largest_groups,
             "outsized_in_train": assignment.outsized,
         },
         "instructions": instructions_report,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,49 +17,71 @@ from numpy.typing import NDArray
 
 from components.contract import Context
 from components.curate import card, held_out
-from components.curate.deduplication import EXACT, KEPT, NEAR, DuplicateDecisions, decide
+from components.curate.deduplication.decisions import EXACT, NEAR, DuplicateDecisions, as_numbers, decide
+from components.curate.deduplication.disk import emptied, on_disk, release
+from components.curate.deduplication.first import firsts
 from components.curate.documents import COLUMNS, FIELDS, Document, ShardWriter, taking_part
+from components.curate.held_out import FROZEN, HELD, KEPT, RELATIVE
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks
-from components.curate.splitting import SPLITS, SplitAssignment, divide
+from components.curate.splitting import NONE, SPLITS, SplitAssignment, divide
 
 DUPLICATES = {EXACT: "exact_duplicate", NEAR: "near_duplicate"}
 
 
 @dataclass
 class Kept:
-    """The documents that deduplication leaves; texts are in the judged files.
+    """What is known of the documents that break no rule, which are numbered in stable order.
+
+    Texts are in the judged files, the arrays in files of their own (25 bytes a document, and 9 of the decisions).
 
     Attributes:
-        decisions: of every document that breaks no rule.
-        number: of each such document among the kept ones.
-        identifiers, groups, origins, sizes: of the kept ones, in order.
-        held: numbers of kept documents that a task holds out, or that repeat the text of such a document.
+        decisions: which of them repeat others.
+        identifiers: their content hashes, ``[n, 2]``.
+        groups: the first document of each one's group.
+        sizes: characters.
+        marks: ``KEPT`` where it repeats none; with it ``FROZEN`` where it is of ``split.held_out``, ``HELD`` where a
+            task holds it out, or it repeats the text of such a document, ``RELATIVE`` where it resembles one that is
+            frozen, or is its sibling.
         first: how many of all documents, the first, are of ``split.held_out``.
-        frozen: numbers of those among them that are kept.
-        relatives: numbers of others that resemble one of these, or are its siblings.
-        links: pairs of kept documents that must share a split.
+        begins: number of the first document of each judged file, and of all.
+        paths: these files.
+        folder: of the arrays.
     """
 
     decisions: DuplicateDecisions
-    number: NDArray[np.int64]
-    identifiers: list[str]
-    groups: list[str]
-    origins: list[str]
-    sizes: list[int]
-    held: set[int]
+    identifiers: NDArray[np.uint64]
+    groups: NDArray[np.uint32]
+    sizes: NDArray[np.uint32]
+    marks: NDArray[np.uint8]
     first: int
-    frozen: set[int]
-    relatives: set[int]
-    links: list[tuple[int, int]]
+    begins: list[int]
+    paths: Sequence[Path]
+    folder: Path
 
     @property
-    def aside(self) -> set[int]:
-        return self.held | self.frozen | self.relatives
+    def new(self) -> int:
+        """How many are kept, but for those that are held out, now or before."""
+        return sum(int(((part & (KEPT | HELD | FROZEN)) == KEPT).sum()) for part in _parts(self.marks))
 
     def duplicates(self) -> Counter[str]:
         """How many documents each of the two rules drops."""
-        return Counter({rule: int((self.decisions.outcome == code).sum()) for code, rule in DUPLICATES.items()})
+        return Counter(
+            {
+                rule: sum(int((part == code).sum()) for part in _parts(self.decisions.outcome))
+                for code, rule in DUPLICATES.items()
+            }
+        )
+
+    def origin(self, number: int) -> str:
+        """Where a document is from; its file is read for it."""
+        file = int(np.searchsorted(self.begins, number, side="right")) - 1
+        left = number - self.begins[file]
+        for batch in taking_part([self.paths[file]], ["origin"]):
+            if left < batch.num_rows:
+                return str(batch["origin"][left].as_py())
+            left -= batch.num_rows
+        raise IndexError(number)
 
 
 def choose(judgement: JudgedChunks, held: set[tuple[str, str]], folder: Path, context: Context) -> Kept:
@@ -66,58 +91,100 @@ def choose(judgement: JudgedChunks, held: set[tuple[str, str]], folder: Path, co
     must not be learnt.
 
     Args:
-        folder: empty, for what does not fit into memory.
+        folder: for what does not fit into memory.
     """
-    decisions = decide(judgement.paths, context.parameters.deduplication, folder)
-    kept = decisions.outcome == KEPT
-    number = np.cumsum(kept) - 1
-    first = sum(batch.num_rows for batch in taking_part(judgement.paths[: judgement.frozen], []))
-    columns: dict[str, list] = {name: [] for name in ("id", "group", "origin", "characters")}
-    own: set[int] = set()
-    place = 0
-    for batch in taking_part(judgement.paths, ["id", "kind", "group", "origin", "characters"]):
-        staying = batch.filter(pa.array(kept[place : place + batch.num_rows]))
-        for name, values in columns.items():
-            values += staying[name].to_pylist()
+    paths = judgement.paths
+    decisions = decide(paths, context.parameters.deduplication, folder / "duplicates")
+    begins = [0]
+    for path in paths:
+        begins.append(begins[-1] + sum(batch.num_rows for batch in taking_part([path], [])))
+    first, count = begins[judgement.frozen], begins[-1]
+    groups = firsts(_groups(paths), count, folder / "groups")
+    own = emptied(folder / "documents")
+    identifiers = on_disk(own / "identifiers", (count, 2), np.uint64)
+    sizes, marks = on_disk(own / "sizes", count, np.uint32), on_disk(own / "marks", count, np.uint8)
+    shared = on_disk(own / "shared", count, np.uint8)
+    begin = 0
+    for batch in taking_part(paths, ["id", "kind", "group", "origin", "characters"]):
+        end = begin + batch.num_rows
+        identifiers[begin:end] = as_numbers(batch["id"])
+        sizes[begin:end] = batch["characters"].to_numpy(zero_copy_only=False)
+        marks[begin:end] |= (decisions.outcome[begin:end] == 0).astype(np.uint8) * KEPT
         if held:
-            for index, key in enumerate(
-                zip(batch["kind"].to_pylist(), batch["origin"].to_pylist(), strict=True), place
+            for number, key in enumerate(
+                zip(batch["kind"].to_pylist(), batch["origin"].to_pylist(), strict=True), begin
             ):
-                if key in held and index >= first and decisions.of[index] >= first:
-                    own.add(int(number[decisions.of[index]]))
-        place += batch.num_rows
-    frozen = set(range(int(kept[:first].sum())))
-    links = [(int(number[one]), int(number[other])) for one, other in decisions.links]
-    relatives = held_out.relatives(frozen, links, columns["group"], columns["origin"]) - own
-    return Kept(
-        decisions, number, columns["id"], columns["group"], columns["origin"], columns["characters"], own, first,
-        frozen, relatives, links,
-    )  # fmt: skip
+                if key in held and number >= first and decisions.of[number] >= first:
+                    marks[decisions.of[number]] |= HELD
+        if begin < first:
+            frozen = begin + np.flatnonzero(marks[begin : min(end, first)] & KEPT)
+            marks[frozen] |= FROZEN
+            apart = np.array(batch["group"].to_pylist()) != np.array(batch["origin"].to_pylist())
+            shared[groups[frozen[apart[frozen - begin]]]] = 1
+        begin = end
+        release(identifiers, sizes, marks, decisions.outcome, decisions.of, groups, shared)
+    if first:
+        held_out.mark_relatives(marks, groups, shared, decisions.links)
+    return Kept(decisions, identifiers, groups, sizes, marks, first, begins, paths, folder)
+
+
+def _parts(array: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    for begin in range(0, len(array), held_out.BLOCK):
+        yield array[begin : begin + held_out.BLOCK]
+
+
+def _groups(paths: Sequence[Path]) -> Iterator[NDArray[np.uint64]]:
+    """128 bits of the hash of each document's group."""
+    for batch in taking_part(paths, ["group"]):
+        column = batch["group"].dictionary_encode()
+        digests = [hashlib.blake2b(name.encode(), digest_size=16).digest() for name in column.dictionary.to_pylist()]
+        hashed = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+        yield hashed[column.indices.to_numpy(zero_copy_only=False)]
 
 
 def assign(kept: Kept, context: Context) -> SplitAssignment:
     """The splits of the documents that are not set aside; the test split has none of them where it stays."""
-    aside = kept.aside
-    numbers = [number for number in range(len(kept.identifiers)) if number not in aside]
-    if not numbers:
-        return SplitAssignment([], 0, 0, 0.0, [], 0)
     split = context.parameters.split
-    position = {number: index for index, number in enumerate(numbers)}
+    taking = on_disk(kept.folder / "taking", len(kept.marks), np.uint8)
+    for begin in range(0, len(taking), held_out.BLOCK):
+        taking[begin : begin + held_out.BLOCK] = kept.marks[begin : begin + held_out.BLOCK] == KEPT
     assignment = divide(
-        [kept.identifiers[n] for n in numbers],
-        [kept.groups[n] for n in numbers],
-        [kept.sizes[n] for n in numbers],
-        [(position[a], position[b]) for a, b in kept.links if a in position and b in position],
+        kept.identifiers,
+        kept.groups,
+        kept.sizes,
+        taking,
+        kept.decisions.links,
         split.model_copy(update={"test": 0.0}) if split.held_out else split,
         context.seed,
+        kept.folder / "splits",
     )
     if assignment.largest_share > 0.25 and assignment.clusters > 1:
+        names = ", ".join(largest_groups(kept, assignment))
         context.warn(
             f"one cluster of related documents holds {assignment.largest_share:.0%} of the text and stays in train; it "
-            f"joins groups such as {', '.join(assignment.largest_groups)}. A higher "
-            "deduplication.split_threshold divides it"
+            f"joins groups such as {names}. A higher deduplication.split_threshold divides it"
         )
     return assignment
+
+
+def largest_groups(kept: Kept, assignment: SplitAssignment) -> list[str]:
+    """Groups that the largest cluster joins, commonest first, at most five."""
+    if not assignment.clusters:
+        return []
+    members = on_disk(kept.folder / "members", len(kept.marks), np.uint32)
+    for begin in range(0, len(members), held_out.BLOCK):
+        part = slice(begin, begin + held_out.BLOCK)
+        chosen = (assignment.roots[part] == assignment.largest) & (assignment.splits[part] != NONE)
+        np.add.at(members, kept.groups[part][chosen], 1)
+    named: list[tuple[int, str]] = []
+    begin = 0
+    for batch in taking_part(kept.paths, ["group"]):
+        found = np.flatnonzero(members[begin : begin + batch.num_rows])
+        names = batch["group"].take(pa.array(found)).to_pylist()
+        named += zip((-members[begin + found].astype(np.int64)).tolist(), names, strict=True)
+        named = heapq.nsmallest(5, named)
+        begin += batch.num_rows
+    return [name for _, name in named]
 
 
 def write(
@@ -130,12 +197,11 @@ def write(
 ) -> dict[str, card.SplitCounts]:
     """Write the shards of every split; what is left out goes to the ledger. ``additions`` end the train split."""
     folder, megabytes = context.outputs["corpus"], context.parameters.shard_megabytes
-    places = iter(assignment.splits)
     counts = {split: card.SplitCounts() for split in SPLITS}
     writers = {split: ShardWriter(folder, split, megabytes) for split in SPLITS}
     with writers["train"], writers["validation"], writers["test"]:
         for number, row in _sorted_out(judgement, kept, ledger):
-            split = "test" if number in kept.frozen else next(places)
+            split = "test" if number < kept.first else SPLITS[assignment.splits[number]]
             writers[split].write(row)
             counts[split].add(row)
         for fields in additions:
@@ -160,24 +226,31 @@ def rows(corpus: Path) -> Iterator[dict[str, str]]:
 
 def _sorted_out(judgement: JudgedChunks, kept: Kept, ledger: Ledger) -> Iterator[tuple[int, dict[str, str]]]:
     """Number and row of every document of the corpus; the others are counted as dropped."""
-    decisions, place = kept.decisions, -1
+    begin = 0
     for batch in taking_part(judgement.paths, COLUMNS):
-        for row in batch.select(list(COLUMNS)).to_pylist():
-            place += 1
-            number = int(kept.number[decisions.of[place]])
-            if rule := DUPLICATES.get(int(decisions.outcome[place])):
-                reason = f"repeats {kept.origins[number]}"
-                if place < kept.first:
-                    reason += ", held out like it"
-                elif rule == "near_duplicate":
-                    reason += f" (similarity {decisions.similarity[place]:.2f})"
-                ledger.drop(rule, _document(row), reason)
-            elif number in kept.held:
+        part = slice(begin, begin + batch.num_rows)
+        outcomes, of = kept.decisions.outcome[part].tolist(), kept.decisions.of[part].tolist()
+        marks = kept.marks[part].tolist()
+        for place, row in enumerate(batch.select(list(COLUMNS)).to_pylist()):
+            if rule := DUPLICATES.get(outcomes[place]):
+                ledger.drop(rule, _document(row), partial(_repeats, kept, begin + place, of[place]))
+            elif marks[place] & HELD:
                 ledger.drop("held_out_by_task", _document(row), "answers instruction_data of a held-out split")
-            elif number in kept.relatives:
+            elif marks[place] & RELATIVE:
                 ledger.drop("held_out_relative", _document(row), "resembles a held-out document, or is its sibling")
             else:
-                yield number, row
+                yield begin + place, row
+        begin += batch.num_rows
+        release(kept.decisions.outcome, kept.decisions.of, kept.marks)
+
+
+def _repeats(kept: Kept, number: int, of: int) -> str:
+    reason = f"repeats {kept.origin(of)}"
+    if number < kept.first:
+        return f"{reason}, held out like it"
+    if kept.decisions.outcome[number] == NEAR:
+        return f"{reason} (similarity {kept.decisions.similarity[number]:.2f})"
+    return reason
 
 
 def _document(row: dict[str, str]) -> Document:

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.curate.documents import COLUMNS, Document
 from components.curate.user_files import UserFile, find_held_out
 
 _BATCH = 1024
+BLOCK = 1 << 16  # documents that are looked at together
+# Marks of a document: it repeats none; it is of the split that stays; a task holds it out; it is like one that stays.
+KEPT, FROZEN, HELD, RELATIVE = 1, 2, 4, 8
 
 
 def problems(patterns: Sequence[str], workspace: Path) -> list[str]:
@@ -45,18 +50,23 @@ def documents(files: Iterable[UserFile]) -> Iterator[Document]:
                     yield Document(**{name: value for name, value in row.items() if name != "id"})
 
 
-def relatives(
-    frozen: set[int], links: Iterable[tuple[int, int]], groups: Sequence[str], origins: Sequence[str]
-) -> set[int]:
-    """Numbers of other documents that resemble a held-out one, or are its siblings.
+def mark_relatives(
+    marks: NDArray[np.uint8], groups: NDArray[np.uint32], shared: NDArray[np.uint8], links: NDArray[np.uint32]
+) -> None:
+    """Mark other documents that resemble a held-out one (``FROZEN``), or are its siblings, as ``RELATIVE``.
 
-    A row on its own has its place in the file as its group, which another row may have after an edit: that is none.
+    Args:
+        marks: of every document; only those with the mark ``KEPT`` matter.
+        groups: the first document of each one's group.
+        shared: 1 at the first document of a group that a held-out document has in common with others. (A row on its own
+            has its place in the file as its group, which another row may have after an edit: that is none.)
+        links: pairs of documents that resemble each other.
     """
-    shared = {groups[number] for number in frozen if groups[number] != origins[number]}
-    found = {number for number, group in enumerate(groups) if group in shared}
-    for one, other in links:
-        if one in frozen:
-            found.add(other)
-        if other in frozen:
-            found.add(one)
-    return found - frozen
+    for begin in range(0, len(marks), BLOCK):
+        part = marks[begin : begin + BLOCK]
+        part[(part == KEPT) & (shared[groups[begin : begin + BLOCK]] == 1)] |= RELATIVE
+    for begin in range(0, len(links), BLOCK):
+        one, other = links[begin : begin + BLOCK].T
+        for frozen, beside in ((one, other), (other, one)):
+            found = beside[(marks[frozen] & FROZEN) != 0]
+            marks[found[marks[found] == KEPT]] |= RELATIVE

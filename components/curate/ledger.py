@@ -82,8 +82,9 @@ class Ledger:
         self.read[document.source] += 1
         self.read_characters[document.source] += len(document.text)
 
-    def drop(self, rule: str, document: Document, reason: str = "") -> None:
-        """Count a document as dropped by ``rule``; ``reason`` is shown beside its example."""
+    def drop(self, rule: str, document: Document, reason: str | Callable[[], str] = "") -> None:
+        """Count a document as dropped by ``rule``; ``reason`` is shown beside its example, and may be a function where
+        it takes long to find."""
         self.dropped[rule] += 1
         self.dropped_characters[rule] += len(document.text)
         self._sample(rule, document, reason)
@@ -186,10 +187,11 @@ class Ledger:
         ledger._changes = {what: [tuple(entry) for entry in entries] for what, entries in body["changes"].items()}
         return ledger
 
-    def _sample(self, rule: str, document: Document, reason: str) -> None:
+    def _sample(self, rule: str, document: Document, reason: str | Callable[[], str]) -> None:
         sample = self._samples.get(rule, [])
         key = -int(identifier(f"{document.origin}\n{document.text[:EXCERPT]}")[:15], 16)
         if self._wanted(sample, key):
+            reason = reason if isinstance(reason, str) else reason()
             self._keep(self._samples, rule, (key, document.origin, reason, _part(document.text)))
 
     def _wanted(self, sample: list[Entry], key: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from components.curate import batches
-from components.curate.deduplication import signatures
+from components.curate.deduplication.signatures import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
 from components.curate.mojibake import repaired

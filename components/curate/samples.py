@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.contract import Context
-from components.curate.deduplication import shingles
+from components.curate.deduplication.signatures import shingles
 from components.curate.judging import conceal
 from components.curate.ledger import EXCERPT, Ledger, excerpt
 from core.files import write_json

@@ -81,7 +81,7 @@ def _make(
         raise InputProblem(problems)
     kept = corpus.choose(judgement, instruction_data.held_out, folder, context)
     if parameters.sources:
-        require_text(len(kept.identifiers) - len(kept.held | kept.frozen), ledger, kept.duplicates())
+        require_text(kept.new, ledger, kept.duplicates())
     for name in sorted(ledger.files):
         if warning := ledger.files[name].warning():
             context.warn(warning)
@@ -99,7 +99,10 @@ def _make(
             parameters.labels, corpus.rows(outputs["corpus"]), context.seed, outputs["labels"], workspace, context.warn
         )
     contamination = decontaminate(context, workspace, ledger, splits)
-    return card.build(context, ledger, assignment, splits, instruction_data.report, labels_report, contamination)
+    largest = corpus.largest_groups(kept, assignment)
+    return card.build(
+        context, ledger, assignment, largest, splits, instruction_data.report, labels_report, contamination
+    )
 
 
 def _elsewhere(context: Context, ledger: Ledger) -> list[str]:

@@ -1,0 +1,92 @@
+"""Arrays and records on disk, for what is known of every document: memory holds a block of them at a time."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from core.errors import InputProblem
+
+Array = np.ndarray[Any, Any]
+SPARE = 1 << 30  # bytes of the disk that are left free
+PARTITION = 1 << 26  # bytes of a partition, as many as are sorted at once
+
+
+def emptied(folder: Path) -> Path:
+    """``folder``, without what a killed attempt left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """Raise InputProblem where the disk has no room for so many bytes, before they are written."""
+    free = shutil.disk_usage(folder).free
+    if needed > 1 << 24 and needed + SPARE > free:
+        raise InputProblem(
+            f"{folder}: {what} needs {needed / 1e9:.1f} GB of disk for the time of the stage, and {free / 1e9:.1f} GB "
+            f"are free, of which {SPARE >> 30} GiB stay so: free some, or point STEMMA_HOME at a larger disk"
+        )
+
+
+def on_disk(path: Path, shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
+    """A new array of zeros in a file, whose room on the disk is taken at once.
+
+    Raises:
+        OSError: there is no such room.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if not size:
+        return np.zeros(shape, dtype)
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):  # writing to a mapped file without room would end the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    # A plain array: what numpy's own subclass costs at each access is felt in loops.
+    return np.asarray(np.memmap(path, dtype, "r+", shape=shape))
+
+
+def release(*arrays: Array) -> None:
+    """Give back the memory in which parts of these arrays were looked at; they are read from the disk again."""
+    for array in arrays:
+        if isinstance(array.base, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+            array.base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+class Partitions:
+    """Records in numbered files, each in the order in which they were added; a file is read once, and removed."""
+
+    def __init__(self, folder: Path, dtype: DTypeLike):
+        folder.mkdir()
+        self._folder, self._dtype = folder, np.dtype(dtype)
+
+    def add(self, records: Array, parts: NDArray[np.integer]) -> None:
+        """Append each record to the file of its part."""
+        if not len(records):
+            return
+        order = np.argsort(parts, kind="stable")
+        records, parts = records[order], parts[order]
+        edges = [0, *(np.flatnonzero(parts[1:] != parts[:-1]) + 1).tolist(), len(parts)]
+        for begin, end in pairwise(edges):
+            with open(self._path(int(parts[begin])), "ab") as file:
+                file.write(records[begin:end].tobytes())
+
+    def take(self, part: int) -> Array:
+        """The records of a part, which are then gone."""
+        path = self._path(part)
+        if not path.exists():
+            return np.empty(0, self._dtype)
+        records = np.fromfile(path, self._dtype)
+        path.unlink()
+        return records
+
+    def _path(self, part: int) -> Path:
+        return self._folder / str(part)
