@@ -79,7 +79,7 @@ def process(
     for document, finding in zip(documents, findings, strict=True):
         if finding:
             ledger.drop(finding[0], document, finding[1])
-    return sign(documents, findings, parameters, seed)
+    return sign(documents, findings, parameters, seed, compiled=compiled)
 
 
 def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int) -> pa.RecordBatch:
@@ -88,11 +88,16 @@ def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int) -> 
 
 
 def sign(
-    documents: list[Document], findings: list[Finding | None], parameters: CurateParameters, seed: int
+    documents: list[Document],
+    findings: list[Finding | None],
+    parameters: CurateParameters,
+    seed: int,
+    *,
+    compiled: bool = False,
 ) -> pa.RecordBatch:
     """The rows of documents whose broken rules are known."""
     texts = [document.text for document, finding in zip(documents, findings, strict=True) if finding is None]
-    signed = iter(signatures(texts, parameters.deduplication, seed))
+    signed = iter(signatures(texts, parameters.deduplication, seed, compiled=compiled))
     columns: dict[str, list[Any]] = {
         **{name: [getattr(document, name) for document in documents] for name in FIELDS},
         "id": [identifier(document.text) for document in documents],

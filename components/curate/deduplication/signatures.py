@@ -22,8 +22,18 @@ def shingles(text: str, words: int) -> set[str]:
     return {" ".join(found[i : i + words]) for i in range(len(found) - words + 1)}
 
 
-def signatures(texts: Sequence[str], parameters: DeduplicationParameters, seed: int) -> NDArray[np.uint32]:
-    """MinHash values of the texts' shingles, ``[texts, permutations]``."""
+def signatures(
+    texts: Sequence[str], parameters: DeduplicationParameters, seed: int, *, compiled: bool = False
+) -> NDArray[np.uint32]:
+    """MinHash values of the texts' shingles, ``[texts, permutations]``.
+
+    Args:
+        compiled: by compiled code, which is worth its start where there is much text; the result is the same.
+    """
+    if compiled and texts:
+        from components.curate import shingling
+
+        return shingling.signatures(texts, parameters.shingle_words, parameters.permutations, seed)
     # A signature depends on neither the order nor the number of a shingle's occurrences.
     sets = [list(shingles(text, parameters.shingle_words)) for text in texts]
     found = RMinHash.digests_from_token_sets(sets, parameters.permutations, seed & 0xFFFFFFFF)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate.deduplication import decisions, disk, first
+from components.curate.deduplication import buckets, decisions, disk, first
 from components.curate.deduplication.decisions import EXACT, KEPT, NEAR, decide
 from components.curate.deduplication.signatures import shingles, signatures
 from components.curate.documents import identifier
@@ -220,6 +220,38 @@ def test_distinct_texts_all_stay():
 def test_short_texts_are_distinguished():
     texts = ["Open the file", "Close the file", "open the FILE", "Open the file"]
     assert [each[0] for each in judged(texts)[0]] == [KEPT, KEPT, NEAR, EXACT]
+
+
+odd_texts = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("ab_9 \n\tÉßİ日本Ⓐ²\u0300\U0001d518")),
+    max_size=80,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(odd_texts, min_size=1, max_size=8), st.sampled_from([1, 3, 5]), st.integers(0, 2**40))
+def test_compiled_shingles_give_the_same_signatures(texts, words, seed):
+    parameters = DeduplicationParameters(shingle_words=words, permutations=48)
+    found = signatures(texts, parameters, seed, compiled=True)
+    assert found.tolist() == signatures(texts, parameters, seed).tolist()
+
+
+@pytest.mark.parametrize("alike", [0.3, 0.5, 0.7])
+def test_pairs_meet_as_often_as_theory_says(tmp_path, alike):
+    """1 - (1 - s ** r) ** b of the pairs with Jaccard similarity s share one of b bands of r rows."""
+    pairs, words = 400, 120
+    common = round(2 * words * alike / (1 + alike))
+    texts = []
+    for pair in range(pairs):
+        whole = [f"w{pair}x{number}" for number in range(2 * words - common)]
+        texts += [" ".join(whole[:words]), " ".join(whole[-words:])]
+    loose = DeduplicationParameters(shingle_words=1, threshold=1, split_threshold=0.001)
+    rows = [(str(n).zfill(32), each, True) for n, each in enumerate(signatures(texts, loose, 5, compiled=True))]
+    _, links = listed(decide(written(tmp_path, rows), loose, tmp_path / "work"))
+    met = sum(other == one + 1 and one % 2 == 0 for one, other in links) / pairs
+    true = common / (2 * words - common)
+    theory = 1 - (1 - true**buckets.ROWS_PER_BAND) ** (128 // buckets.ROWS_PER_BAND)
+    assert abs(met - theory) < 4 * (theory * (1 - theory) / pairs) ** 0.5 + 0.01
 
 
 def test_signatures_are_equal_in_every_process():
