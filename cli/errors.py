@@ -34,6 +34,7 @@ def errors_as_messages() -> Iterator[None]:
 
 def explain(error: BaseException) -> tuple[int, list[str]] | None:
     """(exit code, lines) for an error that a user can act on."""
+    from components.evaluate.judge.client import JudgeFailed
     from core.errors import DvcError, InputProblem, KeyProblem, WorkspaceError
     from deploy.backup.manifest import BackupRefused
     from flows.pipeline.damage import Damaged
@@ -58,7 +59,9 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         return USER_INPUT, [f"no disk space is left{f' for {error.filename}' if error.filename else ''}; free some"]
     if isinstance(error, DvcError):
         return FAILED, [f"DVC: {error}"]
-    if isinstance(error, Damaged | KeyProblem | PlanningFailed | RegistryError | ServerFailed | WorktreeFailed):
+    if isinstance(
+        error, Damaged | JudgeFailed | KeyProblem | PlanningFailed | RegistryError | ServerFailed | WorktreeFailed
+    ):
         return FAILED, [str(error)]
     return None
 

@@ -35,7 +35,8 @@ def promote(
     """Move an alias to a version, if the gate lets it through.
 
     The gate compares the version's metrics with the thresholds in `params.yaml` (section `promotion`) and against the
-    alias's holder on the same evaluation set; where the set has changed, the holder is measured on the new one first.
+    alias's holder on the same evaluation set, item by item where both evaluations kept theirs; where the set has
+    changed, the holder is measured on the new one first.
     Where `promotion.max_contamination` is set, it asks what the version has learnt of its evaluation sets.
     It requires a lineage that reaches raw data, valid signatures, safe weights, and a model that loads and answers.
     The verdict, the reason and the person are recorded permanently, and the version's files are signed.
@@ -48,6 +49,7 @@ def promote(
     from core.workspace import Workspace
     from flows.pipeline.measure import measuring
     from flows.pipeline.overlap import comparing
+    from flows.pipeline.pairing import pairing
     from flows.pipeline.promotion import sentence
     from registry.promotion.promote import default_actor
     from registry.promotion.promote import promote as promote_version
@@ -64,6 +66,7 @@ def promote(
             force=force,
             measure=measure,
             compare=comparing(workspace),
+            pair=pairing(workspace),
         )
     if as_json:
         print_json(outcome.as_dict())

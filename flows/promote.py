@@ -18,6 +18,7 @@ from flows.deployments import flow_run, form, notifications
 from flows.pipeline import report
 from flows.pipeline.measure import measuring
 from flows.pipeline.overlap import comparing
+from flows.pipeline.pairing import pairing
 from flows.pipeline.promotion import ALIAS, sentence
 from registry.promotion.gate import Check
 from registry.promotion.parameters import PromotionParameters
@@ -71,7 +72,9 @@ def promote(
 def _with_approval(
     place: Workspace, reference: str, alias: str, reason: str, say: Callable[[str], None]
 ) -> PromotionOutcome:
-    judged = assess(place, reference, alias, measure=measuring(place, say), compare=comparing(place))
+    judged = assess(
+        place, reference, alias, measure=measuring(place, say), compare=comparing(place), pair=pairing(place)
+    )
     if judged.action == "await":
         version = f"{judged.model}:{judged.version}"
         _show(judged)
@@ -107,6 +110,7 @@ def _decide(
         measure=measuring(place, say),
         approval=approval,
         compare=comparing(place),
+        pair=pairing(place),
     )
     _show(outcome)
     say(sentence(outcome))

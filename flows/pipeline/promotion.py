@@ -15,6 +15,7 @@ from core.workspace import Workspace
 from flows.pipeline.graph import Graph
 from flows.pipeline.measure import measuring
 from flows.pipeline.overlap import comparing
+from flows.pipeline.pairing import pairing
 from registry.db.database import Registry
 from registry.db.references import current_aliases
 from registry.db.schema import Artifact, ModelVersion, Promotion, RegisteredModel
@@ -81,8 +82,10 @@ def promote_candidates(
                 decisions.not_judged[reference] = f"the run left out stages that measure it or are made of it: {stages}"
             else:
                 reason = f"made and measured by {run}; left to the gate of params.yaml"
-                measure, compare = measuring(workspace, say), comparing(workspace)
-                outcome = assess(workspace, reference, ALIAS, measure=measure, compare=compare) if approval else None
+                measure, outcome = measuring(workspace, say), None
+                if approval:
+                    compare, pair = comparing(workspace), pairing(workspace)
+                    outcome = assess(workspace, reference, ALIAS, measure=measure, compare=compare, pair=pair)
                 if outcome is None or outcome.action != "await":
                     outcome = _promote(workspace, reference, reason, measure)
                 decisions.outcomes.append(outcome)
@@ -100,7 +103,7 @@ def _promote(workspace: Workspace, reference: str, reason: str, measure: Measure
     """Judged again, against the new holder, when another run moved the alias meanwhile."""
     decide = functools.partial(
         promote, workspace, reference, ALIAS, reason, default_actor(workspace), measure=measure,
-        compare=comparing(workspace),
+        compare=comparing(workspace), pair=pairing(workspace),
     )  # fmt: skip
     for _ in range(TRIES - 1):
         with contextlib.suppress(PromotionConflict):

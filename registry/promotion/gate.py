@@ -1,7 +1,8 @@
 """The gate: whether a version may take an alias. Every check is kept, passed or not.
 
 A candidate is judged against the thresholds of ``params.yaml`` and, where a version holds the alias, against that
-version on the same evaluation sets. A worsening within 1.96 standard errors of the difference is noise and passes.
+version on the same evaluation sets. A worsening within 1.96 standard errors of the difference is noise and passes; the
+difference is that of the items that both were asked, where these are at hand: it is known better than two values apart.
 """
 
 from __future__ import annotations
@@ -46,6 +47,20 @@ class Check:
     name: str
     passed: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class PairedGain:
+    """How much better the candidate does than the champion on the ``n`` items that both were asked, in the metric's
+    unit: positive is better."""
+
+    gain: float
+    stderr: float | None
+    n: int
+
+
+#: The paired gain of the first measurement over the second; ``None`` where their items are not at hand.
+Pair = Callable[[Measurement, Measurement], PairedGain | None]
 
 
 @dataclass
@@ -118,6 +133,7 @@ def judge(
     unmeasured: Mapping[Gap, str],
     signatures: Check,
     contaminated: Callable[[Measurement], Contamination] | None = None,
+    pair: Pair | None = None,
 ) -> Verdict:
     """Judge ``candidate``, whose verified files lie in ``folder``.
 
@@ -125,6 +141,7 @@ def judge(
         unmeasured: what could not be measured for the comparison, and why.
         signatures: outcome of checking the signatures of the candidate and of the models it descends from.
         contaminated: what its lineage holds of the evaluation set of a measurement; ``None``: not known.
+        pair: compares two measurements item by item; ``None``, or where it has no items: by their values alone.
     """
     name = candidate.model.name
     verdict = Verdict(
@@ -144,7 +161,7 @@ def judge(
             )
         )
     for metric, rule in rules.items():
-        verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured)
+        verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured, pair)
         if parameters.max_contamination is not None and (matching := measurements(session, candidate, metric)):
             found = contaminated(matching[-1]) if contaminated else Contamination()
             verdict.checks.append(_contamination_check(metric, matching[-1], parameters.max_contamination, found))
@@ -164,6 +181,7 @@ def _metric_checks(
     name: str,
     rule: MetricRule,
     unmeasured: Mapping[Gap, str],
+    pair: Pair | None,
 ) -> list[Check]:
     matching = measurements(session, candidate, name)
     if not matching:
@@ -179,7 +197,7 @@ def _metric_checks(
         if bound is not None:
             checks.append(Check(f"{name} {relation} {bound:g}", passed, f"{metric.value:.4g}{error}"))
     if champion is not None and rule.max_drop is not None:
-        checks.append(_comparison(session, name, metric, champion, rule.max_drop, unmeasured))
+        checks.append(_comparison(session, name, metric, champion, rule.max_drop, unmeasured, pair))
     return checks
 
 
@@ -190,6 +208,7 @@ def _comparison(
     champion: ModelVersion,
     max_drop: float,
     unmeasured: Mapping[Gap, str],
+    pair: Pair | None,
 ) -> Check:
     title = f"{name} against {champion}"
     other = counterpart(session, metric, champion, name)
@@ -198,11 +217,14 @@ def _comparison(
     if metric.higher_is_better is None:
         return Check(title, False, "the stage does not state which direction is better; set max_drop to null")
     gain = (metric.value - other.value) * (1 if metric.higher_is_better else -1)
-    noise = NOISE * math.hypot(metric.stderr or 0.0, other.stderr or 0.0)
+    noise, kind = NOISE * math.hypot(metric.stderr or 0.0, other.stderr or 0.0), "noise"
     detail = f"{metric.value:.4g} against {other.value:.4g} on {short(metric.eval_set)}: "
+    paired = pair(metric, other) if pair is not None else None
+    if paired is not None and paired.stderr is not None:
+        gain, noise, kind = paired.gain, NOISE * paired.stderr, f"paired noise of {paired.n:,} shared items"
     detail += "no difference" if gain == 0 else f"{'better' if gain > 0 else 'worse'} by {abs(gain):.4g}"
     if gain != 0 and noise > 0:
-        detail += f", which is {'inside' if abs(gain) <= noise else 'outside'} the noise (± {noise:.4g})"
+        detail += f", which is {'inside' if abs(gain) <= noise else 'outside'} the {kind} (± {noise:.4g})"
     return Check(title, -gain <= max(max_drop, noise), detail)
 
 

@@ -27,7 +27,7 @@ from registry.integrity.chain import hash_of, link_of
 from registry.integrity.signing import SignedFiles, Statement, sign
 from registry.lineage.recording import find_or_add
 from registry.promotion.contamination import Compare, Contamination, contamination
-from registry.promotion.gate import Check, Verdict, check_signatures, judge
+from registry.promotion.gate import Check, Pair, Verdict, check_signatures, judge
 from registry.promotion.measurements import Gap, Measurement, gaps
 from registry.promotion.mirror import MirrorReport, mirror
 from registry.promotion.parameters import PromotionParameters
@@ -93,6 +93,7 @@ def promote(
     measure: Measure | None = None,
     approval: Check | None = None,
     compare: Compare | None = None,
+    pair: Pair | None = None,
 ) -> PromotionOutcome:
     """Judge the version that ``reference`` names and, if it passes (or by ``force``), give it ``alias`` and sign it.
 
@@ -104,6 +105,7 @@ def promote(
         approval: what a person decided; it is kept with the gate's own checks, and counts as one of them.
         compare: compares data of the lineage with an evaluation set, where ``promotion.max_contamination`` asks and no
             stage did.
+        pair: compares two measurements item by item, for ``max_drop``.
 
     Raises:
         PromotionRefused: it cannot be judged: no reason, or an alias of the wrong form.
@@ -116,7 +118,7 @@ def promote(
     check_request(alias, reason, actor)
     with open_registry(workspace.registry_url) as registry:
         _require_key(workspace, registry)
-        judged = _judge(workspace, registry, reference, alias, measure, compare)
+        judged = _judge(workspace, registry, reference, alias, measure, compare, pair)
         if isinstance(judged, PromotionOutcome):
             return judged
         verdict, candidate, champion = judged.verdict, judged.candidate, judged.champion
@@ -158,6 +160,7 @@ def assess(
     *,
     measure: Measure | None = None,
     compare: Compare | None = None,
+    pair: Pair | None = None,
 ) -> PromotionOutcome:
     """What :func:`promote` would decide, without deciding it: ``await``, ``reject`` or ``unchanged``.
 
@@ -167,7 +170,7 @@ def assess(
         PromotionRefused, UnknownReference, MissingBytes, InvalidBytes, KeyProblem: as there.
     """
     with open_registry(workspace.registry_url) as registry:
-        judged = _judge(workspace, registry, reference, alias, measure, compare)
+        judged = _judge(workspace, registry, reference, alias, measure, compare, pair)
     if isinstance(judged, PromotionOutcome):
         return judged
     verdict = judged.verdict
@@ -194,6 +197,7 @@ def _judge(
     alias: str,
     measure: Measure | None,
     compare: Compare | None,
+    pair: Pair | None,
 ) -> _Judged | PromotionOutcome:
     """The gate's verdict, or the outcome where the version holds the alias already."""
     parameters = PromotionParameters.load(workspace.root)
@@ -226,7 +230,9 @@ def _judge(
         def contaminated(metric: Measurement) -> Contamination:
             return contamination(workspace, session, candidate.execution_id, metric, compare)
 
-        verdict = judge(session, candidate, champion, alias, parameters, files, unmeasured, signatures, contaminated)
+        verdict = judge(
+            session, candidate, champion, alias, parameters, files, unmeasured, signatures, contaminated, pair
+        )
         statement = Statement.of(session, candidate)
         session.expunge_all()
     return _Judged(candidate, champion, judged_against, files, statement, verdict)

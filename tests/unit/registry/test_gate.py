@@ -12,7 +12,7 @@ from core.errors import InputProblem
 from registry.db.references import resolve
 from registry.db.schema import ModelVersion
 from registry.lineage.recording import record_execution
-from registry.promotion.gate import Check, Verdict
+from registry.promotion.gate import Check, PairedGain, Verdict
 from registry.promotion.gate import judge as judge_evidence
 from registry.promotion.parameters import PromotionParameters
 from tests.tiny_decoder import save
@@ -28,15 +28,15 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def judge(session, candidate, champion, alias, parameters, files, unmeasured=None) -> Verdict:
-    return judge_evidence(session, candidate, champion, alias, parameters, files, unmeasured or {}, SIGNED)
+def judge(session, candidate, champion, alias, parameters, files, unmeasured=None, pair=None) -> Verdict:
+    return judge_evidence(session, candidate, champion, alias, parameters, files, unmeasured or {}, SIGNED, pair=pair)
 
 
 @pytest.fixture
 def compared(registry, finished, files):
     """Judges a second version against the first, which was measured before it."""
 
-    def compare(first: dict | None, second: dict, rules: dict, raw: str = "raw"):
+    def compare(first: dict | None, second: dict, rules: dict, raw: str = "raw", pair=None):
         with registry.write() as session:
             for number, figures in enumerate((first, second), 1):
                 if figures is None:
@@ -52,7 +52,7 @@ def compared(registry, finished, files):
             versions = session.scalars(select(ModelVersion).order_by(ModelVersion.version)).all()
             champion = versions[0] if first is not None else None
             parameters = PromotionParameters.model_validate({"base": rules})
-            return judge(session, versions[-1], champion, "champion", parameters, files)
+            return judge(session, versions[-1], champion, "champion", parameters, files, pair=pair)
 
     return compare
 
@@ -203,3 +203,22 @@ def test_every_mistake_in_the_rules_is_told(tmp_path):
     (tmp_path / "params.yaml").write_text("promotion: [")
     with pytest.raises(InputProblem, match="not readable"):
         PromotionParameters.load(tmp_path)
+
+
+def test_a_worsening_is_judged_by_the_paired_difference_where_the_items_are_at_hand(compared):
+    asked = []
+
+    def pair(mine, other):
+        asked.append((mine.value, other.value))
+        return found
+
+    def verdict():
+        first, second = {"value": 0.80, "stderr": 0.05}, {"value": 0.76, "stderr": 0.05}
+        return check(compared(first, second, {"accuracy": {"max_drop": 0.0}}, pair=pair), "accuracy against base:1")
+
+    found = None
+    assert verdict().passed, "inside the noise of two values by themselves"
+    found = PairedGain(-0.04, 0.01, 50)
+    line = verdict()
+    assert not line.passed and asked == [(0.76, 0.8)] * 2
+    assert "worse by 0.04, which is outside the paired noise of 50 shared items (± 0.0196)" in line.detail

@@ -1,0 +1,1 @@
+"""Two models on the same test items: who is better, where, and whether it is more than chance."""
