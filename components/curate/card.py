@@ -94,6 +94,7 @@ class SplitCounts:
 RULE_ORDER = (
     "commented_out_code",
     "empty",
+    "language",
     *QUALITY_RULES,
     "exact_duplicate",
     "near_duplicate",
@@ -125,6 +126,14 @@ def _skipped(ledger: Ledger) -> dict[str, int]:
     found = dict(sorted(ledger.skipped.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SKIPPED])
     others = ledger.skipped.total() - sum(found.values())
     return {**dict(sorted(found.items())), **({"others": others} if others else {})}
+
+
+def _languages(ledger: Ledger, splits: dict[str, SplitCounts]) -> list[dict[str, Any]]:
+    """Documents read and kept by language, the commonest first."""
+    kept = sum((counts.languages for counts in splits.values()), Counter[str]())
+    read = Counter(ledger.languages)
+    codes = sorted({*read, *kept}, key=lambda code: (-read[code], code))
+    return [{"language": code, "read": read[code], "kept": kept[code]} for code in codes]
 
 
 def _encodings(ledger: Ledger) -> dict[str, dict[str, Any]]:
@@ -172,6 +181,7 @@ def build(
         "quality": {
             "profile": context.parameters.quality.profile, "own_values": context.parameters.quality.own(),
         },
+        "languages": _languages(ledger, splits),
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
         "skipped": _skipped(ledger),

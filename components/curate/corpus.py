@@ -24,6 +24,7 @@ from components.curate.documents import COLUMNS, FIELDS, Document, ShardWriter, 
 from components.curate.held_out import FROZEN, HELD, KEPT, RELATIVE
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks
+from components.curate.process import extra_columns
 from components.curate.splitting import NONE, SPLITS, SplitAssignment, divide
 
 DUPLICATES = {EXACT: "exact_duplicate", NEAR: "near_duplicate"}
@@ -198,9 +199,10 @@ def write(
     """Write the shards of every split; what is left out goes to the ledger. ``additions`` end the train split."""
     folder, megabytes = context.outputs["corpus"], context.parameters.shard_megabytes
     counts = {split: card.SplitCounts() for split in SPLITS}
-    writers = {split: ShardWriter(folder, split, megabytes) for split in SPLITS}
+    extra = extra_columns(context.parameters)
+    writers = {split: ShardWriter(folder, split, megabytes, extra) for split in SPLITS}
     with writers["train"], writers["validation"], writers["test"]:
-        for number, row in _sorted_out(judgement, kept, ledger):
+        for number, row in _sorted_out(judgement, kept, ledger, [*COLUMNS, *(column.name for column in extra)]):
             split = "test" if number < kept.first else SPLITS[assignment.splits[number]]
             writers[split].write(row)
             counts[split].add(row)
@@ -224,14 +226,16 @@ def rows(corpus: Path) -> Iterator[dict[str, str]]:
                     yield from ({**row, "split": split} for row in batch.to_pylist() if row["kind"] != "question")
 
 
-def _sorted_out(judgement: JudgedChunks, kept: Kept, ledger: Ledger) -> Iterator[tuple[int, dict[str, str]]]:
-    """Number and row of every document of the corpus; the others are counted as dropped."""
+def _sorted_out(
+    judgement: JudgedChunks, kept: Kept, ledger: Ledger, columns: list[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Number and row (of these columns) of every document of the corpus; the others are counted as dropped."""
     begin = 0
-    for batch in taking_part(judgement.paths, COLUMNS):
+    for batch in taking_part(judgement.paths, columns):
         part = slice(begin, begin + batch.num_rows)
         outcomes, of = kept.decisions.outcome[part].tolist(), kept.decisions.of[part].tolist()
         marks = kept.marks[part].tolist()
-        for place, row in enumerate(batch.select(list(COLUMNS)).to_pylist()):
+        for place, row in enumerate(batch.select(columns).to_pylist()):
             if rule := DUPLICATES.get(outcomes[place]):
                 ledger.drop(rule, _document(row), partial(_repeats, kept, begin + place, of[place]))
             elif marks[place] & HELD:

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from components.contract import Context, Interrupted, Metric
 from components.curate.card import SplitCounts
-from components.curate.documents import Document, ShardWriter
+from components.curate.documents import FIELDS, Document, ShardWriter
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
+from components.curate.process import extra_columns
 from components.curate.tables import rows
 from components.curate.text_files import text_lines
 from components.curate.user_files import BENCHMARKS, UserFile, find
@@ -174,7 +175,8 @@ def _without_documents(name: str, numbers: set[int], found: Findings, context: C
     old = sorted(folder.glob("train-*.parquet"))
     counts = SplitCounts()
     number = -1
-    with ShardWriter(beside, "train", context.parameters.shard_megabytes) as writer:
+    extra = extra_columns(context.parameters)
+    with ShardWriter(beside, "train", context.parameters.shard_megabytes, extra) as writer:
         for path in old:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches():
@@ -184,7 +186,7 @@ def _without_documents(name: str, numbers: set[int], found: Findings, context: C
                             writer.write(row)
                             counts.add(row)
                         elif row["kind"] != "question":  # those were made here, and never read
-                            document = Document(**{key: value for key, value in row.items() if key != "id"})
+                            document = Document(**{name: row[name] for name in FIELDS})
                             ledger.drop("contaminated", document, reasons[number])
     _require_rest(name, writer.files)
     for path in old:

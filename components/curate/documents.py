@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,12 +80,14 @@ def taking_part(judged: Iterable[Path], columns: Sequence[str]) -> Iterator[pa.R
 class ShardWriter:
     """Writes rows of one split to ``<split>-00000-of-0000N.parquet``, a new shard every ``megabytes`` of text.
 
-    Use as a context manager; the names get their N when it closes.
+    Use as a context manager; the names get their N when it closes. ``extra``: columns that not every corpus has; a row
+    without them has null there.
     """
 
-    def __init__(self, folder: Path, split: str, megabytes: float):
+    def __init__(self, folder: Path, split: str, megabytes: float, extra: Iterable[pa.Field] = ()):
+        self._schema = pa.schema([*SCHEMA, *extra])
         self._folder, self._split, self._limit = folder, split, megabytes * 1e6
-        self._rows: list[dict[str, str]] = []
+        self._rows: list[dict[str, Any]] = []
         self._paths: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
         self._shard_bytes = 0
@@ -97,7 +100,7 @@ class ShardWriter:
         """SHA-256 over the content hashes of the documents, in order."""
         return self._digest.hexdigest()
 
-    def write(self, row: dict[str, str]) -> None:
+    def write(self, row: dict[str, Any]) -> None:
         size = len(row["text"].encode())
         if self._shard_bytes and self._shard_bytes + size > self._limit:
             self._finish_shard()
@@ -112,7 +115,7 @@ class ShardWriter:
     def write_empty(self) -> None:
         """A shard without rows, where there is no text: so the corpus says that it is empty, rather than missing."""
         self.files.append(f"{self._split}-00000-of-00001.parquet")
-        pq.write_table(SCHEMA.empty_table(), self._folder / self.files[-1], compression="zstd")
+        pq.write_table(self._schema.empty_table(), self._folder / self.files[-1], compression="zstd")
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -131,8 +134,8 @@ class ShardWriter:
             return
         if self._writer is None:
             self._paths.append(self._folder / f"{self._split}-{len(self._paths):05d}.partial")
-            self._writer = pq.ParquetWriter(self._paths[-1], SCHEMA, compression="zstd")
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._writer = pq.ParquetWriter(self._paths[-1], self._schema, compression="zstd")
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []
 
     def _finish_shard(self) -> None:

@@ -179,7 +179,7 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
     ):  # fmt: skip
         for batch in chunk.read(orders.workspace, ledger):
             if chunk.source is None:
-                writer.write_batch(as_it_is(batch, parameters, orders.seed))
+                writer.write_batch(as_it_is(batch, parameters, orders.seed, ledger))
             else:
                 judged = process(batch, parameters, orders.seed, ledger, compiled=orders.compiled)
                 writer.write_batch(judged)

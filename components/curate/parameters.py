@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.curate.language_parameters import LanguageParameters
 from components.curate.quality_parameters import QualityParameters
 from components.decontamination.parameters import DecontaminationParameters
 from components.engine.parameters import EngineParameters
@@ -220,6 +221,11 @@ class CurateParameters(StageParameters):
     unicode_form: Literal["NFC", "NFKC", "none"] = Field("NFC", description="Unicode normalization of every text.")
     repair_mojibake: bool = Field(
         False, description="Repair text that was decoded wrongly before it came here (`schÃ¶n`), by ftfy."
+    )
+    language: LanguageParameters | None = Field(
+        None,
+        description="Languages that stay; documents are then judged by rules that fit their language (docs/curate.md). "
+        "null: no language is looked for.",
     )
     quality: QualityParameters = Field(default_factory=QualityParameters, description="Rules a document must pass.")
     redact: tuple[PiiType, ...] = Field(

@@ -6,22 +6,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.curate import batches
+from components.curate import batches, language, scripts
 from components.curate.deduplication.signatures import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
 from components.curate.mojibake import repaired
 from components.curate.parameters import CurateParameters
-from components.curate.quality import Finding, c4_lines
+from components.curate.quality import Finding
 
 EMPTY: Finding = ("empty", "")
+
+
+def extra_columns(parameters: CurateParameters) -> list[pa.Field]:
+    """Columns that documents have, on their way and in the corpus, only where the parameters ask for them."""
+    return [pa.field("language", pa.string())] if parameters.language else []
 
 
 def schema(parameters: CurateParameters) -> pa.Schema:
     """Columns of judged documents: those of a document and
 
     ``id`` content hash; ``characters`` of the text; ``rule`` that the document breaks (null: none) and the ``reason``;
-    ``signature``: MinHash values, 32 bits each, little-endian (null where a rule is broken).
+    ``signature``: MinHash values, 32 bits each, little-endian (null where a rule is broken); and of
+    :func:`extra_columns` ``language``, its code.
     """
     return pa.schema(
         [
@@ -31,6 +37,7 @@ def schema(parameters: CurateParameters) -> pa.Schema:
             ("rule", pa.string()),
             ("reason", pa.string()),
             ("signature", pa.binary(4 * parameters.deduplication.permutations)),
+            *extra_columns(parameters),
         ]
     )
 
@@ -59,6 +66,7 @@ def process(
     for text in texts:
         if "\ufffd" in text:
             ledger.change("documents with a replacement character")
+    spoken = language.identify(texts, parameters.language) if parameters.language else None
     redacted = batches.redacted(texts, parameters.redact, compiled=compiled)
     for document, before, (text, redactions) in zip(documents, texts, redacted, strict=True):
         for name, count in redactions.items():
@@ -67,24 +75,39 @@ def process(
             ledger.change("documents with a redaction")
             ledger.show("redacted", document, before, text, secret=True)
     texts = [text for text, _ in redacted]
+    codes = None if spoken is None else [each.code for each in spoken]
     if parameters.quality.c4:
-        for place, text in enumerate(texts):
-            texts[place], removed = c4_lines(text, parameters.quality.c4)
+        for place, (text, removed) in enumerate(scripts.c4_lines(texts, codes, parameters.quality)):
             if removed:
                 ledger.change("lines removed by C4's rules", removed)
-                ledger.show("lines removed by C4's rules", documents[place], text, texts[place])
+                ledger.show("lines removed by C4's rules", documents[place], texts[place], text)
+                texts[place] = text
     documents = [document.with_text(text) for document, text in zip(documents, texts, strict=True)]
-    judged = iter(batches.judged([text for text in texts if text.strip()], parameters.quality, compiled=compiled))
-    findings = [next(judged) if text.strip() else EMPTY for text in texts]
-    for document, finding in zip(documents, findings, strict=True):
-        if finding:
-            ledger.drop(finding[0], document, finding[1])
-    return sign(documents, findings, parameters, seed, compiled=compiled)
+    findings: list[Finding | None] = [None if text.strip() else EMPTY for text in texts]
+    if spoken is not None and parameters.language:
+        ledger.languages.update(each.code for each in spoken)
+        for place, each in enumerate(spoken):
+            findings[place] = findings[place] or each.finding(parameters.language)
+    left = [place for place, finding in enumerate(findings) if finding is None]
+    judged = scripts.judged(
+        [texts[place] for place in left], codes and [codes[place] for place in left], parameters.quality,
+        compiled=compiled,
+    )  # fmt: skip
+    for place, finding in zip(left, judged, strict=True):
+        findings[place] = finding
+    for document, broken in zip(documents, findings, strict=True):
+        if broken:
+            ledger.drop(broken[0], document, broken[1])
+    return sign(documents, findings, parameters, seed, codes, compiled=compiled)
 
 
-def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int) -> pa.RecordBatch:
+def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger) -> pa.RecordBatch:
     """As :func:`process`, for documents that are kept to the letter."""
-    return sign([Document(**row) for row in batch.to_pylist()], [None] * batch.num_rows, parameters, seed)
+    documents = [Document(**row) for row in batch.to_pylist()]
+    texts = [document.text for document in documents]
+    codes = [each.code for each in language.identify(texts, parameters.language)] if parameters.language else None
+    ledger.languages.update(codes or ())
+    return sign(documents, [None] * len(documents), parameters, seed, codes)
 
 
 def sign(
@@ -92,11 +115,14 @@ def sign(
     findings: list[Finding | None],
     parameters: CurateParameters,
     seed: int,
+    codes: list[str] | None,
     *,
     compiled: bool = False,
 ) -> pa.RecordBatch:
-    """The rows of documents whose broken rules are known."""
+    """The rows of documents whose broken rules, and languages where they were asked for, are known."""
     texts = [document.text for document, finding in zip(documents, findings, strict=True) if finding is None]
+    if codes is not None:
+        texts = list(map(scripts.as_english, texts))
     signed = iter(signatures(texts, parameters.deduplication, seed, compiled=compiled))
     columns: dict[str, list[Any]] = {
         **{name: [getattr(document, name) for document in documents] for name in FIELDS},
@@ -105,5 +131,6 @@ def sign(
         "rule": [finding and finding[0] for finding in findings],
         "reason": [finding and finding[1] for finding in findings],
         "signature": [next(signed).astype("<u4").tobytes() if finding is None else None for finding in findings],
+        **({} if codes is None else {"language": codes}),
     }
     return pa.RecordBatch.from_pydict(columns, schema=schema(parameters))

@@ -121,13 +121,19 @@ def duplicate_ngram_share(words: Sequence[str], n: int, total: int) -> float:
     return characters / total
 
 
-def c4_lines(text: str, rules: C4Parameters) -> tuple[str, int]:
-    """The text without the lines C4 removes, and how many were removed."""
+def c4_lines(text: str, rules: C4Parameters, copy: str | None = None) -> tuple[str, int]:
+    """The text without the lines C4 removes, and how many were removed.
+
+    Args:
+        copy: the text as it is judged, line by line, where that is not the text itself.
+    """
     wanted = rules.remove_unpunctuated_lines or rules.remove_javascript_lines or rules.remove_policy_lines
     if not wanted and rules.line_min_words is None:
         return text, 0
     lines = text.split("\n")
-    kept = [line for line in lines if not line.strip() or _keeps(line.strip(), rules)]
+    judged = lines if copy is None else copy.split("\n")
+    kept = [line for line, as_judged in zip(lines, judged, strict=True)
+            if not as_judged.strip() or _keeps(as_judged.strip(), rules)]  # fmt: skip
     removed = len(lines) - len(kept)
     return ("\n".join(kept).strip("\n") if removed else text), removed
 

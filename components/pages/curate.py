@@ -36,6 +36,9 @@ def render(folder: Path) -> Page:
     _documents(page, samples)
     _rules(page, report)
     _pairs(page, samples)
+    if report.get("languages"):
+        page.heading("Languages")
+        page.table(["language", "documents read", "kept"], [list(each.values()) for each in report["languages"]])
     if report["changes"]:
         page.heading("Changed in documents")
         page.table(["what", "times"], report["changes"].items())
