@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.tokenize.corpus import GROUPS
+from components.tokenize.corpus import GROUPS, numbers
 
 CUT_AT = (128, 512, 2048, 8192)  # lengths of sequences for which the report says how much is cut
 # Languages (ISO 639) that are written without spaces between words: tokens per word would say nothing.
@@ -72,15 +72,15 @@ class SplitCompression:
 
     def add(self, batch: pa.RecordBatch, tokens: NDArray[np.int64]) -> None:
         """Count the documents of an encoded batch, which have so many ``tokens``."""
-        columns = batch.column("bytes").to_numpy(), tokens, batch.column("words").to_numpy()
+        columns = numbers(batch.column("bytes")), tokens, numbers(batch.column("words"))
         self.whole.add(*columns)
         for name in GROUPS:
             if name not in batch.schema.names:
                 continue
-            values = batch.column(name).dictionary_encode()
-            codes = np.nan_to_num(values.indices.to_numpy(zero_copy_only=False), nan=-1).astype(np.int64)
+            values = batch.column(name).dictionary_encode("encode")
+            codes = numbers(values.indices)
             for code in np.unique(codes):
-                value = values.dictionary[int(code)].as_py() if code >= 0 else None
+                value = values.dictionary[int(code)].as_py()
                 here = codes == code
                 self.parts[name, value or "unknown"].add(*(column[here] for column in columns))
         self.cut += np.minimum(1, tokens[:, None] / np.array(CUT_AT)).sum(axis=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -128,6 +129,13 @@ def batches(part: CorpusPart, size: int, more: Sequence[str] = ()) -> Iterator[p
                 for piece in pieces(batch.column("text"), BATCH_BYTES):
                     yield batch.slice(start, len(piece))
                     start += len(piece)
+
+
+def numbers(column: pa.Array) -> NDArray[Any]:
+    """As its ``to_numpy``, of numbers without nulls. (That imports pandas wherever it is: 35 MB, and half a second.)"""
+    kind = {"float": "float32", "double": "float64"}.get(str(column.type), str(column.type))
+    values = np.frombuffer(column.buffers()[1] or b"", dtype=kind)
+    return values[column.offset : column.offset + len(column)]
 
 
 def text_bytes(texts: pa.LargeStringArray) -> NDArray[np.int64]:

@@ -11,17 +11,18 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.tokenize.corpus import CorpusPart, batches, text_bytes, words
+from components.tokenize.corpus import CorpusPart, batches, numbers, text_bytes, words
 from components.tokenize.encoding import Encoder, versions
 from core.errors import InputProblem
 from core.files import replacing
+
+_loaded: dict[tuple[str, int, bool], Encoder] = {}  # this process's encoder, by what it is of
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def encode(orders: EncodingOrders, part: CorpusPart) -> Path:
         return path
     alone = orders.threads and multiprocessing.parent_process() is None
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if alone else "false"
-    encoder = _encoder(orders.folder / orders.tokenizer, orders.end, orders.fast)
+    encoder = _encoder(orders)
     with replacing(path) as file:
         writer: pa.RecordBatchFileWriter | None = None
         for batch in batches(part, orders.documents, orders.columns):
@@ -106,8 +107,8 @@ def read(path: Path) -> Iterator[pa.RecordBatch]:
 def tokens_of(batch: pa.RecordBatch) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """Ids of an encoded batch's documents, the end tokens among them; and how many each document has."""
     column = batch.column("ids")
-    offsets = column.offsets.to_numpy()
-    return column.values.to_numpy()[offsets[0] : offsets[-1]], np.diff(offsets)
+    offsets = numbers(column.offsets)
+    return numbers(column.values)[offsets[0] : offsets[-1]], np.diff(offsets)
 
 
 def _encoded(batch: pa.RecordBatch, encoder: Encoder, dtype: np.dtype[np.unsignedinteger]) -> pa.RecordBatch:
@@ -139,7 +140,15 @@ def _numbers(values: NDArray[np.integer]) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
-@lru_cache(maxsize=1)
-def _encoder(tokenizer: Path, end: int, fast: bool) -> Encoder:
+def use(encoder: Encoder, orders: EncodingOrders) -> None:
+    """Encode with ``encoder`` in this process, rather than load another one."""
+    _loaded.clear()
+    _loaded[orders.tokenizer, orders.end, orders.fast] = encoder
+
+
+def _encoder(orders: EncodingOrders) -> Encoder:
     """This process's encoder, which it keeps from part to part."""
-    return Encoder(tokenizer.read_text(encoding="utf-8"), end, fast=fast)
+    if (orders.tokenizer, orders.end, orders.fast) not in _loaded:
+        body = (orders.folder / orders.tokenizer).read_text(encoding="utf-8")
+        use(Encoder(body, orders.end, fast=orders.fast), orders)
+    return _loaded[orders.tokenizer, orders.end, orders.fast]

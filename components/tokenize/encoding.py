@@ -91,7 +91,7 @@ class Encoder:
         if self._encoded > self._renewed_after:
             self._fast, self._encoded = _gigatoken(self._tokenizer, self._end), len(blob)
         if self.avoided and pc.any(slow := pc.match_substring_regex(texts, self._pattern())).as_py():
-            return self._mixed(texts, slow.to_numpy(zero_copy_only=False))
+            return self._mixed(texts, np.array(slow.to_pylist()))
         return self._quickly(blob, texts)
 
     def _quickly(self, blob: bytes, texts: pa.LargeStringArray) -> Encoded:

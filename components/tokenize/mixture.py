@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.tokenize.corpus import shards
+from components.tokenize.corpus import numbers, shards
 from components.tokenize.encoded import tokens_of
 from components.tokenize.mixture_parameters import MixtureParameters
 from components.tokenize.packing import Writer
@@ -112,12 +112,12 @@ class Stock:
     def add(self, batch: pa.RecordBatch, lengths: NDArray[np.int64]) -> None:
         """Note the documents of an encoded batch, and how many tokens each has."""
         values = batch.column(self._parameters.by).cast(pa.string())
-        numbers = [self._names.setdefault(value or _NONE, len(self._names)) for value in values.to_pylist()]
-        self._parts.append(np.asarray(numbers, np.int16))
+        named = [self._names.setdefault(value or _NONE, len(self._names)) for value in values.to_pylist()]
+        self._parts.append(np.asarray(named, np.int16))
         self._lengths.append(lengths.astype(np.int32))
         if self._parameters.quality:
             score = pc.fill_null(batch.column(self._parameters.quality.column).cast(pa.float32()), float("nan"))
-            self._scores.append(score.to_numpy(zero_copy_only=False))
+            self._scores.append(numbers(score))
 
     def draw(self, writer: Writer, read: Callable[[], Iterable[pa.RecordBatch]]) -> None:
         """Pass the drawn documents to ``writer``; ``drawn`` then has what they are.
@@ -168,7 +168,7 @@ def _write(writer: Writer, batches: Iterable[pa.RecordBatch], chosen: NDArray[np
         start += len(batch)
         if mine.any():
             ids, lengths = tokens_of(batch)
-            writer.add(ids[np.repeat(mine, lengths)], lengths[mine], int(batch["bytes"].to_numpy()[mine].sum()))
+            writer.add(ids[np.repeat(mine, lengths)], lengths[mine], int(numbers(batch["bytes"])[mine].sum()))
 
 
 def _by_quality(

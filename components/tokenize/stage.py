@@ -169,7 +169,7 @@ def _warn_of_template(context: Context, tokenizer: Any, name: str) -> None:
 
 def _orders(context: Context, tokenizer: Packing) -> EncodingOrders:
     """How the parts are encoded: by the fastest encoder that gives the ids of `tokenizers`, which the receipt names."""
-    from components.tokenize import encoding, mixture
+    from components.tokenize import encoded, encoding, mixture
     from components.tokenize.encoded import EncodingOrders
     from components.tokenize.shards import dtype_for
     from core.files import write_text
@@ -183,7 +183,7 @@ def _orders(context: Context, tokenizer: Packing) -> EncodingOrders:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / name, body)
     engine = parameters.engine
-    return EncodingOrders(
+    orders = EncodingOrders(
         folder,
         tokenizer=name,
         end=tokenizer.end,
@@ -195,6 +195,8 @@ def _orders(context: Context, tokenizer: Packing) -> EncodingOrders:
         elsewhere=engine.type == "ray",
         versions=encoding.versions(),
     )
+    encoded.use(encoder, orders)
+    return orders
 
 
 def _writer(context: Context, tokenizer: Packing, split: str) -> Writer:
@@ -243,7 +245,7 @@ def _pack(
                 if stock and part.split == "train":
                     stock.add(batch, lengths)
                 else:
-                    writers[part.split].add(ids, lengths, int(batch.column("bytes").to_numpy().sum()))
+                    writers[part.split].add(ids, lengths, int(corpora.numbers(batch.column("bytes")).sum()))
             if stock and part.split == "train":
                 stocked.append(path)
             advance(part.documents)
