@@ -110,10 +110,15 @@ def _imported(file: Path, root: Path) -> set[str]:
     return {path for path in paths if path is not None}
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only a type checker reads."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        yield node
-        yield from _running(node)
+def _running(tree: ast.AST) -> Iterator[ast.stmt]:
+    """All statements but those that only a type checker reads."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+            for child in getattr(node, block, ()):
+                if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                    continue
+                if isinstance(child, ast.stmt):
+                    yield child
+                waiting.append(child)

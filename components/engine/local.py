@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from core import python
 from core.processes import follow_parent
 
 Task = TypeVar("Task")
@@ -93,6 +94,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 def _begin(parent: int) -> None:
     """What a worker does first. Ctrl-C reaches the whole group: the parent alone decides what it means."""
+    python.seldom_collect()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     follow_parent(parent, signal.SIGKILL)
 

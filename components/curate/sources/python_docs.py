@@ -39,7 +39,9 @@ _COMMENT_OR_STRING = re.compile(
     r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""",
     re.DOTALL,
 )
-_Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_DOCUMENTED = (ast.Module, *_SCOPES)
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 _RULE = re.compile(r"[\W_]*")  # a line of dashes, of equals signs, or of nothing
 _DIRECTIVE = re.compile(r"!|.*coding[:=]|\s*(?:type:|noqa|pragma|pylint|pytype|mypy|fmt:|isort|XXX\s*$|TODO\s*$)")
 _CODE_LINE = re.compile(
@@ -140,16 +142,16 @@ def _docstrings(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
     pending: list[tuple[ast.AST, str, str]] = [(tree, module, "")]
     while pending:
         node, name, scope = pending.pop()
-        if isinstance(node, ast.Module | _Scope):
+        if isinstance(node, _DOCUMENTED):
             docstring = ast.get_docstring(node)
             if docstring and docstring.strip():
                 yield name, docstring
         found: list[tuple[ast.AST, str, str]] = []
-        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
-            for child in getattr(node, field, []):
+        for field in _BLOCKS:
+            for child in getattr(node, field, ()):
                 if isinstance(child, ast.ClassDef):
                     found.append((child, f"{module}.{scope}{child.name}", f"{scope}{child.name}."))
-                elif isinstance(child, _Scope):
+                elif isinstance(child, _SCOPES):
                     found.append((child, f"{module}.{scope}{child.name}", f"{scope}{child.name}.<locals>."))
                 elif isinstance(child, ast.AST):
                     found.append((child, name, scope))

@@ -7,6 +7,7 @@ A method is shown as it is called, without its bound first parameter (as ``inspe
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sysconfig
 import warnings
@@ -17,6 +18,11 @@ from typing import Literal
 
 _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib-dynload"}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+_NESTING = frozenset(
+    kind for kind in vars(ast).values() if isinstance(kind, type) and {*_BLOCKS} & {*getattr(kind, "_fields", ())}
+) - {ast.Lambda, ast.IfExp}  # nodes that hold statements
 
 
 ParameterKind = Literal["positional_only", "positional", "args", "keyword_only", "kwargs"]
@@ -89,7 +95,7 @@ def parse(source: str | bytes, module: str) -> list[Function]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old escapes in the library's own strings
         tree = ast.parse(source)
-    return list(_functions(tree, module, "", in_class=False))
+    return _functions(tree, module, "", in_class=False, found=[])
 
 
 def standard_library(root: Path | None = None) -> tuple[list[Function], list[str]]:
@@ -100,10 +106,8 @@ def standard_library(root: Path | None = None) -> tuple[list[Function], list[str
     root = root or Path(sysconfig.get_path("stdlib"))
     functions: dict[tuple[str, tuple[Parameter, ...]], Function] = {}
     unreadable = []
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(_source_files(root), key=lambda path: path.parts):
         relative = path.relative_to(root)
-        if _LEFT_OUT & set(relative.parts) or relative.parts[0].startswith("config-"):
-            continue
         try:
             found = parse(path.read_bytes(), module_name(relative))
         except (SyntaxError, ValueError, OSError):  # the library ships deliberately broken files for its tools
@@ -114,29 +118,39 @@ def standard_library(root: Path | None = None) -> tuple[list[Function], list[str
     return list(functions.values()), unreadable
 
 
+def _source_files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        # Pruned here, so that installed packages and test suites are not even listed.
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _LEFT_OUT and not (name.startswith("config-") and folder == str(root))
+        ]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
+
+
 def module_name(relative: Path) -> str:
     """``json/__init__.py`` -> ``json``; ``json/decoder.py`` -> ``json.decoder``."""
     parts = relative.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def _functions(node: ast.AST, module: str, scope: str, *, in_class: bool) -> Iterator[Function]:
+def _functions(node: ast.AST, module: str, scope: str, *, in_class: bool, found: list[Function]) -> list[Function]:
+    """Add the definitions below ``node`` to ``found``."""
     # Only statements can hold definitions; expressions are not walked, which is most of the time saved.
-    for child in _statements(node):
-        if isinstance(child, _Function):
-            yield Function(f"{module}.{scope}{child.name}", child.name, module, _parameters(child, in_class))
-            yield from _functions(child, module, f"{scope}{child.name}.<locals>.", in_class=False)
-        elif isinstance(child, ast.ClassDef):
-            yield from _functions(child, module, f"{scope}{child.name}.", in_class=True)
-        else:
-            yield from _functions(child, module, scope, in_class=in_class)
-
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
-        block = getattr(node, field, None)
-        if isinstance(block, list):
-            yield from block
+    for field in _BLOCKS:
+        for child in getattr(node, field, ()):
+            kind = type(child)
+            if kind in _FUNCTIONS:
+                found.append(
+                    Function(f"{module}.{scope}{child.name}", child.name, module, _parameters(child, in_class))
+                )
+                _functions(child, module, f"{scope}{child.name}.<locals>.", in_class=False, found=found)
+            elif kind is ast.ClassDef:
+                _functions(child, module, f"{scope}{child.name}.", in_class=True, found=found)
+            elif kind in _NESTING:
+                _functions(child, module, scope, in_class=in_class, found=found)
+    return found
 
 
 def _parameters(function: _Function, in_class: bool) -> tuple[Parameter, ...]:

@@ -161,9 +161,13 @@ def _choose(
 def _capped(questions: Sequence[Question], share: float) -> list[Question]:
     """The longest list, order kept, in which no answer makes up more than ``share`` (where that can be had)."""
     counts = Counter(question.answer for question in questions)
-    most = max(counts.values(), default=0)
-    while most > 1 and most > share * sum(min(count, most) for count in counts.values()):
+    sizes = Counter(counts.values())  # how many answers are given so often
+    most = max(sizes, default=0)
+    kept_then, capped = len(questions), sizes[most]  # questions kept with this cap; answers that occur so often or more
+    while most > 1 and most > share * kept_then:
         most -= 1
+        kept_then -= capped
+        capped += sizes[most]
     seen: Counter[str] = Counter()
     kept = []
     for question in questions:
