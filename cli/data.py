@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli import corpus
+from cli import corpus, train_classifier
 
 ADD_EPILOG = """[bold]Examples[/]
 
@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     group.command("list", epilog=LIST_EPILOG)(list_files)
     group.command(epilog=PREVIEW_EPILOG)(preview)
     corpus.register(group)
+    train_classifier.register(group)
     app.add_typer(group, name="data")
 
 

@@ -8,11 +8,20 @@ from pathlib import Path
 from components.contract import ArtifactSpec, Component
 from components.curate import remote, user_files
 from components.curate.parameters import CurateParameters
+from core.errors import InputProblem
 
 
 def _problems(parameters: CurateParameters, root: Path, digests: Mapping[str, str]) -> list[str]:
     paths = [path for source in parameters.sources if source.type == "files" for path in source.paths]
-    return user_files.problems(parameters, root) + remote.problems(paths, "curate.sources")
+    found = user_files.problems(parameters, root) + remote.problems(paths, "curate.sources")
+    if parameters.classifiers and (root / "data" / "raw").is_dir():  # else they are still in DVC's cache
+        from components.curate import classifiers  # numpy, only where it is used
+
+        try:
+            classifiers.load(parameters.classifiers, root)
+        except InputProblem as problem:
+            found += problem.problems
+    return found
 
 
 component = Component(

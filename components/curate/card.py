@@ -7,13 +7,14 @@ import math
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from components.contract import Context
-from components.curate import samples
+from components.curate import classifiers, samples
 from components.curate.documents import ShardWriter
 from components.curate.ledger import Ledger
 from components.curate.quality import RULES as QUALITY_RULES
@@ -105,6 +106,8 @@ RULE_ORDER = (
 
 
 def _rank(rule: str) -> tuple[int, int]:
+    if rule.startswith(classifiers.RULE):  # after the rules of quality, in the order of their names
+        return RULE_ORDER.index(QUALITY_RULES[-1]), 1
     name, n = re.sub(r"\d+", "n", rule), re.search(r"\d+(?=_gram)", rule)
     return RULE_ORDER.index(rule if rule in RULE_ORDER else name), int(n.group()) if n else 0
 
@@ -113,7 +116,7 @@ def _flow(ledger: Ledger) -> list[dict[str, object]]:
     """Counts in and out of each rule, in the order of the pipeline."""
     remaining = sum(ledger.read.values())
     flow: list[dict[str, object]] = []
-    for rule in sorted(ledger.dropped, key=_rank):
+    for rule in sorted(ledger.dropped, key=lambda rule: (_rank(rule), rule)):
         count, size = ledger.dropped[rule], ledger.dropped_characters[rule]
         flow.append({"rule": rule, "in": remaining, "dropped": count, "out": remaining - count,
                      "dropped_characters": size, "examples": ledger.examples(rule)})  # fmt: skip
@@ -153,6 +156,7 @@ def build(
     instructions_report: dict[str, Any],
     labels_report: dict[str, Any],
     decontamination: dict[str, Any] | None,
+    models: Sequence[classifiers.Classifier] = (),
 ) -> dict[str, float]:
     """Write ``report.json`` and ``samples.json``; return the numbers that become metrics."""
     read = sum(ledger.read.values())
@@ -182,6 +186,7 @@ def build(
             "profile": context.parameters.quality.profile, "own_values": context.parameters.quality.own(),
         },
         "languages": _languages(ledger, splits),
+        "classifiers": classifiers.report(models, ledger.scores, ledger.dropped),
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
         "skipped": _skipped(ledger),

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import code
-from components.curate import remote
+from components.curate import classifiers, remote
 from components.curate.chunks import Chunk
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
@@ -57,6 +57,7 @@ class Orders:
         made_by: digest of the code and the versions of the libraries.
         elsewhere: the work is done on other machines, whose code may differ.
         compiled: there is so much text that compiled code is worth its start.
+        models: digests of the classifiers' models.
     """
 
     parameters: CurateParameters
@@ -67,6 +68,7 @@ class Orders:
     made_by: str
     elsewhere: bool = False
     compiled: bool = False
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,13 +165,14 @@ def _key(chunk: Chunk, orders: Orders, content: str) -> str:
     """Name of a chunk's file; ``content`` is the digest of what the chunk is read from."""
     source = chunk.source and chunk.source.model_dump(mode="json", exclude={"paths"})
     rules = orders.parameters.model_dump(mode="json", exclude=_GLOBAL)  # type: ignore[arg-type]
-    body = [orders.made_by, orders.seed, source, [part.name for part in chunk.parts], content, rules]
+    body = [orders.made_by, orders.seed, source, [part.name for part in chunk.parts], content, rules, *orders.models]
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
     """Judge the chunk's documents into ``path``, which is there whole or not at all."""
     parameters, ledger = orders.parameters, Ledger(orders.parameters.examples, conceal)
+    models = _models(orders)
     with (
         replacing(path) as file,
         pq.ParquetWriter(
@@ -181,6 +184,18 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
             if chunk.source is None:
                 writer.write_batch(as_it_is(batch, parameters, orders.seed, ledger))
             else:
-                judged = process(batch, parameters, orders.seed, ledger, compiled=orders.compiled)
+                judged = process(batch, parameters, orders.seed, ledger, models=models, compiled=orders.compiled)
                 writer.write_batch(judged)
         writer.add_key_value_metadata({_LEDGER: json.dumps(ledger.as_dict()).encode()})
+
+
+def _models(orders: Orders) -> tuple[classifiers.Classifier, ...]:
+    """The classifiers, if they are here what they were where the orders come from."""
+    found = classifiers.load(orders.parameters.classifiers, orders.workspace)
+    for each, wanted in zip(found, orders.models, strict=True):
+        if each.model.digest != wanted:
+            raise InputProblem(
+                f"{each.parameters.model}: is another file on {os.uname().nodename} than where the stage was started, "
+                "or was changed since: put the same one there, and run the stage again"
+            )
+    return found

@@ -16,7 +16,7 @@ _MARGIN = 100  # characters behind them that are kept until personal data is con
 _MORE = " [...]"
 EXAMPLES = 3
 Entry = tuple[int, str, str, str]  # key, origin, and two texts: reason and excerpt, or before and after
-_COUNTS = ("read", "read_characters", "dropped", "dropped_characters", "changed", "skipped", "languages")
+_COUNTS = ("read", "read_characters", "dropped", "dropped_characters", "changed", "skipped", "languages", "scores")
 
 
 @dataclass
@@ -68,6 +68,7 @@ class Ledger:
         self.dropped: Counter[str] = Counter()
         self.dropped_characters: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
+        self.scores: Counter[str] = Counter()  # of classifiers, by name and bin of the histogram
         self.skipped: Counter[str] = Counter()
         self.languages: Counter[str] = Counter()  # of the documents read, by code
         self.encodings: dict[str, str] = {}

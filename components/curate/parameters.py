@@ -12,6 +12,7 @@ from components.curate.quality_parameters import QualityParameters
 from components.decontamination.parameters import DecontaminationParameters
 from components.engine.parameters import EngineParameters
 from components.tasks.curation import InstructionTask, InstructionTasks, LabelTask, LabelTasks, label_source
+from components.text_classifier.parameters import ClassifierParameters
 
 Extractor = Literal["resiliparse", "trafilatura"]
 Kind = Literal["docstring", "comment", "topic", "c_doc"]
@@ -22,6 +23,10 @@ _EXTRACTOR = (
 PiiType = Literal["email", "phone", "ip", "card", "iban", "key"]
 
 
+_COLUMNS = (  # of the documents themselves, on their way and in the corpus
+    "id", "text", "source", "kind", "group", "license", "origin", "characters", "rule", "reason", "signature",
+    "language",
+)  # fmt: skip
 FORM_COLUMNS = (
     "prompt", "completion", "chosen", "rejected", "messages", "conversations", "system", "tools", "label", "kto_tag",
     "instruction", "input", "output", "history", "ranked", "responses", "completions", "answers", "scores", "ranks",
@@ -228,6 +233,9 @@ class CurateParameters(StageParameters):
         "null: no language is looked for.",
     )
     quality: QualityParameters = Field(default_factory=QualityParameters, description="Rules a document must pass.")
+    classifiers: tuple[ClassifierParameters, ...] = Field(
+        (), description="Classifiers of your own that judge what passes these rules (docs/quality.md)."
+    )
     redact: tuple[PiiType, ...] = Field(
         ("email", "phone", "ip", "card", "iban", "key"),
         description="Personal data and secrets replaced by typed placeholders such as [EMAIL].",
@@ -257,6 +265,13 @@ class CurateParameters(StageParameters):
         default_factory=DecontaminationParameters,
         description="Training texts that hold what models are measured on.",
     )
+
+    @model_validator(mode="after")
+    def _classifiers_have_names_of_their_own(self) -> Self:
+        taken = [*_COLUMNS, *(each.name for each in self.classifiers)]
+        if twice := sorted({each.name for each in self.classifiers if taken.count(each.name) > 1}):
+            raise ValueError(f"classifiers: {', '.join(twice)}: is the name of another column or classifier; rename it")
+        return self
 
     @model_validator(mode="after")
     def _can_be_labelled(self) -> Self:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components import engine
 from components.contract import Context, Interrupted
-from components.curate import judging
+from components.curate import classifiers, judging
 from components.curate.batches import WORTH_COMPILING
 from components.curate.chunks import chunks
 from components.curate.ledger import Ledger
@@ -30,11 +30,13 @@ class JudgedChunks:
         paths: their files, in stable order.
         frozen: how many of them, the first, hold the documents of ``split.held_out``.
         found: how many were there already, from a run before.
+        classifiers: that judged them.
     """
 
     paths: list[Path] = field(default_factory=list)
     frozen: int = 0
     found: int = 0
+    classifiers: tuple[classifiers.Classifier, ...] = ()
 
 
 def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger: Ledger) -> JudgedChunks:
@@ -49,13 +51,15 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     """
     parameters = context.parameters
     size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
+    models = classifiers.load(parameters.classifiers, workspace)
     orders = judging.Orders(
         parameters, context.seed, workspace, folder, own, judging.made_by(),
         elsewhere=parameters.engine.type == "ray",
         # The size of a dataset of the hub is not known before it is read.
         compiled=size >= WORTH_COMPILING or any(source.type == "huggingface" for source in parameters.sources),
+        models=tuple(each.model.digest for each in models),
     )  # fmt: skip
-    done, failed = JudgedChunks(), set[str]()
+    done, failed = JudgedChunks(classifiers=models), set[str]()
     ahead, tasks = tee(chunks(parameters, workspace))
     with (
         closing(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from components.curate import batches, language, scripts
+from components.curate import batches, classifiers, language, scripts
 from components.curate.deduplication.signatures import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
@@ -19,7 +20,8 @@ EMPTY: Finding = ("empty", "")
 
 def extra_columns(parameters: CurateParameters) -> list[pa.Field]:
     """Columns that documents have, on their way and in the corpus, only where the parameters ask for them."""
-    return [pa.field("language", pa.string())] if parameters.language else []
+    scores = [pa.field(each.name, pa.float32()) for each in parameters.classifiers]
+    return [*([pa.field("language", pa.string())] if parameters.language else []), *scores]
 
 
 def schema(parameters: CurateParameters) -> pa.Schema:
@@ -27,7 +29,8 @@ def schema(parameters: CurateParameters) -> pa.Schema:
 
     ``id`` content hash; ``characters`` of the text; ``rule`` that the document breaks (null: none) and the ``reason``;
     ``signature``: MinHash values, 32 bits each, little-endian (null where a rule is broken); and of
-    :func:`extra_columns` ``language``, its code.
+    :func:`extra_columns` ``language``, its code, and the score by each classifier under its name (null where a rule
+    before it is broken).
     """
     return pa.schema(
         [
@@ -43,12 +46,19 @@ def schema(parameters: CurateParameters) -> pa.Schema:
 
 
 def process(
-    batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger, *, compiled: bool = False
+    batch: pa.RecordBatch,
+    parameters: CurateParameters,
+    seed: int,
+    ledger: Ledger,
+    *,
+    models: Sequence[classifiers.Classifier] = (),
+    compiled: bool = False,
 ) -> pa.RecordBatch:
     """Clean, redact, judge and sign; what was changed and dropped goes to the ledger.
 
     Args:
         batch: the columns of a document.
+        models: of ``parameters.classifiers``.
         compiled: by compiled code, which is worth its start where there is much text; the result is the same.
 
     Returns:
@@ -95,10 +105,11 @@ def process(
     )  # fmt: skip
     for place, finding in zip(left, judged, strict=True):
         findings[place] = finding
+    scores = classifiers.judge(texts, findings, models, ledger)
     for document, broken in zip(documents, findings, strict=True):
         if broken:
             ledger.drop(broken[0], document, broken[1])
-    return sign(documents, findings, parameters, seed, codes, compiled=compiled)
+    return sign(documents, findings, parameters, seed, codes, scores, compiled=compiled)
 
 
 def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger) -> pa.RecordBatch:
@@ -116,6 +127,7 @@ def sign(
     parameters: CurateParameters,
     seed: int,
     codes: list[str] | None,
+    scores: Mapping[str, list[float | None]] | None = None,
     *,
     compiled: bool = False,
 ) -> pa.RecordBatch:
@@ -132,5 +144,6 @@ def sign(
         "reason": [finding and finding[1] for finding in findings],
         "signature": [next(signed).astype("<u4").tobytes() if finding is None else None for finding in findings],
         **({} if codes is None else {"language": codes}),
+        **(scores or {each.name: [None] * len(documents) for each in parameters.classifiers}),
     }
     return pa.RecordBatch.from_pydict(columns, schema=schema(parameters))

@@ -50,6 +50,7 @@ class Smallest:
         return [
             {
                 **{name: row[name] for name in _SHOWN if row.get(name) is not None},
+                **{name: round(value, 3) for name, value in row.items() if isinstance(value, float)},
                 "characters": len(row["text"]),
                 "text": excerpt(row["text"], conceal),
             }

@@ -101,8 +101,9 @@ def _make(
     contamination = decontaminate(context, workspace, ledger, splits)
     largest = corpus.largest_groups(kept, assignment)
     return card.build(
-        context, ledger, assignment, largest, splits, instruction_data.report, labels_report, contamination
-    )
+        context, ledger, assignment, largest, splits, instruction_data.report, labels_report, contamination,
+        judgement.classifiers,
+    )  # fmt: skip
 
 
 def _elsewhere(context: Context, ledger: Ledger) -> list[str]:

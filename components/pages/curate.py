@@ -35,6 +35,7 @@ def render(folder: Path) -> Page:
     _splits(page, report)
     _documents(page, samples)
     _rules(page, report)
+    _classifiers(page, report.get("classifiers") or [])
     _pairs(page, samples)
     if report.get("languages"):
         page.heading("Languages")
@@ -192,6 +193,23 @@ def _rules(page: Page, report: Report) -> None:
     if found:
         page.text("Some of what each rule dropped: those with the smallest hashes, the beginning of each.")
         page.documents("what was dropped", found)
+
+
+def _classifiers(page: Page, found: list[Report]) -> None:
+    for each in found:
+        page.heading(f"Scores by the classifier {each['name']}")
+        what = {"below": "under it goes", "above": "with it or more goes", "none": "none goes"}[each["drop"]]
+        text = (
+            f"{each['scored']:,} documents; threshold {each['threshold']:.3f}, {what}: {each['dropped']:,} documents."
+        )
+        if known := each["metrics"]:
+            text += (
+                f" When it was trained: precision {known['precision']:.3f} and recall {known['recall']:.3f} at its own "
+                f"threshold, on {known['n']:,} texts of which {known['baselines']['share_of_good']:.3f} are good."
+            )
+        page.text(text)
+        bins = each["histogram"]
+        page.bars({f"{place / len(bins):.2f}": count for place, count in enumerate(bins)}, "documents by score (from)")
 
 
 def _decontamination(page: Page, found: Report) -> None:

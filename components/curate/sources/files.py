@@ -19,7 +19,7 @@ from components.curate.user_files import DOCUMENTS, UserFile, find, is_url, show
 from components.curate.web_archives import pages
 from core.errors import InputProblem
 
-_COLUMNS = "curate.sources (text_column, group_column)"
+COLUMNS = "curate.sources (text_column, group_column)"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piec
         present = columns_of(file, first)
         if present or file.format not in ("jsonl", "json"):
             # An object may lack its group, which a header names for all rows.
-            require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, _COLUMNS)
+            require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, COLUMNS)
         ledger.unused[file.name] = data_among([name for name in present if name not in wanted], first)
     for row in rows(file, wanted, _noted(file, ledger)):
         ledger.row(file.name)
