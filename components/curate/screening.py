@@ -94,6 +94,7 @@ def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_start
         run = run_digits = 0  # of signs that a secret is made of
         digits = 0  # of a number whose digits stand alone or after one blank or dash
         dotted = dots = 0  # digits and dots of a run of both
+        national = 0  # digits from a leading zero on, with little between them
         colons = 0  # of a run of hexadecimal digits and colons that may begin an address
         may_begin = False
         before, kind_before = np.uint32(32), np.uint8(0)
@@ -113,6 +114,12 @@ def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_start
             if kind & _DIGIT:
                 digits += 1
                 dotted += 1
+                if national > 0:
+                    national += 1
+                elif before == 48 and (place - start == 1 or not classes[codes[place - 2]] & _DIGIT):
+                    national = 2
+                if national >= 9:
+                    bits |= PHONE
                 if digits >= 13:
                     bits |= CARD
                 if (
@@ -130,7 +137,7 @@ def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_start
                     and kind_before & _DIGIT
                     and classes[codes[place - 2]] & _DIGIT
                     and classes[codes[place - 3]] & _DIGIT
-                    and (codes[place - 4] == 46 or codes[place - 4] == 45)
+                    and (codes[place - 4] == 46 or codes[place - 4] == 45 or codes[place - 4] == 32)
                     and classes[codes[place - 5]] & _DIGIT
                     and classes[codes[place - 6]] & _DIGIT
                     and 50 <= codes[place - 7] <= 57
@@ -141,6 +148,9 @@ def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_start
             else:
                 if not ((code == 32 or code == 45) and kind_before & _DIGIT):
                     digits = 0
+                # A blank, which may be one that does not break, and . / ( ) - stand between digits.
+                if not (code == 32 or code == 160 or 45 <= code <= 47 or code == 40 or code == 41):
+                    national = 0
                 if code == 46:
                     dots += 1
                 else:

@@ -59,6 +59,7 @@ PIECES = (
 WRITINGS = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
 FOUND = (
     "a@b.org", "@property", "x@", "+49 (30) 1234-5678", "(212) 555-0172", "1-212-555-0172", "555-0172", "8.8.8.8",
+    "tel 030 23125678", "phone (020) 7946-0018", "call 0", "0", "12 ", "fax 0049/30/23125/678", "cell 415 555 0132",
     "123.45.67.89", "10.0.0.255", "2001:4860:4860::8888", "std::vector", "a::b", "4111 1111 1111 1111", "4111-1111",
     "DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "AB12",
     "-----BEGIN PRIVATE KEY-----x-----END PRIVATE KEY-----", "ya29.abcdefghijklmnopqrstu", "٤١١١١١١١١١١١١١١١",

@@ -1,0 +1,76 @@
+"""Phone numbers in text: patterns find candidates, libphonenumber's tables of all countries decide.
+
+An international number begins with ``+``. A national one counts where a word such as *tel* stands before it, or where
+it is written as in North America; it must be valid in one of :data:`REGIONS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+_GAP = r"[ ./()\u00a0-]{0,3}"
+# What a number may not follow, and what may not follow it: it would be part of something longer.
+_BEFORE, _AFTER = r"(?<![\w+.,-])", r"(?!\w|[.,-]\d)"
+_INTERNATIONAL = re.compile(rf"{_BEFORE}\+[1-9](?:{_GAP}\d){{7,14}}{_AFTER}")
+_NORTH_AMERICAN = re.compile(
+    rf"{_BEFORE}(?:1[ .-])?(?:\([2-9]\d{{2}}\) ?[2-9]\d{{2}}[.-]|[2-9]\d{{2}}([.-])[2-9]\d{{2}}\1)\d{{4}}{_AFTER}"
+)
+_NATIONAL = re.compile(
+    rf"(?<![\w+.,/-])(?:\(?0\d(?:{_GAP}\d){{7,13}}|(?:1 )?[2-9]\d{{2}} [2-9]\d{{2}} \d{{4}}){_AFTER}"
+)
+_WORD = re.compile(
+    r"(?i)\b(?:tele(?:phone|f(?:on|one|oon|ono|ax))|t[eé]l(?:[eé]phone|[eé]fono)?|tl[fn]|phone|fone?|fax|mobile?|m[oó]vil"
+    r"|cell(?:phone|ulare)?|celular|handy|natel|gsm|portable|puh|kom|hp|call|ring|dial|whatsapp|sms)\b[^\d\n]{0,12}$"
+)
+_BLANK = re.compile("[ \u00a0]")
+_CUTS = 3  # ends of a number that are tried: another one may follow it
+_LEAD = 30  # characters before a number in which the word is looked for
+REGIONS = (
+    "US", "GB", "DE", "FR", "IT", "AU", "NL", "BE", "CH", "AT", "SE", "FI", "IE", "JP", "IN", "KR", "BR", "ZA", "TR",
+    "NZ",
+)  # fmt: skip
+"""Where a number may be a national one: with a leading 0 (or as in the United States) and many texts."""
+
+
+def find(text: str) -> Iterator[tuple[int, int]]:
+    """Begin and end of each phone number, in order."""
+    found: list[tuple[re.Match[str], Sequence[str | None]]] = [
+        (match, (None,)) for match in _INTERNATIONAL.finditer(text) if not _is_decimal(match.group())
+    ]
+    found += [(match, ("US",)) for match in _NORTH_AMERICAN.finditer(text)]
+    found += [(match, REGIONS) for match in _NATIONAL.finditer(text)]
+    end = 0
+    for match, regions in sorted(found, key=lambda each: each[0].start()):
+        start = match.start()
+        introduced = _WORD.search(text, max(0, start - _LEAD), start) is not None
+        if start >= end and (introduced or regions is not REGIONS):
+            if size := _valid_part(match.group(), regions, whole=not introduced):
+                end = start + size
+                yield start, end
+
+
+def normal(number: str) -> str:
+    """Its digits: the same for every way to write a number with its country."""
+    return re.sub(r"\D", "", number).removeprefix("00")
+
+
+def _is_decimal(number: str) -> bool:
+    """``+1.6180339887``, ``+1234567.89``: a single dot and no other sign."""
+    return re.fullmatch(r"\+\d+\.\d+", number) is not None
+
+
+def _valid_part(number: str, regions: Sequence[str | None], *, whole: bool) -> int:
+    """Characters of the longest valid number that this begins with, as far as a blank; 0: none."""
+    import phonenumbers
+
+    ends = [len(number), *(match.start() for match in reversed(list(_BLANK.finditer(number))))]
+    for end in ends[: 1 if whole else _CUTS]:
+        for region in regions:
+            try:
+                parsed = phonenumbers.parse(number[:end], region)
+            except phonenumbers.NumberParseException:
+                continue
+            if phonenumbers.is_valid_number(parsed):
+                return end
+    return 0
