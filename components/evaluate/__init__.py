@@ -20,7 +20,13 @@ def _nothing_to_measure(_: EvaluateParameters, inputs: Mapping[str, Path]) -> st
 
 
 def _problems(parameters: EvaluateParameters, root: Path, _: Mapping[str, str]) -> list[str]:
-    return judge.problems(parameters.judge, root) if parameters.judge is not None else []
+    problems = judge.problems(parameters.judge, root) if parameters.judge is not None else []
+    return problems + parameters.missing_files(root)
+
+
+def _reads_raw(parameters: EvaluateParameters) -> bool:
+    """Whether it asks questions of the user's own files: benchmarks."""
+    return bool(parameters.suites) or (parameters.judge is not None and parameters.judge.mt_bench is not None)
 
 
 component = Component(
@@ -29,6 +35,7 @@ component = Component(
     summary="Measure a model on held-out documents and instructions, beside n-gram, majority and rule baselines.",
     parameters=EvaluateParameters,
     inputs=(
+        ArtifactSpec("raw", "data/raw", "raw", "eval_set", optional=True, when=_reads_raw),
         ArtifactSpec("model", "models/{instance}", "model", "{instance}"),
         ArtifactSpec("corpus", "data/corpus", "dataset", "eval_set"),
         ArtifactSpec("instructions", "data/instructions", "dataset", "eval_set"),

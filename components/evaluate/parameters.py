@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from components.contract import StageParameters
+from components.evaluate.benchmarks import BENCHMARKS
 from components.evaluate.judge.parameters import JudgeParameters
 
 
@@ -67,6 +73,51 @@ class LmEvalParameters(StageParameters):
         return tasks
 
 
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+HUB = "hub@"  # before the commit of a data set
+_REVISION = re.compile(rf"{HUB}[0-9a-f]{{40}}")
+
+
+class SuiteParameters(StageParameters):
+    """Public benchmarks that are asked alike."""
+
+    tasks: Mapping[str, str] = Field(
+        description="Where each benchmark comes from: a file or folder below data/raw in its public form, or "
+        "hub@REVISION, a commit of its data set on the Hugging Face hub."
+    )
+    chat: Literal["auto"] | bool = Field(
+        default="auto", description="Ask in the model's chat template; auto: where the model has learnt turns."
+    )
+    fewshot: int | None = Field(default=None, ge=0, description="Examples before each item; null: the task's own.")
+    limit: int | None = Field(default=None, ge=1, description="Most items of a task, its first; null: all.")
+    batch_size: int = Field(default=16, ge=1, description="Items scored or answered side by side.")
+    max_new_tokens: int | None = Field(
+        default=None, ge=1, description="Longest answer, in tokens; null: the task's own."
+    )
+    samples: int = Field(default=1, ge=1, description="Answers to each problem of HumanEval and MBPP, for pass@k.")
+    temperature: float = Field(default=0.0, ge=0, le=5, description="Of these answers; several need one above 0.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> SuiteParameters:
+        problems = []
+        for task, source in self.tasks.items():
+            if not _NAME.fullmatch(task):
+                problems.append(f"{task!r} is no name of a benchmark: small letters, digits and _")
+            elif _REVISION.fullmatch(source):
+                continue
+            elif source.startswith("hub"):
+                problems.append(f"{task}: pin the data set by its commit: hub@ and 40 hexadecimal digits")
+            elif task not in BENCHMARKS:
+                problems.append(f"{task} cannot be read from files; these can: {', '.join(BENCHMARKS)}")
+            elif not PurePosixPath(source).is_relative_to("data/raw") or ".." in PurePosixPath(source).parts:
+                problems.append(f"{task}: {source!r} is not below data/raw, where files are versioned")
+        if self.samples > 1 and self.temperature == 0:
+            problems.append(f"{self.samples} samples at temperature 0 are all the same: set temperature, such as 0.8")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
 class EvaluateParameters(StageParameters):
     """How models are measured. One section serves the base, the instruct and the assistant model."""
 
@@ -77,3 +128,22 @@ class EvaluateParameters(StageParameters):
     judge: JudgeParameters | None = Field(
         default=None, description="A language model that judges the answers of models that chat; null: none."
     )
+    suites: Mapping[str, SuiteParameters] = Field(
+        default={}, description="Named sets of public benchmarks (docs/evaluate.md)."
+    )
+
+    @field_validator("suites")
+    @classmethod
+    def _named(cls, suites: Mapping[str, SuiteParameters]) -> Mapping[str, SuiteParameters]:
+        if wrong := [name for name in suites if not _NAME.fullmatch(name)]:
+            raise ValueError(f"names of suites have small letters, digits and _: {', '.join(wrong)}")
+        return suites
+
+    def missing_files(self, root: Path) -> list[str]:
+        """A problem for each benchmark of the suites whose files are not in the workspace."""
+        return [
+            f"evaluate.suites.{name}.tasks.{task}: there is no {source}; it is read from {BENCHMARKS[task].files}"
+            for name, suite in self.suites.items()
+            for task, source in suite.tasks.items()
+            if not source.startswith(HUB) and not (root / source).exists()
+        ]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from components.contract import Context
 from components.conversations import text_ids
 from components.evaluate import answers, held_out, items
+from components.evaluate.contamination import compare_tasks
 from components.evaluate.judge.measure import measure_judged, require_judge
 from components.evaluate.lm_eval_tasks import find_tasks, measure_tasks
 from components.evaluate.subject import Subject
+from components.evaluate.suites import measure_suites
 from components.finetuning import families
 from components.finetuning.models import give_padding, load_causal, load_tokenizer
 from components.finetuning.sequences import load_encoder_decoder
@@ -71,7 +73,9 @@ def run(context: Context) -> None:
     subject.raise_if_stopping()
     report["answers"] = answers.measure_answers(subject, records, available)
     subject.raise_if_stopping()
-    report["lm_eval"] = measure_tasks(subject, test, records, manager)
+    report["lm_eval"], asked = measure_tasks(subject, test, records, manager)
+    report["suites"], of_suites = measure_suites(subject)
+    report["lm_eval"]["contamination"] = compare_tasks(context, {**asked, **of_suites})
     report["continuations"] = continuations(subject)
     subject.raise_if_stopping()
     report["judge"] = measure_judged(subject, records)
@@ -84,7 +88,7 @@ def _measure_encoder_decoder(context: Context) -> None:
     """An encoder-decoder answers the test instructions; it is no language model with a loss of documents."""
     report: dict[str, Any] = {"instance": context.instance, "seed": context.seed, "chat": True}
     report["kind"] = "encoder-decoder"
-    report |= dict.fromkeys(("held_out", "answers", "lm_eval", "continuations"))
+    report |= dict.fromkeys(("held_out", "answers", "lm_eval", "suites", "continuations"))
     records, available = answers.load(context.inputs["instructions"], context.parameters.answers.prompts, context.seed)
     tokenizer = load_tokenizer(context.inputs["model"])
     give_padding(tokenizer, context.inputs["model"])

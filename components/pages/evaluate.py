@@ -32,6 +32,8 @@ def render(folder: Path) -> Page:
         _answers(page, folder, report["answers"], report["instance"], report["chat"])
     if report["lm_eval"] is not None:
         _harness(page, report["lm_eval"], report["chat"])
+        if report.get("suites"):
+            _suites(page, report["suites"])
         _continuations(page, report["continuations"], report["seed"])
     if report.get("judge") is not None:
         _judge(page, report["judge"])
@@ -145,6 +147,30 @@ def _harness(page: Page, harness: dict[str, Any], chat: bool) -> None:
         )
     for task, reason in harness["refused"].items():
         page.text(f"{task} was left out: {reason}.")
+
+
+def _suites(page: Page, suites: list[dict[str, Any]]) -> None:
+    page.heading("Suites")
+    page.text(
+        "Public benchmarks by the lm-evaluation-harness, each from the source that is named; chance is what guessing "
+        "gets. Code that the model wrote ran in a sandbox."
+    )
+    page.table(
+        ("suite", "task", "metric", "value", "±", "n", "chance", "asked"),
+        [
+            (row["suite"], row["task"], metric["metric"], metric["value"], metric["stderr"], metric["n"],
+             metric["chance"], "in the chat template" if row["chat"] else "as documents")
+            for row in suites
+            for metric in row["metrics"]
+        ],
+    )  # fmt: skip
+    page.table(
+        ("suite", "task", "source", "SHA-256"),
+        [(row["suite"], row["task"], row["source"], row.get("sha256")) for row in suites],
+    )
+    for row in suites:
+        if row["refused"]:
+            page.text(f"{row['suite']}: {row['task']} was left out: {row['refused']}.")
 
 
 def _continuations(page: Page, continuations: dict[str, Any], seed: int) -> None:

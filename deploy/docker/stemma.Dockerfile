@@ -5,9 +5,10 @@ ARG DEVICE=cpu
 
 FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# git: snapshots and worktrees. PostgreSQL's client: back-ups; it must not be older than the server.
+# git: snapshots and worktrees. PostgreSQL's client: back-ups; it must not be older than the server. bubblewrap: the
+# sandbox for code that a model writes (evaluate.suites); the container must be allowed user namespaces.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends git openssh-client postgresql-client \
+ && apt-get install -y --no-install-recommends bubblewrap git openssh-client postgresql-client \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --create-home --shell /usr/sbin/nologin stemma \
  && install -d -o stemma -g stemma /data /backups /keys

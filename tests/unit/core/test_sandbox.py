@@ -51,7 +51,7 @@ while True:
     ended = run(bomb, limits=Limits(seconds=1.5, processes=8))
     assert ended.code is None and int(ended.output.split()[0]) < 8
     left = [each for each in psutil.process_iter(["uids"]) if each.info["uids"].real in sandbox._ACCOUNTS]
-    gone, alive = psutil.wait_procs(left, timeout=5)
+    _, alive = psutil.wait_procs(left, timeout=5)
     assert not alive
 
 
@@ -123,10 +123,9 @@ def test_signals_to_all_reach_only_the_sandbox():
 
 
 @needs_bwrap
-@pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)", "import os; os.fork(); input()"])
+@pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
 def test_time_is_bounded(program):
-    ended = run(program, limits=Limits(seconds=0.5))
-    assert ended.code in (None, 1)
+    assert run(program, limits=Limits(seconds=0.5)).code is None
 
 
 @needs_bwrap

@@ -1,0 +1,198 @@
+"""Public benchmarks in their own files' form: read, asked, judged, resumed; code is run in the sandbox only."""
+
+import csv
+import gzip
+import json
+import shutil
+
+import pytest
+from pydantic import ValidationError
+
+from components import pages
+from components.evaluate import benchmarks, code_tasks, component, harness, items
+from components.evaluate.parameters import EvaluateParameters
+from core import sandbox
+from core.errors import InputProblem
+from tests.stage import run_component
+
+needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs the package bubblewrap")
+QUICK = {
+    "lm_eval": {"tasks": []},
+    "samples": {"prompts": []},
+    "answers": {"prompts": 1, "max_new_tokens": 2},
+    "held_out": {"documents": 1, "baseline_documents": 1},
+}
+PROBLEM = {
+    "task_id": "HumanEval/0",
+    "prompt": "def add(a, b):\n    '''Add.'''\n",
+    "entry_point": "add",
+    "canonical_solution": "    return a + b\n",
+    "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+}
+MBPP = {
+    "text": "Write a function that adds one.",
+    "code": "def f(x):\r\n  return x + 1",
+    "test_list": ["assert f(1) == 2", "assert f(2) == 3", "assert f(0) == 1"],
+    "test_setup_code": "",
+}
+
+
+def _jsonl(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def _csv(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_benchmarks(folder):
+    """Every benchmark, a few items each, in the form of its public files; the sources for ``tasks``."""
+    _jsonl(folder / "gsm8k/test.jsonl", [{"question": f"{n} plus one?", "answer": f"#### {n + 1}"} for n in range(4)])
+    _jsonl(folder / "HumanEval.jsonl.gz", [PROBLEM, {**PROBLEM, "task_id": "HumanEval/1"}])
+    _jsonl(folder / "mbpp.jsonl", [{**MBPP, "task_id": n} for n in range(1, 14)])
+    _jsonl(
+        folder / "ARC-Easy-Test.jsonl",
+        [{"id": "a", "question": {"stem": "Hot?", "choices": [{"text": "sun", "label": "A"}, {"text": "ice", "label":
+          "B"}]}, "answerKey": "A"}] * 2,
+    )  # fmt: skip
+    ending = {"activity_label": "Run", "ctx_a": "A man runs.", "ctx_b": "he", "endings": ["falls.", "flies."]}
+    _jsonl(folder / "hellaswag_val.jsonl", [{**ending, "label": 0, "ind": n} for n in range(3)])
+    for subject in ("anatomy", "virology"):
+        for split, count in (("dev", 5), ("test", 3)):
+            rows = [[f"Q{n}", "a", "b", "c", "d", "B"] for n in range(count)]
+            _csv(folder / f"mmlu/{split}/{subject}_{split}.csv", rows)
+    _csv(
+        folder / "TruthfulQA.csv",
+        [
+            ["Type", "Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers", "Source"],
+            ["x", "y", "Why?", "No reason", "No reason; None", "Because; Magic; Fate", "z"],
+        ],
+    )
+    _jsonl(folder / "input_data.jsonl", [{"key": 1, "prompt": "Say.", "instruction_id_list": [], "kwargs": []}])
+    (folder / "bbh").mkdir()
+    for task in ("navigate", "snarks"):
+        examples = [{"input": f"Turn {n}?", "target": "Yes"} for n in range(2)]
+        (folder / f"bbh/{task}.json").write_text(json.dumps({"canary": "", "examples": examples}))
+    return {
+        "arc_easy": "ARC-Easy-Test.jsonl", "hellaswag": "hellaswag_val.jsonl", "mmlu": "mmlu", "gsm8k": "gsm8k",
+        "truthfulqa_mc1": "TruthfulQA.csv", "truthfulqa_mc2": "TruthfulQA.csv", "bbh": "bbh", "mbpp": "mbpp.jsonl",
+        "humaneval": "HumanEval.jsonl.gz",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def workspace(prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "data/raw").mkdir()
+    return tmp_path
+
+
+@needs_bwrap
+def test_every_benchmark_is_asked_and_a_broken_one_is_left_out(workspace):
+    files = write_benchmarks(workspace / "data/raw")
+    (workspace / "data/raw/broken.jsonl").write_text('{"question": "no answer"}\n')
+    tasks = {task: f"data/raw/{file}" for task, file in files.items()}
+    suites = {
+        "all": {"tasks": tasks, "max_new_tokens": 4, "fewshot": 0},
+        "bad": {"tasks": {"gsm8k": "data/raw/broken.jsonl", "humaneval": tasks["humaneval"]}, "chat": True,
+                "max_new_tokens": 4, "samples": 10, "temperature": 1.0},
+    }  # fmt: skip
+    context = run_component(component, workspace, {**QUICK, "suites": suites}, instance="instruct")
+    metrics = {metric.name: metric for metric in context.metrics}
+    left_out = [each for each in context.warnings if "left out" in each]
+    assert len(left_out) == 1, left_out
+    [warning] = left_out
+    assert "evaluate.suites.bad: gsm8k was left out" in warning and "broken.jsonl" in warning and "answer" in warning
+    sizes = {"arc_easy_acc": 2, "hellaswag_acc_norm": 3, "mmlu_acc": 6, "truthfulqa_mc1_acc": 1, "mbpp_pass_1": 3,
+             "truthfulqa_mc2_acc": 1, "gsm8k_exact_match_strict_match": 4, "bbh_exact_match_get_answer": 4,
+             "humaneval_pass_1": 2}  # fmt: skip
+    assert {name: metrics[f"lm_eval_all_{name}"].n for name in sizes} == sizes
+    assert metrics["lm_eval_bad_humaneval_pass_10"].n == 2
+    assert metrics["lm_eval_all_mmlu_acc"].baselines == {"chance": 0.25}
+    assert metrics["lm_eval_all_gsm8k_exact_match_strict_match"].stderr == 0
+    rows = list(items.read(context.outputs["report"]))
+    assert {row.metric for row in rows} >= {f"lm_eval_all_{name}" for name in sizes}
+    assert len({row.item for row in rows if row.metric == "lm_eval_all_mmlu_acc"}) == 6
+    [first, _] = [row for row in rows if row.metric == "lm_eval_all_humaneval_pass_1"]
+    assert PROBLEM["prompt"] in first.question and first.reference == PROBLEM["canonical_solution"]
+    report = json.loads((context.outputs["report"] / "report.json").read_text())
+    assert len(next(row for row in report["suites"] if row["task"] == "mmlu")["sha256"]) == 64
+    page = pages.evaluate.render(context.outputs["report"]).html()
+    assert "truthfulqa_mc1" in page and "was left out" in page
+
+
+def test_a_killed_evaluation_goes_on_behind_the_tasks_it_had_finished(workspace, monkeypatch):
+    files = write_benchmarks(workspace / "data/raw")
+    tasks = {task: f"data/raw/{files[task]}" for task in ("arc_easy", "hellaswag")}
+    parameters = {**QUICK, "suites": {"some": {"tasks": tasks}}}
+    ran, run = [], harness.run
+
+    def run_and_stop(model, loaded, **how):
+        ran.extend(loaded["tasks"])
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        return run(model, loaded, **how)
+
+    monkeypatch.setattr(harness, "run", run_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_component(component, workspace, parameters, instance="base")
+    context = run_component(component, workspace, parameters, instance="base")
+    assert ran == ["arc_easy", "hellaswag", "hellaswag"]
+    assert {"lm_eval_some_arc_easy_acc", "lm_eval_some_hellaswag_acc"} <= {each.name for each in context.metrics}
+
+
+@needs_bwrap
+def test_code_passes_where_the_tests_run_to_their_end():
+    def passes(answer):
+        return code_tasks.passes(code_tasks.humaneval_program(PROBLEM, answer))
+
+    assert passes(PROBLEM["canonical_solution"])
+    assert not passes("    return a - b\n")
+    assert not passes("    raise SystemExit(0)\n")  # leaves with success before the tests
+    assert not passes("    import os; print('x' * 99); os._exit(0)\n")
+    assert not passes("    return (\n")
+    assert code_tasks.passes(code_tasks.mbpp_program(MBPP, MBPP["code"]))
+    assert not code_tasks.passes(code_tasks.mbpp_program(MBPP, "def f(x): return 2"))
+
+
+def test_pass_at_k_is_the_unbiased_estimator():
+    # Chen et al. 2021, section 2.1: the share of draws of k out of n samples that hold a right one.
+    assert code_tasks.pass_at([True] + [False] * 9, 10) == {"pass@1": pytest.approx(0.1), "pass@10": 1.0}
+    found = code_tasks.pass_at([True] * 3 + [False] * 17, 20)
+    assert found == {"pass@1": pytest.approx(0.15), "pass@10": pytest.approx(1 - 120 / 1140)}
+    assert code_tasks.pass_at([False] * 10, 10) == {"pass@1": 0.0, "pass@10": 0.0}
+
+
+def test_without_a_sandbox_code_is_refused_with_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputProblem, match="install the package bubblewrap"):
+        code_tasks.configuration("humaneval", chat=False, samples=1, temperature=0.0)
+    assert sandbox.why_not()
+
+
+def test_truthfulqa_and_mmlu_are_read_as_their_authors_read_them(tmp_path):
+    write_benchmarks(tmp_path)
+    [row] = benchmarks.read("truthfulqa_mc1", tmp_path / "TruthfulQA.csv")["truthfulqa_mc1"]["validation"]
+    assert row["mc1_targets"]["choices"] == ["No reason", "Because", "Magic", "Fate"]
+    assert row["mc2_targets"]["labels"] == [1, 1, 0, 0, 0]
+    found = benchmarks.read("mmlu", tmp_path / "mmlu")
+    assert sorted(found) == ["mmlu_anatomy", "mmlu_virology"]
+    assert found["mmlu_anatomy"]["test"][0] == {"question": "Q0", "choices": ["a", "b", "c", "d"], "answer": 1,
+                                                "subject": "anatomy"}  # fmt: skip
+    assert [row["task_id"] for row in benchmarks.read("mbpp", tmp_path / "mbpp.jsonl")["mbpp"]["test"]] == [11, 12, 13]
+
+
+def test_problems_of_suites_are_found_before_anything_runs(tmp_path):
+    wrong = {"gsm8k": "/etc/passwd", "arc_easy": "hub@main", "winogrande": "data/raw/x.jsonl"}
+    with pytest.raises(ValidationError) as problem:
+        EvaluateParameters(suites={"s": {"tasks": wrong, "samples": 5}})
+    for part in ("not below data/raw", "pin the data set by its commit", "winogrande cannot be read from files",
+                 "5 samples at temperature 0"):  # fmt: skip
+        assert part in str(problem.value)
+    parameters = EvaluateParameters(suites={"s": {"tasks": {"gsm8k": "data/raw/no.jsonl"}}})
+    [missing] = component.check(parameters, tmp_path, {})
+    assert missing.startswith("evaluate.suites.s.tasks.gsm8k: there is no data/raw/no.jsonl")
