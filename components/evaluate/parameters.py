@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -81,7 +80,7 @@ _REVISION = re.compile(rf"{HUB}[0-9a-f]{{40}}")
 class SuiteParameters(StageParameters):
     """Public benchmarks that are asked alike."""
 
-    tasks: Mapping[str, str] = Field(
+    tasks: dict[str, str] = Field(
         description="Where each benchmark comes from: a file or folder below data/raw in its public form, or "
         "hub@REVISION, a commit of its data set on the Hugging Face hub."
     )
@@ -128,13 +127,13 @@ class EvaluateParameters(StageParameters):
     judge: JudgeParameters | None = Field(
         default=None, description="A language model that judges the answers of models that chat; null: none."
     )
-    suites: Mapping[str, SuiteParameters] = Field(
+    suites: dict[str, SuiteParameters] = Field(
         default={}, description="Named sets of public benchmarks (docs/evaluate.md)."
     )
 
     @field_validator("suites")
     @classmethod
-    def _named(cls, suites: Mapping[str, SuiteParameters]) -> Mapping[str, SuiteParameters]:
+    def _named(cls, suites: dict[str, SuiteParameters]) -> dict[str, SuiteParameters]:
         if wrong := [name for name in suites if not _NAME.fullmatch(name)]:
             raise ValueError(f"names of suites have small letters, digits and _: {', '.join(wrong)}")
         return suites
