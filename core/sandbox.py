@@ -52,7 +52,7 @@ exec(compile(source, "program.py", "exec"), {"__name__": "__main__"})
 
 
 @dataclass(frozen=True)
-class Limits:
+class Bounds:
     """Bounds of a program.
 
     Attributes:
@@ -88,14 +88,14 @@ def why_not() -> str | None:
 
 @functools.cache
 def _why_not_started() -> str | None:
-    ended = _run("print('started')", b"", Limits(), packages=False)
+    ended = _run("print('started')", b"", Bounds(), packages=False)
     if ended.code == 0 and ended.output == "started\n":
         return None
     said = ended.errors.strip().rpartition("\n")[2] or f"exit status {ended.code}"
     return f"generated code is run only in a sandbox, and bwrap cannot start one here ({said}): {_HINT}"
 
 
-def run(source: str, given: bytes = b"", limits: Limits | None = None, *, packages: bool = False) -> Ended:
+def run(source: str, given: bytes = b"", limits: Bounds | None = None, *, packages: bool = False) -> Ended:
     """Run the Python program ``source`` in a sandbox of its own, and wait for its end.
 
     Args:
@@ -107,10 +107,10 @@ def run(source: str, given: bytes = b"", limits: Limits | None = None, *, packag
     """
     if reason := why_not():
         raise InputProblem(reason)
-    return _run(source, given, limits or Limits(), packages)
+    return _run(source, given, limits or Bounds(), packages)
 
 
-def _run(source: str, given: bytes, limits: Limits, packages: bool) -> Ended:
+def _run(source: str, given: bytes, limits: Bounds, packages: bool) -> Ended:
     program = source.encode("utf-8", "surrogatepass")
     account = secrets.choice(_ACCOUNTS) if os.geteuid() == 0 else 0
     filter_end, write_end = os.pipe()
@@ -145,7 +145,7 @@ def _run(source: str, given: bytes, limits: Limits, packages: bool) -> Ended:
     return Ended(code, *texts)
 
 
-def _command(account: int, limits: Limits, packages: bool, size: int, filter_end: int) -> list[str]:
+def _command(account: int, limits: Bounds, packages: bool, size: int, filter_end: int) -> list[str]:
     bounds = {
         "AS": limits.memory_megabytes * _MEGABYTE,
         "CPU": int(limits.seconds) + 1,

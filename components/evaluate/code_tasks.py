@@ -20,7 +20,7 @@ from typing import Any
 from core import sandbox
 from core.errors import InputProblem
 
-LIMITS = sandbox.Limits(seconds=10, memory_megabytes=1024)
+LIMITS = sandbox.Bounds(seconds=10, memory_megabytes=1024)
 _KS = (1, 10, 100)  # of pass@k, as published
 _FENCE = "```"
 _EXPERT = "You are an expert Python programmer, and here is your task:"

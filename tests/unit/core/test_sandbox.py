@@ -13,11 +13,11 @@ import pytest
 
 from core import sandbox
 from core.errors import InputProblem
-from core.sandbox import Limits, run
+from core.sandbox import Bounds, run
 
 ROOT = Path(__file__).parents[3]
 needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs the package bubblewrap")
-QUICK = Limits(seconds=5, memory_megabytes=256, file_megabytes=1)
+QUICK = Bounds(seconds=5, memory_megabytes=256, file_megabytes=1)
 
 
 @needs_bwrap
@@ -48,7 +48,7 @@ while True:
     try: os.fork()
     except OSError: pass
 """
-    ended = run(bomb, limits=Limits(seconds=1.5, processes=8))
+    ended = run(bomb, limits=Bounds(seconds=1.5, processes=8))
     assert ended.code is None and int(ended.output.split()[0]) < 8
     left = [each for each in psutil.process_iter(["uids"]) if each.info["uids"].real in sandbox._ACCOUNTS]
     _, alive = psutil.wait_procs(left, timeout=5)
@@ -125,12 +125,12 @@ def test_signals_to_all_reach_only_the_sandbox():
 @needs_bwrap
 @pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
 def test_time_is_bounded(program):
-    assert run(program, limits=Limits(seconds=0.5)).code is None
+    assert run(program, limits=Bounds(seconds=0.5)).code is None
 
 
 @needs_bwrap
 def test_the_sandbox_ends_with_whoever_started_it(tmp_path):
-    script = "from core import sandbox; sandbox.run('import time; time.sleep(60)', limits=sandbox.Limits(seconds=60))"
+    script = "from core import sandbox; sandbox.run('import time; time.sleep(60)', limits=sandbox.Bounds(seconds=60))"
     starter = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
     own = psutil.Process(starter.pid)
     inside = []
