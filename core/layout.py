@@ -154,6 +154,11 @@ def signing_public(home: Path) -> Path:
     return keys(home) / "signing.pub"
 
 
+def placeholder_salt(home: Path) -> Path:
+    """Keys the hashes that stand for personal data in a corpus."""
+    return keys(home) / "placeholders.salt"
+
+
 def trusted_keys(home: Path) -> Path:
     return keys(home) / "trusted"
 

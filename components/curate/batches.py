@@ -14,6 +14,7 @@ from typing import Literal
 
 from components.curate import quality
 from components.curate.cleaning import clean
+from components.curate.placeholders import Placeholder, typed
 from components.curate.quality import Finding
 from components.curate.quality_parameters import QualityParameters
 from components.curate.redaction import redact
@@ -36,21 +37,24 @@ def cleaned(texts: Sequence[str], form: Literal["NFC", "NFKC", "none"], *, compi
     ]
 
 
-def redacted(texts: Sequence[str], types: Collection[str], *, compiled: bool) -> list[tuple[str, Counter[str]]]:
+def redacted(
+    texts: Sequence[str], types: Collection[str], placeholder: Placeholder = typed, *, compiled: bool
+) -> list[tuple[str, Counter[str]]]:
     """As :func:`components.curate.redaction.redact`, of each text."""
     if not compiled:
-        return [redact(text, types) for text in texts]
+        return [redact(text, types, placeholder) for text in texts]
     from components.curate.screening import BITS, may_hold
 
     suspected = [[name for name in types if bits & BITS[name]] for bits in may_hold(texts).tolist()]
     result = [
-        redact(text, names) if names else (text, Counter[str]()) for text, names in zip(texts, suspected, strict=True)
+        redact(text, names, placeholder) if names else (text, Counter[str]())
+        for text, names in zip(texts, suspected, strict=True)
     ]
     # What was replaced may make room for another type; only then are all looked for.
     changed = [place for place, (_, found) in enumerate(result) if found]
     for place, bits in zip(changed, may_hold([result[place][0] for place in changed]).tolist(), strict=True):
         if any(bits & BITS[name] for name in types if name not in suspected[place]):
-            result[place] = redact(texts[place], types)
+            result[place] = redact(texts[place], types, placeholder)
     return result
 
 

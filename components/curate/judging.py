@@ -26,8 +26,9 @@ from components.curate.chunks import Chunk
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.curate.parts import digest, signs
+from components.curate.placeholders import TYPED, Hashed, typed
 from components.curate.process import as_it_is, process, schema
-from components.curate.redaction import PLACEHOLDERS, redact
+from components.curate.redaction import redact
 from components.curate.user_files import UserFile
 from core.errors import InputProblem
 from core.files import replacing
@@ -44,7 +45,7 @@ _GLOBAL: dict[str, object] = {
 
 def conceal(text: str) -> str:
     """Redact everything, for excerpts that are shown whatever the parameters keep."""
-    return redact(text, PLACEHOLDERS)[0]
+    return redact(text, TYPED)[0]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Orders:
         elsewhere: the work is done on other machines, whose code may differ.
         compiled: there is so much text that compiled code is worth its start.
         models: digests of the classifiers' models.
+        hashed: what is written for personal data, if not its type alone.
     """
 
     parameters: CurateParameters
@@ -69,6 +71,7 @@ class Orders:
     elsewhere: bool = False
     compiled: bool = False
     models: tuple[str, ...] = ()
+    hashed: Hashed | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def _key(chunk: Chunk, orders: Orders, content: str) -> str:
     source = chunk.source and chunk.source.model_dump(mode="json", exclude={"paths"})
     rules = orders.parameters.model_dump(mode="json", exclude=_GLOBAL)  # type: ignore[arg-type]
     body = [orders.made_by, orders.seed, source, [part.name for part in chunk.parts], content, rules, *orders.models]
+    if orders.hashed is not None:
+        body.append(orders.hashed.mark)
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:40]
 
 
@@ -184,7 +189,10 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
             if chunk.source is None:
                 writer.write_batch(as_it_is(batch, parameters, orders.seed, ledger))
             else:
-                judged = process(batch, parameters, orders.seed, ledger, models=models, compiled=orders.compiled)
+                judged = process(
+                    batch, parameters, orders.seed, ledger, models=models, placeholder=orders.hashed or typed,
+                    compiled=orders.compiled,
+                )  # fmt: skip
                 writer.write_batch(judged)
         writer.add_key_value_metadata({_LEDGER: json.dumps(ledger.as_dict()).encode()})
 

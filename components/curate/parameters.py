@@ -238,7 +238,12 @@ class CurateParameters(StageParameters):
     )
     redact: tuple[PiiType, ...] = Field(
         ("email", "phone", "ip", "card", "iban", "key"),
-        description="Personal data and secrets replaced by typed placeholders such as [EMAIL].",
+        description="Personal data and secrets that are replaced by placeholders.",
+    )
+    placeholder: Literal["typed", "hashed"] = Field(
+        "typed",
+        description="typed: [EMAIL]; hashed: [EMAIL_3f2a], equal for equal values, keyed by a salt that stays in "
+        ".stemma/keys.",
     )
     deduplication: DeduplicationParameters = Field(
         default_factory=DeduplicationParameters, description="What counts as the same text."

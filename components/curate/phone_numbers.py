@@ -20,11 +20,12 @@ _NATIONAL = re.compile(
     rf"(?<![\w+.,/-])(?:\(?0\d(?:{_GAP}\d){{7,13}}|(?:1 )?[2-9]\d{{2}} [2-9]\d{{2}} \d{{4}}){_AFTER}"
 )
 _WORD = re.compile(
-    r"(?i)\b(?:tele(?:phone|f(?:on|one|oon|ono|ax))|t[eé]l(?:[eé]phone|[eé]fono)?|tl[fn]|phone|fone?|fax|mobile?|m[oó]vil"
+    r"(?i)(?<![\w\[])(?:tele(?:phone|f(?:on|one|oon|ono|ax))|t[eé]l(?:[eé]phone|[eé]fono)?|tl[fn]|phone|fone?|fax|mobile?|m[oó]vil"
     r"|cell(?:phone|ulare)?|celular|handy|natel|gsm|portable|puh|kom|hp|call|ring|dial|whatsapp|sms)\b[^\d\n]{0,12}$"
 )
 _BLANK = re.compile("[ \u00a0]")
 _CUTS = 3  # ends of a number that are tried: another one may follow it
+_NEXT = 6  # characters between a number and another one that belongs to it: "or", "and", a comma
 _LEAD = 30  # characters before a number in which the word is looked for
 REGIONS = (
     "US", "GB", "DE", "FR", "IT", "AU", "NL", "BE", "CH", "AT", "SE", "FI", "IE", "JP", "IN", "KR", "BR", "ZA", "TR",
@@ -43,16 +44,11 @@ def find(text: str) -> Iterator[tuple[int, int]]:
     end = 0
     for match, regions in sorted(found, key=lambda each: each[0].start()):
         start = match.start()
-        introduced = _WORD.search(text, max(0, start - _LEAD), start) is not None
+        introduced = bool(_WORD.search(text, max(0, start - _LEAD), start)) or (end > 0 and 0 < start - end <= _NEXT)
         if start >= end and (introduced or regions is not REGIONS):
             if size := _valid_part(match.group(), regions, whole=not introduced):
                 end = start + size
                 yield start, end
-
-
-def normal(number: str) -> str:
-    """Its digits: the same for every way to write a number with its country."""
-    return re.sub(r"\D", "", number).removeprefix("00")
 
 
 def _is_decimal(number: str) -> bool:

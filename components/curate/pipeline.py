@@ -12,12 +12,13 @@ from pathlib import Path
 
 from components import engine
 from components.contract import Context, Interrupted
-from components.curate import classifiers, judging
+from components.curate import classifiers, judging, placeholders
 from components.curate.batches import WORTH_COMPILING
 from components.curate.chunks import chunks
 from components.curate.ledger import Ledger
 from components.curate.sources import module_of
 from core.errors import InputProblem
+from core.workspace import Workspace
 
 JUDGED = 2e6  # bytes that a processor judges in a second, about
 
@@ -52,12 +53,15 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     parameters = context.parameters
     size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
     models = classifiers.load(parameters.classifiers, workspace)
+    hashed = placeholders.of_home(Workspace.find(workspace).home) if parameters.placeholder == "hashed" else None
+    if hashed is not None:
+        ledger.notes["placeholders"] = {"salt": hashed.mark}
     orders = judging.Orders(
         parameters, context.seed, workspace, folder, own, judging.made_by(),
         elsewhere=parameters.engine.type == "ray",
         # The size of a dataset of the hub is not known before it is read.
         compiled=size >= WORTH_COMPILING or any(source.type == "huggingface" for source in parameters.sources),
-        models=tuple(each.model.digest for each in models),
+        models=tuple(each.model.digest for each in models), hashed=hashed,
     )  # fmt: skip
     done, failed = JudgedChunks(classifiers=models), set[str]()
     ahead, tasks = tee(chunks(parameters, workspace))

@@ -13,6 +13,7 @@ from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
 from components.curate.mojibake import repaired
 from components.curate.parameters import CurateParameters
+from components.curate.placeholders import Placeholder, typed
 from components.curate.quality import Finding
 
 EMPTY: Finding = ("empty", "")
@@ -52,6 +53,7 @@ def process(
     ledger: Ledger,
     *,
     models: Sequence[classifiers.Classifier] = (),
+    placeholder: Placeholder = typed,
     compiled: bool = False,
 ) -> pa.RecordBatch:
     """Clean, redact, judge and sign; what was changed and dropped goes to the ledger.
@@ -59,6 +61,7 @@ def process(
     Args:
         batch: the columns of a document.
         models: of ``parameters.classifiers``.
+        placeholder: what is written for personal data.
         compiled: by compiled code, which is worth its start where there is much text; the result is the same.
 
     Returns:
@@ -77,7 +80,7 @@ def process(
         if "\ufffd" in text:
             ledger.change("documents with a replacement character")
     spoken = language.identify(texts, parameters.language) if parameters.language else None
-    redacted = batches.redacted(texts, parameters.redact, compiled=compiled)
+    redacted = batches.redacted(texts, parameters.redact, placeholder, compiled=compiled)
     for document, before, (text, redactions) in zip(documents, texts, redacted, strict=True):
         for name, count in redactions.items():
             ledger.change(f"redacted {name}", count)

@@ -1,4 +1,4 @@
-"""Personal data and secrets, replaced by typed placeholders.
+"""Personal data and secrets, replaced by placeholders.
 
 Patterns find candidates, checks decide: Luhn and the issuers' ranges for payment cards, ISO 7064 mod 97 and the
 registry's lengths for IBANs, libphonenumber for phone numbers, ``ipaddress`` for addresses (private, loopback and
@@ -11,11 +11,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from components.curate import phone_numbers
-
-PLACEHOLDERS = {name: f"[{name.upper()}]" for name in ("email", "phone", "ip", "card", "iban", "key")}
+from components.curate.placeholders import Placeholder, typed
 
 # First digits of payment cards and how many there are: ISO/IEC 7812, the networks' published ranges.
 _ISSUERS = (
@@ -123,31 +122,29 @@ def _is_secret(candidate: str) -> bool:
     return digits >= 3 and letters >= 3 and len(set(candidate)) >= 10
 
 
-def _replace(
-    pattern: re.Pattern[str], text: str, placeholder: str, check: Callable[[str], bool] | None
-) -> tuple[str, int]:
-    found = 0
-
-    def substitute(match: re.Match[str]) -> str:
-        nonlocal found
-        if check is not None and not check(match.group()):
-            return match.group()
-        found += 1
-        return placeholder
-
-    return pattern.sub(substitute, text), found
-
-
-def _replace_ibans(text: str) -> tuple[str, int]:
+def _replaced(text: str, spans: Iterable[tuple[int, int]], name: str, placeholder: Placeholder) -> tuple[str, int]:
+    """``text`` with a placeholder for each span, in order, and how many there are."""
     found, position, parts = 0, 0, []
+    for start, end in spans:
+        parts += [text[position:start], placeholder(name, text[start:end])]
+        position, found = end, found + 1
+    return ("".join(parts) + text[position:] if parts else text), found
+
+
+def _spans(
+    pattern: re.Pattern[str], text: str, check: Callable[[str], bool] | None = None, group: int = 0
+) -> Iterator[tuple[int, int]]:
+    for match in pattern.finditer(text):
+        if check is None or check(match[group]):
+            yield match.span(group)
+
+
+def _ibans(text: str) -> Iterator[tuple[int, int]]:
+    position = 0
     for match in _IBAN.finditer(text):
-        if match.start() < position:
-            continue
-        end = _iban_end(match.group())
-        if end:
-            parts += [text[position : match.start()], PLACEHOLDERS["iban"]]
-            position, found = match.start() + end, found + 1
-    return "".join(parts) + text[position:], found
+        if match.start() >= position and (size := _iban_end(match.group())):
+            position = match.start() + size
+            yield match.start(), position
 
 
 def _iban_end(candidate: str) -> int:
@@ -161,50 +158,29 @@ def _iban_end(candidate: str) -> int:
     return 0
 
 
-def _replace_phones(text: str) -> tuple[str, int]:
-    found, position, parts = 0, 0, []
-    for start, end in phone_numbers.find(text):
-        parts += [text[position:start], PLACEHOLDERS["phone"]]
-        position, found = end, found + 1
-    return "".join(parts) + text[position:], found
-
-
-def _replace_assigned(text: str) -> tuple[str, int]:
-    found = 0
-
-    def substitute(match: re.Match[str]) -> str:
-        nonlocal found
-        if not _is_secret(match.group(1)):
-            return match.group()
-        found += 1
-        return match.group()[: match.start(1) - match.start()] + PLACEHOLDERS["key"]
-
-    return _ASSIGNED.sub(substitute, text), found
-
-
-def redact(text: str, types: Iterable[str]) -> tuple[str, Counter[str]]:
+def redact(text: str, types: Iterable[str], placeholder: Placeholder = typed) -> tuple[str, Counter[str]]:
     """``text`` with each finding replaced by its placeholder, and how many were replaced by type.
 
     Keys go first and phones last, so that the looser pattern never bites a piece out of the stricter one's finding.
     """
     wanted = set(types)
     counts: Counter[str] = Counter()
-    if "key" in wanted:
-        text, keys = _replace(_KEYS, text, PLACEHOLDERS["key"], None)
-        text, assigned = _replace_assigned(text)
-        counts["key"] = keys + assigned
-    if "email" in wanted and "@" in text:
-        text, counts["email"] = _replace(_EMAIL, text, PLACEHOLDERS["email"], None)
+
+    def replace(name: str, find: Callable[[str], Iterator[tuple[int, int]]]) -> None:
+        nonlocal text
+        if name in wanted:
+            text, found = _replaced(text, find(text), name, placeholder)
+            counts[name] += found
+
+    replace("key", lambda text: _spans(_KEYS, text))
+    replace("key", lambda text: _spans(_ASSIGNED, text, _is_secret, 1))
+    if "@" in text:
+        replace("email", lambda text: _spans(_EMAIL, text))
     if not any(map(str.isdigit, text)) and ":" not in text:
         return text, +counts
-    if "iban" in wanted:
-        text, counts["iban"] = _replace_ibans(text)
-    if "card" in wanted:
-        text, counts["card"] = _replace(_CARD, text, PLACEHOLDERS["card"], _is_card)
-    if "ip" in wanted:
-        text, four = _replace(_IPV4, text, PLACEHOLDERS["ip"], _is_ip)
-        text, six = _replace(_IPV6, text, PLACEHOLDERS["ip"], _is_ip)
-        counts["ip"] = four + six
-    if "phone" in wanted:
-        text, counts["phone"] = _replace_phones(text)
+    replace("iban", _ibans)
+    replace("card", lambda text: _spans(_CARD, text, _is_card))
+    replace("ip", lambda text: _spans(_IPV4, text, _is_ip))
+    replace("ip", lambda text: _spans(_IPV6, text, _is_ip))
+    replace("phone", phone_numbers.find)
     return text, +counts

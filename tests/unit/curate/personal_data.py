@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from components.curate.redaction import PLACEHOLDERS, redact
+from components.curate.placeholders import TYPED
+from components.curate.redaction import redact
 
 _LABEL = re.compile("<<(.*?)>>")
 
@@ -428,7 +429,7 @@ def measure(name: str) -> Findings:
     for case in "".join(SAMPLE[name]).split("\n"):
         labels = len(_LABEL.findall(case))
         text, counts = redact(_LABEL.sub(r"\1", case), [name])
-        if text == _LABEL.sub(PLACEHOLDERS[name], case):
+        if text == _LABEL.sub(TYPED[name], case):
             found.right += labels
             continue
         found.missed += labels

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from components.curate import batches, quality
 from components.curate.cleaning import clean
 from components.curate.code_points import kept_in
+from components.curate.placeholders import TYPED
 from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
-from components.curate.redaction import PLACEHOLDERS
 
 PUBLISHED = QualityParameters(
     gopher=GopherParameters(
@@ -116,15 +116,15 @@ def test_cleaning_gives_the_same_text(texts: list[str], form: str) -> None:
 @given(st.lists(st.lists(st.sampled_from(FOUND), max_size=12).map("".join), min_size=1, max_size=6))
 @settings(max_examples=500, deadline=None)
 def test_redaction_finds_the_same(texts: list[str]) -> None:
-    for types in (list(PLACEHOLDERS), ["phone"], ["ip", "card"]):
+    for types in (list(TYPED), ["phone"], ["ip", "card"]):
         assert batches.redacted(texts, types, compiled=True) == batches.redacted(texts, types, compiled=False)
 
 
 def test_each_kind_of_finding_alone_is_suspected() -> None:
     texts = [f"see {found} there" for found in FOUND]
-    plain = batches.redacted(texts, list(PLACEHOLDERS), compiled=False)
-    assert batches.redacted(texts, list(PLACEHOLDERS), compiled=True) == plain
-    assert {name for _, counts in plain for name in counts} == set(PLACEHOLDERS)
+    plain = batches.redacted(texts, list(TYPED), compiled=False)
+    assert batches.redacted(texts, list(TYPED), compiled=True) == plain
+    assert {name for _, counts in plain for name in counts} == set(TYPED)
 
 
 def test_compiled_code_is_kept_for_exactly_these_sources(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -73,6 +74,27 @@ def test_the_card_shows_documents_changes_and_what_duplicates_repeat(tmp_path, m
     page = pages.render(tmp_path, "curate").read_text()
     assert "<del>See our privacy policy" in page.replace("\n", "") and "<mark>[EMAIL]</mark>" in page
     assert "<mark>chapters</mark>" in page
+
+
+def test_the_salt_of_hashed_placeholders_is_the_homes_and_private(tmp_path, monkeypatch, source):
+    monkeypatch.setenv("STEMMA_HOME", str(tmp_path / "home"))
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+    def hashed():
+        context = curate(tmp_path, [source], monkeypatch, placeholder="hashed")
+        [text] = [row["text"] for row in all_rows(context) if row["text"].startswith("Write to [EMAIL_")]
+        return text, report(context)["notes"]["placeholders"]["salt"]
+
+    first, path = hashed(), tmp_path / "home" / "keys" / "placeholders.salt"
+    assert hashed() == first and path.stat().st_mode & 0o077 == 0
+    salt = path.read_bytes()
+    assert len(salt) == 32 and salt.hex() not in json.dumps(first)
+    path.unlink()
+    assert not set(hashed()) & set(first)
+    path.write_bytes(salt[:7])
+    with pytest.raises(InputProblem, match="has 7 bytes, not 32: bring it back from a back-up"):
+        hashed()
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch, source):
