@@ -97,6 +97,7 @@ RULE_ORDER = (
     "empty",
     "language",
     *QUALITY_RULES,
+    "repeated_lines",
     "exact_duplicate",
     "near_duplicate",
     "held_out_by_task",

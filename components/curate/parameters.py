@@ -103,6 +103,18 @@ class HuggingFaceSource(StageParameters):
 Source = Annotated[PythonDocsSource | FilesSource | HuggingFaceSource, Field(discriminator="type")]
 
 
+class LinesParameters(StageParameters):
+    """Lines or paragraphs that are removed from every document because many hold them."""
+
+    unit: Literal["line", "paragraph"] = Field("line", description="What is compared; blank lines part paragraphs.")
+    min_count: int = Field(10, ge=2, description="Documents that hold it, from which on it is removed from all.")
+    min_characters: int = Field(
+        20,
+        ge=1,
+        description="A line or paragraph of fewer letters, digits and blanks stays (brackets, headings).",
+    )
+
+
 class DeduplicationParameters(StageParameters):
     """Near duplicates by MinHash over word shingles; exact duplicates are always removed."""
 
@@ -114,6 +126,9 @@ class DeduplicationParameters(StageParameters):
     )
     shingle_words: int = Field(3, ge=1, le=20, description="Words in a shingle.")
     permutations: int = Field(128, ge=16, le=1024, multiple_of=16, description="Length of a MinHash signature.")
+    lines: LinesParameters | None = Field(
+        None, description="Removal of lines that many documents share, before duplicates are dropped; null: they stay."
+    )
 
     @model_validator(mode="after")
     def _linking_is_weaker(self) -> DeduplicationParameters:

@@ -16,7 +16,7 @@ from core.errors import InputProblem
 
 Array = np.ndarray[Any, Any]
 SPARE = 1 << 30  # bytes of the disk that are left free
-PARTITION = 1 << 26  # bytes of a partition, as many as are sorted at once
+PARTITION = 1 << 24  # bytes of a partition, as many as are sorted at once
 
 
 def emptied(folder: Path) -> Path:
