@@ -180,7 +180,8 @@ def _command(account: int, limits: Bounds, packages: bool, size: int, filter_end
 
 def _files(folders: list[str]) -> list[str]:
     """Options that show the system's libraries and ``folders``, all read-only."""
-    options = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    options = ["--ro-bind", "/usr", "/usr", "--perms", "0755", "--dir", "/etc"]
+    options += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     for path in _SYSTEM:
         if os.path.islink(path):
             options += ["--symlink", os.readlink(path), path]

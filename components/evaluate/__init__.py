@@ -25,8 +25,9 @@ def _problems(parameters: EvaluateParameters, root: Path, _: Mapping[str, str]) 
 
 
 def _reads_raw(parameters: EvaluateParameters) -> bool:
-    """Whether it asks questions of the user's own files: benchmarks."""
-    return bool(parameters.suites) or (parameters.judge is not None and parameters.judge.mt_bench is not None)
+    """Whether it reads the user's own files: benchmarks, checks of answers."""
+    of_judge = parameters.judge is not None and parameters.judge.mt_bench is not None
+    return bool(parameters.suites) or of_judge or any(check.type != "regex" for check in parameters.answers.checks)
 
 
 component = Component(

@@ -14,7 +14,9 @@ from components.contract import Context, Metric
 from components.conversations import refusals, render
 from components.evaluate.answer_loss import measure_answer_loss
 from components.evaluate.items import Item, identities
+from components.evaluate.own_checks import measure_checks
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
+from components.evaluate.text_metrics import measure_text
 from components.finetuning.overlap import COPY, measure_overlap, record_overlap
 from components.finetuning.records import Record, conversation, demonstrates, read_records
 from components.finetuning.scoring import checkable, score, score_baselines
@@ -100,6 +102,9 @@ def measure_answers(subject: Subject, records: Sequence[Record], available: int)
                 f"other {len(judged)}"
             )
         report |= _accuracy(subject, judged, [given[id(record)][0] for record in judged])
+    report["checks"] = measure_checks(subject, records, replies)
+    if subject.chat:
+        report["text"] = measure_text(subject, records, replies)
     if subject.model.config.is_encoder_decoder:
         report["overlap"] = _overlap(subject, records, replies)
     elif subject.chat:

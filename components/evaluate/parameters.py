@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -30,13 +30,83 @@ class HeldOutParameters(StageParameters):
     )
 
 
+class _Check(StageParameters):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name of its metric: small letters, digits and _.")
+    higher_is_better: bool = Field(default=True, description="Whether more of it is better, for the gate.")
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in _TAKEN or name.startswith(("lm_eval_", "judge_", "mt_bench")):
+            raise ValueError(f"{name} is the name of another metric of this stage")
+        return name
+
+
+class _FileCheck(_Check):
+    path: str = Field(description="A file below data/raw.")
+
+    @field_validator("path")
+    @classmethod
+    def _below_raw(cls, path: str) -> str:
+        if not PurePosixPath(path).is_relative_to("data/raw") or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"{path!r} is not below data/raw, where files are versioned")
+        return path
+
+
+class RegexCheck(_Check):
+    """1 where a regular expression is found in the answer."""
+
+    type: Literal["regex"] = "regex"
+    pattern: str = Field(min_length=1, description="Of Python's re, searched for; ^ and $ for the whole answer.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return pattern
+
+
+class JsonSchemaCheck(_FileCheck):
+    """1 where the answer is JSON that is valid under a schema."""
+
+    type: Literal["json_schema"] = "json_schema"
+
+
+class FunctionCheck(_FileCheck):
+    """The number that a Python function ``score(record, answer)`` gives, in the sandbox."""
+
+    type: Literal["function"] = "function"
+
+
+Check = RegexCheck | JsonSchemaCheck | FunctionCheck
+TextMetric = Literal["exact_match", "f1", "rouge_l", "bleu", "chrf"]
+_TAKEN = {"accuracy", "correct_and_terse", "answer_loss", "bits_per_byte", "loss", "perplexity", *get_args(TextMetric)}
+
+
 class AnswerParameters(StageParameters):
-    """Greedy answers to the test instructions, judged by the verifier."""
+    """Greedy answers to the test instructions, judged by the verifier, by likeness to a reference, by own checks."""
 
     prompts: int = Field(default=1000, ge=1, description="Test instructions to answer; a sample if there are more.")
     max_new_tokens: int = Field(default=32, ge=1, le=4096, description="Longest answer, in tokens.")
     batch_size: int = Field(default=128, ge=1, description="Answers generated side by side.")
     examples: int = Field(default=12, ge=0, le=200, description="Answers shown on the report page.")
+    text_metrics: tuple[TextMetric, ...] = Field(
+        default=get_args(TextMetric), description="Of answers to rows that show an answer and have no verifier."
+    )
+    checks: tuple[Annotated[Check, Field(discriminator="type")], ...] = Field(
+        default=(), description="Own checks of every answer: {type: regex | json_schema | function, name, ...}."
+    )
+
+    @field_validator("checks")
+    @classmethod
+    def _different(cls, checks: tuple[Check, ...]) -> tuple[Check, ...]:
+        names = [check.name for check in checks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"give each check a name of its own; named twice: {', '.join(twice)}")
+        return checks
 
 
 class SampleParameters(StageParameters):
@@ -139,8 +209,13 @@ class EvaluateParameters(StageParameters):
         return suites
 
     def missing_files(self, root: Path) -> list[str]:
-        """A problem for each benchmark of the suites whose files are not in the workspace."""
+        """A problem for each benchmark of the suites, and each check of answers, whose files are not there."""
+        checks = [check for check in self.answers.checks if isinstance(check, _FileCheck)]
         return [
+            f"evaluate.answers.checks: there is no {check.path}, which {check.name} needs"
+            for check in checks
+            if not (root / check.path).is_file()
+        ] + [
             f"evaluate.suites.{name}.tasks.{task}: there is no {source}; it is read from {BENCHMARKS[task].files}"
             for name, suite in self.suites.items()
             for task, source in suite.tasks.items()

@@ -80,6 +80,10 @@ def _answers(page: Page, folder: Path, answers: dict[str, Any], instance: str, c
         overlap_table(page, answers["overlap"])
     if answers["judged"]:
         _accuracy(page, folder, answers, instance)
+    if text := answers.get("text"):
+        _text_metrics(page, text)
+    if answers.get("checks"):
+        _checks(page, answers["checks"])
     if loss := answers.get("answer_loss"):
         page.text(
             f"Loss of {loss['n']:,} demonstrated answers that nothing can judge, in nats a token ({loss['tokens']:,} "
@@ -120,6 +124,40 @@ def _accuracy(page: Page, folder: Path, answers: dict[str, Any], instance: str) 
             for kind, row in answers["by_kind"].items()
         ],
     )  # fmt: skip
+
+
+def _text_metrics(page: Page, text: dict[str, Any]) -> None:
+    page.text(
+        f"{text['n']:,} answers beside those that their rows demonstrate: exact match and F1 of words after SQuAD's "
+        "normalisation and ROUGE-L, 0 to 1; BLEU and chrF, 0 to 100. They say how alike an answer is, not how right."
+    )
+    page.table(
+        ("metric", "value", "±", "copy of the question"),
+        [(name, m["value"], m["stderr"], m["copy of the question"]) for name, m in text["metrics"].items()],
+    )
+    page.table(
+        ("kind", "n", *text["metrics"]),
+        [
+            (kind, next(iter(part.values()))["n"], *(part[name]["value"] for name in text["metrics"]))
+            for kind, part in text["by_kind"].items()
+        ],
+    )
+
+
+def _checks(page: Page, checks: list[dict[str, Any]]) -> None:
+    page.text("Your own checks of every answer:")
+    measured = [check for check in checks if not check["refused"]]
+    page.table(
+        ("check", "by", "kind", "value", "±", "n"),
+        [
+            (check["name"], check["type"], kind, part["value"], part["stderr"], part["n"])
+            for check in measured
+            for kind, part in ({"all": check} | (check["by_kind"] if len(check["by_kind"]) > 1 else {})).items()
+        ],
+    )
+    for check in checks:
+        if check["refused"]:
+            page.text(f"{check['name']} was left out: {check['refused']}.")
 
 
 def _harness(page: Page, harness: dict[str, Any], chat: bool) -> None:

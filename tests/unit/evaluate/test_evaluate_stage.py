@@ -282,6 +282,6 @@ def test_encoder_decoders_are_measured_by_their_answers(workspace):
     context = run_component(component, workspace, QUICK, instance="base")
     metrics = _metrics(context)
     page = pages.evaluate.render(context.outputs["report"]).html()
-    assert set(metrics) == {"rouge_l", "bleu"} and context.headline == "rouge_l"
+    assert set(metrics) == {"rouge_l", "bleu", "chrf", "f1", "exact_match"} and context.headline == "rouge_l"
     assert metrics["rouge_l"].baselines == {"copy of the question": pytest.approx(2 / 3)}
     assert "copy of the question" in page
