@@ -42,6 +42,7 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
     from flows.pipeline.stage_process import StageFailed, StageStopped
     from flows.pipeline.worktree import WorktreeFailed
     from flows.prefect_server import ServerFailed
+    from flows.sweeps.definition import SweepFailed
     from registry.errors import RegistryError, UnknownReference
 
     if isinstance(error, InputProblem):
@@ -59,9 +60,9 @@ def explain(error: BaseException) -> tuple[int, list[str]] | None:
         return USER_INPUT, [f"no disk space is left{f' for {error.filename}' if error.filename else ''}; free some"]
     if isinstance(error, DvcError):
         return FAILED, [f"DVC: {error}"]
-    if isinstance(
-        error, Damaged | JudgeFailed | KeyProblem | PlanningFailed | RegistryError | ServerFailed | WorktreeFailed
-    ):
+    if isinstance(error, Damaged | JudgeFailed | KeyProblem | PlanningFailed | RegistryError | ServerFailed):
+        return FAILED, [str(error)]
+    if isinstance(error, SweepFailed | WorktreeFailed):
         return FAILED, [str(error)]
     return None
 

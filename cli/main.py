@@ -41,6 +41,7 @@ from cli import (
     serve,
     setup,
     stages,
+    sweep,
     sync,
     trace,
     up,
@@ -87,6 +88,7 @@ def options(
 
 for module in (
     run,
+    sweep,
     up,
     down,
     retrain,

@@ -89,6 +89,16 @@ def runs(home: Path) -> Path:
     return home / "runs"
 
 
+def sweeps_database(home: Path) -> Path:
+    """Optuna's tables of all sweeps."""
+    return home / "sweeps.db"
+
+
+def sweep(home: Path, name: str) -> Path:
+    """Figures of the sweep ``name``; beside it, with the suffix ``.lock``, the lock of the process that runs it."""
+    return home / "sweeps" / name
+
+
 def flow_run_lock(home: Path, identity: str) -> Path:
     """Held by the process that works for a flow run of Prefect."""
     return home / "runs" / f"flow-run-{identity}.lock"

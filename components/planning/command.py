@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
 def follow(seconds: float) -> int:
     """Answer each line ``[STAGE, FILE]`` of standard input by writing what a plan of the stage prints to the file.
 
+    A third entry names a file in place of ``params.yaml``.
+
     Each plan is made in a process forked from this one, which has imported what they need: as a process of its own it
     measures the memory of its model alone, and it may fail.
     """
@@ -79,13 +81,13 @@ def follow(seconds: float) -> int:
 
     gc.freeze()  # else the first collection of each would copy the memory that holds the libraries
     for line in sys.stdin:
-        stage, file = json.loads(line)
+        stage, file, *params = json.loads(line)
         answer = Path(file)
         if (child := os.fork()) == 0:
             die_with_parent()
             text = "{}"
             with contextlib.suppress(Exception):
-                text = json.dumps(plans(Options(), [stage], seconds))
+                text = json.dumps(plans(Options(), [stage], seconds, Path(params[0]) if params else None))
             partial = answer.with_suffix(".partial")
             partial.write_text(text, encoding="utf-8")
             partial.rename(answer)

@@ -66,7 +66,7 @@ class StageRun:
         self._trains = data is not None
         # A pipeline of one's own may keep its data elsewhere; finding out that nothing can be planned would take
         # seconds.
-        self._planned = data is not None and (prepared.root / data).is_dir()
+        self._planned = data is not None and not prepared.trial and (prepared.root / data).is_dir()
         if self._planned:
             planner.start()
         self._process = StageProcess(prepared.root, prepared.home, prepared.run, name)

@@ -70,6 +70,8 @@ def finish(prepared: Prepared, approval_page: Callable[[PromotionOutcome, str], 
         finished.notes.append(
             f"MLflow update incomplete; it will be retried at the next sync: {finished.sync.mirror.error}"
         )
+    if prepared.trial:
+        return finished
     with open_registry(workspace.registry_url) as registry:
         decisions = promotion.promote_candidates(
             workspace,

@@ -111,15 +111,19 @@ class Planner:
                 preexec_fn=die_with_parent,
             )
 
-    def ask(self, stage: str) -> StagePlan:
-        """Have a stage planned, after those that were asked for before."""
+    def ask(self, stage: str, params: Path | None = None) -> StagePlan:
+        """Have a stage planned, after those that were asked for before.
+
+        Args:
+            params: a file in place of the tree's ``params.yaml``.
+        """
         assert self._process is not None and self._process.stdin is not None, "start comes first"
         with self._lock:
             self._asked += 1
             answer = self._folder / f"{self._asked}.json"
             answer.unlink(missing_ok=True)  # of a run that is taken up again
             with contextlib.suppress(OSError, ValueError):  # it has ended, or was closed
-                self._process.stdin.write(json.dumps([stage, str(answer)]) + "\n")
+                self._process.stdin.write(json.dumps([stage, str(answer), *([str(params)] if params else [])]) + "\n")
                 self._process.stdin.flush()
         return StagePlan(answer, self._process)
 

@@ -71,6 +71,8 @@ class Prepared:
         changed: what DVC says has changed, by stage.
         run_state: the run's state, for what shows it.
         left_out: stages that it leaves out, and those that cannot run without them.
+        trial: it is one of a sweep, which was planned as a whole and promotes nothing: its winner is judged when it is
+            run again.
     """
 
     workspace: Workspace
@@ -82,6 +84,7 @@ class Prepared:
     run_state: RunState
     worktree: Worktree | None = None
     left_out: frozenset[str] = frozenset()
+    trial: bool = False
 
     @property
     def home(self) -> Path:

@@ -88,7 +88,15 @@ def main() -> int:
         save(folder, 1 + number)
     else:
         (folder / "content.txt").write_text(content)
-    metric = {"name": "accuracy", "value": 0.75, "stderr": 0.01, "n": 100, "higher_is_better": True}
+    section = params.get(STAGE) or {}
+    # As a real stage's metric depends on its parameters.
+    metric = {
+        "name": "accuracy",
+        "value": section.get("learning_rate", 0.75),
+        "stderr": 0.01,
+        "n": 100,
+        "higher_is_better": True,
+    }
     is_eval = STAGE.startswith("evaluate")
     metric |= {"eval_set": "corpus" if is_eval else None, "baselines": {"majority": 0.3}}
     receipt = {
