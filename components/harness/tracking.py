@@ -201,7 +201,9 @@ class Replay:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
         client, run_id = self._client, self.cursor["run_id"]
-        values = {"seed": event["seed"], **flatten(event["parameters"])}
+        values = flatten(event["parameters"])
+        if values.get("seed") is None:  # a stage may have one of its own
+            values["seed"] = event["seed"]
         client.log_batch(run_id, params=[Param(name, str(value)[:VALUE_LIMIT]) for name, value in values.items()])
         client.log_dict(run_id, event["parameters"], "parameters.json")
         client.log_dict(run_id, event["environment"], "environment.json")

@@ -122,6 +122,12 @@ class PretrainParameters(TrainingParameters):
         "model), or a hub id (owner/name, or owner/name@REVISION).",
     )
     architecture: Architecture = Field(default=Architecture(), description="The decoder made by init: scratch.")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of the weights and of the order of the data. Null: the workspace's, which all stages share.",
+    )
     seq_length: int = Field(default=128, ge=8, le=1_048_576, description="Tokens of a training sequence.")
     per_device_batch_size: PerDeviceBatchSize = 16
     batch_ramp_start: int | None = Field(

@@ -35,6 +35,8 @@ from core.errors import InputProblem
 def run(context: Context) -> None:
     """Train, evaluate on the whole validation split, save the model with its tokenizer; or take a model as it is."""
     parameters: PretrainParameters = context.parameters
+    if parameters.seed is not None:
+        context.seed = parameters.seed
     if parameters.steps == 0:
         _take(context)
         return

@@ -145,12 +145,13 @@ def define(workspace: Workspace, asked: Asked) -> Sweep:
     readers = {path: tuple(_readers(workspace.root, stages_graph, path)) for path in (each.path for each in dimensions)}
     wrong = _problems_of_values(workspace, values, fixed, combinations, set(stages), readers)
     problems += wrong
-    if not wrong and metric is not None:
-        for each in dimensions:
-            if metric.stage not in stages_graph.descendants(readers[each.path]):
-                problems.append(
-                    f"--set {each.path}: {metric} does not depend on it, so all trials would have the same value"
-                )
+    for path, found in readers.items():
+        if any(line.startswith(f"--set {path}") and "unknown" in line for line in wrong):
+            continue
+        if not set(stages) & set(found):
+            problems.append(f"--set {path}: no stage of the sweep reads it; it runs {', '.join(stages)}")
+        elif metric is not None and metric.stage not in stages_graph.descendants(found):
+            problems.append(f"--set {path}: {metric} does not depend on it, so all trials would have the same value")
     if problems or metric is None:
         raise InputProblem(list(dict.fromkeys(problems)))
     until = asked.until or metric.stage
@@ -223,12 +224,6 @@ def _problems_of_values(
                 parameters.attribute(line, overrides) for line in problems_of_stages(workspace.root, touched, applied)
             ]
         problems += found
-    if not problems:
-        for path, found_readers in readers.items():
-            if not stages & set(found_readers):
-                problems.append(
-                    f"--set {path}: no stage of the sweep reads this parameter; it runs {', '.join(stages)}"
-                )
     return list(dict.fromkeys(problems))
 
 

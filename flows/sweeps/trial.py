@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import Future
@@ -30,7 +31,7 @@ Device = Callable[[Callable[[], bool], Callable[[], None]], AbstractContextManag
 
 
 class NoMetric(StemmaError):
-    """The stage ended well and did not make the sweep's metric."""
+    """The stage ended well and did not make the sweep's metric, or it is no number."""
 
 
 class Pruned(Exception):
@@ -107,6 +108,8 @@ class TrialRun(Observer):
             raise
         for metric in (self._receipt or {}).get("metrics", []):
             if metric.get("name") == self.metric.name:
+                if not math.isfinite(metric["value"]):
+                    raise NoMetric(f"{self.metric} is {metric['value']}: the training diverged")
                 return float(metric["value"]), metric.get("stderr")
         skipped = (self._receipt or {}).get("skipped")
         why = f": it was skipped, {skipped}" if skipped else ""
