@@ -85,11 +85,17 @@ def sweep(
     from flows.sweeps.plan import plan as planned
 
     say = lambda message: console.print(message, highlight=False, markup=False)  # noqa: E731
-    say(f"{defined.name}: {planned(workspace, defined, parallel)}")
+    expected = planned(workspace, defined, parallel)
+    say(f"{defined.name}: {expected}")
     if plan:
         return
+
+    def ready(tree: Workspace) -> None:
+        if expected.seconds is None:  # what the trials read was not there before
+            say(f"{defined.name}: {planned(tree, defined, parallel)}")
+
     with signals_as_exceptions():
-        study = execute.run(workspace, defined, parallel, say)
+        study = execute.run(workspace, defined, parallel, say, ready=ready)
     _print(workspace, study, as_json)
 
 

@@ -46,6 +46,7 @@ def run(
     parallel: int,
     say: Callable[[str], None],
     *,
+    ready: Callable[[Workspace], None] = lambda tree: None,
     shown: Shown = lambda name, work: work,
     device: Device = lambda stopping, waiting: contextlib.nullcontext(),
     observer: Callable[[], Observer] = Observer,
@@ -55,6 +56,7 @@ def run(
     Args:
         parallel: trials at once.
         say: called with a line for whatever happens.
+        ready: called with the tree of the trials before the first one, when what they have in common is up to date.
         shown: see :data:`Shown`; called in the thread of each trial.
         device: held while a stage of a trial trains.
         observer: of the run of the stages that all trials share.
@@ -83,6 +85,7 @@ def run(
         if ended := [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]:
             say(f"{sweep.name}: goes on; {len(ended)} of {sweep.trials} trials have ended already")
         with _tree(workspace, study, say, observer) as tree:
+            ready(tree)
             _Trials(workspace, tree, study, say, shown, device).run(_chain(first, trials), parallel)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         raise SweepFailed(f"{sweep.name}: no trial gave a value; the last error: {_last_error(study)}")

@@ -81,15 +81,10 @@ def test_every_mistake_is_reported_at_once_before_anything_runs(first_run):
     )
     for each, begins in zip(sorted(caught.value.problems), sorted(expected), strict=True):
         assert each.startswith(begins)
+    steps = ("pretrain.steps=1,2",)
     for asked, begins in (
-        (
-            Asked(("pretrain.steps=1,2",), "accuracy", "pretrain", prune=True),
-            "--prune: pretrain:accuracy has no values",
-        ),
-        (
-            Asked(("pretrain.steps=1,2",), "curate:accuracy", "pretrain"),
-            "--set pretrain.steps: curate:accuracy does not",
-        ),
+        (Asked(steps, "accuracy", "pretrain", prune=True), "--prune: pretrain:accuracy has no values"),
+        (Asked(steps, "curate:accuracy", "pretrain"), "--set pretrain.steps: curate:accuracy does not depend on it"),
         (Asked(("pretrain.seed=1,2",), "pretrain:accuracy", sampler="tpe", trials=2), "--set pretrain.seed: a sampler"),
         (Asked(("pretrain.steps=1",), "pretrain:accuracy"), "--set: nothing is varied"),
     ):

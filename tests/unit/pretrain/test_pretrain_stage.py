@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+import components
 from components import pages
 from components.pretrain.data import Batches, TokenSplit, TrainingOrder
 from components.pretrain.loop import NonFinite
@@ -20,6 +21,7 @@ from components.pretrain.parameters import PretrainParameters
 from components.pretrain.presets import PRESETS
 from components.pretrain.stage import _steps
 from core.errors import InputProblem
+from tests.stage import run_component
 from tests.unit.pretrain import tiny
 
 
@@ -31,6 +33,16 @@ def test_the_default_is_about_a_million_parameters():
     model = from_scratch(PretrainParameters().architecture, 128, tokenizer)
     assert sum(p.numel() for p in model.parameters()) == 1_066_112
     assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_a_seed_of_its_own_takes_the_place_of_the_workspace_s(workspace, made, tmp_path):
+    short = {**tiny.PARAMETERS, "steps": 1, "evaluation_tokens": 64, "sample_prompts": []}
+    weights = []
+    for number, (of_stage, of_workspace) in enumerate(((7, 1337), (None, 7), (None, 1337))):
+        folder = workspace if number == 0 else tiny.beside(tmp_path / str(number), made)
+        run_component(components.load("pretrain"), folder, {**short, "seed": of_stage}, seed=of_workspace)
+        weights.append((folder / "models/base/model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
 
 
 def test_the_model_folder_is_a_transformers_model_that_predicts_as_reported(finished):
