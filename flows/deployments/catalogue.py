@@ -80,6 +80,11 @@ DEPLOYMENTS = (
         triggers=triggers.triggers,
     ),
     FlowDeployment(
+        "flows.sweep:sweep",
+        "Tries several values of parameters, each in a run of its own, and compares a metric. The same form again goes "
+        "on where a killed sweep ended; `stemma sweep apply` writes the best values into `params.yaml`.",
+    ),
+    FlowDeployment(
         "flows.promote:promote",
         "Puts a version before the gate of `params.yaml`. What passes takes the alias; with `promotion.approval: "
         "required` the run waits, Suspended, until a person has answered: **Resume** opens the question, with what the "

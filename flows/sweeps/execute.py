@@ -21,7 +21,7 @@ from core.errors import StemmaError
 from core.numbers import duration, figure
 from core.workspace import Workspace
 from flows.pipeline import graph, raw_data
-from flows.pipeline.execute import Observer, execute
+from flows.pipeline.execute import execute
 from flows.pipeline.prepare import Request, prepare
 from flows.pipeline.run_state import RunState
 from flows.pipeline.stage_process import GRACE_SECONDS, StageStopped
@@ -29,7 +29,7 @@ from flows.pipeline.worktree import Worktree
 from flows.sweeps import tracking
 from flows.sweeps.definition import Sweep, SweepFailed
 from flows.sweeps.study import Study, error_of
-from flows.sweeps.trial import Device, Pruned, SameWork, TrialRun, forget_tree
+from flows.sweeps.trial import Device, OnDevice, Pruned, SameWork, TrialRun, forget_tree
 from registry.store.run_locks import InUse
 from registry.store.snapshot import snapshot
 
@@ -49,7 +49,6 @@ def run(
     ready: Callable[[Workspace], None] = lambda tree: None,
     shown: Shown = lambda name, work: work,
     device: Device = lambda stopping, waiting: contextlib.nullcontext(),
-    observer: Callable[[], Observer] = Observer,
 ) -> Study:
     """Run the trials of a sweep that have no value yet.
 
@@ -58,8 +57,7 @@ def run(
         say: called with a line for whatever happens.
         ready: called with the tree of the trials before the first one, when what they have in common is up to date.
         shown: see :data:`Shown`; called in the thread of each trial.
-        device: held while a stage of a trial trains.
-        observer: of the run of the stages that all trials share.
+        device: held while a stage trains.
 
     Raises:
         InUse: another process runs this sweep.
@@ -84,7 +82,7 @@ def run(
             return study
         if ended := [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]:
             say(f"{sweep.name}: goes on; {len(ended)} of {sweep.trials} trials have ended already")
-        with _tree(workspace, study, say, observer) as tree:
+        with _tree(workspace, study, say, device) as tree:
             ready(tree)
             _Trials(workspace, tree, study, say, shown, device).run(_chain(first, trials), parallel)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
@@ -93,9 +91,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _tree(
-    workspace: Workspace, study: Study, say: Callable[[str], None], observer: Callable[[], Observer]
-) -> Iterator[Workspace]:
+def _tree(workspace: Workspace, study: Study, say: Callable[[str], None], device: Device) -> Iterator[Workspace]:
     """The tree that all trials are run from, in which what they have in common is up to date."""
     sweep = study.sweep
     forget_tree(workspace, sweep.name)
@@ -116,7 +112,7 @@ def _tree(
             )  # fmt: skip
             if not alone.up_to_date:
                 say(f"{sweep.name}: {', '.join(shared)}: the same in all trials, so brought up to date once")
-                execute(alone, observer())
+                execute(alone, OnDevice(device, say))
             study.commit = snapshot(place, sweep.name)
         else:
             raw_data.ensure(place.root, {})

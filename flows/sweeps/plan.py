@@ -44,9 +44,8 @@ class Plan:
 
     def __str__(self) -> str:
         if self.seconds is None:
-            return (
-                f"{self.trials} trials; how long they take is not known yet ({', '.join(self.unknown)} never ran here)"
-            )
+            unknown = ", ".join(self.unknown)
+            return f"{self.trials} trials; how long they take is not known yet ({unknown}: never run here)"
         words = f"{self.trials} trials of about {duration(self.seconds)}"
         words += f" (planned: {self.planned})" if self.planned and self.planned < self.trials else ""
         words += f": {duration(self.hours * 3600)}"

@@ -144,15 +144,37 @@ class TrialRun(Observer):
             return stage.bring_up_to_date(_Watching(self, stage.name))
 
 
-class _Watching(StageObserver):
+class OnDevice(Observer):
+    """Runs what all trials have in common; what trains, on the sweep's device."""
+
+    def __init__(self, device: Device, say: Callable[[str], None]):
+        super().__init__()
+        self.device, self.say = device, say
+
+    def begin(self, stage: StageRun, after: Collection[str]) -> Future[Outcome]:
+        self._work[stage.name] = self._pool.submit(stage.bring_up_to_date, _StageOnDevice(self.device, self.say))
+        return self._work[stage.name]
+
+
+class _StageOnDevice(StageObserver):
+    def __init__(self, device: Device, say: Callable[[str], None]):
+        self._device, self._say = device, say
+
+    def device(self, stopping: Callable[[], bool], waiting: Callable[[], None]) -> AbstractContextManager:
+        return self._device(stopping, waiting)
+
+    def say(self, message: str, *, error: bool = False) -> None:
+        if not error:  # an error reaches the one who asked for the sweep
+            self._say(message)
+
+
+class _Watching(_StageOnDevice):
     """Sees one stage of a trial."""
 
     def __init__(self, trial: TrialRun, stage: str):
+        super().__init__(trial.device, trial.say)
         self.trial, self.stage = trial, stage
         self._curve: Curve | None = None
-
-    def device(self, stopping: Callable[[], bool], waiting: Callable[[], None]) -> AbstractContextManager:
-        return self.trial.device(stopping, waiting)
 
     def progressed(self, tail: EventTail) -> None:
         if self.stage != self.trial.metric.stage or not self.trial.metric.curve:
@@ -162,9 +184,6 @@ class _Watching(StageObserver):
             if self.trial.watch(step, value):
                 self.trial.prune()
                 return
-
-    def say(self, message: str, *, error: bool = False) -> None:
-        self.trial.say(message)
 
 
 class Curve:
