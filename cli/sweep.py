@@ -154,8 +154,8 @@ def apply(name: Name) -> None:
     if study.sweep.fixed:
         fixed = ", ".join(f"{path}={value}" for path, value in study.sweep.fixed.items())
         print(f"Not written, since it was the same in all trials: {fixed}")
-    if diff:
-        print("`stemma run` takes what the trial made, and puts it before the gate.")
+    elif diff:
+        print("`stemma run` takes what the trial made from DVC's cache, and puts it before the gate.")
 
 
 def _print(workspace: Workspace, study: Study, as_json: bool) -> None:

@@ -69,27 +69,32 @@ class Mirror:
     def _connect(self) -> None:
         if self._client is None:
             self._client, self._experiment = harness.connect(self.workspace.home)
-        self._parent = self._parent or self._find(_SWEEP, self.study.sweep.name) or self._make_parent()
+        self._parent = self._parent or self._make_parent()
 
     def _find(self, tag: str, value: str) -> str | None:
         found = self._client.search_runs([self._experiment], f"tags.`{tag}` = '{value}'", max_results=1)
         return found[0].info.run_id if found else None
 
     def _make_parent(self) -> str:
+        """The sweep's run: that of the stages that its trials have in common, if these made one."""
         sweep = self.study.sweep
-        names = ", ".join(sweep.short.values())
-        tags = {_SWEEP: sweep.name, "mlflow.note.content": f"`stemma sweep show {sweep.name}`"}
-        made = self._client.create_run(self._experiment, tags=tags, run_name=f"{sweep.name}: {names}")
-        described = {
-            **{each.path: each.text for each in sweep.dimensions},
-            **sweep.fixed,
-            "metric": str(sweep.metric),
-            "sampler": sweep.sampler,
-            "trials": sweep.trials,
-            "prune": sweep.prune,
+        name = f"{sweep.name}: {', '.join(sweep.short.values())}"
+        tags = {
+            _PIPELINE_RUN: sweep.name,
+            _SWEEP: sweep.name,
+            "mlflow.note.content": f"`stemma sweep show {sweep.name}`",
         }
-        self._log_parameters(made.info.run_id, described)
-        return str(made.info.run_id)
+        identity = self._find(_PIPELINE_RUN, sweep.name)
+        if identity is None:
+            identity = str(self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id)
+        else:
+            self._client.update_run(identity, name=name, status="RUNNING")
+            for tag, value in tags.items():
+                self._client.set_tag(identity, tag, value)
+        varied = {each.path: each.text for each in sweep.dimensions}
+        described = {"metric": str(sweep.metric), "sampler": sweep.sampler, "prune": sweep.prune}
+        self._log_parameters(identity, {**varied, **sweep.fixed, **described})
+        return identity
 
     def _update(self) -> None:
         self._connect()
