@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import parameters_file
-from core.numbers import count, duration
+from core.numbers import count, duration, figure
 from core.workspace import Workspace
 from flows.pipeline import report
 from flows.pipeline.planning import PROBE_SECONDS, Planner, training_data
@@ -51,7 +51,7 @@ class Plan:
         words += f": {duration(self.hours * 3600)}"
         words += f" with {self.parallel} at once, where each has a device of its own" if self.parallel > 1 else ""
         words += f"; {count(self.device_hours)} device hours" if self.device_hours >= 0.01 else ""
-        words += "" if self.money is None else f", {self.money:,.2f} {self.currency}"
+        words += "" if self.money is None else f", {figure(self.money)} {self.currency}"
         more = f" (without {', '.join(self.unknown)}, of which nothing is known yet)" if self.unknown else ""
         return words + more
 
