@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +18,12 @@ EPILOG = """[bold]Examples[/]
 stemma data train-classifier --name quality --good data/raw/good.jsonl --bad data/raw/bad.jsonl
 
 stemma data train-classifier --name toxicity --good 'data/raw/clean/*.txt' --bad data/raw/toxic.csv --precision 0.98
+
+stemma data train-classifier --name education --rate 'data/raw/web/*.parquet' --endpoint http://127.0.0.1:8080/v1 \\
+    --model judge@champion        the examples are 2,000 of these texts, by the points that a language model gives them
 """
 Files = Annotated[list[str], typer.Option(metavar="GLOB", help="Files of examples under data/raw; may be repeated.")]
+NONE: list[str] = []
 
 
 def register(group: typer.Typer) -> None:
@@ -23,9 +31,22 @@ def register(group: typer.Typer) -> None:
 
 
 def train_classifier(
-    good: Files,
-    bad: Files,
     name: Annotated[str, typer.Option(metavar="NAME", help="What it judges: quality, toxicity, a topic.")],
+    good: Files = NONE,
+    bad: Files = NONE,
+    rate: Annotated[
+        list[str], typer.Option(metavar="GLOB", help="Files of texts that a language model rates instead.")
+    ] = NONE,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Server of OpenAI's API, up to /v1.")] = "",
+    model: Annotated[str, typer.Option(metavar="NAME", help="The rating model there.")] = "",
+    api_key_variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the endpoint's key.")
+    ] = None,
+    prompt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Asks for 0 to 5 points for {text}; default: educational value.")
+    ] = None,
+    good_from: Annotated[int, typer.Option(min=1, max=5, help="Points from which a text is a good one.")] = 3,
+    most: Annotated[int, typer.Option(min=200, max=1_000_000, help="Texts to be rated.")] = 2000,
     precision: Annotated[
         float, typer.Option(min=0.01, max=1, help="Wanted share of good texts from the threshold on.")
     ] = 0.9,
@@ -39,15 +60,18 @@ def train_classifier(
     """
     from cli.output import print_json, say
     from components.curate.parameters import CurateParameters
-    from components.harness.parameters import seed_of, validate
-    from components.text_classifier import examples
+    from components.evaluate.judge.parameters import JudgeParameters
+    from components.harness.parameters import explain, seed_of, validate
+    from components.text_classifier import examples, ratings
     from components.text_classifier.parameters import ClassifierParameters
-    from components.text_classifier.training import train
+    from components.text_classifier.training import sample, train
+    from core import layout
     from core.errors import InputProblem
     from core.parameters_file import read
     from core.workspace import Workspace
 
-    root = Workspace.find().root
+    workspace = Workspace.find()
+    root = workspace.root
     values = read(root / "params.yaml")
     curate: CurateParameters = validate(values, "curate", CurateParameters)
     path = f"data/raw/classifiers/{name}.safetensors"
@@ -56,26 +80,68 @@ def train_classifier(
         ClassifierParameters(name=name, model=path)
     except ValueError:
         problems.append(f"--name {name}: use lower-case letters, digits and '_', a letter first")
+    given = {"--rate": rate} if rate else {"--good": good, "--bad": bad}
+    if rate and (good or bad):
+        problems.append("--rate: the model makes the examples; leave out --good and --bad")
+    if not all(given.values()):
+        problems.append("give --good and --bad, or --rate with --endpoint and --model")
     found = {}
-    for option, patterns in (("--good", good), ("--bad", bad)):
+    for option, patterns in given.items():
         try:
             found[option] = examples.read(patterns, option, text_column, curate, root)
         except InputProblem as problem:
             problems += problem.problems
+    judge = asking = None
+    if rate:
+        try:
+            judge = JudgeParameters(endpoint=endpoint, model=model, api_key_variable=api_key_variable)
+        except ValueError as error:
+            lines = explain(error, "", JudgeParameters)  # type: ignore[arg-type]
+            problems += [line.replace("params.yaml: ", "--").replace("api_key_v", "api-key-v") for line in lines]
+        try:
+            asking = ratings.prompt(prompt)
+        except InputProblem as problem:
+            problems += problem.problems
+        if api_key_variable and not os.environ.get(api_key_variable, "").strip():
+            problems.append(f"--api-key-variable: the environment variable {api_key_variable} is not set")
     if problems:
         raise InputProblem(problems)
-    trained = train(found["--good"].texts, found["--bad"].texts, precision, seed_of(values))
-    about = {
+    about: dict[str, Any] = {
         "name": name,
         "files": {option.removeprefix("--"): each.files for option, each in found.items()},
         "text": {"column": text_column, "unicode_form": curate.unicode_form, "redact": list(curate.redact)},
     }
+    if judge is not None and asking is not None:
+        chosen = sample(found["--rate"].texts, most)
+        with _bar(len(chosen), f"{model} rates") as advance:
+            rated = ratings.rate(chosen, judge, asking, good_from, layout.ratings(workspace.home), advance)
+        about["ratings"] = rated.about
+        kinds = rated.good, rated.bad
+    else:
+        kinds = found["--good"].texts, found["--bad"].texts
+    trained = train(*kinds, precision, seed_of(values))
     trained.save(root / path, about)
     if as_json:
         print_json({"path": path, **trained.model.manifest, **about, "threshold": trained.model.threshold})
         return
+    if "ratings" in about:
+        counted = ", ".join(f"{count:,} texts with {points}" for points, count in about["ratings"]["ratings"].items())
+        failed = sum(about["ratings"]["failures"].values())
+        say(f"ratings by {about['ratings']['model']}: {counted}" + (f", {failed:,} without any" if failed else ""))
     for line in _lines(trained, path, name):
         say(line)
+
+
+@contextlib.contextmanager
+def _bar(total: int, what: str) -> Iterator[Callable[[], None]]:
+    """Progress on standard error."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
 
 
 def _lines(trained: Trained, path: str, name: str) -> list[str]:

@@ -55,6 +55,11 @@ def cache(home: Path) -> Path:
     return home / "cache"
 
 
+def ratings(home: Path) -> Path:
+    """What language models said of texts: ``verdict-<digest>.json``."""
+    return cache(home) / "ratings"
+
+
 def event_logs(home: Path) -> list[Path]:
     """The event log of every scratch folder, sorted."""
     return sorted(scratch(home).glob("*/*/tracking/events.jsonl"))

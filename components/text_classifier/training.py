@@ -108,7 +108,7 @@ def _examples(good: Sequence[str], bad: Sequence[str]) -> tuple[list[str], Array
     kinds = {"good": [text for text in dict.fromkeys(good) if text not in both],
              "bad": [text for text in dict.fromkeys(bad) if text not in both]}  # fmt: skip
     problems = [
-        f"--{kind}: {len(found)} distinct texts, and {FEWEST} are needed: add some"
+        f"{kind} texts: there are {len(found)} distinct ones, and {FEWEST} are needed: add some"
         + (f" ({len(both)} are among the good and the bad ones)" if both else "")
         for kind, found in kinds.items()
         if len(found) < FEWEST
@@ -117,9 +117,14 @@ def _examples(good: Sequence[str], bad: Sequence[str]) -> tuple[list[str], Array
         raise InputProblem(problems)
     counts = {**{kind: len(found) for kind, found in kinds.items()}, "in_both": len(both),
               "repeats": len(good) + len(bad) - len(set(good)) - len(set(bad))}  # fmt: skip
-    used = {kind: sorted(found, key=_hash)[:MOST] for kind, found in kinds.items()}
+    used = {kind: sample(found, MOST) for kind, found in kinds.items()}
     labels = np.array([True] * len(used["good"]) + [False] * len(used["bad"]))
     return used["good"] + used["bad"], labels, counts
+
+
+def sample(texts: Sequence[str], most: int) -> list[str]:
+    """At most so many distinct texts: those with the smallest hashes, whatever the order."""
+    return sorted(dict.fromkeys(texts), key=_hash)[:most]
 
 
 def _hash(text: str) -> bytes:

@@ -131,8 +131,8 @@ class Judge:
                         raise JudgeFailed(
                             f"the judge {self.parameters.model} at {self.parameters.endpoint} left {lost} of "
                             f"{len(questions)} questions without a verdict ({verdict.failure}), more than "
-                            f"evaluate.judge.min_judged allows; the verdicts so far are kept, so run again when it "
-                            f"answers"
+                            f"min_judged ({self.parameters.min_judged:g}) allows; the verdicts so far are kept, so run "
+                            f"again when it answers"
                         )
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

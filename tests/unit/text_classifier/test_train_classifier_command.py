@@ -7,8 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from components.evaluate.judge.client import JudgeFailed
 from components.text_classifier.model import TextClassifier
 from core.errors import InputProblem
+from tests.unit.evaluate.judging_server import judging_server
 from tests.unit.text_classifier.examples import texts
 
 MODEL = "data/raw/classifiers/quality.safetensors"
@@ -55,3 +57,52 @@ def test_every_problem_is_named_and_nothing_written(workspace):
     ]
     assert "name one of them in --text-column" in result.exception.problems[2]
     assert not (workspace / "data/raw/classifiers").exists()
+
+
+@pytest.fixture
+def server():
+    with judging_server() as state:
+        state.answer = lambda text: (
+            "It teaches. [[4]]" if " g" in text.partition("<extract>")[2] else "It sells. [[1.0]]"
+        )
+        yield state
+
+
+def rated(server, *more: str):
+    where = ("--rate", "data/raw/*", "--endpoint", server.url, "--model", "judge", "--text-column", "body")
+    return command("--name", "education", *where, *more)
+
+
+def test_a_language_model_makes_the_examples_and_is_asked_for_each_once(workspace, server):
+    result = rated(server)
+    assert result.exit_code == 0, result.output
+    assert "ratings by judge: 151 texts with 1, 150 texts with 4" in result.output and len(server.asked) == 301
+    assert "[EMAIL]" in json.dumps(server.asked) and "ada@" not in json.dumps(server.asked)
+    path = workspace / "data/raw/classifiers/education.safetensors"
+    about = TextClassifier.read(path, "education").manifest["ratings"]
+    assert about["ratings"] == {"1": 151, "4": 150} and about["answered_as"] == ["judge-2026"]
+    before = path.read_bytes()
+    assert rated(server).exit_code == 0 and len(server.asked) == 301 and path.read_bytes() == before
+    refused = rated(server, "--good-from", "5")
+    assert "good texts: there are 0 distinct ones" in str(refused.exception) and path.read_bytes() == before
+
+
+def test_answers_without_points_are_counted_and_too_many_of_them_are_said(workspace, server):
+    answer = server.answer
+    server.answer = lambda text: "I like it." if text.partition("<extract>\n")[2][0] in "abc" else answer(text)
+    result = rated(server)
+    assert isinstance(result.exception, InputProblem) and not (workspace / "data/raw/classifiers").exists()
+    assert "of 301 texts" in str(result.exception) and "in double brackets. Use another model" in str(result.exception)
+
+
+def test_a_server_that_is_gone_or_refuses_is_named(workspace, server):
+    server.always = "401"
+    assert isinstance(rated(server).exception, JudgeFailed) and not server.asked
+    wrong = command("--name", "x", "--rate", "data/raw/*.csv", "--text-column", "body", "--model", "m", "--good", "a")
+    assert [line.partition(":")[0] for line in wrong.exception.problems] == ["--rate", "--endpoint"]
+
+
+def test_a_prompt_must_ask_for_points(workspace, server):
+    (workspace / "prompt.txt").write_text("Rate {text} of {author}.")
+    problems = rated(server, "--prompt", "prompt.txt").exception.problems
+    assert len(problems) == 2 and "{text}" in problems[0] and "[[3]]" in problems[1] and not server.asked

@@ -50,8 +50,8 @@ def test_a_file_read_back_gives_the_same_scores(trained, tmp_path):
 @pytest.mark.parametrize(
     ("good", "bad", "precision", "message"),
     [
-        (GOOD, BAD[:50], 0.9, r"--bad: 50 distinct texts, and 100 are needed"),
-        (GOOD, GOOD, 0.9, r"--good: 0 distinct texts.*\n--bad: 0 distinct texts"),
+        (GOOD, BAD[:50], 0.9, r"bad texts: there are 50 distinct ones, and 100 are needed"),
+        (GOOD, GOOD, 0.9, r"good texts: there are 0 .*\nbad texts: there are 0 "),
         (GOOD, texts("good", 400, seed=2), 0.999, r"no threshold has a precision of 0.999|no better than chance"),
     ],
 )
