@@ -102,7 +102,7 @@ def _sides(workspace: Workspace, a: str, b: str) -> tuple[_Side, _Side, list[str
         sides = []
         for name, source in zip((name_a, name_b), chosen, strict=True):
             if isinstance(source, Path):
-                sides.append(_Side(name, list(read(source))))
+                sides.append(_Side(name, list(read(source)), _directions(workspace, source)))
                 continue
             folder = materialize_artifact(workspace, registry, source.report)
             try:
@@ -113,6 +113,14 @@ def _sides(workspace: Workspace, a: str, b: str) -> tuple[_Side, _Side, list[str
     first, second = chosen
     differences = first.differences(second) if not isinstance(first, Path) and not isinstance(second, Path) else []
     return sides[0], sides[1], differences
+
+
+def _directions(workspace: Workspace, folder: Path) -> dict[str, bool | None]:
+    """Of the metrics of a report in the workspace, from the receipt beside it."""
+    from core.files import read_json
+
+    receipt = read_json(workspace.root / "receipts" / f"{folder.name}.json", {})
+    return {metric["name"]: metric["higher_is_better"] for metric in receipt.get("metrics", ())}
 
 
 def _found(workspace: Workspace, session: Any, text: str) -> tuple[str, list[Evaluation] | Path]:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cli import (
+    arena,
     audit,
     backup,
     chat,
@@ -117,6 +118,7 @@ for module in (
     sync,
     serve,
     chat,
+    arena,
     generate,
     keys,
     recipes,

@@ -11,10 +11,11 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, Response
 
-from deploy.gateway import classification, errors, generation, status
+from deploy.gateway import arena, classification, errors, generation, status
 from deploy.gateway.access import AccessControl
 from deploy.gateway.api_keys import Keyring
-from deploy.gateway.generation import ClientDisconnected
+from deploy.gateway.arena import Arena
+from deploy.gateway.generation import ClientDisconnected, Generation
 from deploy.gateway.metrics import Metrics, RequestMetrics
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.settings import GatewaySettings
@@ -52,24 +53,30 @@ def build(models: ModelRouter, metrics: Metrics, keyring: Keyring, settings: Gat
     async def disconnected(_: Request, error: ClientDisconnected) -> Response:
         return Response(status_code=499)  # only the metrics see it
 
-    app.include_router(generation.routes(models, metrics, settings.limits))
+    generate = Generation(models, metrics, settings.limits)
+    app.include_router(generation.routes(generate))
+    app.include_router(arena.routes(Arena(models, generate, models.catalog)))
     app.include_router(classification.routes(models, metrics, settings.limits))
     app.include_router(status.routes(models, metrics, keyring))
     app.include_router(_page())
     app.add_middleware(AccessControl, keyring=keyring, limits=settings.limits, loopback=settings.loopback)
-    paths = frozenset({path for path in _document(app)["paths"] if "{" not in path} | {"/"})
+    paths = frozenset({path for path in _document(app)["paths"] if "{" not in path} | {"/", "/arena"})
     app.add_middleware(RequestMetrics, metrics=metrics, paths=paths)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 
 
 def _page() -> APIRouter:
-    """``/``: a page to chat in; it loads nothing from elsewhere."""
+    """``/``: a page to chat in; ``/arena``: one to vote on; they load nothing from elsewhere."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def page() -> FileResponse:
         return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+
+    @router.get("/arena")
+    async def voting() -> FileResponse:
+        return FileResponse(_PAGE / "arena.html", headers=_PAGE_HEADERS)
 
     @router.get("/page/{name}")
     async def part(name: str) -> FileResponse:

@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from deploy.gateway.bodies import BoundedRoute
+from deploy.gateway.catalog import Version
 from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.metrics import Metrics
@@ -47,8 +48,8 @@ _DOCUMENTED = documented_responses(
 )
 
 
-def routes(models: ModelRouter, metrics: Metrics, limits: Limits) -> APIRouter:
-    router, generate = APIRouter(tags=["generation"], route_class=BoundedRoute), Generation(models, metrics, limits)
+def routes(generate: Generation) -> APIRouter:
+    router = APIRouter(tags=["generation"], route_class=BoundedRoute)
 
     @router.post("/v1/chat/completions", response_class=Response, responses=_DOCUMENTED)
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
@@ -120,6 +121,28 @@ class Generation:
             raise self._late() from None
         except BrokenStream as broken:
             raise self._broken(broken, engine) from None
+
+    async def text(self, body: ChatRequest, key: str) -> tuple[Version, str]:
+        """A whole answer as text, and the version that gave it.
+
+        Raises:
+            ApiError: there is none; the message does not say whose it would have been.
+        """
+        began, id = time.monotonic(), f"chatcmpl-{uuid.uuid4().hex}"
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                opened = await self._open(body, id, key)
+                engine = opened.engine
+                async with opened.stack:
+                    head = AnswerHead(id, int(time.time()), engine.version.name, engine.version.digest)
+                    parts = pieces(events(opened.response), "chat.completion", head, opened.usage, [])
+                    measured = self._measured(parts, opened, began, False)
+                    answer = await complete_answer(measured, "chat.completion", head, opened.usage)
+        except TimeoutError:
+            raise self._late() from None
+        except BrokenStream as broken:
+            raise self._broken(broken, engine) from None
+        return engine.version, answer["choices"][0]["message"]["content"] or ""
 
     async def _open(self, request: TextRequest, id: str, key: str) -> OpenAnswer:
         server = self.models.find(request.model)

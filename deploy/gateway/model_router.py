@@ -19,10 +19,10 @@ _ENDPOINT = {"generator": "/v1/chat/completions or /v1/completions", "classifier
 
 
 class ModelRouter:
-    """The model servers of a gateway."""
+    """The model servers of a gateway, and the catalog of the registry that they follow."""
 
     def __init__(self, catalog: Catalog, backend: Backend, settings: GatewaySettings, metrics: Metrics, place: str):
-        self._catalog = catalog
+        self.catalog = catalog
         deployments = DeploymentLog(catalog, place, settings.url)
         hosts = AdapterHosts()
         self.servers = [
@@ -43,7 +43,7 @@ class ModelRouter:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await asyncio.gather(*(server.stop() for server in self.servers))
-        self._catalog.close()
+        self.catalog.close()
 
     def find(self, name: str) -> ModelServer:
         """The server of the model that a request names.

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from core.keys import Signed
 
-REVISION = "0003"  # newest migration; a database at this revision needs no alembic at all
+REVISION = "0004"  # newest migration; a database at this revision needs no alembic at all
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -312,6 +312,24 @@ class SignedReceipt(_SignedRow, Base):
     __tablename__ = "receipts"
 
     execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"), primary_key=True)
+
+
+class Vote(Base):
+    """A person's vote on two answers to one question, A as it was shown first; see :mod:`registry.feedback.votes`."""
+
+    __tablename__ = "votes"
+    __table_args__ = (CheckConstraint("choice IN ('a', 'b', 'tie', 'bad')", name="choice"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[float]
+    voter: Mapped[str] = mapped_column(String(100))  # name of the API key
+    question: Mapped[str]
+    version_a_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    version_b_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    answer_a: Mapped[str]
+    answer_b: Mapped[str]
+    choice: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str]
 
 
 class Deployment(Base):

@@ -1,0 +1,71 @@
+"""``stemma arena``: what people preferred."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/]
+
+stemma serve assistant@champion assistant:3    vote at http://127.0.0.1:8000/arena
+
+stemma arena
+
+stemma arena --votes --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(arena)
+
+
+def arena(
+    votes: Annotated[bool, typer.Option("--votes", help="List the votes instead, the newest last.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Rank the versions by people's votes: Bradley-Terry ratings with 95 % intervals, and Elo.
+
+    People vote on the page /arena of a gateway that serves two versions or more (`stemma serve`). 400 points are odds
+    of ten to one; a tie, and a vote that both are bad, is half a win for each.
+    """
+    from cli.output import print_json, print_table, say
+    from core.workspace import Workspace
+    from registry.db.database import open as open_registry
+    from registry.feedback.votes import votes as all_votes
+
+    with open_registry(Workspace.find().registry_url) as registry, registry.read() as session:
+        found = all_votes(session)
+    if votes:
+        if as_json:
+            print_json([vote.as_dict() for vote in found])
+        else:
+            shown = [(vote.a, vote.b, vote.choice, vote.voter or "-", _short(vote.question), _short(vote.reason))
+                     for vote in found]  # fmt: skip
+            print_table(("A", "B", "vote", "by", "question", "reason"), shown)
+        return
+    from deploy.leaderboard import leaderboard
+
+    board = leaderboard(found)
+    if as_json:
+        print_json(board.as_dict())
+        return
+    if not board.ratings:
+        print("No votes yet. Serve two versions (`stemma serve A B`) and vote on the page /arena.")
+        return
+    rows = [
+        (each.model, f"{each.rating:.0f}", f"{each.low:.0f} to {each.high:.0f}", f"{each.elo:.0f}", each.battles,
+         f"{each.wins} : {each.ties} : {each.losses}")
+        for each in board.ratings
+    ]  # fmt: skip
+    print_table(("version", "rating", "95 %", "Elo", "votes", "won : tied : lost"), rows)
+    say(f"{board.votes} votes; {board.both_bad} found both answers bad and count as ties.")
+    if not board.connected:
+        say(
+            "Some versions were never compared with the others, not even through a third: do not compare their ratings."
+        )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else f"{line[:79]}…"

@@ -1,0 +1,220 @@
+"""The arena: a question, two anonymous answers of different versions in random order, and a vote between them.
+
+``/arena`` is the page; it uses ``/v1/arena/…``, under the same keys, rates and checks of origin as the rest of the API.
+Which version gave which answer is known to the gateway alone until the vote is recorded in the registry's database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from deploy.gateway.bodies import BoundedRoute
+from deploy.gateway.catalog import Catalog, Version
+from deploy.gateway.errors import ApiError, documented_responses
+from deploy.gateway.generation import Generation, key_of, until_disconnect
+from deploy.gateway.model_router import ModelRouter
+from deploy.gateway.schemas import ChatRequest, Message
+from deploy.leaderboard import Leaderboard, leaderboard
+from registry.errors import RegistryError
+from registry.feedback import votes
+from registry.feedback.votes import Choice, GivenAnswer
+
+MOST_OPEN = 1000  # battles that wait for their vote; where there are more, the oldest is forgotten
+Text = Annotated[str, Field(max_length=8000)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it contains half of a surrogate pair, which is not a character") from None
+        return value
+
+
+class BattleRequest(_Body):
+    """A question for two models."""
+
+    question: Text = Field(min_length=1)
+    max_tokens: int = Field(256, ge=1, le=4096, description="Most tokens of each answer.")
+
+
+class OpenBattle(BaseModel):
+    """Two answers; who gave them is said after the vote."""
+
+    battle: str = Field(description="For the vote, which is to be given with the same key.")
+    answers: list[str] = Field(description="A's and B's.")
+
+
+class VoteRequest(_Body):
+    """A vote on a battle."""
+
+    battle: str = Field(max_length=100)
+    choice: Choice = Field(description="a, b, tie, or bad: both are.")
+    reason: Text = Field("", description="Why; may be empty.")
+
+
+class Revealed(BaseModel):
+    """Who gave the answers."""
+
+    a: str
+    b: str
+    votes: int = Field(description="In the registry now.")
+
+
+class Ranked(BaseModel):
+    model: str
+    rating: float
+    low: float
+    high: float
+    elo: float
+    battles: int
+    wins: int
+    ties: int
+    losses: int
+
+
+class RankedModels(BaseModel):
+    """Ratings, the best first; ``low`` and ``high`` bound their 95 % intervals."""
+
+    ratings: list[Ranked]
+    votes: int
+    both_bad: int
+    connected: bool
+
+
+@dataclass(frozen=True)
+class PendingVote:
+    """A battle that waits for its vote, and whose it is."""
+
+    key: str
+    question: str
+    a: tuple[Version, str]
+    b: tuple[Version, str]
+
+
+class Arena:
+    """The open battles of a gateway, and the votes in its registry."""
+
+    def __init__(self, models: ModelRouter, generation: Generation, catalog: Catalog):
+        self._models, self._generation, self._catalog = models, generation, catalog
+        self._open: OrderedDict[str, PendingVote] = OrderedDict()
+        self._ranked: tuple[int, Leaderboard] | None = None
+
+    async def ask(self, request: Request, body: BattleRequest) -> OpenBattle:
+        """Both answers, in an order that says nothing.
+
+        Raises:
+            ApiError: fewer than two versions that chat are served, or one of them gave no answer.
+        """
+        chosen = random.SystemRandom().sample(self._contestants(), 2)
+        key = key_of(request)
+        asked = [self._answer(reference, body, key) for reference in chosen]
+        a, b = await until_disconnect(request, asyncio.gather(*asked))
+        name = secrets.token_urlsafe(16)
+        self._open[name] = PendingVote(key, body.question, a, b)
+        while len(self._open) > MOST_OPEN:
+            self._open.popitem(last=False)
+        return OpenBattle(battle=name, answers=[a[1], b[1]])
+
+    async def vote(self, request: Request, body: VoteRequest) -> Revealed:
+        """Record a vote, once.
+
+        Raises:
+            ApiError: there is no such battle of this key, or the registry cannot be written.
+        """
+        found = self._open.get(body.battle)
+        if found is None or found.key != key_of(request):
+            raise ApiError(
+                404, "battle: there is no such one, or it was voted on already; ask a new question", "battle_not_found",
+                param="battle",
+            )  # fmt: skip
+        del self._open[body.battle]
+        a, b = (GivenAnswer(version.id, answer) for version, answer in (found.a, found.b))
+        try:
+            count = await asyncio.to_thread(
+                lambda: votes.record(
+                    self._catalog.registry(), found.key, found.question, a, b, body.choice, body.reason
+                )
+            )
+        except RegistryError as error:
+            self._open[body.battle] = found
+            raise ApiError(503, f"the vote was not recorded: {error}", "registry_unavailable", retry_after=5) from None
+        return Revealed(a=found.a[0].name, b=found.b[0].name, votes=count)
+
+    async def ranked(self) -> Leaderboard:
+        """The leaderboard; computed when there is a new vote.
+
+        Raises:
+            ApiError: the registry cannot be read.
+        """
+        try:
+            return await asyncio.to_thread(self._rank)
+        except RegistryError as error:
+            raise ApiError(503, f"the votes cannot be read: {error}", "registry_unavailable", retry_after=5) from None
+
+    def _rank(self) -> Leaderboard:
+        with self._catalog.registry().read() as session:
+            count = votes.count(session)
+            kept = self._ranked
+            if kept is not None and kept[0] == count:
+                return kept[1]
+            found = votes.votes(session)
+        board = leaderboard(found)
+        self._ranked = (count, board)
+        return board
+
+    def _contestants(self) -> list[str]:
+        """References of the models that may be asked, one a version."""
+        served = {
+            server.current.version.digest: server.reference
+            for server in self._models.servers
+            if server.current is not None and server.current.model.chat_template is not None
+        }
+        if len(served) < 2:
+            raise ApiError(
+                503, "the arena needs two versions that chat, and this gateway serves "
+                f"{len(served)}; start it with two or more, such as MODEL@champion and MODEL:VERSION",
+                "too_few_models", retry_after=60,
+            )  # fmt: skip
+        return list(served.values())
+
+    async def _answer(self, reference: str, body: BattleRequest, key: str) -> tuple[Version, str]:
+        messages = [Message(role="user", content=body.question)]
+        limit = min(body.max_tokens, self._generation.limits.tokens)
+        asked = ChatRequest(model=reference, messages=messages, max_tokens=limit)
+        version, text = await self._generation.text(asked, key)
+        return version, text
+
+
+def routes(arena: Arena) -> APIRouter:
+    router = APIRouter(tags=["arena"], route_class=BoundedRoute)
+
+    @router.post("/v1/arena/battles", responses=documented_responses())
+    async def battles(request: Request, body: BattleRequest) -> OpenBattle:
+        """Ask two of the served versions, which stay anonymous until the vote."""
+        return await arena.ask(request, body)
+
+    @router.post("/v1/arena/votes", responses=documented_responses())
+    async def vote(request: Request, body: VoteRequest) -> Revealed:
+        """Vote on a battle; question, answers, vote and the key's name are recorded in the registry."""
+        return await arena.vote(request, body)
+
+    @router.get("/v1/arena/leaderboard", responses=documented_responses())
+    async def board() -> RankedModels:
+        """Bradley-Terry ratings of all versions that were voted on."""
+        return RankedModels.model_validate((await arena.ranked()).as_dict())
+
+    return router

@@ -1,0 +1,88 @@
+"""Votes of the arena: which of two answers to one question a person prefers, in the order they were shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from registry.db.database import Registry
+from registry.db.schema import ModelVersion, Vote
+
+Choice = Literal["a", "b", "tie", "bad"]
+CHOICES: tuple[str, ...] = get_args(Choice)
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """An answer and the version, by its row in the registry, that gave it."""
+
+    version_id: int
+    answer: str
+
+
+@dataclass(frozen=True)
+class VoteView:
+    """A vote as it is read: versions as ``MODEL:VERSION``, ``time`` in unix seconds."""
+
+    time: float
+    voter: str
+    a: str
+    b: str
+    choice: str
+    question: str
+    answer_a: str
+    answer_b: str
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def record(
+    registry: Registry, voter: str, question: str, a: GivenAnswer, b: GivenAnswer, choice: Choice, reason: str
+) -> int:
+    """Keep a vote; how many votes there are now.
+
+    Args:
+        voter: name of the key that the person used; empty where none is needed.
+        a, b: the answers as they were shown, the first one first.
+    """
+    with registry.write() as session:
+        session.add(
+            Vote(
+                time=time.time(), voter=voter[:100], question=_text(question), version_a_id=a.version_id,
+                version_b_id=b.version_id, answer_a=_text(a.answer), answer_b=_text(b.answer), choice=choice,
+                reason=_text(reason),
+            )
+        )  # fmt: skip
+        session.flush()
+        return count(session)
+
+
+def count(session: Session) -> int:
+    """How many votes there are."""
+    return session.scalar(select(func.count()).select_from(Vote)) or 0
+
+
+def votes(session: Session) -> list[VoteView]:
+    """All votes, the oldest first."""
+    first, second = aliased(ModelVersion), aliased(ModelVersion)
+    rows = session.execute(
+        select(Vote, first, second)
+        .join(first, first.id == Vote.version_a_id)
+        .join(second, second.id == Vote.version_b_id)
+        .order_by(Vote.id)
+    )
+    return [
+        VoteView(vote.time, vote.voter, str(a), str(b), vote.choice, vote.question, vote.answer_a, vote.answer_b,
+                 vote.reason)
+        for vote, a, b in rows
+    ]  # fmt: skip
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL does not take
