@@ -21,7 +21,7 @@ from deploy.gateway.catalog import Catalog, Version
 from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.generation import Generation, key_of, until_disconnect
 from deploy.gateway.model_router import ModelRouter
-from deploy.gateway.schemas import ChatRequest, Message
+from deploy.gateway.schemas import ChatRequest
 from deploy.leaderboard import Leaderboard, leaderboard
 from registry.errors import RegistryError
 from registry.feedback import votes
@@ -192,11 +192,10 @@ class Arena:
         return list(served.values())
 
     async def _answer(self, reference: str, body: BattleRequest, key: str) -> tuple[Version, str]:
-        messages = [Message(role="user", content=body.question)]
         limit = min(body.max_tokens, self._generation.limits.tokens)
-        asked = ChatRequest(model=reference, messages=messages, max_tokens=limit)
-        version, text = await self._generation.text(asked, key)
-        return version, text
+        messages = [{"role": "user", "content": body.question}]
+        asked = {"model": reference, "messages": messages, "max_tokens": limit}
+        return await self._generation.text(ChatRequest.model_validate(asked), key)
 
 
 def routes(arena: Arena) -> APIRouter:
