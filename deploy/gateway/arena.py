@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deploy.gateway.bodies import BoundedRoute
 from deploy.gateway.catalog import Catalog, Version
-from deploy.gateway.errors import ApiError, documented_responses
+from deploy.gateway.errors import ApiError, ErrorAnswer, documented_responses
 from deploy.gateway.generation import Generation, key_of, until_disconnect
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.schemas import ChatRequest
@@ -185,9 +185,9 @@ class Arena:
         }
         if len(served) < 2:
             raise ApiError(
-                503, "the arena needs two versions that chat, and this gateway serves "
+                409, "the arena needs two versions that chat, and this gateway serves "
                 f"{len(served)}; start it with two or more, such as MODEL@champion and MODEL:VERSION",
-                "too_few_models", retry_after=60,
+                "too_few_models",
             )  # fmt: skip
         return list(served.values())
 
@@ -201,7 +201,11 @@ class Arena:
 def routes(arena: Arena) -> APIRouter:
     router = APIRouter(tags=["arena"], route_class=BoundedRoute)
 
-    @router.post("/v1/arena/battles", responses=documented_responses())
+    too_few: dict[int | str, dict[str, Any]] = {
+        409: {"model": ErrorAnswer, "description": "Fewer than two versions that chat are served"}
+    }
+
+    @router.post("/v1/arena/battles", responses=documented_responses() | too_few)
     async def battles(request: Request, body: BattleRequest) -> OpenBattle:
         """Ask two of the served versions, which stay anonymous until the vote."""
         return await arena.ask(request, body)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def measure_mt_bench(subject: Subject, judge: Judge) -> dict[str, Any]:
     """
     context, parameters = subject.context, judge.parameters
     assert parameters.mt_bench is not None
-    file = read_questions(Path(parameters.mt_bench), parameters.mt_bench)
+    file = read_questions(context.inputs["raw"].parents[1] / parameters.mt_bench, parameters.mt_bench)
     if file.problems:
         raise InputProblem(file.problems)
     if not subject.tokenizer.chat_template:
@@ -81,7 +80,7 @@ def measure_mt_bench(subject: Subject, judge: Judge) -> dict[str, Any]:
         rows = [(place, score) for place, turn, score in given if turn in turns]
         if rows:
             value = estimate([score for _, score in rows], [place for place, _ in rows])
-            context.record(Metric(name, value.value, True, value.stderr, value.n))
+            context.record(Metric(name, value.value, True, value.stderr, value.n, "raw"))
             report[name] = asdict(value)
             subject.items.extend(
                 _item(questions[place], turn, name, score, (first if turn == 1 else second)[place])

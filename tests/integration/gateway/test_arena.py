@@ -77,7 +77,7 @@ def test_a_page_from_elsewhere_cannot_vote(arena):
 
 def test_one_version_alone_is_no_arena(small):
     refused = post(small, "battles", question="say hello")
-    assert refused.status_code == 503 and "needs two versions" in refused.json()["error"]["message"]
+    assert refused.status_code == 409 and "needs two versions" in refused.json()["error"]["message"]
 
 
 def test_a_person_votes_on_the_page_and_sees_the_leaderboard(lab, arena, page: Page):  # noqa: F811

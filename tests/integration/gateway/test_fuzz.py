@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 MODELS = {"/v1/chat/completions": "assistant", "/v1/completions": "base", "/v1/classify": "classifier"}
-ADDRESSES = [*(("POST", path) for path in MODELS), ("GET", "/v1/models"), ("GET", "/v1/models/{name}"),
-             ("GET", "/health"), ("GET", "/metrics")]  # fmt: skip
+ARENA = ("/v1/arena/battles", "/v1/arena/votes")
+ADDRESSES = [*(("POST", path) for path in (*MODELS, *ARENA)), ("GET", "/v1/models"), ("GET", "/v1/models/{name}"),
+             ("GET", "/v1/arena/leaderboard"), ("GET", "/health"), ("GET", "/metrics")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_every_address_is_tried(document):
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [*((*address, GenerationMode.POSITIVE) for address in ADDRESSES),
-     *(("POST", path, GenerationMode.NEGATIVE) for path in MODELS)],
+     *(("POST", path, GenerationMode.NEGATIVE) for path in (*MODELS, *ARENA))],
     ids=str,
 )  # fmt: skip
 def test_no_request_makes_it_fail(document, first_champion, method, path, mode):

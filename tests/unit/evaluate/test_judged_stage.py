@@ -38,8 +38,7 @@ def evaluate(workspace, server, **judge):
     )
 
 
-def test_answers_are_scored_and_judging_again_asks_nothing_and_changes_nothing(workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
+def test_answers_are_scored_and_judging_again_asks_nothing_and_changes_nothing(workspace):
     with judging_server() as server:
         server.answer = lambda text: "Well. [[9]]" if "Reference answer" in text else "Hm. [[3]]"
         context = evaluate(workspace, server, mt_bench="data/raw/q.jsonl", min_judged=0.7)
@@ -48,6 +47,7 @@ def test_answers_are_scored_and_judging_again_asks_nothing_and_changes_nothing(w
             9, 4, "instructions",
         )  # fmt: skip
         # Two answers with references (9, 9), one without (3); the other's second turn does not fit the context.
+        assert metrics["mt_bench"].eval_set == "raw"
         assert metrics["mt_bench"].value == pytest.approx(7) and metrics["mt_bench_turn_1"].value == 6
         assert any("1 of 4 answers were not asked for" in warning for warning in context.warnings)
         assert context.environment["judge_prompt_tokens"] == "700"
