@@ -28,7 +28,7 @@ class Document:
     Attributes:
         text: the text itself.
         source: name of the source: python_docs, files, or the dataset's id.
-        kind: docstring, comment, topic, c_doc, file, row, page (of a web archive).
+        kind: docstring, comment, topic, c_doc, file, row, page (of a web archive), code: and a programming language.
         group: siblings share it (a module, a file); a split never divides them.
         license: SPDX identifier where known.
         origin: qualified name, path and row, or URL.

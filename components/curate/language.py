@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from components.curate import source_code
 from components.curate.language_parameters import UNDETERMINED, LanguageParameters
 from components.curate.quality import Finding
 from core.errors import InputProblem
@@ -36,20 +37,26 @@ class Identified:
 
     def finding(self, parameters: LanguageParameters) -> Finding | None:
         """The broken rule, if texts in this language do not stay."""
-        if parameters.keep is None or self.code in parameters.keep:
+        if parameters.keep is None or self.code in (*parameters.keep, _CODE.code):
             return None
         what = f"undetermined; at most {self.guess}" if self.code == UNDETERMINED else self.code
         return RULE, f"{what} ({self.probability:.2f})"
 
 
-def identify(texts: Sequence[str], parameters: LanguageParameters) -> list[Identified]:
-    """The language of each text, by its first 4,000 characters.
+_CODE = Identified("zxx", "zxx", 1.0)  # ISO 639-2: no linguistic content
+
+
+def identify(texts: Sequence[str], kinds: Sequence[str], parameters: LanguageParameters) -> list[Identified]:
+    """The language of each text, by its first 4,000 characters; by its kind (of document) that it is source code.
 
     Raises:
         InputProblem: the model is not the one that the thresholds are for.
     """
-    model, found = _model(), []
-    for text in texts:
+    model, found = _model(), list[Identified]()
+    for text, kind in zip(texts, kinds, strict=True):
+        if kind.startswith(source_code.KIND):
+            found.append(_CODE)
+            continue
         labels, probabilities = model.predict(" ".join(text[:_ENOUGH].split()))
         guess = labels[0].removeprefix(_LABEL)
         probability = min(float(probabilities[0]), 1.0)

@@ -53,7 +53,7 @@ class FilesSource(StageParameters):
     paths: tuple[str, ...] = Field(
         min_length=1,
         description="Globs under data/raw (`**` crosses folders), or URLs (s3://, gs://, hf://, https://): txt, md, "
-        "html, warc, wet, jsonl, json, csv, tsv, parquet, each "
+        "html, warc, wet, jsonl, json, csv, tsv, parquet, source code, each "
         "also as .gz, .zst, .bz2 or .xz, and within .zip and .tar archives.",
     )
     name: str = Field(

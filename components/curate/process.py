@@ -79,7 +79,8 @@ def process(
     for text in texts:
         if "\ufffd" in text:
             ledger.change("documents with a replacement character")
-    spoken = language.identify(texts, parameters.language) if parameters.language else None
+    kinds = [document.kind for document in documents]
+    spoken = language.identify(texts, kinds, parameters.language) if parameters.language else None
     redacted = batches.redacted(texts, parameters.redact, placeholder, compiled=compiled)
     for document, before, (text, redactions) in zip(documents, texts, redacted, strict=True):
         for name, count in redactions.items():
@@ -118,9 +119,11 @@ def process(
 def as_it_is(batch: pa.RecordBatch, parameters: CurateParameters, seed: int, ledger: Ledger) -> pa.RecordBatch:
     """As :func:`process`, for documents that are kept to the letter."""
     documents = [Document(**row) for row in batch.to_pylist()]
-    texts = [document.text for document in documents]
-    codes = [each.code for each in language.identify(texts, parameters.language)] if parameters.language else None
-    ledger.languages.update(codes or ())
+    codes = None
+    if parameters.language:
+        texts, kinds = [document.text for document in documents], [document.kind for document in documents]
+        codes = [each.code for each in language.identify(texts, kinds, parameters.language)]
+        ledger.languages.update(codes)
     return sign(documents, [None] * len(documents), parameters, seed, codes)
 
 

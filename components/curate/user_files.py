@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from components.curate import source_code
 from components.curate.parameters import CurateParameters
 from components.tasks.contract import SPLITS
 from core import bounded, dvc
@@ -34,6 +35,7 @@ DOCUMENTS = {
     ".zip": "archive",
     ".tar": "archive",
     ".tgz": "archive",
+    **dict.fromkeys(source_code.LANGUAGES, "code"),
     **TABLES,
 }
 """Format by suffix, of files that a corpus can be made of."""
@@ -185,15 +187,21 @@ def find(
 
 def unknown_kind(name: str, formats: Mapping[str, str], packed: Sequence[str]) -> str:
     """The problem of a file of another kind."""
-    known = ", ".join(sorted({suffix[1:] for suffix in formats}))
+    known = ", ".join(sorted(suffix[1:] for suffix, kind in formats.items() if kind != "code"))
+    code = " and source code" if "code" in formats.values() else ""
     also = f", each also as {', '.join(suffix[1:] for suffix in packed)}" if packed else ""
-    return f"{name}: unknown kind of file; supported are {known}{also}"
+    return f"{name}: unknown kind of file; supported are {known}{code}{also}"
 
 
 def format_of(path: Path, formats: Mapping[str, str], packed: Sequence[str] = COMPRESSIONS) -> str | None:
     """Format of a file by its name without a compression's suffix; ``None`` if it is not among ``formats``."""
+    return formats.get(suffix_of(path, packed))
+
+
+def suffix_of(path: Path, packed: Sequence[str] = COMPRESSIONS) -> str:
+    """Suffix of a name without that of a compression, in lower case."""
     name = PurePosixPath(path.name.lower())
-    return formats.get((PurePosixPath(name.stem) if name.suffix in packed else name).suffix)
+    return (PurePosixPath(name.stem) if name.suffix in packed else name).suffix
 
 
 def shown(text: str) -> str:

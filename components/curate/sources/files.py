@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.curate import encodings, remote
+from components.curate import encodings, remote, source_code
 from components.curate.archives import members
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
@@ -15,7 +15,7 @@ from components.curate.parameters import FilesSource
 from components.curate.parts import SourcePart, packed, size_of
 from components.curate.tables import columns_of, data_among, require, rows, sample
 from components.curate.text_files import content, text_lines
-from components.curate.user_files import DOCUMENTS, UserFile, find, is_url, shown
+from components.curate.user_files import DOCUMENTS, UserFile, find, is_url, shown, suffix_of
 from components.curate.web_archives import pages
 from core.errors import InputProblem
 
@@ -31,6 +31,7 @@ class Piece:
         group: what it shares with its siblings; ``None``: it has none.
         kind: of document.
         html: it has markup.
+        license: where it names one itself.
     """
 
     where: str
@@ -38,6 +39,7 @@ class Piece:
     group: str | None
     kind: str = "file"
     html: bool = False
+    license: str | None = None
 
 
 def size(source: FilesSource, workspace: Path) -> int:
@@ -62,7 +64,7 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
                         ledger.break_row(file.name, piece.where, f"the page {error}")
                         continue
                 group = piece.where if piece.group is None else piece.group
-                yield Document(text, source.name, piece.kind, group, source.license, piece.where)
+                yield Document(text, source.name, piece.kind, group, piece.license or source.license, piece.where)
         except InputProblem as problem:
             ledger.problems += problem.problems
 
@@ -114,10 +116,14 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
     """A whole file, or pieces cut at blank lines when it is longer than ``max_file_characters``."""
     piece: list[str] = []
     length, number = 0, 0
+    kind, license = source_code.kind_of(suffix_of(file.path)), None
 
     def finish() -> Piece:
-        where = f"{file.name}#{number}" if number else file.name
-        return Piece(where, "".join(piece), file.name if source.keep_files_together else None)
+        nonlocal license
+        where, text = f"{file.name}#{number}" if number else file.name, "".join(piece)
+        if kind and number <= 1:
+            license = source_code.license_of(text)
+        return Piece(where, text, file.name if source.keep_files_together else None, kind or "file", license=license)
 
     for index, line in enumerate(text_lines(file, _noted(file, ledger)), 1):
         ledger.row(file.name)
@@ -157,6 +163,7 @@ def _web_archive(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterato
 
 _PIECES: dict[str, Callable[[UserFile, FilesSource, Ledger], Iterator[Piece]]] = {
     "text": _text,
+    "code": _text,
     "html": _html,
     "warc": _web_archive,
 }

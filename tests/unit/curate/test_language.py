@@ -46,16 +46,16 @@ def batch_of(texts):
 
 
 def test_languages_are_identified_by_a_model_that_is_here():
-    codes = [each.code for each in identify(list(TEXTS.values()), LanguageParameters())]
+    codes = [each.code for each in identify(list(TEXTS.values()), ["file"] * len(TEXTS), LanguageParameters())]
     assert codes == list(TEXTS)
     labels, _ = _model().predict("a", 500, -1.0)
     assert {label.removeprefix("__label__") for label in labels} == LANGUAGES
 
 
 def test_the_threshold_of_a_language_stands_before_the_general_one():
-    (found,) = identify(["def f(x): return x+1"], LanguageParameters())
+    (found,) = identify(["def f(x): return x+1"], ["file"], LanguageParameters())
     assert (found.code, found.guess) == ("und", "es") and 0.2 < found.probability < 0.3
-    (found,) = identify(["def f(x): return x+1"], LanguageParameters(thresholds={"es": 0.2}))
+    (found,) = identify(["def f(x): return x+1"], ["file"], LanguageParameters(thresholds={"es": 0.2}))
     assert found.code == "es"
 
 
@@ -68,6 +68,11 @@ def test_what_is_in_another_language_is_dropped_with_its_language_and_probabilit
     assert ledger.dropped["language"] == 5 and ledger.languages == {**dict.fromkeys(TEXTS, 1), "und": 2}
     assert {example["reason"].split(" ")[0] for example in ledger.examples("language")} < {"de", "fr", "ru", "ja", "th"}
     assert rows[-1]["rule"] == "empty"
+
+
+def test_source_code_is_in_no_language_and_stays():
+    (found,) = identify(["def f(x): return x+1"], ["code:python"], LanguageParameters())
+    assert found.code == "zxx" and found.finding(LanguageParameters(keep=["en"])) is None
 
 
 def test_without_the_parameter_no_language_is_looked_for():
