@@ -41,7 +41,7 @@ class TaskMetric:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Outcomes:
     """What came of tasks: their metrics, what each item got, and the items themselves by task."""
 
     metrics: list[TaskMetric]
@@ -91,7 +91,7 @@ def run(
     limit: int | None,
     seed: int,
     max_new_tokens: int | None = None,
-) -> Measured:
+) -> Outcomes:
     """Run tasks that were loaded.
 
     Args:
@@ -121,10 +121,10 @@ def run(
     )
     metrics, items = _read(results)
     asked = {task: [sample["doc"] for sample in samples] for task, samples in results["samples"].items()}
-    return Measured(metrics, items, asked)
+    return Outcomes(metrics, items, asked)
 
 
-def named(outcome: Measured, task: str) -> Measured:
+def named(outcome: Outcomes, task: str) -> Outcomes:
     """The outcome of a benchmark's one task or of its several, under the name ``task``.
 
     Several are one benchmark (MMLU's subjects): their items are pooled, so that each weighs alike, and the errors are
@@ -137,10 +137,10 @@ def named(outcome: Measured, task: str) -> Measured:
         replace(each, task=task, item=f"{each.task}/{each.item}" if several else each.item, metric=names[each.metric])
         for each in outcome.items
     ]
-    return Measured(metrics, items, {task: [each for rows in outcome.asked.values() for each in rows]})
+    return Outcomes(metrics, items, {task: [each for rows in outcome.asked.values() for each in rows]})
 
 
-def _pooled(outcome: Measured, task: str) -> Iterator[TaskMetric]:
+def _pooled(outcome: Outcomes, task: str) -> Iterator[TaskMetric]:
     by_metric: dict[str, list[TaskMetric]] = {}
     for metric in outcome.metrics:
         by_metric.setdefault(metric.metric, []).append(metric)

@@ -16,7 +16,7 @@ import yaml
 
 from components.conversations import control_tokens
 from components.evaluate import choices, harness
-from components.evaluate.harness import Measured
+from components.evaluate.harness import Outcomes
 from components.evaluate.held_out import Sample
 from components.evaluate.subject import Subject
 from components.finetuning.records import Record, texts
@@ -98,7 +98,7 @@ def _own() -> dict[str, Path]:
 
 def run_tasks(
     subject: Subject, tasks: Sequence[str], rows: Mapping[str, Sequence[Mapping[str, Any]]], manager: Any
-) -> tuple[Measured, dict[str, str]]:
+) -> tuple[Outcomes, dict[str, str]]:
     """Run ``tasks`` one after another; return what came of them in order, and the reason for each that was left out.
 
     Args:
@@ -107,7 +107,7 @@ def run_tasks(
     """
     parameters = subject.context.parameters.lm_eval
     own = _own()
-    outcome, refused = Measured([], [], {}), {}
+    outcome, refused = Outcomes([], [], {}), {}
     model = None
     for task in tasks:
         if task in own and not rows.get(task):

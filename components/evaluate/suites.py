@@ -15,7 +15,7 @@ from typing import Any
 
 from components.evaluate import benchmarks, code_tasks, harness
 from components.evaluate.benchmarks import BENCHMARKS, Splits
-from components.evaluate.harness import Loaded, Measured, TaskMetric
+from components.evaluate.harness import Loaded, Outcomes, TaskMetric
 from components.evaluate.items import Item
 from components.evaluate.parameters import HUB, SuiteParameters
 from components.evaluate.subject import Subject
@@ -50,12 +50,12 @@ def measure_suites(subject: Subject) -> tuple[list[dict[str, Any]], dict[str, li
     return report, asked
 
 
-def _measured_once(subject: Subject, name: str, suite: SuiteParameters, task: str, chat: bool) -> Measured:
+def _measured_once(subject: Subject, name: str, suite: SuiteParameters, task: str, chat: bool) -> Outcomes:
     """What came of a task: of an earlier attempt of this stage if it got so far, else measured now."""
     kept = subject.context.scratch / "suites" / f"{name}-{task}.json"
     if kept.is_file():
         found = json.loads(kept.read_bytes())
-        return Measured(
+        return Outcomes(
             [TaskMetric(**each) for each in found["metrics"]], [Item(**each) for each in found["items"]], found["asked"]
         )
     outcome = harness.named(_measured(subject, suite, task, chat), f"{name}/{task}")
@@ -63,7 +63,7 @@ def _measured_once(subject: Subject, name: str, suite: SuiteParameters, task: st
     return outcome
 
 
-def _measured(subject: Subject, suite: SuiteParameters, task: str, chat: bool) -> Measured:
+def _measured(subject: Subject, suite: SuiteParameters, task: str, chat: bool) -> Outcomes:
     if chat and not subject.tokenizer.chat_template:
         raise InputProblem("the model has no chat template: set chat to false")
     source, fewshot = suite.tasks[task], suite.fewshot
