@@ -83,6 +83,8 @@ def show(corpus: Corpora = None, as_json: AsJson = False) -> None:
     print_table(("SPLIT", "DOCUMENTS", "TEXT", "TOKENS"), rows)
     total = sum(counts["bytes"] for counts in found["splits"].values()) or 1
     for column, values in found["by"].items():
+        if not values:
+            continue
         print()
         rows = []
         for value, by_split in list(values.items())[:VALUES]:
@@ -204,7 +206,7 @@ def _document(row: dict[str, Any]) -> None:
     head = [row.get(name) for name in ("source", "kind", "language", "license")]
     say(f"[{row['split']}] {row.get('origin') or row.get('id')}  ({', '.join(filter(None, head))})" if "split" in row
         else f"[{row['rule']}] {row['origin']}" + (f"  ({row['reason']})" if row["reason"] else ""))  # fmt: skip
-    text = row["text"]
+    text = row["text"] or ""
     say(text if len(text) <= SHOWN else f"{text[:SHOWN]} [... {len(text) - SHOWN:,} more characters]")
     print()
 

@@ -39,7 +39,7 @@ class Corpus:
         files: parquet files by their names, ``<split>-00000-of-0000N.parquet``.
 
     Raises:
-        InputProblem: a file is none of parquet, or has no column ``id`` or ``text``.
+        InputProblem: a file is none of parquet, or has no texts in a column ``id`` or ``text``.
     """
 
     def __init__(self, name: str, files: Mapping[str, Path]):
@@ -52,11 +52,14 @@ class Corpus:
             except (OSError, pa.ArrowException) as error:
                 problems.append(f"{name}: {shard} cannot be read ({str(error).splitlines()[0]})")
                 continue
-            names = metadata.schema.to_arrow_schema().names
-            if missing := [column for column in NEEDED if column not in names]:
-                problems.append(f"{name}: {shard} has no column {' and none '.join(missing)}, so it is no corpus")
+            schema = metadata.schema.to_arrow_schema()
+            for column in NEEDED:
+                kind = schema.field(column).type if column in schema.names else None
+                if kind is None or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                    what = "has no column" if kind is None else f"has values of type {kind}, not text, in its column"
+                    problems.append(f"{name}: {shard} {what} {column}, so it is no corpus")
             counts.append(metadata.num_rows)
-            columns.append(set(names))
+            columns.append(set(schema.names))
         if problems:
             raise InputProblem(problems)
         self._starts = [0, *accumulate(counts)]

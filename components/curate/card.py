@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import sys
 from collections import Counter
@@ -60,7 +59,6 @@ class SplitCounts:
     lengths: Counter[int] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
-    scores: Counter[float] = field(default_factory=Counter)
     sample: Smallest = field(default_factory=Smallest)
     bytes: int = 0
     digest: str = ""
@@ -83,8 +81,6 @@ class SplitCounts:
         self.lengths[max(edge for edge in LENGTH_EDGES if edge <= size)] += 1
         if language := row.get("language"):
             self.languages[language] += 1
-        if (score := row.get("score")) is not None:
-            self.scores[math.floor(score * 20) / 20] += 1
 
     def close(self, writer: ShardWriter) -> None:
         """Take over what the writer knows once its files have their names."""
@@ -205,7 +201,6 @@ def build(
                 "licenses": dict(sorted(counts.licenses.items())),
                 "source_characters": dict(sorted(counts.sources.items())),
                 "languages": dict(sorted(counts.languages.items())),
-                "scores": {f"{edge:.2f}": count for edge, count in sorted(counts.scores.items())},
                 "lengths": {str(edge): counts.lengths[edge] for edge in LENGTH_EDGES},
                 "bytes": counts.bytes, "digest": counts.digest, "shards": counts.shards,
             }

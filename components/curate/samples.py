@@ -24,7 +24,7 @@ from core.files import write_json
 
 DOCUMENTS = 40  # of a split
 QUESTIONS = 5
-_SHOWN = ("source", "kind", "group", "license", "origin", "language", "score")
+_SHOWN = ("source", "kind", "group", "license", "origin", "language")
 _REPEATS = re.compile(r"repeats (.+) \(similarity [\d.]+\)")
 
 
@@ -42,7 +42,9 @@ class Smallest:
         sample, most = (self._questions, QUESTIONS) if question else (self._documents, DOCUMENTS)
         if len(sample) < most or row["id"] < sample[-1][0]:
             self._count += 1
-            bisect.insort(sample, (row["id"], self._count, row))
+            size = len(row["text"])
+            shown = {**row, "text": row["text"][: 2 * EXCERPT], "characters": size}  # a document may be large
+            bisect.insort(sample, (row["id"], self._count, shown))
             del sample[most:]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -50,8 +52,9 @@ class Smallest:
         return [
             {
                 **{name: row[name] for name in _SHOWN if row.get(name) is not None},
+                "scores": {name: round(value, 3) for name, value in row.items() if isinstance(value, float)},
                 **{name: round(value, 3) for name, value in row.items() if isinstance(value, float)},
-                "characters": len(row["text"]),
+                "characters": row["characters"],
                 "text": excerpt(row["text"], conceal),
             }
             for _, _, row in [*self._documents, *self._questions]

@@ -77,7 +77,10 @@ def _documents(page: Page, samples: Report) -> None:
         ShownDocument(
             row["origin"],
             [(row["text"], "")],
-            ", ".join([row["source"], row["kind"], row["license"], f"{row['characters']:,} characters"]),
+            ", ".join(
+                [row["source"], row["kind"], row["license"], f"{row['characters']:,} characters"]
+                + [f"{name} {score:.3f}" for name, score in row.get("scores", {}).items()]
+            ),
             {"split": split} | {name: str(row[name]) for name in ("source", "kind", "language") if name in row},
         )
         for split, rows in samples.get("splits", {}).items()
@@ -158,7 +161,6 @@ def _splits(page: Page, report: Report) -> None:
     _by_source(page, splits)
     for key, title in (
         ("lengths", "documents by their characters, from"), ("languages", "documents by language"),
-        ("scores", "documents by the quality score, from"),
     ):  # fmt: skip
         names = dict.fromkeys(name for c in splits.values() for name in c.get(key, {}))
         if names:

@@ -79,12 +79,13 @@ def test_what_a_rule_dropped_comes_from_the_report():
 
 def test_files_that_are_no_corpus_are_all_named(tmp_path):
     (tmp_path / "train-1.parquet").write_bytes(b"PAR1 and no more")
-    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "train-2.parquet")
+    pq.write_table(pa.table({"body": ["x"], "text": [5]}), tmp_path / "train-2.parquet")
     with pytest.raises(InputProblem) as problem:
         Corpus("mine", {path.name: path for path in tmp_path.iterdir()})
-    assert len(problem.value.problems) == 2
+    assert len(problem.value.problems) == 3
     assert "train-1.parquet cannot be read" in str(problem.value.problems)
-    assert "train-2.parquet has no column id and none text" in str(problem.value.problems)
+    assert "train-2.parquet has no column id, so it is no corpus" in str(problem.value.problems)
+    assert "has values of type int64, not text, in its column text" in str(problem.value.problems)
 
 
 def test_a_shard_that_is_damaged_is_named(corpus, tmp_path):

@@ -54,6 +54,11 @@ def test_documents_under_the_threshold_go_and_the_report_says_what_was_done(work
     assert rules["classifier_quality"]["dropped"] == found["dropped"] == 80 - len(kept)
     assert list(rules).index("gopher_min_words") < list(rules).index("classifier_quality")
     assert "score 0." in rules["classifier_quality"]["examples"][0]["reason"]
+    samples = json.loads((context.outputs["report"] / "samples.json").read_text())["splits"]
+    shown = [row for rows in samples.values() for row in rows]
+    assert {row["text"]: row["scores"]["quality"] for row in shown} == {
+        text: round(row["quality"], 3) for text, row in kept.items()
+    }
 
 
 def test_above_drops_the_others_and_none_drops_nothing(workspace, monkeypatch):
