@@ -17,7 +17,7 @@ from flows.pipeline import graph, parameters
 from flows.pipeline.graph import Graph
 from flows.pipeline.prepare import Request, check, problems_of_stages
 from flows.sweeps import metrics, space
-from flows.sweeps.metrics import Measured
+from flows.sweeps.metrics import TrialMetric
 from flows.sweeps.space import Choices, Dimension, Range
 
 Sampler = Literal["grid", "random", "tpe"]
@@ -69,7 +69,7 @@ class Sweep:
     name: str
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, Any]
-    metric: Measured
+    metric: TrialMetric
     until: str
     sampler: Sampler
     trials: int
@@ -100,7 +100,7 @@ class Sweep:
         )
         tuples = {name: tuple(body[name]) for name in ("stages", "shared")}
         readers = {path: tuple(stages) for path, stages in body["readers"].items()}
-        metric = Measured(**body["metric"])
+        metric = TrialMetric(**body["metric"])
         return cls(**{**body, **tuples, "dimensions": dimensions, "readers": readers, "metric": metric})
 
 
@@ -240,7 +240,7 @@ def _readers(root: Path, stages_graph: Graph, path: str) -> list[str]:
     return found
 
 
-def _made_up(metric: Measured, dimensions: list[str], body: Mapping[str, Any]) -> str:
+def _made_up(metric: TrialMetric, dimensions: list[str], body: Mapping[str, Any]) -> str:
     """The same name for the same sweep: what is varied, and a digest of everything that its trials have in common."""
     text = json.dumps({**body, "metric": str(metric), "dimensions": dimensions}, sort_keys=True, default=str)
     return f"sweep-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -45,7 +45,7 @@ CURVES: dict[str, tuple[str, ...]] = {"pretrain": ("validation_bits_per_byte", "
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrialMetric:
     """A metric of a stage.
 
     Attributes:
@@ -70,7 +70,7 @@ def measured_by(root: Path, stage: str) -> dict[str, bool | None]:
     return known
 
 
-def find(root: Path, text: str, stages: Sequence[str], last: Sequence[str]) -> Measured:
+def find(root: Path, text: str, stages: Sequence[str], last: Sequence[str]) -> TrialMetric:
     """The metric that ``NAME`` or ``STAGE:NAME`` means.
 
     Args:
@@ -98,4 +98,4 @@ def find(root: Path, text: str, stages: Sequence[str], last: Sequence[str]) -> M
     better = makes[found[0]][name]
     if better is None:
         raise ValueError(f"--metric {text}: neither higher nor lower values of it are better; choose another metric")
-    return Measured(found[0], name, better, name in CURVES.get(found[0].partition("@")[0], ()))
+    return TrialMetric(found[0], name, better, name in CURVES.get(found[0].partition("@")[0], ()))

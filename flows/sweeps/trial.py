@@ -21,7 +21,7 @@ from flows.pipeline.finalize import Finished
 from flows.pipeline.prepare import Prepared, Request, prepare
 from flows.pipeline.progress import EventTail
 from flows.pipeline.stage_process import Outcome, StageStopped
-from flows.sweeps.metrics import Measured
+from flows.sweeps.metrics import TrialMetric
 from registry.store import worktrees
 
 #: Takes a point of the metric's curve (step, value); True where the trial is to end.
@@ -69,7 +69,7 @@ class TrialRun(Observer):
         run: str,
         values: Mapping[str, Any],
         until: str,
-        metric: Measured,
+        metric: TrialMetric,
         *,
         watch: Watch = lambda step, value: False,
         same_work: SameWork | None = None,

@@ -9,7 +9,7 @@ import pytest
 
 import components
 from flows.sweeps import metrics
-from flows.sweeps.metrics import Measured
+from flows.sweeps.metrics import TrialMetric
 
 ROOT = Path(__file__).resolve().parents[3]
 STAGES = ["curate", "tokenize", "pretrain", "instruct_finetune", "evaluate@base"]
@@ -30,7 +30,7 @@ def test_the_table_has_what_the_components_measure():
 
 def test_a_metric_is_found_by_its_name_its_stage_or_the_last_stage_wanted(tmp_path):
     found = metrics.find(tmp_path, "validation_bits_per_byte", STAGES, [])
-    assert found == Measured("pretrain", "validation_bits_per_byte", False, True)
+    assert found == TrialMetric("pretrain", "validation_bits_per_byte", False, True)
     assert metrics.find(tmp_path, "evaluate@base:accuracy", STAGES, []).stage == "evaluate@base"
     assert metrics.find(tmp_path, "accuracy", STAGES, ["evaluate@base"]).stage == "evaluate@base"
     with pytest.raises(ValueError, match="made by instruct_finetune, evaluate@base; write one of them as STAGE:"):

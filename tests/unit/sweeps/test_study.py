@@ -8,7 +8,7 @@ from core import layout
 from core.errors import InputProblem
 from flows.sweeps import space, study, winner
 from flows.sweeps.definition import Sweep
-from flows.sweeps.metrics import Measured
+from flows.sweeps.metrics import TrialMetric
 from flows.sweeps.study import Study
 
 
@@ -18,8 +18,8 @@ def make(*texts: str, sampler="grid", trials=None, prune=False, higher=False, na
     count = len(space.grid(dimensions)) if sampler == "grid" else trials
     paths = [each.path for each in dimensions]
     return Sweep(
-        name, tuple(dimensions), {"p.fixed": [1, 2]}, Measured("p", "loss", higher, True), "p", sampler, count, prune,
-        7, ("a", "p"), ("a",), dict.fromkeys(paths, ("p",)),
+        name, tuple(dimensions), {"p.fixed": [1, 2]}, TrialMetric("p", "loss", higher, True), "p", sampler, count,
+        prune, 7, ("a", "p"), ("a",), dict.fromkeys(paths, ("p",)),
     )  # fmt: skip
 
 
