@@ -7,7 +7,6 @@ by split, in the columns of the data set that the task otherwise fetches from th
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import bounded
 from core.errors import InputProblem
 
 Rows = list[dict[str, Any]]
 Splits = dict[str, Rows]  # the items of each split of a task
 _SHOWN = 3  # broken rows that a message names
+# What reading a file of another form raises, nested without end or packed without bounds among it.
+_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def read(name: str, path: Path) -> dict[str, Splits]:
         tasks = benchmark.read(path)
     except InputProblem:
         raise
-    except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError, csv.Error) as error:
+    except (*_BROKEN, csv.Error) as error:
         detail = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise InputProblem(
             f"{path} is not in the form of {benchmark.files}: {type(error).__name__}: {detail}"
@@ -75,9 +77,8 @@ def digest(path: Path) -> str:
 
 def _lines(path: Path) -> Rows:
     """The objects of a jsonl file, also a gzipped one."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        rows = [json.loads(line) for line in lines if line.strip()]
+    with bounded.unpacked(path) as file:
+        rows = [json.loads(line) for line in bounded.lines(file) if line.strip()]
     if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row, dict)]:
         raise InputProblem(f"{path}: rows {', '.join(map(str, wrong[:_SHOWN]))} are no objects")
     return rows
@@ -181,7 +182,8 @@ def _bbh(path: Path) -> dict[str, Splits]:
     """``bbh/<task>.json``: an object with ``examples``."""
     tasks = {}
     for file in sorted(path.rglob("*.json")):
-        examples = json.loads(file.read_text(encoding="utf-8"))["examples"]
+        with bounded.unpacked(file) as content:
+            examples = json.loads(bounded.whole(content))["examples"]
         columns = _require(("input", "target"))
         tasks[f"bbh_cot_fewshot_{file.stem}"] = {"test": [columns(row) for row in examples]}
     return tasks

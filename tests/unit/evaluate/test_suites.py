@@ -186,6 +186,24 @@ def test_truthfulqa_and_mmlu_are_read_as_their_authors_read_them(tmp_path):
     assert [row["task_id"] for row in benchmarks.read("mbpp", tmp_path / "mbpp.jsonl")["mbpp"]["test"]] == [11, 12, 13]
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (gzip.compress(b"\n" * (80 << 20)), "unpack"),
+        (gzip.compress(b"[" * 100_000), "RecursionError"),
+        (gzip.compress(b'{"task_id": 1}\n')[:-9], "EOFError"),
+        (gzip.compress(b"[]\n"), "rows 1 are no objects"),
+        (b"{}", "BadGzipFile"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_by_name(tmp_path, content, reason):
+    path = tmp_path / "HumanEval.jsonl.gz"
+    path.write_bytes(content)
+    with pytest.raises(InputProblem) as problem:
+        benchmarks.read("humaneval", path)
+    assert str(path) in str(problem.value) and reason in str(problem.value)
+
+
 def test_problems_of_suites_are_found_before_anything_runs(tmp_path):
     wrong = {"gsm8k": "/etc/passwd", "arc_easy": "hub@main", "winogrande": "data/raw/x.jsonl"}
     with pytest.raises(ValidationError) as problem:
