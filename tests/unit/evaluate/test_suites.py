@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -60,7 +61,8 @@ def write_benchmarks(folder):
           "B"}]}, "answerKey": "A"}] * 2,
     )  # fmt: skip
     ending = {"activity_label": "Run", "ctx_a": "A man runs.", "ctx_b": "he", "endings": ["falls.", "flies."]}
-    _jsonl(folder / "hellaswag_val.jsonl", [{**ending, "label": 0, "ind": n} for n in range(3)])
+    rows = [{**ending, "label": n % 2, "ind": n, "ctx_b": "he " * n} for n in range(3)]
+    _jsonl(folder / "hellaswag_val.jsonl", rows)
     for subject in ("anatomy", "virology"):
         for split, count in (("dev", 5), ("test", 3)):
             rows = [[f"Q{n}", "a", "b", "c", "d", "B"] for n in range(count)]
@@ -143,6 +145,28 @@ def test_a_killed_evaluation_goes_on_behind_the_tasks_it_had_finished(workspace,
     context = run_component(component, workspace, parameters, instance="base")
     assert ran == ["arc_easy", "hellaswag", "hellaswag"]
     assert {"lm_eval_some_arc_easy_acc", "lm_eval_some_hellaswag_acc"} <= {each.name for each in context.metrics}
+
+
+def test_the_values_are_the_harness_s_own_to_the_last_digit(workspace):
+    """The harness's entry point, given the same items as a data set on disk, says what the suite says."""
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+
+    files = write_benchmarks(workspace / "data/raw")
+    suite = {"tasks": {"hellaswag": f"data/raw/{files['hellaswag']}"}}
+    context = run_component(component, workspace, {**QUICK, "suites": {"some": suite}}, instance="base")
+    found = {metric.name: metric for metric in context.metrics}
+    folder = Path(lm_eval.__file__).parent / "tasks/hellaswag"
+    manager = lm_eval.tasks.TaskManager(include_path=folder, include_defaults=False)
+    where = {"data_files": {"validation": str(workspace / "data/raw/hellaswag_val.jsonl")},
+             "cache_dir": str(workspace / "cache")}  # fmt: skip
+    task = {"task": "hellaswag", "dataset_path": "json", "dataset_kwargs": where, "training_split": None}
+    loaded = manager.load([{"group": "own", "task": [task]}])["tasks"]["hellaswag"]
+    model = HFLM(pretrained=str(workspace / "models/base"), device="cpu", dtype="auto", batch_size=1, max_length=128)
+    own = lm_eval.simple_evaluate(model=model, tasks=[loaded], bootstrap_iters=1)["results"]["hellaswag"]
+    for name in ("acc", "acc_norm"):
+        metric = found[f"lm_eval_some_hellaswag_{name}"]
+        assert (metric.value, metric.stderr) == (own[f"{name},none"], own[f"{name}_stderr,none"])
 
 
 @needs_bwrap
