@@ -22,7 +22,8 @@ def params(
     from core.errors import InputProblem
     from flows.pipeline.parameters import explain
 
-    lines = [line for line in explain() if not prefix or line.path == prefix or line.path.startswith(f"{prefix}.")]
+    inside = (f"{prefix}.", f"{prefix}[].", f"{prefix}.<name>.")
+    lines = [line for line in explain() if not prefix or line.path == prefix or line.path.startswith(inside)]
     if not lines:
         raise InputProblem(f"stemma params {prefix}: no such parameter; `stemma params` lists them all")
     if as_json:

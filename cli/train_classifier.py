@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from components.evaluate.judge.parameters import JudgeParameters
+    from components.evaluate.judge.prompts import Prompt
     from components.text_classifier.training import Trained
 
 EPILOG = """[bold]Examples[/]
@@ -60,8 +62,7 @@ def train_classifier(
     """
     from cli.output import print_json, say
     from components.curate.parameters import CurateParameters
-    from components.evaluate.judge.parameters import JudgeParameters
-    from components.harness.parameters import explain, seed_of, validate
+    from components.harness.parameters import seed_of, validate
     from components.text_classifier import examples, ratings
     from components.text_classifier.parameters import ClassifierParameters
     from components.text_classifier.training import sample, train
@@ -91,19 +92,12 @@ def train_classifier(
             found[option] = examples.read(patterns, option, text_column, curate, root)
         except InputProblem as problem:
             problems += problem.problems
-    judge = asking = None
+    rater = None
     if rate:
         try:
-            judge = JudgeParameters(endpoint=endpoint, model=model, api_key_variable=api_key_variable)
-        except ValueError as error:
-            lines = explain(error, "", JudgeParameters)  # type: ignore[arg-type]
-            problems += [line.replace("params.yaml: ", "--").replace("api_key_v", "api-key-v") for line in lines]
-        try:
-            asking = ratings.prompt(prompt)
+            rater = _rater(endpoint, model, api_key_variable, prompt)
         except InputProblem as problem:
             problems += problem.problems
-        if api_key_variable and not os.environ.get(api_key_variable, "").strip():
-            problems.append(f"--api-key-variable: the environment variable {api_key_variable} is not set")
     if problems:
         raise InputProblem(problems)
     about: dict[str, Any] = {
@@ -111,10 +105,10 @@ def train_classifier(
         "files": {option.removeprefix("--"): each.files for option, each in found.items()},
         "text": {"column": text_column, "unicode_form": curate.unicode_form, "redact": list(curate.redact)},
     }
-    if judge is not None and asking is not None:
+    if rater is not None:
         chosen = sample(found["--rate"].texts, most)
         with _bar(len(chosen), f"{model} rates") as advance:
-            rated = ratings.rate(chosen, judge, asking, good_from, layout.ratings(workspace.home), advance)
+            rated = ratings.rate(chosen, *rater, good_from, layout.ratings(workspace.home), advance)
         about["ratings"] = rated.about
         kinds = rated.good, rated.bad
     else:
@@ -130,6 +124,34 @@ def train_classifier(
         say(f"ratings by {about['ratings']['model']}: {counted}" + (f", {failed:,} without any" if failed else ""))
     for line in _lines(trained, path, name):
         say(line)
+
+
+def _rater(
+    endpoint: str, model: str, api_key_variable: str | None, prompt: Path | None
+) -> tuple[JudgeParameters, Prompt]:
+    """The model that rates, and what it is asked. Raises InputProblem with everything that is wrong with them."""
+    from pydantic import ValidationError
+
+    from components.evaluate.judge.parameters import JudgeParameters
+    from components.text_classifier import ratings
+    from core.errors import InputProblem
+
+    problems: list[str] = []
+    if api_key_variable and not os.environ.get(api_key_variable, "").strip():
+        problems.append(f"--api-key-variable: the environment variable {api_key_variable} is not set")
+    try:
+        judge = JudgeParameters(endpoint=endpoint, model=model, api_key_variable=api_key_variable)
+    except ValidationError as error:
+        for each in error.errors():
+            option = str(each["loc"][0]).replace("_", "-")
+            problems.append(f"--{option}: {each['msg'].removeprefix('Value error, ')}")
+    try:
+        asking = ratings.prompt(prompt)
+    except InputProblem as problem:
+        problems += problem.problems
+    if problems:
+        raise InputProblem(problems)
+    return judge, asking
 
 
 @contextlib.contextmanager

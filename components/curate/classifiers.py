@@ -87,7 +87,7 @@ def report(classifiers: Sequence[Classifier], scores: Counter[str], dropped: Cou
                 "scored": sum(histogram),
                 "dropped": dropped[f"{RULE}{name}"],
                 "histogram": histogram,
-                "metrics": each.model.manifest.get("metrics"),
+                "metrics": each.model.measured,
             }
         )
     return found

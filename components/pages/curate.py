@@ -207,7 +207,7 @@ def _classifiers(page: Page, found: list[Report]) -> None:
         if known := each["metrics"]:
             text += (
                 f" When it was trained: precision {known['precision']:.3f} and recall {known['recall']:.3f} at its own "
-                f"threshold, on {known['n']:,} texts of which {known['baselines']['share_of_good']:.3f} are good."
+                f"threshold, on {known['n']:,} texts of which {known['share_of_good']:.3f} are good."
             )
         page.text(text)
         bins = each["histogram"]

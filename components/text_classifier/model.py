@@ -57,6 +57,17 @@ class TextClassifier:
             for total, count in zip(sums, counts, strict=True)
         ]
 
+    @property
+    def measured(self) -> dict[str, float] | None:
+        """How well it did when it was trained, as far as the manifest says so: n, precision, recall, share_of_good."""
+        metrics = self.manifest.get("metrics")
+        if not isinstance(metrics, dict) or not isinstance(metrics.get("baselines"), dict):
+            return None
+        found: dict[str, Any] = {name: metrics.get(name) for name in ("n", "precision", "recall")}
+        found["share_of_good"] = metrics["baselines"].get("share_of_good")
+        numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in found.values())
+        return found if numbers else None
+
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         from safetensors.numpy import save

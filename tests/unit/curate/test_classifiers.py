@@ -50,6 +50,7 @@ def test_documents_under_the_threshold_go_and_the_report_says_what_was_done(work
     (found,) = report["classifiers"]
     assert found["digest"] == classifier.digest and found["threshold"] == classifier.threshold
     assert found["scored"] == sum(found["histogram"]) == 80  # and not the one that another rule had dropped
+    assert found["metrics"]["n"] > 50 and found["metrics"]["precision"] > 0.8
     rules = {rule["rule"]: rule for rule in report["rules"]}
     assert rules["classifier_quality"]["dropped"] == found["dropped"] == 80 - len(kept)
     assert list(rules).index("gopher_min_words") < list(rules).index("classifier_quality")

@@ -53,6 +53,15 @@ def test_another_file_is_refused(tmp_path, content):
         TextClassifier.read(tmp_path / "model", "data/raw/q")
 
 
+UNKNOWN = {"n": 1, "precision": None, "recall": 1, "baselines": {"share_of_good": 1}}
+
+
+@pytest.mark.parametrize("metrics", [None, 5, {}, UNKNOWN])
+def test_metrics_that_say_nothing_are_left_out(tmp_path, metrics):
+    (tmp_path / "model").write_bytes(built({**MANIFEST, "metrics": metrics}))
+    assert TextClassifier.read(tmp_path / "model", "model").measured is None
+
+
 def test_extreme_weights_give_a_score_from_0_to_1(tmp_path):
     for value in (2**31 - 1, -(2**31)):
         data = np.full(BUCKETS, value, "<i4").tobytes()
