@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import pytest
 from components import engine
 from components.curate import parts
 from components.engine import EngineParameters
+from components.text_classifier.training import train
 from core.errors import InputProblem
 from tests import ray_cluster
 from tests.unit.curate.test_chunks import lines, make
 from tests.unit.curate.test_curate_files import put
 from tests.unit.engine import work
+from tests.unit.text_classifier.examples import texts
 
 ROWS, CHUNK = 5000, 20_000
 
@@ -49,6 +52,17 @@ def until(cache: Path, count: int, seconds: float = 120) -> None:
 
 def on_ray(cluster: ray_cluster.Cluster) -> dict:
     return {"type": "ray", "address": cluster.address}
+
+
+@pytest.mark.nightly  # half a minute on a busy machine
+def test_a_classifier_drops_and_scores_the_same_on_the_cluster(workspace, cluster):
+    name = "data/raw/classifiers/quality.safetensors"
+    train(texts("good", 150), texts("bad", 150), 0.8, 1337).save(workspace / name, {"name": "quality"})
+    rows = [{"text": text} for kind in ("good", "bad") for text in texts(kind, 200, seed=1)]
+    put(workspace, "texts/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"classifiers": [{"name": "quality", "model": name}]}
+    expected = make(workspace, cache=workspace / "local", **asked)
+    assert make(workspace, cache=workspace / "cache", engine=on_ray(cluster), **asked) == expected
 
 
 def test_a_driver_that_is_killed_and_a_worker_and_a_node_change_no_byte(workspace, cluster):

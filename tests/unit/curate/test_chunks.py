@@ -32,13 +32,16 @@ def lines(numbers) -> str:
     return "".join(json.dumps({"text": sentence(n)}) + "\n" for n in numbers)
 
 
-def make(workspace: Path, *, sources=SOURCES, cache: Path | None = None, engine: dict | None = None) -> dict[str, str]:
-    """Curate in the workspace; digests of everything that came out."""
+def make(
+    workspace: Path, *, sources=SOURCES, cache: Path | None = None, engine: dict | None = None, **more
+) -> dict[str, str]:
+    """Curate in the workspace; digests of everything that came out. ``more``: parameters of the stage."""
     parameters = {
         "sources": sources,
         "instructions": write_instructions(workspace),
         "labels": {"source": "none"},
         "engine": engine or {"workers": 1},
+        **more,
     }
     outputs = {each.name: workspace / "out" / each.name for each in component.outputs}
     for folder in (*outputs.values(), workspace / "scratch"):
