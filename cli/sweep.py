@@ -73,26 +73,33 @@ def sweep(
     from core.workspace import Workspace
     from flows.sweeps.definition import Asked, define
 
-    missing = [f"{option}: is missing" for option, value in (("--set", assignments), ("--metric", metric)) if not value]
-    if missing:
-        raise InputProblem([*missing, "write for example: stemma sweep --set pretrain.learning_rate=0.001,0.003 "
-                            "--metric validation_bits_per_byte"])  # fmt: skip
+    needed = (
+        ("--set", assignments, "pretrain.learning_rate=0.001,0.003"),
+        ("--metric", metric, "validation_bits_per_byte"),
+    )
+    if missing := [
+        f"{option}: is missing; such as {option} {example}" for option, given, example in needed if not given
+    ]:
+        raise InputProblem(missing)
     console = Console(stderr=as_json, soft_wrap=True)
     workspace = Workspace.find()
     asked = Asked(tuple(assignments or ()), metric or "", until, sampler, trials, prune, parallel, name)
     defined = define(workspace, asked)
     from flows.sweeps import execute
     from flows.sweeps.plan import plan as planned
+    from flows.sweeps.study import left as trials_left
 
     say = lambda message: console.print(message, highlight=False, markup=False)  # noqa: E731
-    expected = planned(workspace, defined, parallel)
-    say(f"{defined.name}: {expected}")
+    left = trials_left(workspace.home, defined)
+    expected = planned(workspace, defined, parallel, left) if left else None
+    if expected is not None:
+        say(f"{defined.name}: {expected}")
     if plan:
         return
 
     def ready(tree: Workspace) -> None:
-        if expected.seconds is None:  # what the trials read was not there before
-            say(f"{defined.name}: {planned(tree, defined, parallel)}")
+        if expected is not None and expected.seconds is None:  # what the trials read was not there before
+            say(f"{defined.name}: {planned(tree, defined, parallel, left)}")
 
     with signals_as_exceptions():
         study = execute.run(workspace, defined, parallel, say, ready=ready)

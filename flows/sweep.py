@@ -19,7 +19,7 @@ from flows.sweeps import execute
 from flows.sweeps.definition import Asked, define
 from flows.sweeps.execute import Value
 from flows.sweeps.plan import plan
-from flows.sweeps.study import Study
+from flows.sweeps.study import Study, left
 from flows.sweeps.trial import Pruned
 from flows.sweeps.winner import settings, winner
 
@@ -58,12 +58,13 @@ def sweep(
     place, logger = flow_run.begin(workspace), get_run_logger()
     asked = Asked(tuple(values), metric, until or None, sampler, trials, prune, parallel, name or None)
     defined = define(place, asked)
-    expected = plan(place, defined, parallel)
+    trials_left = left(place.home, defined)
+    expected = plan(place, defined, parallel, trials_left)
     logger.info("%s: %s", defined.name, expected)
 
     def ready(tree: Workspace) -> None:
         if expected.seconds is None:
-            logger.info("%s: %s", defined.name, plan(tree, defined, parallel))
+            logger.info("%s: %s", defined.name, plan(tree, defined, parallel, trials_left))
 
     slot = DeviceSlot(lease_note(place.home, defined.name))
     study = execute.run(

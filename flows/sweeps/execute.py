@@ -28,7 +28,7 @@ from flows.pipeline.stage_process import GRACE_SECONDS, StageStopped
 from flows.pipeline.worktree import Worktree
 from flows.sweeps import tracking
 from flows.sweeps.definition import Sweep, SweepFailed
-from flows.sweeps.study import Study, error_of
+from flows.sweeps.study import ENDED, Study, error_of
 from flows.sweeps.trial import Device, OnDevice, Pruned, SameWork, TrialRun, forget_tree
 from registry.store.run_locks import InUse
 from registry.store.snapshot import snapshot
@@ -80,7 +80,7 @@ def run(
             if not layout.sweep(workspace.home, sweep.name).exists():  # killed before the figures were drawn
                 tracking.Mirror(workspace, study, say).close()
             return study
-        if ended := [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]:
+        if ended := [trial for trial in study.trials if trial.state in ENDED]:
             say(f"{sweep.name}: goes on; {len(ended)} of {sweep.trials} trials have ended already")
         with _tree(workspace, study, say, device) as tree:
             ready(tree)
@@ -152,7 +152,8 @@ class _Trials:
                         break
                     for future in wait(self._at_work, return_when=FIRST_COMPLETED).done:
                         self._settle(future)
-            except BaseException:
+            except BaseException as error:
+                error.add_note(f"The same command goes on with {self.sweep.name}; trials that ended are kept.")
                 for _, at_work, _ in self._at_work.values():
                     at_work.stop()
                 wait(self._at_work, GRACE_SECONDS)

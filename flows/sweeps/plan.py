@@ -56,8 +56,8 @@ class Plan:
         return words + more
 
 
-def plan(workspace: Workspace, sweep: Sweep, parallel: int) -> Plan:
-    """The plan of a sweep; of a pipeline of one's own, by what its stages took last. Nothing is changed."""
+def plan(workspace: Workspace, sweep: Sweep, parallel: int, trials: int) -> Plan:
+    """The plan of so many trials of a sweep; where none is made, by what their stages took last. Changes nothing."""
     root, own = workspace.root, [stage for stage in sweep.stages if stage not in sweep.shared]
     cost = CostParameters.load(root)
     combinations = _some(space.grid(sweep.dimensions) if sweep.sampler == "grid" else space.corners(sweep.dimensions))
@@ -79,13 +79,13 @@ def plan(workspace: Workspace, sweep: Sweep, parallel: int) -> Plan:
         price = cost.price(device)
         hours, priced = hours + in_hours, priced and price is not None
         money += in_hours * (price or 0.0)
-    rounds = -(-sweep.trials // parallel)
+    rounds = -(-trials // parallel)
     return Plan(
-        trials=sweep.trials,
+        trials=trials,
         parallel=parallel,
         seconds=seconds if len(unknown) < len(own) else None,
-        device_hours=hours * sweep.trials,
-        money=money * sweep.trials if priced else None,
+        device_hours=hours * trials,
+        money=money * trials if priced else None,
         currency=cost.currency,
         hours=rounds * seconds / 3600,
         planned=len(combinations) if planned else 0,

@@ -35,7 +35,9 @@ BUSY_SECONDS = 60
 #: The median of fewer trials says little.
 TRIALS_BEFORE_PRUNING = 3
 _DEFINITION, _COMMIT, _ERROR = "definition", "commit", "error"
-STDERR, SECONDS, RUN = "stderr", "seconds", "run"
+STDERR, SECONDS = "stderr", "seconds"
+#: States of trials that are not run again.
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 optuna.logging.set_verbosity(logging.WARNING)
 
@@ -118,7 +120,7 @@ class Study:
         for trial in trials:
             if trial.state == TrialState.RUNNING:
                 yield Trial(self._study, trial._trial_id)
-        kept = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING) for trial in trials)
+        kept = sum(trial.state in (*ENDED, TrialState.RUNNING) for trial in trials)
         for _ in range(self.sweep.trials - kept):
             yield self._study.ask(self._distributions())
 
@@ -197,6 +199,14 @@ def names(home: Path) -> list[str]:
         for summary in sorted(optuna.get_all_study_summaries(_storage(home)), key=lambda each: each._study_id)
         if _DEFINITION in summary.user_attrs
     ]
+
+
+def left(home: Path, sweep: Sweep) -> int:
+    """How many trials of a sweep have not ended yet: all of them, where it never began."""
+    if sweep.name not in names(home):
+        return sweep.trials
+    trials = optuna.load_study(study_name=sweep.name, storage=_storage(home)).get_trials(deepcopy=False)
+    return max(0, sweep.trials - sum(trial.state in ENDED for trial in trials))
 
 
 def seconds_of(trial: FrozenTrial) -> float | None:

@@ -8,10 +8,18 @@ import signal
 
 import pytest
 from mlflow import MlflowClient
+from prefect import flow
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from core.errors import InputProblem
 from core.workspace import Workspace, sqlite_url
+from flows.sweep import _as_task_run
 from flows.sweeps.definition import Asked, define
+from flows.sweeps.metrics import Measured
+from flows.sweeps.plan import plan
+from flows.sweeps.trial import Pruned, TrialRun
+from tests.prefect_api import ask
+from tests.workspace import wait_until
 
 SWEEP = ("sweep", "--name", "rates", "--metric", "accuracy", "--until", "pretrain", "--set", "seed=7", "--set",
          "pretrain.learning_rate=0.1,0.3")  # fmt: skip
@@ -99,3 +107,51 @@ def test_the_same_sweep_has_the_same_name_and_stops_at_its_metric(first_run):
     assert one == define(place, Asked(("pretrain.learning_rate=0.1,0.3", "pretrain.seed=1..2"), "pretrain:accuracy"))
     other = define(place, Asked(("pretrain.learning_rate=0.1,0.3", "pretrain.steps=5"), "pretrain:accuracy"))
     assert other.name != one.name and other.fixed == {"pretrain.steps": 5}
+
+    # Before it starts: by the last run of a stage that is not planned, here without a price.
+    took = first_run[0].receipt("pretrain")["seconds"]
+    expected = plan(place, one, 2, 3)
+    assert (expected.seconds, expected.hours) == (took, pytest.approx(2 * took / 3600))
+    assert expected.device_hours == pytest.approx(3 * took / 3600) and expected.money is None
+    assert str(expected).startswith("3 trials of about") and "with 2 at once" in str(expected)
+
+
+def test_a_pruned_trial_saves_its_checkpoint_and_leaves_no_tree(workspace):
+    workspace.told("pretrain", "steps", "100000")
+    place, seen = Workspace(workspace.root, workspace.home), []
+
+    def watch(step: int, value: float) -> bool:
+        seen.append(step)
+        return len(seen) > 2
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_BEHAVE", str(workspace.behave))
+        values = {"pretrain.learning_rate": 0.2}
+        trial = TrialRun(place, "t-0", values, "pretrain", Measured("pretrain", "accuracy", True, True), watch=watch)
+        with pytest.raises(Pruned):
+            trial.work()
+    assert seen == [1, 2, 3] and (workspace.home / "pretrain.checkpoint").read_text() == "saved"
+    assert not list((workspace.home / "worktrees").iterdir())
+    workspace.wait_for_silence()
+
+
+def test_each_trial_is_a_task_run_and_a_pruned_one_no_failure(prefect_api):
+    def prune():
+        raise Pruned
+
+    @flow
+    def two() -> tuple[float, float | None]:
+        value = _as_task_run("trial 0: rate=0.1", lambda: (0.5, None))()
+        with pytest.raises(Pruned):
+            _as_task_run("trial 1: rate=0.3", prune)()
+        return value
+
+    auth = os.environ["PREFECT_API_AUTH_STRING"]
+    with temporary_settings({PREFECT_API_URL: prefect_api, PREFECT_API_AUTH_STRING: auth}):
+        assert two() == (0.5, None)
+
+    def states() -> dict[str, str]:
+        return {run["name"]: run["state_name"] for run in ask(prefect_api, "/task_runs/filter", {})}
+
+    expected = {"trial 0: rate=0.1": "Completed", "trial 1: rate=0.3": "Pruned"}
+    wait_until(lambda: expected.items() <= states().items(), what="the states of the task runs")

@@ -50,8 +50,9 @@ def progress(done: int, total: int, began: float) -> None:
     if RUN:
         (HOME / "runs" / RUN / f"{SLUG}.events").write_text(json.dumps(str(events)))
     body = {"kind": "progress", "time": time.time(), "description": STAGE, "done": done, "total": total, "unit": "it"}
+    point = {"kind": "point", "time": time.time(), "step": done, "metrics": {"accuracy": done / total}}
     with open(events, "a") as file:
-        file.write(json.dumps({**body, "fields": {"loss": 1.0 / (done + 1)}}) + "\n")
+        file.write(json.dumps({**body, "fields": {"loss": 1.0 / (done + 1)}}) + "\n" + json.dumps(point) + "\n")
 
 
 def main() -> int:
