@@ -78,7 +78,7 @@ def sweep(
         ("--metric", metric, "validation_bits_per_byte"),
     )
     if missing := [
-        f"{option}: is missing; such as {option} {example}" for option, given, example in needed if not given
+        f"{option}: is missing; such as {option} {example}" for option, value, example in needed if not value
     ]:
         raise InputProblem(missing)
     console = Console(stderr=as_json, soft_wrap=True)
