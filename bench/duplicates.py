@@ -6,7 +6,8 @@
 
 *peers*: pieces of 250 words of the texts of :mod:`bench.data`, of which no two share a tenth of their shingles, and for
 each one a copy in which so many words were replaced that its similarity (Jaccard, of all shingles of three words) lies
-between 0.4 and 1; then five texts of the same words in a random order, which are like no other. All drop from 0.8 on.
+between 0.4 and 1; then five texts of the same words in a random order, which are like no other. All drop from 0.8
+on; datatrove's buckets have their middle at 0.72, so that our side is measured there too.
 
 *memory*: judged files whose signatures are drawn as MinHash gives them. Of ten documents five are like no other, two
 are copies at a similarity between 0.3 and 1, one is an exact copy, and two share a third of their values with all
@@ -38,7 +39,7 @@ from bench.data import _files
 from bench.environments import python_of
 from bench.launch import TRAINERS, run_pinned
 
-SIDES = ("stemma", "rensa, words", "rensa, shingles", "datatrove")
+SIDES = ("stemma", "stemma, threshold 0.72", "rensa, words", "rensa, shingles", "datatrove")
 EDGES = (0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 1.01)
 WORDS = 250
 SHUFFLED = 5

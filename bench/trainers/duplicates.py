@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from marks import peak
@@ -22,7 +23,7 @@ def main() -> None:
     who, texts_path, result_path, folder = sys.argv[1:]
     texts = [json.loads(line) for line in open(texts_path)]
     drop: Callable[[list[str], Path], list[int]] = {
-        "stemma": stemma, "rensa, words": rensa_words, "rensa, shingles": rensa_shingles, "datatrove": datatrove,
+        "stemma": stemma, "stemma, threshold 0.72": partial(stemma, threshold=0.72), "rensa, words": rensa_words, "rensa, shingles": rensa_shingles, "datatrove": datatrove,
     }[who]  # fmt: skip
     for part in (texts[:WARM_UP], texts):
         shutil.rmtree(folder, ignore_errors=True)
@@ -33,7 +34,7 @@ def main() -> None:
     Path(result_path).write_text(json.dumps({"seconds": seconds, "peak": peak(), "dropped": dropped}))
 
 
-def stemma(texts: list[str], folder: Path) -> list[int]:
+def stemma(texts: list[str], folder: Path, threshold: float = 0.8) -> list[int]:
     """Signatures, a file of judged documents, and the decisions over it, as the stage makes them in one process."""
     import numpy as np
     import pyarrow as pa
@@ -44,7 +45,7 @@ def stemma(texts: list[str], folder: Path) -> list[int]:
     from components.curate.documents import identifier
     from components.curate.parameters import DeduplicationParameters
 
-    parameters = DeduplicationParameters()
+    parameters = DeduplicationParameters(threshold=threshold)
     schema = pa.schema([("id", pa.string()), ("rule", pa.string()), ("signature", pa.binary(512))])
     with pq.ParquetWriter(folder / "judged.parquet", schema, write_page_checksum=True) as writer:
         for begin in range(0, len(texts), 1024):

@@ -20,6 +20,7 @@ _SEED1, _SEED2 = np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344)
 _COLLAPSE, _FACTOR = np.uint64(0xA4093822299F31D0), np.uint64(0xF1357AEA2E62A9C5)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _LEFT, _RIGHT = np.uint64(26), np.uint64(38)
+_ONE, _EIGHT, _SIXTEEN = np.uint64(1), np.uint64(8), np.uint64(16)
 
 
 @cache
@@ -42,37 +43,56 @@ def _multiply_mix(one: Any, other: Any) -> Any:
 
 
 @compiled
-def _number(content: Array, place: int, size: int) -> Any:
-    """Bytes as a number, the lowest first."""
-    found = np.uint64(0)
-    for step in range(size):
-        found |= np.uint64(content[place + step]) << np.uint64(8 * step)
-    return found
+def _four(content: Array, place: Any) -> Any:
+    """Four bytes as a number, the lowest first. Places without a sign spare the question whether they are negative."""
+    return (
+        np.uint64(content[place])
+        | np.uint64(content[place + _ONE]) << np.uint64(8)
+        | np.uint64(content[place + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(content[place + np.uint64(3)]) << np.uint64(24)
+    )
 
 
 @compiled
-def _hashed(content: Array, start: int, end: int) -> Any:
+def _eight(content: Array, place: Any) -> Any:
+    return _four(content, place) | _four(content, place + np.uint64(4)) << _HALF
+
+
+@compiled
+def _hashed(content: Array, start: Any, end: Any) -> Any:
+    """Of the bytes between two places (uint64)."""
     size = end - start
     one, other = _SEED1, _SEED2
-    if size > 16:
+    if size > _SIXTEEN:
         place = start
-        while place < end - 16:
-            mixed = _multiply_mix(one ^ _number(content, place, 8), _COLLAPSE ^ _number(content, place + 8, 8))
+        while place < end - _SIXTEEN:
+            mixed = _multiply_mix(one ^ _eight(content, place), _COLLAPSE ^ _eight(content, place + _EIGHT))
             one, other = other, mixed
-            place += 16
-        one ^= _number(content, end - 16, 8)
-        other ^= _number(content, end - 8, 8)
-    elif size >= 8:
-        one ^= _number(content, start, 8)
-        other ^= _number(content, end - 8, 8)
-    elif size >= 4:
-        one ^= _number(content, start, 4)
-        other ^= _number(content, end - 4, 4)
-    elif size > 0:
+            place += _SIXTEEN
+        one ^= _eight(content, end - _SIXTEEN)
+        other ^= _eight(content, end - _EIGHT)
+    elif size >= _EIGHT:
+        one ^= _eight(content, start)
+        other ^= _eight(content, end - _EIGHT)
+    elif size >= np.uint64(4):
+        one ^= _four(content, start)
+        other ^= _four(content, end - np.uint64(4))
+    elif size > np.uint64(0):
         one ^= np.uint64(content[start])
-        other ^= (np.uint64(content[end - 1]) << np.uint64(8)) | np.uint64(content[start + size // 2])
-    found = (_multiply_mix(one, other) ^ np.uint64(size)) * _FACTOR
+        other ^= (np.uint64(content[end - _ONE]) << _EIGHT) | np.uint64(content[start + (size >> _ONE)])
+    found = (_multiply_mix(one, other) ^ size) * _FACTOR
     return (found << _LEFT) | (found >> _RIGHT)
+
+
+@compiled
+def _decoded(content: Array, place: Any) -> tuple[Any, Any]:
+    """The code point of several bytes of UTF-8, and how many they are (uint64)."""
+    first = content[place]
+    size = np.uint64(4 if first >= 0xF0 else 3 if first >= 0xE0 else 2)
+    code = np.uint32(first & (0x7F >> size))
+    for step in range(np.uint64(1), size):
+        code = (code << np.uint32(6)) | np.uint32(content[place + step] & 0x3F)
+    return code, size
 
 
 @compiled
@@ -84,29 +104,24 @@ def _shingled(content: Array, starts: Array, words: int, signs: Array) -> tuple[
     hashes = np.empty(len(content) // 2 + len(starts) + 1, np.uint64)
     begins = np.zeros(len(starts), np.uint64)
     longest = np.diff(starts).max() if len(starts) > 1 else 0
-    joined, at = np.empty(longest + 2, np.uint8), np.empty(longest // 2 + 2, np.int64)
+    joined, at = np.empty(longest + 2, np.uint8), np.empty(longest // 2 + 2, np.uint64)
     count = 0
     for text in range(len(starts) - 1):
-        place, end = starts[text], starts[text + 1]
-        filled = found = 0  # bytes of the words with one blank between them; words
+        place, end = np.uint64(starts[text]), np.uint64(starts[text + 1])
+        filled, found = np.uint64(0), 0  # bytes of the words with one blank between them; words
         inside = False
         while place <= end:
-            size = 1
-            is_sign = False
-            if place < end:
-                first = content[place]
-                code = np.uint32(first)
-                if first >= 0xF0:
-                    size = 4
-                    code = np.uint32(first & 0x07)
-                elif first >= 0xE0:
-                    size = 3
-                    code = np.uint32(first & 0x0F)
-                elif first >= 0xC0:
-                    size = 2
-                    code = np.uint32(first & 0x1F)
-                for step in range(1, size):
-                    code = (code << np.uint32(6)) | np.uint32(content[place + step] & 0x3F)
+            if place < end and content[place] < 128 and signs[content[place]]:  # most of most texts
+                if not inside:
+                    at[found] = filled
+                    inside = True
+                joined[filled] = content[place]
+                filled += np.uint64(1)
+                place += np.uint64(1)
+                continue
+            size, is_sign = np.uint64(1), False
+            if place < end and content[place] >= 128:
+                code, size = _decoded(content, place)
                 is_sign = signs[code] != 0
             if is_sign:
                 if not inside:
@@ -114,7 +129,7 @@ def _shingled(content: Array, starts: Array, words: int, signs: Array) -> tuple[
                     inside = True
                 for step in range(size):
                     joined[filled] = content[place + step]
-                    filled += 1
+                    filled += np.uint64(1)
             elif inside:
                 inside = False
                 found += 1
@@ -122,10 +137,10 @@ def _shingled(content: Array, starts: Array, words: int, signs: Array) -> tuple[
                     hashes[count] = _hashed(joined, at[found - words], filled)
                     count += 1
                 joined[filled] = 32
-                filled += 1
+                filled += np.uint64(1)
             place += size
         if found < words:
-            hashes[count] = _hashed(joined, 0, filled - 1) if found else np.uint64(0)
+            hashes[count] = _hashed(joined, np.uint64(0), filled - _ONE) if found else np.uint64(0)
             count += 1
         begins[text + 1] = count
     return hashes[:count], begins
