@@ -23,7 +23,8 @@ def main() -> None:
     who, texts_path, result_path, folder = sys.argv[1:]
     texts = [json.loads(line) for line in open(texts_path)]
     drop: Callable[[list[str], Path], list[int]] = {
-        "stemma": stemma, "stemma, threshold 0.72": partial(stemma, threshold=0.72), "rensa, words": rensa_words, "rensa, shingles": rensa_shingles, "datatrove": datatrove,
+        "stemma": stemma, "stemma, threshold 0.72": partial(stemma, threshold=0.72),
+        "rensa, words": rensa_words, "rensa, shingles": rensa_shingles, "datatrove": datatrove,
     }[who]  # fmt: skip
     for part in (texts[:WARM_UP], texts):
         shutil.rmtree(folder, ignore_errors=True)

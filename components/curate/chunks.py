@@ -15,7 +15,7 @@ from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters, Source
 from components.curate.parts import SourcePart, size_of
 from components.curate.sources import module_of
-from components.curate.user_files import UserFile, find_held_out
+from components.curate.user_files import UserFile, find_shards
 
 BATCH_ROWS, BATCH_CHARACTERS = 4096, 4 << 20
 
@@ -25,12 +25,15 @@ class Chunk:
     """Parts of a source that are worked on together.
 
     Attributes:
-        source: where they come from; ``None`` for the documents of ``split.held_out``, which are taken as they are.
+        source: where they come from; ``None`` for the documents of an earlier corpus (``split.held_out``,
+            ``deduplication.against``), which are taken as they are.
         parts: mostly one; all of a source whose ``max_documents`` only reading it in order can respect.
+        compared: documents that others are only compared with (``deduplication.against``).
     """
 
     source: Source | None
     parts: tuple[SourcePart, ...]
+    compared: bool = False
 
     @property
     def name(self) -> str:
@@ -67,7 +70,8 @@ class Chunk:
         rows: list[Document] = []
         characters = 0
         for document in self._documents(workspace, ledger):
-            ledger.take(document)
+            if not self.compared:
+                ledger.take(document)
             rows.append(document)
             characters += len(document.text)
             if len(rows) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
@@ -88,9 +92,12 @@ class Chunk:
 
 
 def chunks(parameters: CurateParameters, workspace: Path) -> Iterator[Chunk]:
-    """The held-out documents first, then every source in the order of the parameters; found as they are asked for."""
-    if files := find_held_out(parameters.split.held_out, workspace)[0]:
+    """The held-out documents first, then those that others are compared with, then every source in the order of the
+    parameters; found as they are asked for."""
+    if files := find_shards(parameters.split.held_out, "curate.split.held_out", workspace)[0]:
         yield Chunk(None, (SourcePart("split.held_out", sum(map(size_of, files)), tuple(files)),))
+    for file in find_shards(parameters.deduplication.against, "curate.deduplication.against", workspace)[0]:
+        yield Chunk(None, (SourcePart("deduplication.against", size_of(file), (file,)),), compared=True)
     for source in parameters.sources:
         parts = module_of(source).parts(source, workspace)
         if source.max_documents is not None:

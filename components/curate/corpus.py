@@ -45,6 +45,7 @@ class Kept:
             task holds it out, or it repeats the text of such a document, ``RELATIVE`` where it resembles one that is
             frozen, or is its sibling.
         first: how many of all documents, the first, are of ``split.held_out``.
+        fresh: number of the first document of the sources; what lies between is of ``deduplication.against``.
         begins: number of the first document of each judged file, and of all.
         paths: these files.
         folder: of the arrays.
@@ -56,6 +57,7 @@ class Kept:
     sizes: NDArray[np.uint32]
     marks: NDArray[np.uint8]
     first: int
+    fresh: int
     begins: list[int]
     paths: Sequence[Path]
     folder: Path
@@ -69,7 +71,7 @@ class Kept:
         """How many documents each of the two rules drops."""
         return Counter(
             {
-                rule: sum(int((part == code).sum()) for part in _parts(self.decisions.outcome))
+                rule: sum(int((part == code).sum()) for part in _parts(self.decisions.outcome[self.fresh :]))
                 for code, rule in DUPLICATES.items()
             }
         )
@@ -99,7 +101,7 @@ def choose(judgement: JudgedChunks, held: set[tuple[str, str]], folder: Path, co
     begins = [0]
     for path in paths:
         begins.append(begins[-1] + sum(batch.num_rows for batch in taking_part([path], [])))
-    first, count = begins[judgement.frozen], begins[-1]
+    first, fresh, count = begins[judgement.frozen], begins[judgement.frozen + judgement.compared], begins[-1]
     groups = firsts(_groups(paths), count, folder / "groups")
     own = emptied(folder / "documents")
     identifiers = on_disk(own / "identifiers", (count, 2), np.uint64)
@@ -110,12 +112,14 @@ def choose(judgement: JudgedChunks, held: set[tuple[str, str]], folder: Path, co
         end = begin + batch.num_rows
         identifiers[begin:end] = as_numbers(batch["id"])
         sizes[begin:end] = batch["characters"].to_numpy(zero_copy_only=False)
-        marks[begin:end] |= (decisions.outcome[begin:end] == 0).astype(np.uint8) * KEPT
+        numbers = np.arange(begin, end)
+        staying = (decisions.outcome[begin:end] == 0) & ((numbers < first) | (numbers >= fresh))
+        marks[begin:end] |= staying.astype(np.uint8) * KEPT
         if held:
             for number, key in enumerate(
                 zip(batch["kind"].to_pylist(), batch["origin"].to_pylist(), strict=True), begin
             ):
-                if key in held and number >= first and decisions.of[number] >= first:
+                if key in held and number >= fresh and decisions.of[number] >= fresh:
                     marks[decisions.of[number]] |= HELD
         if begin < first:
             frozen = begin + np.flatnonzero(marks[begin : min(end, first)] & KEPT)
@@ -126,7 +130,7 @@ def choose(judgement: JudgedChunks, held: set[tuple[str, str]], folder: Path, co
         release(identifiers, sizes, marks, decisions.outcome, decisions.of, groups, shared)
     if first:
         held_out.mark_relatives(marks, groups, shared, decisions.links)
-    return Kept(decisions, identifiers, groups, sizes, marks, first, begins, paths, folder)
+    return Kept(decisions, identifiers, groups, sizes, marks, first, fresh, begins, paths, folder)
 
 
 def _parts(array: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -230,13 +234,16 @@ def _sorted_out(
     judgement: JudgedChunks, kept: Kept, ledger: Ledger, columns: list[str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Number and row (of these columns) of every document of the corpus; the others are counted as dropped."""
-    begin = 0
+    begin = repeated = 0
     for batch in taking_part(judgement.paths, columns):
         part = slice(begin, begin + batch.num_rows)
         outcomes, of = kept.decisions.outcome[part].tolist(), kept.decisions.of[part].tolist()
         marks = kept.marks[part].tolist()
         for place, row in enumerate(batch.select(columns).to_pylist()):
+            if kept.first <= begin + place < kept.fresh:
+                continue
             if rule := DUPLICATES.get(outcomes[place]):
+                repeated += kept.first <= of[place] < kept.fresh
                 ledger.drop(rule, _document(row), partial(_repeats, kept, begin + place, of[place]))
             elif marks[place] & HELD:
                 ledger.drop("held_out_by_task", _document(row), "answers instruction_data of a held-out split")
@@ -246,10 +253,12 @@ def _sorted_out(
                 yield begin + place, row
         begin += batch.num_rows
         release(kept.decisions.outcome, kept.decisions.of, kept.marks)
+    if kept.fresh > kept.first:
+        ledger.notes["deduplication.against"] = {"documents": kept.fresh - kept.first, "repeated by new ones": repeated}
 
 
 def _repeats(kept: Kept, number: int, of: int) -> str:
-    reason = f"repeats {kept.origin(of)}"
+    reason = f"repeats {kept.origin(of)}{' of the earlier corpus' if kept.first <= of < kept.fresh else ''}"
     if number < kept.first:
         return f"{reason}, held out like it"
     if kept.decisions.outcome[number] == NEAR:

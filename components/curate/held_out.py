@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.curate.documents import COLUMNS, Document
-from components.curate.user_files import UserFile, find_held_out
+from components.curate.user_files import UserFile, find_shards
 
 _BATCH = 1024
 BLOCK = 1 << 16  # documents that are looked at together
@@ -24,25 +24,25 @@ BLOCK = 1 << 16  # documents that are looked at together
 KEPT, FROZEN, HELD, RELATIVE = 1, 2, 4, 8
 
 
-def problems(patterns: Sequence[str], workspace: Path) -> list[str]:
-    """What is wrong with the files that ``curate.split.held_out`` names."""
+def problems(patterns: Sequence[str], parameter: str, workspace: Path) -> list[str]:
+    """What is wrong with the shards of an earlier corpus that ``parameter`` names."""
     found = []
-    for file in find_held_out(patterns, workspace)[0]:
+    for file in find_shards(patterns, parameter, workspace)[0]:
         try:
             names = pq.read_schema(file.path).names
         except (OSError, pa.ArrowException) as error:
-            found.append(f"curate.split.held_out: {file.name}: cannot be read as parquet ({error})")
+            found.append(f"{parameter}: {file.name}: cannot be read as parquet ({error})")
             continue
         if missing := sorted(set(COLUMNS) - set(names)):
             found.append(
-                f"curate.split.held_out: {file.name}: has no column {', '.join(missing)}; it must be a shard of a "
+                f"{parameter}: {file.name}: has no column {', '.join(missing)}; it must be a shard of a "
                 "corpus, such as data/corpus/test-00000-of-00001.parquet"
             )
     return found
 
 
 def documents(files: Iterable[UserFile]) -> Iterator[Document]:
-    """The held-out documents, in the order of the shards."""
+    """The documents of an earlier corpus, in the order of the shards."""
     for file in files:
         with pq.ParquetFile(file.path) as opened:
             for batch in opened.iter_batches(_BATCH, columns=list(COLUMNS)):

@@ -39,7 +39,7 @@ _GAP = re.compile(r"\n{3,}")
 def remove(judgement: JudgedChunks, folder: Path, ledger: Ledger, context: Context) -> JudgedChunks:
     """The same judged documents without such lines; a document that had nothing else is dropped.
 
-    Held-out documents of an earlier corpus are counted, and stay as they are.
+    Documents of an earlier corpus are counted, and stay as they are.
 
     Args:
         folder: for what does not fit into memory, the new judged files among it.
@@ -51,8 +51,9 @@ def remove(judgement: JudgedChunks, folder: Path, ledger: Ledger, context: Conte
     folder = emptied(folder / "lines")
     outcome = decide(judgement.paths, parameters.deduplication, folder / "duplicates").outcome
     often = _often(judgement.paths, outcome, rules, folder)
-    paths = list(judgement.paths[: judgement.frozen])
-    for number, path in enumerate(judgement.paths[judgement.frozen :]):
+    earlier = judgement.frozen + judgement.compared
+    paths = list(judgement.paths[:earlier])
+    for number, path in enumerate(judgement.paths[earlier:]):
         paths.append(folder / f"{number:08d}.parquet")
         _rewrite(path, paths[-1], often, rules, parameters, context.seed, ledger)
     return replace(judgement, paths=paths)

@@ -126,6 +126,11 @@ class DeduplicationParameters(StageParameters):
     )
     shingle_words: int = Field(3, ge=1, le=20, description="Words in a shingle.")
     permutations: int = Field(128, ge=16, le=1024, multiple_of=16, description="Length of a MinHash signature.")
+    against: tuple[str, ...] = Field(
+        (),
+        description="Globs of an earlier corpus's shards under data/raw: what repeats one of its documents, exactly or "
+        "nearly, is dropped.",
+    )
     lines: LinesParameters | None = Field(
         None, description="Removal of lines that many documents share, before duplicates are dropped; null: they stay."
     )

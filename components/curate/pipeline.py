@@ -30,12 +30,14 @@ class JudgedChunks:
     Attributes:
         paths: their files, in stable order.
         frozen: how many of them, the first, hold the documents of ``split.held_out``.
+        compared: how many, behind these, hold documents of ``deduplication.against``.
         found: how many were there already, from a run before.
         classifiers: that judged them.
     """
 
     paths: list[Path] = field(default_factory=list)
     frozen: int = 0
+    compared: int = 0
     found: int = 0
     classifiers: tuple[classifiers.Classifier, ...] = ()
 
@@ -83,7 +85,8 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
                 failed |= {file.name for file in chunk.files}
             ledger.merge(counted)
             done.paths.append(judged.path)
-            done.frozen += chunk.source is None
+            done.compared += chunk.compared
+            done.frozen += chunk.source is None and not chunk.compared
     return done
 
 

@@ -33,7 +33,8 @@ def run(context: Context) -> None:
     workspace = context.inputs["raw"].parent.parent
     problems = [
         *user_files.problems(parameters, workspace),
-        *held_out.problems(parameters.split.held_out, workspace),
+        *held_out.problems(parameters.split.held_out, "curate.split.held_out", workspace),
+        *held_out.problems(parameters.deduplication.against, "curate.deduplication.against", workspace),
     ]
     ledger = Ledger(parameters.examples, judging.conceal)
     problems += _elsewhere(context, ledger)

@@ -97,7 +97,8 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
         elif source.type == "huggingface" and source.id.startswith((".", "/", "data/")):
             if not (workspace / source.id).is_dir():
                 found.append(f"curate.sources: there is no folder {source.id!r}: check the path, or give a dataset id")
-    found += find_held_out(parameters.split.held_out, workspace)[1]
+    found += find_shards(parameters.split.held_out, "curate.split.held_out", workspace)[1]
+    found += find_shards(parameters.deduplication.against, "curate.deduplication.against", workspace)[1]
     found += find(parameters.decontamination.against, "curate.decontamination.against", workspace, BENCHMARKS)[1]
     if parameters.instructions.source == "files":
         for split in SPLITS:
@@ -137,9 +138,9 @@ def _cache(workspace: Path) -> list[Path]:
         return []
 
 
-def find_held_out(patterns: Iterable[str], workspace: Path) -> tuple[list[UserFile], list[str]]:
-    """Shards of the earlier corpus whose documents are the test split, and the problems with the globs."""
-    return find(patterns, "curate.split.held_out", workspace, {".parquet": "parquet"}, packed=())
+def find_shards(patterns: Iterable[str], parameter: str, workspace: Path) -> tuple[list[UserFile], list[str]]:
+    """Shards of an earlier corpus, and the problems with the globs."""
+    return find(patterns, parameter, workspace, {".parquet": "parquet"}, packed=())
 
 
 def find(

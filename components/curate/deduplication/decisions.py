@@ -63,7 +63,7 @@ def decide(
     """Which documents of the judged files are kept.
 
     Memory: a block of signatures, and a partition of what is sorted (16 MiB). On disk 21 bytes a document, and for the
-    time of the comparison at most 12 bytes a band, then 16 a band and 4 a place in a bucket.
+    time of the comparison at most 12 bytes a band, and behind it 22 a band.
 
     Args:
         judged: parquet files with the columns ``id``, ``rule`` (null: the document takes part) and ``signature``.

@@ -106,3 +106,26 @@ def test_what_is_no_shard_is_refused(tmp_path, monkeypatch, pattern, problem):
 
 def _report(context) -> dict:
     return json.loads((context.outputs["report"] / "report.json").read_text())
+
+
+def test_what_repeats_an_earlier_corpus_is_left_out_and_that_corpus_too(tmp_path, monkeypatch):
+    write(tmp_path, "m.jsonl", [sentence(number) for number in range(100)])
+    first = curate(tmp_path, SOURCES, monkeypatch, split=SPLIT)
+    shutil.copytree(first.outputs["corpus"], tmp_path / "data/raw/earlier")
+    again = [sentence(number) for number in range(20)] + [near(sentence(number)) for number in range(20, 30)]
+    write(tmp_path, "m.jsonl", again + [sentence(number) for number in range(1000, 1100)])
+    against = {"against": ["data/raw/earlier/*.parquet"], "threshold": 0.6}
+    after = curate(tmp_path, SOURCES, monkeypatch, split=SPLIT, deduplication=against)
+    found = [row["text"] for split in ("train", "validation", "test") for row in corpus(after, split)]
+    assert sorted(found) == sorted(sentence(number) for number in range(1000, 1100))
+    report = _report(after)
+    assert report["notes"]["deduplication.against"] == {"documents": 100, "repeated by new ones": 30}
+    assert report["metrics"]["documents_read"] == 130
+    assert {row["rule"]: row["dropped"] for row in report["rules"]} == {"exact_duplicate": 20, "near_duplicate": 10}
+    assert all("of the earlier corpus" in each["reason"] for row in report["rules"] for each in row["examples"])
+
+
+def test_against_must_name_shards(tmp_path, monkeypatch):
+    write(tmp_path, "m.jsonl", [sentence(number) for number in range(50)])
+    with pytest.raises(InputProblem, match=r"curate\.deduplication\.against: .*no file matches"):
+        curate(tmp_path, SOURCES, monkeypatch, deduplication={"against": ["data/raw/earlier/*.parquet"]})
