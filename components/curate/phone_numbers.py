@@ -32,23 +32,30 @@ REGIONS = (
     "NZ",
 )  # fmt: skip
 """Where a number may be a national one: with a leading 0 (or as in the United States) and many texts."""
+_PATTERNS: dict[re.Pattern[str], Sequence[str | None]] = {
+    _INTERNATIONAL: (None,), _NORTH_AMERICAN: ("US",), _NATIONAL: REGIONS,
+}  # fmt: skip
 
 
 def find(text: str) -> Iterator[tuple[int, int]]:
     """Begin and end of each phone number, in order."""
-    found: list[tuple[re.Match[str], Sequence[str | None]]] = [
-        (match, (None,)) for match in _INTERNATIONAL.finditer(text) if not _is_decimal(match.group())
-    ]
-    found += [(match, ("US",)) for match in _NORTH_AMERICAN.finditer(text)]
-    found += [(match, REGIONS) for match in _NATIONAL.finditer(text)]
+    following = {pattern: pattern.search(text) for pattern in _PATTERNS}
     end = 0
-    for match, regions in sorted(found, key=lambda each: each[0].start()):
-        start = match.start()
+    while candidates := [(match.start(), pattern, match) for pattern, match in following.items() if match]:
+        start, pattern, match = min(candidates, key=lambda each: each[0])
+        regions = _PATTERNS[pattern]
         introduced = bool(_WORD.search(text, max(0, start - _LEAD), start)) or (end > 0 and 0 < start - end <= _NEXT)
-        if start >= end and (introduced or regions is not REGIONS):
-            if size := _valid_part(match.group(), regions, whole=not introduced):
-                end = start + size
-                yield start, end
+        size = 0
+        if (introduced or regions is not REGIONS) and not _is_decimal(match.group()):
+            size = _valid_part(match.group(), regions, whole=not introduced)
+        following[pattern] = pattern.search(text, match.end())
+        if size:
+            end = start + size
+            yield start, end
+            # What the others have found in it is none, and where it ends another number may begin.
+            for other, found in following.items():
+                if other is pattern or (found and found.start() < end):
+                    following[other] = other.search(text, end)
 
 
 def _is_decimal(number: str) -> bool:
