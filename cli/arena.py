@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from components.comparison.agreement import Agreement
+    from core.workspace import Workspace
+    from registry.feedback.votes import VoteView
 
 EPILOG = """[bold]Examples[/]
 
@@ -13,6 +18,8 @@ stemma serve assistant@champion assistant:3    vote at http://127.0.0.1:8000/are
 stemma arena
 
 stemma arena --votes --json
+
+stemma arena --judge                                          how far the judge agrees with people
 """
 
 
@@ -22,6 +29,9 @@ def register(app: typer.Typer) -> None:
 
 def arena(
     votes: Annotated[bool, typer.Option("--votes", help="List the votes instead, the newest last.")] = False,
+    judge: Annotated[
+        bool, typer.Option("--judge", help="Ask the judge of `evaluate.judge` about the same answers: does it agree?")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rank the versions by people's votes: Bradley-Terry ratings with 95 % intervals, and Elo.
@@ -34,7 +44,8 @@ def arena(
     from registry.db.database import open as open_registry
     from registry.feedback.votes import votes as all_votes
 
-    with open_registry(Workspace.find().registry_url) as registry, registry.read() as session:
+    workspace = Workspace.find()
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
         found = all_votes(session)
     if votes:
         if as_json:
@@ -47,8 +58,9 @@ def arena(
     from deploy.leaderboard import leaderboard
 
     board = leaderboard(found)
+    agreed = _agreement(workspace, found) if judge and found else None
     if as_json:
-        print_json(board.as_dict())
+        print_json(board.as_dict() | ({"judge": agreed.as_dict()} if agreed is not None else {}))
         return
     if not board.ratings:
         print("No votes yet. Serve two versions (`stemma serve A B`) and vote on the page /arena.")
@@ -64,6 +76,26 @@ def arena(
         say(
             "Some versions were never compared with the others, not even through a third: do not compare their ratings."
         )
+    if agreed is not None:
+        say(agreed.in_words())
+
+
+def _agreement(workspace: Workspace, votes: list[VoteView]) -> Agreement:
+    """The judge's agreement with the votes, the newest ones if there are more than `evaluate.judge.prompts`."""
+    from components.comparison.agreement import agreement
+    from components.evaluate.parameters import EvaluateParameters
+    from core import layout
+    from core.errors import InputProblem
+    from deploy.leaderboard import WON
+    from registry.promotion.parameters import load_section
+
+    parameters = load_section(workspace.root, "evaluate", EvaluateParameters).judge
+    if parameters is None:
+        raise InputProblem("--judge: params.yaml has no evaluate.judge; name an endpoint and a model there")
+    votes = votes[-parameters.prompts :]
+    pairs = [(vote.question, vote.answer_a, vote.answer_b) for vote in votes]
+    kept = layout.cache(workspace.home) / "evaluate"
+    return agreement(parameters, pairs, [WON[vote.choice] for vote in votes], kept, [vote.question for vote in votes])
 
 
 def _short(text: str) -> str:

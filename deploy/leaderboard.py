@@ -8,7 +8,7 @@ from typing import Any
 from components.comparison.ratings import Battle, Rating, are_connected, ratings
 from registry.feedback.votes import VoteView
 
-_WON = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
+WON = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}  # what a vote gives to the first answer
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,6 @@ class Leaderboard:
 
 def leaderboard(votes: list[VoteView]) -> Leaderboard:
     """The leaderboard of these votes."""
-    battles = [Battle(vote.a, vote.b, _WON[vote.choice]) for vote in votes]
+    battles = [Battle(vote.a, vote.b, WON[vote.choice]) for vote in votes]
     both_bad = sum(vote.choice == "bad" for vote in votes)
     return Leaderboard(ratings(battles), len(votes), both_bad, are_connected(battles))

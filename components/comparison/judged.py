@@ -55,6 +55,12 @@ class JudgedPairs:
         return {**asdict(self), "pairs": pairs}
 
 
+def require_key(parameters: JudgeParameters) -> None:
+    """Raise an :class:`InputProblem` where the variable that holds the judge's key is not set."""
+    if found := missing(parameters.model_copy(update={"mt_bench": None}), Path()):
+        raise InputProblem(found)
+
+
 def judge_pairs(parameters: JudgeParameters, a: Iterable[Item], b: Iterable[Item], kept: Path) -> JudgedPairs:
     """Have the judge compare the answers to every item that both models answered, the first ``parameters.prompts``.
 
@@ -62,8 +68,7 @@ def judge_pairs(parameters: JudgeParameters, a: Iterable[Item], b: Iterable[Item
         InputProblem: there are none, or the judge's key is not set.
         JudgeFailed: the judge cannot be reached, or stopped answering.
     """
-    if found := missing(parameters.model_copy(update={"mt_bench": None}), Path()):
-        raise InputProblem(found)
+    require_key(parameters)
     ours = {(item.task, item.item): item for item in a if item.answer is not None and item.question}
     theirs = {(item.task, item.item): item for item in b if item.answer is not None and item.question}
     shared = [key for key in theirs if key in ours][: parameters.prompts]

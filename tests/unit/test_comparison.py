@@ -7,6 +7,7 @@ import random
 import pytest
 from scipy.stats import binomtest, norm
 
+from components.comparison.agreement import agreement
 from components.comparison.judged import judge_pairs
 from components.comparison.paired import BOOTSTRAP, MCNEMAR, compare, paired
 from components.evaluate.items import Item
@@ -100,3 +101,26 @@ def test_the_judge_compares_the_answers_and_keeps_its_verdicts(tmp_path):
             judge_pairs(given, rows([0] * 3, answers=["p", "q", "same"]), b, tmp_path)
         with pytest.raises(InputProblem, match="no item has a question and an answer of both"):
             judge_pairs(given, a, rows([1], start=9), tmp_path)
+
+
+def test_a_judge_is_held_against_peoples_votes(tmp_path):
+    """Six pairs: people and judge name the same winner on three, another one on one; a tie; one without verdict."""
+    pairs = [(f"q{n}", "splendid", "bad") for n in range(4)] + [("q4", "x", "y"), ("lost", "splendid", "bad")]
+    people = [1.0, 1.0, 1.0, 0.0, 0.5, 1.0]
+    with judging_server() as server:
+
+        def prefer(text):
+            if "lost" in text:
+                return "Hm."
+            if "splendid" not in text:
+                return "[[C]]"
+            return "[[A]]" if text.index("splendid") < text.index("[Answer of assistant B]") else "[[B]]"
+
+        server.answer = prefer
+        given = JudgeParameters(endpoint=server.url, model="judge", attempts=1)
+        found = agreement(given, pairs, people, tmp_path, [question for question, *_ in pairs])
+    assert (found.votes, found.unjudged, found.decided) == (6, 1, 4)
+    assert found.share.value == 0.75 and found.share.stderr == pytest.approx(0.25)
+    # Of the five judged pairs four agree; by chance 3/5 * 4/5 + 1/5 * 1/5 + 1/5 * 0 = 0.52 would.
+    assert found.kappa == pytest.approx((0.8 - 0.52) / 0.48)
+    assert "on 0.75 ± 0.25 of 4 pairs" in found.in_words() and "1 have no verdict" in found.in_words()
