@@ -15,7 +15,7 @@ from core.errors import InputProblem
 from core.workspace import Workspace, sqlite_url
 from flows.sweep import _as_task_run
 from flows.sweeps.definition import Asked, define
-from flows.sweeps.metrics import Measured
+from flows.sweeps.metrics import TrialMetric
 from flows.sweeps.plan import plan
 from flows.sweeps.trial import Pruned, TrialRun
 from tests.prefect_api import ask
@@ -127,7 +127,7 @@ def test_a_pruned_trial_saves_its_checkpoint_and_leaves_no_tree(workspace):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOY_BEHAVE", str(workspace.behave))
         values = {"pretrain.learning_rate": 0.2}
-        trial = TrialRun(place, "t-0", values, "pretrain", Measured("pretrain", "accuracy", True, True), watch=watch)
+        trial = TrialRun(place, "t-0", values, "pretrain", TrialMetric("pretrain", "accuracy", True, True), watch=watch)
         with pytest.raises(Pruned):
             trial.work()
     assert seen == [1, 2, 3] and (workspace.home / "pretrain.checkpoint").read_text() == "saved"
