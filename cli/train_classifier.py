@@ -21,8 +21,7 @@ stemma data train-classifier --name quality --good data/raw/good.jsonl --bad dat
 
 stemma data train-classifier --name toxicity --good 'data/raw/clean/*.txt' --bad data/raw/toxic.csv --precision 0.98
 
-stemma data train-classifier --name education --rate 'data/raw/web/*.parquet' --endpoint http://127.0.0.1:8080/v1 \\
-    --model judge@champion        the examples are 2,000 of these texts, by the points that a language model gives them
+stemma data train-classifier --name education --rate 'data/raw/web/*' --endpoint http://HOST/v1 --model NAME
 """
 Files = Annotated[list[str], typer.Option(metavar="GLOB", help="Files of examples under data/raw; may be repeated.")]
 NONE: list[str] = []

@@ -55,5 +55,10 @@ def read(
         texts = list(map(repaired, texts))
     texts = batches.cleaned(texts, parameters.unicode_form, compiled=False)
     texts = [text for text, _ in batches.redacted(texts, parameters.redact, compiled=False)]
-    digests = {file.name: hashlib.sha256(file.path.read_bytes()).hexdigest() for file in found}
+    digests = {file.name: _digest(file.path) for file in found}
     return ReadTexts([text for text in texts if text.strip()], digests)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
