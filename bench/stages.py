@@ -30,7 +30,11 @@ def run_stage(
     context = context_type(
         parameters=component.parameters(**parameters),
         seed=seed,
-        inputs={artifact.name: (inputs or workspace) / artifact.path for artifact in component.inputs},
+        inputs={
+            artifact.name: path
+            for artifact in component.inputs
+            if (path := (inputs or workspace) / artifact.path).exists() or not artifact.optional
+        },
         outputs=outputs,
         scratch=scratch,
         events=workspace / f"{name}.events.jsonl",
