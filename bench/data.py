@@ -14,6 +14,7 @@ import json
 import os
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bench.environments import python_of
 from bench.launch import TRAINERS, run_pinned
 
 SIDES = ("stemma", "datatrove")
+LIKE_US = ("datatrove-words", "datatrove-sentences")  # what of it counts as we do, one after the other
 # Prose: in source code the two sides disagree on what a word is, and Gopher's rules drop most of it at the first step.
 NAMES = (".md", ".rst", ".txt", "METADATA", "README", "copyright", "changelog", "NEWS")
 
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.data", description=__doc__)
     parser.add_argument("--megabytes", type=float, default=50)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--explain", action="store_true", help="what of the differences comes from words and sentences")
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/stemma-bench")
     given = parser.parse_args(arguments)
     folder: Path = given.folder / "data"
@@ -38,21 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size, count = _write(folder / "texts.jsonl", given.megabytes * 1e6)
     print(f"{count} texts, {size / 1e6:.0f} MB", flush=True)
     pythons = {"stemma": Path(sys.executable), "datatrove": python_of("datatrove", given.folder / "environments")}
+
+    def measured(side: str) -> dict[str, Any]:
+        python = pythons[side.partition("-")[0]]
+        command = [python, TRAINERS / "curation.py", side, folder / "texts.jsonl", folder / "result.json"]
+        run_pinned(command, [min(os.sched_getaffinity(0))], folder / "log.txt")
+        return json.loads((folder / "result.json").read_text())
+
     rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(given.rounds):
         for side in SIDES if number % 2 == 0 else SIDES[::-1]:
-            command: list[str | Path] = [
-                pythons[side],
-                TRAINERS / "curation.py",
-                side,
-                folder / "texts.jsonl",
-                folder / "result.json",
-            ]
-            run_pinned(command, [min(os.sched_getaffinity(0))], folder / "log.txt")
-            rounds[side].append(json.loads((folder / "result.json").read_text()))
+            rounds[side].append(measured(side))
             took = rounds[side][-1]["seconds"]
             print(f"round {number}: {side} {took:.1f} s, {size / 1e6 / took:.2f} MB/s", flush=True)
     _print(rounds, size)
+    ours = rounds["stemma"][0]["rules"]
+    _print_agreement("datatrove", ours, rounds["datatrove"][0]["rules"])
+    for side in LIKE_US if given.explain else ():
+        _print_agreement(side, ours, measured(side)["rules"])
 
 
 def _write(path: Path, size: float) -> tuple[int, int]:
@@ -87,14 +93,23 @@ def _print(rounds: dict[str, list[dict[str, Any]]], size: int) -> None:
         speeds = [size / 1e6 / one["seconds"] for one in each]
         memory = max(one["peak"] for one in each) / 1e6
         print(f"| {side} | {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f}) | {memory:.0f} | "
-              f"{sum(each[0]['kept'])} |")  # fmt: skip
+              f"{each[0]['rules'].count(None)} |")  # fmt: skip
     ratios = [theirs["seconds"] / ours["seconds"]
               for ours, theirs in zip(rounds["stemma"], rounds["datatrove"], strict=True)]  # fmt: skip
     print(
         f"{statistics.median(ratios):.1f} times datatrove ({min(ratios):.1f} to {max(ratios):.1f}, n = {len(ratios)})"
     )
-    alike = [a == b for a, b in zip(rounds["stemma"][0]["kept"], rounds["datatrove"][0]["kept"], strict=True)]
-    print(f"decisions alike on {sum(alike) / len(alike):.4f} of {len(alike)} texts")
+
+
+def _print_agreement(side: str, ours: list[str | None], theirs: list[str | None]) -> None:
+    pairs = list(zip(ours, theirs, strict=True))
+    alike = sum((one is None) == (other is None) for one, other in pairs)
+    print(
+        f"{side}: decisions alike on {alike / len(pairs):.4f} of {len(pairs)} texts; the others, by our rule and its:"
+    )
+    differing = Counter((one, other) for one, other in pairs if (one is None) != (other is None))
+    for (one, other), count in differing.most_common():
+        print(f"  {count:5}  {one or 'kept'} / {other or 'kept'}")
 
 
 if __name__ == "__main__":

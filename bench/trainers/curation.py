@@ -1,15 +1,18 @@
 """The published rules on the texts of a file, by datatrove or by us: `python curation.py WHO TEXTS.jsonl RESULT.json`.
 
 Runs in the environment of its own side. Writes the processor seconds, the largest resident set, and for each text
-whether it is kept. The first texts are judged once before the clock starts: compilers and tables are loaded then.
+the rule that drops it (null: kept). The first texts are judged once before the clock starts: compilers and tables are
+loaded then.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from marks import peak
@@ -20,16 +23,39 @@ WARM_UP = 50
 def main() -> None:
     who, texts_path, result_path = sys.argv[1:]
     texts = [json.loads(line) for line in open(texts_path)]
-    judge = {"datatrove": datatrove, "stemma": stemma}[who]()
+    # datatrove-words counts what stands between blanks, datatrove-sentences ends of sentences as we do as well.
+    judge = {
+        "datatrove": datatrove, "stemma": stemma, "datatrove-words": partial(datatrove, ("words",)),
+        "datatrove-sentences": partial(datatrove, ("words", "sentences")),
+    }[who]()  # fmt: skip
     judge(texts[:WARM_UP])
     began = time.process_time()
-    kept = judge(texts)
+    rules = judge(texts)
     seconds = time.process_time() - began
-    Path(result_path).write_text(json.dumps({"seconds": seconds, "peak": peak(), "kept": kept}))
+    Path(result_path).write_text(json.dumps({"seconds": seconds, "peak": peak(), "rules": rules}))
 
 
-def datatrove() -> Callable[[list[str]], list[bool]]:
-    """Its filters with the published values, then its PII formatter and MinHash signature of what is kept."""
+Judge = Callable[[list[str]], list[str | None]]
+
+
+def datatrove(as_we: tuple[str, ...] = ()) -> Judge:
+    """Its filters with the published values, then its PII formatter and MinHash signature of what is kept.
+
+    ``as_we``: count ``words`` and ``sentences`` as our side does, to see how much of a difference comes from that.
+    """
+    from datatrove.pipeline.filters import (
+        c4_filters,
+        fineweb_quality_filter,
+        gopher_quality_filter,
+        gopher_repetition_filter,
+    )
+
+    if "words" in as_we:
+        for module in (fineweb_quality_filter, gopher_quality_filter, gopher_repetition_filter):
+            module.split_into_words = lambda text, language: text.split()
+    if "sentences" in as_we:
+        end = re.compile(r"[.!?][\"'”’)\]]*(?:\s|$)")
+        c4_filters.split_into_sentences = lambda text, language: end.findall(text)
     from datatrove.data import Document
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
     from datatrove.pipeline.filters import (
@@ -55,20 +81,21 @@ def datatrove() -> Callable[[list[str]], list[bool]]:
         "unused", MinhashConfig(n_grams=3, num_buckets=32, hashes_per_bucket=4, hash_config=HashConfig(precision=32))
     )
 
-    def judge(texts: list[str]) -> list[bool]:
-        kept = []
+    def judge(texts: list[str]) -> list[str | None]:
+        rules = []
         for number, text in enumerate(texts):
             document = Document(text=text, id=str(number))
-            passes = all(each.filter(document) is True for each in filters)
-            if passes:
+            found = (each.filter(document) for each in filters)
+            rule = next((each[1] if isinstance(each, tuple) else "dropped" for each in found if each is not True), None)
+            if rule is None:
                 minhash.get_signature(minhash.get_shingles(formatter.format(document.text)))
-            kept.append(passes)
-        return kept
+            rules.append(rule)
+        return rules
 
     return judge
 
 
-def stemma() -> Callable[[list[str]], list[bool]]:
+def stemma() -> Judge:
     """Cleaning, redaction, the same rules, content hashes and signatures, as the stage runs them in one process."""
     import pyarrow as pa
 
@@ -89,15 +116,15 @@ def stemma() -> Callable[[list[str]], list[bool]]:
         "fineweb": {"min_punctuated_lines": 0.12, "max_short_lines": 0.67, "max_duplicate_line_characters": 0.1},
     }})  # fmt: skip
 
-    def judge(texts: list[str]) -> list[bool]:
-        kept: list[bool] = []
+    def judge(texts: list[str]) -> list[str | None]:
+        rules: list[str | None] = []
         for start in range(0, len(texts), 1024):
             part = texts[start : start + 1024]
             columns = [pa.array(part if name == "text" else [""] * len(part), pa.string()) for name in FIELDS]
             batch = pa.RecordBatch.from_arrays(columns, list(FIELDS))
             judged = process(batch, parameters, 0, Ledger(0), compiled=True)
-            kept += judged["rule"].is_null().to_pylist()
-        return kept
+            rules += judged["rule"].to_pylist()
+        return rules
 
     return judge
 

@@ -54,9 +54,9 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int)
                 lost += 1
                 if lost >= ATTEMPTS:
                     raise WorkersLost(
-                        f"a worker process ended {lost} times while it worked on {under_way[0][0]} or one of the next "
-                        f"{len(under_way) - 1} (the system may have run out of memory): set engine.workers to less "
-                        f"than {workers}"
+                        f"a worker process ended {lost} times while it worked on {under_way[0][0]!s:.200} or one of "
+                        f"the next {len(under_way) - 1} (the system may have run out of memory): set engine.workers "
+                        f"to less than {workers}"
                     ) from error
                 _end(pool)
                 pool = _pool(workers)
