@@ -34,6 +34,7 @@ from core.errors import InputProblem
 from core.files import replacing
 
 _LEDGER = b"stemma.ledger"
+_DISTRIBUTIONS = {"fasttext": "fasttext-predict"}  # of libraries that go by another name
 _ENCODED = ("source", "kind", "license", "rule")  # columns of few values
 # What decides nothing about a single document.
 _GLOBAL: dict[str, object] = {
@@ -137,8 +138,8 @@ def made_by() -> str:
 
 def _version(library: str) -> str:
     try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:  # its distribution goes by another name; finding it takes longer
+        return importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
+    except importlib.metadata.PackageNotFoundError:  # it goes by yet another name; finding that takes longer
         names = importlib.metadata.packages_distributions().get(library, [])
         return " ".join(sorted(importlib.metadata.version(name) for name in names))
 

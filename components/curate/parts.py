@@ -17,7 +17,7 @@ from components.curate.user_files import UserFile
 from core import bounded
 from core.errors import InputProblem
 
-CHUNK = 4 << 20  # bytes of a source that are worked on at a time, where it can be cut
+CHUNK = 2 << 20  # bytes of a source that are worked on at a time, where it can be cut
 _BLOCK = 1 << 20
 
 
