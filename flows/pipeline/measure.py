@@ -14,10 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core import bounded, dvc, layout
+import components
+from components.harness.parameters import validate
+from core import bounded, dvc, layout, parameters_file
 from core.dvc import cache_folder
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
+from flows.pipeline.raw_data import RAW
 from flows.pipeline.stage_process import StageFailed, StageProcess
 from registry.errors import NotMeasured
 from registry.lineage import receipts
@@ -64,7 +67,7 @@ def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None 
     try:
         commit = commit or snapshot(workspace, run)
         root = worktrees.add(workspace.root, folder, commit, cache_folder(workspace.root))
-        if needed := _data_of(root, gap):
+        if needed := [*_data_of(root, gap), *_raw_data_of(root, gap.stage)]:
             dvc.run(root, "checkout", "--quiet", *needed)
         model = root / gap.path
         shutil.rmtree(model, ignore_errors=True)  # whatever it is, its bytes may be links into the cache
@@ -85,6 +88,20 @@ def _data_of(root: Path, gap: Gap) -> list[str]:
         raise NotMeasured(f"{gap.stage} has not run in this workspace; run `stemma run` first")
     made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
     return [dep["path"] for dep in stages[gap.stage].get("deps", []) if dep["path"] in made and dep["path"] != gap.path]
+
+
+def _raw_data_of(root: Path, stage: str) -> list[str]:
+    """``data/raw``, where the stage reads it with the parameters of that tree, such as for benchmarks.
+
+    Where it is a dependency that is not read, an empty folder stands for it.
+    """
+    if not any(dep["path"] == RAW.as_posix() for dep in _locked(root)[stage].get("deps", [])):
+        return []
+    (root / RAW).mkdir(parents=True, exist_ok=True)
+    component = components.load(stage.partition("@")[0])
+    parameters = validate(parameters_file.read(root / "params.yaml"), component.name, component.parameters)
+    reads = any(each.type == "raw" and each.when(parameters) for each in component.inputs)
+    return [RAW.as_posix()] if reads and (root / f"{RAW}.dvc").is_file() else []
 
 
 def _locked(root: Path) -> dict[str, Any]:
