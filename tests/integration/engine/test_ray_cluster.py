@@ -13,16 +13,20 @@ from pathlib import Path
 
 import pytest
 
+import components
 from components import engine
 from components.curate import parts
 from components.engine import EngineParameters
 from components.text_classifier.training import train
+from components.tokenize import corpus
 from core.errors import InputProblem
 from tests import ray_cluster
+from tests.stage import run_component
 from tests.unit.curate.test_chunks import lines, make
 from tests.unit.curate.test_curate_files import put
 from tests.unit.engine import work
 from tests.unit.text_classifier.examples import texts
+from tests.unit.tokenize.stdlib_corpus import made_by_tokenize, write_parts
 
 ROWS, CHUNK = 5000, 20_000
 
@@ -99,6 +103,15 @@ def test_a_driver_that_is_killed_and_a_worker_and_a_node_change_no_byte(workspac
     assert killed and killed[0] < total
     after = {path.name: path.stat().st_ino for path in cache.glob("*.parquet")}
     assert len(after) == total and before.items() <= after.items()  # taken, not made again
+
+
+def test_tokenize_gives_the_same_bytes(tmp_path, monkeypatch, cluster):
+    monkeypatch.setattr(corpus, "PART_BYTES", 20_000)
+    write_parts(tmp_path)
+    run_component(components.load("tokenize"), tmp_path, {"vocabulary_size": 400})
+    expected = made_by_tokenize(tmp_path)
+    run_component(components.load("tokenize"), tmp_path, {"vocabulary_size": 400, "engine": on_ray(cluster)})
+    assert made_by_tokenize(tmp_path) == expected
 
 
 def test_an_error_of_a_task_is_raised_in_its_turn(cluster):

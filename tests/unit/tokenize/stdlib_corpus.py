@@ -56,3 +56,18 @@ def write_shard(path: Path, documents: list[dict[str, str]]) -> None:
     columns = ("id", "text", "source", "kind", "group", "license", "origin")
     rows = [{"source": "python_docs", "license": "PSF-2.0", "origin": d["id"], **d} for d in documents]
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in columns])), path)
+
+
+def write_parts(workspace: Path) -> None:
+    """Write a corpus of small row groups, which ``PART_BYTES`` of 20,000 makes several parts of."""
+    texts = [document["text"] for document in docstrings(240)]
+    (workspace / "data/corpus").mkdir(parents=True)
+    for split, mine in (("train", texts[40:]), ("validation", texts[:40])):
+        table = pa.table({"text": mine, "kind": ["docstring"] * len(mine)})
+        pq.write_table(table, workspace / f"data/corpus/{split}-00000-of-00001.parquet", row_group_size=20)
+
+
+def made_by_tokenize(workspace: Path) -> dict[str, bytes]:
+    """The bytes of all files that the stage made."""
+    folders = ("models/tokenizer", "data/tokens", "reports/tokenize")
+    return {str(path.relative_to(workspace)): path.read_bytes() for f in folders for path in (workspace / f).iterdir()}

@@ -13,7 +13,7 @@ import components
 from components.tokenize import corpus, encoded
 from core.errors import InputProblem
 from tests.stage import run_component
-from tests.unit.tokenize.stdlib_corpus import docstrings
+from tests.unit.tokenize.stdlib_corpus import made_by_tokenize, write_parts
 
 COMPONENT = components.load("tokenize")
 MIXED = {"vocabulary_size": 400, "mixture": {"by": "kind", "epochs": {"docstring": 1.5}}}
@@ -23,29 +23,20 @@ MIXED = {"vocabulary_size": 400, "mixture": {"by": "kind", "epochs": {"docstring
 def workspace(tmp_path, monkeypatch) -> Path:
     """A corpus of several parts."""
     monkeypatch.setattr(corpus, "PART_BYTES", 20_000)
-    texts = [document["text"] for document in docstrings(240)]
-    (tmp_path / "data/corpus").mkdir(parents=True)
-    for split, mine in (("train", texts[40:]), ("validation", texts[:40])):
-        table = pa.table({"text": mine, "kind": ["docstring"] * len(mine)})
-        pq.write_table(table, tmp_path / f"data/corpus/{split}-00000-of-00001.parquet", row_group_size=20)
+    write_parts(tmp_path)
     return tmp_path
-
-
-def made(workspace: Path) -> dict[str, bytes]:
-    folders = ("models/tokenizer", "data/tokens", "reports/tokenize")
-    return {str(p.relative_to(workspace)): p.read_bytes() for f in folders for p in (workspace / f).iterdir()}
 
 
 def test_the_same_bytes_with_one_process_and_with_two(workspace):
     run_component(COMPONENT, workspace, MIXED | {"engine": {"workers": 1}})
-    expected = made(workspace)
+    expected = made_by_tokenize(workspace)
     run_component(COMPONENT, workspace, MIXED | {"engine": {"workers": 2}})
-    assert made(workspace) == expected
+    assert made_by_tokenize(workspace) == expected
 
 
 def test_a_stage_that_was_ended_goes_on_behind_the_finished_parts(workspace, monkeypatch):
     run_component(COMPONENT, workspace, MIXED)
-    expected, encode, found = made(workspace), encoded.encode, []
+    expected, encode, found = made_by_tokenize(workspace), encoded.encode, []
 
     def ended(orders, part):
         if len(list(orders.folder.glob("*.arrow"))) == 3:
@@ -64,7 +55,7 @@ def test_a_stage_that_was_ended_goes_on_behind_the_finished_parts(workspace, mon
     monkeypatch.setattr(encoded, "encode", watched)
     run_component(COMPONENT, workspace, MIXED)
     assert found == [True] * 3 + [False] * (len(found) - 3) and len(found) > 4
-    assert made(workspace) == expected
+    assert made_by_tokenize(workspace) == expected
     assert not list((workspace / "scratch/tokenize").iterdir())
 
 
