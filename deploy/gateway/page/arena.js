@@ -20,7 +20,7 @@ async function call(path, body) {
   return said;
 }
 
-async function busy(button, work) {
+async function busy(work) {
   problem("");
   for (const each of document.querySelectorAll("button")) each.disabled = true;
   try {
@@ -35,7 +35,7 @@ async function busy(button, work) {
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  busy(event.submitter, async () => {
+  busy(async () => {
     $("state").textContent = "Both models are answering …";
     $("answers").hidden = $("vote").hidden = true;
     const got = await call("/v1/arena/battles", { question: $("question").value });
@@ -50,20 +50,20 @@ $("ask").addEventListener("submit", (event) => {
   });
 });
 
-$("vote").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const choice = event.submitter.value;
-  if (!choice) return;
-  busy(event.submitter, async () => {
-    const said = await call("/v1/arena/votes", { battle, choice, reason: $("reason").value });
-    $("name-a").textContent = `A: ${said.a}`;
-    $("name-b").textContent = `B: ${said.b}`;
-    $("vote").hidden = true;
-    $("state").textContent = `Recorded. A was ${said.a}, B was ${said.b}.`;
-    await showBoard();
-    $("question").focus();
-  });
-});
+$("vote").addEventListener("submit", (event) => event.preventDefault()); // Enter in the reason is no vote
+for (const button of document.querySelectorAll("#vote button")) {
+  button.addEventListener("click", () =>
+    busy(async () => {
+      const said = await call("/v1/arena/votes", { battle, choice: button.value, reason: $("reason").value });
+      $("name-a").textContent = `A: ${said.a}`;
+      $("name-b").textContent = `B: ${said.b}`;
+      $("vote").hidden = true;
+      $("state").textContent = `Recorded. A was ${said.a}, B was ${said.b}.`;
+      await showBoard();
+      $("question").focus();
+    }),
+  );
+}
 
 async function showBoard() {
   const board = await call("/v1/arena/leaderboard");

@@ -89,6 +89,7 @@ def test_a_person_votes_on_the_page_and_sees_the_leaderboard(lab, arena, page: P
     expect(page.locator("#answer-a")).to_contain_text("good morning")
     assert "assistant" not in page.locator("#answers").inner_text()
     page.get_by_label("Reason").fill("both say it")
+    page.get_by_label("Reason").press("Enter")  # no vote
     page.get_by_role("button", name="Equally good").click()
     expect(page.get_by_role("status")).to_contain_text("Recorded. A was assistant:")
     expect(page.locator("#board tbody tr")).to_have_count(2)
