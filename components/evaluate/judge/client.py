@@ -37,10 +37,11 @@ class Reply:
     """What a request came to.
 
     Attributes:
-        text: the judge's answer; ``None`` where there is none, and ``failure`` says why.
+        text: the judge's answer; ``None`` where there is none that can be used, and ``failure`` says why.
         passing: the failure is the server's or the network's, so the same request may work another time.
         model: that answered, as the server names it.
         prompt_tokens, completion_tokens: as the server counts them, over all attempts; 0 where it does not say.
+        unusable: the last answer that could not be used.
     """
 
     text: str | None
@@ -49,6 +50,7 @@ class Reply:
     model: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    unusable: str | None = None
 
 
 class JudgeClient:
@@ -114,7 +116,7 @@ class JudgeClient:
             "temperature": 0,
             "max_tokens": self.parameters.verdict_tokens,
         }
-        failure, passing, prompt, completion, model = "", False, 0, 0, None
+        failure, passing, prompt, completion, model, unusable = "", False, 0, 0, None, None
         for attempt in range(self.parameters.attempts):
             status, content, broken = self._send("POST", f"{self.parameters.endpoint}/chat/completions", body)
             wait = None
@@ -138,10 +140,10 @@ class JudgeClient:
                 wrong = accept(text) if text is not None else None
                 if text is not None and wrong is None:
                     return Reply(text, None, False, model, prompt, completion)
-                failure = wrong or failure
+                failure, unusable = wrong or failure, text
             if wait is not None and attempt + 1 < self.parameters.attempts:
                 self._sleep(wait)
-        return Reply(None, failure, passing, model, prompt, completion)
+        return Reply(None, failure, passing, model, prompt, completion, unusable)
 
     def _send(self, method: str, url: str, body: Any) -> tuple[int, bytes, str | None]:
         """(status, body, what broke): the whole answer within the time limit, however slowly it drips."""

@@ -147,7 +147,7 @@ class Judge:
         reply = self.client.ask(question.messages, question.prompt.fault)
         value = question.prompt.read(reply.text) if reply.text is not None else None
         verdict = Ruling(
-            value, reply.text, reply.failure, reply.passing, reply.model, reply.prompt_tokens,
+            value, reply.text or reply.unusable, reply.failure, reply.passing, reply.model, reply.prompt_tokens,
             reply.completion_tokens, self.work,
         )  # fmt: skip
         if path is not None and not verdict.passing:

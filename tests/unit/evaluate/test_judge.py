@@ -145,7 +145,7 @@ def test_a_question_without_verdict_is_counted_and_no_zero(server, client, tmp_p
     server.answer = lambda text: "No." if "q1" in text else "[[4]]"
     judge = Judge(parameters(server, attempts=2), client(attempts=2), tmp_path, "work")
     found = judge.verdicts(questions(3))
-    assert [verdict.value for verdict in found] == [4, None, 4]
+    assert [verdict.value for verdict in found] == [4, None, 4] and found[1].answer == "No."
     tally = judge.tally.as_dict()
     assert (tally["asked"], tally["judged"], sum(tally["failures"].values())) == (3, 2, 1)
     asked = len(server.asked)
