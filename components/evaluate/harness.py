@@ -79,7 +79,8 @@ def refusal(tasks: Sequence[Any]) -> str | None:
 
 def reason(error: Exception) -> str:
     """An error of the harness or of a task as the end of a sentence."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    lines = (line.strip(" *") for line in str(error).splitlines())  # NLTK's are framed by stars
+    return f"{type(error).__name__}: {next(filter(None, lines), '')}"
 
 
 def run(

@@ -157,6 +157,8 @@ def _path(subject: Subject, source: str) -> Path:
 def _why(task: str, error: Exception) -> str:
     if isinstance(error, InputProblem):
         return str(error)
-    if isinstance(error, ImportError) and task == "ifeval":
-        return f"{harness.reason(error)}; install the packages of IFEval: pip install 'lm-eval[ifeval]'"
+    if isinstance(error, ImportError | LookupError) and task == "ifeval":
+        return (
+            f"{harness.reason(error)}; it needs: pip install 'lm-eval[ifeval]' && python -m nltk.downloader punkt_tab"
+        )
     return harness.reason(error)

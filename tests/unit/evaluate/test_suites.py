@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from components import pages
-from components.evaluate import benchmarks, code_tasks, component, harness, items
+from components.evaluate import benchmarks, code_tasks, component, harness, items, suites
 from components.evaluate.parameters import EvaluateParameters
 from core import sandbox
 from core.errors import InputProblem
@@ -98,12 +98,12 @@ def test_every_benchmark_is_asked_and_a_broken_one_is_left_out(workspace):
     files = write_benchmarks(workspace / "data/raw")
     (workspace / "data/raw/broken.jsonl").write_text('{"question": "no answer"}\n')
     tasks = {task: f"data/raw/{file}" for task, file in files.items()}
-    suites = {
+    wanted = {
         "all": {"tasks": tasks, "max_new_tokens": 4, "fewshot": 0},
         "bad": {"tasks": {"gsm8k": "data/raw/broken.jsonl", "humaneval": tasks["humaneval"]}, "chat": True,
                 "max_new_tokens": 4, "samples": 10, "temperature": 1.0},
     }  # fmt: skip
-    context = run_component(component, workspace, {**QUICK, "suites": suites}, instance="instruct")
+    context = run_component(component, workspace, {**QUICK, "suites": wanted}, instance="instruct")
     metrics = {metric.name: metric for metric in context.metrics}
     left_out = [each for each in context.warnings if "left out" in each]
     assert len(left_out) == 1, left_out
@@ -226,6 +226,12 @@ def test_a_file_of_another_form_is_refused_by_name(tmp_path, content, reason):
     with pytest.raises(InputProblem) as problem:
         benchmarks.read("humaneval", path)
     assert str(path) in str(problem.value) and reason in str(problem.value)
+
+
+def test_what_ifeval_lacks_is_named():
+    stars = "*" * 70
+    said = suites._why("ifeval", LookupError(f"\n{stars}\n  Resource punkt_tab not found.\n{stars}"))
+    assert said.startswith("LookupError: Resource punkt_tab not found.; it needs: pip install")
 
 
 def test_problems_of_suites_are_found_before_anything_runs(tmp_path):
