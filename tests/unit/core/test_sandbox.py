@@ -1,7 +1,6 @@
 """Programs that try to break out of the sandbox: each attempt is real, and fails."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,13 +13,13 @@ import pytest
 from core import sandbox
 from core.errors import InputProblem
 from core.sandbox import Bounds, run
+from tests.sandboxes import needs_sandbox
 
 ROOT = Path(__file__).parents[3]
-needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs the package bubblewrap")
 QUICK = Bounds(seconds=5, memory_megabytes=256, file_megabytes=1)
 
 
-@needs_bwrap
+@needs_sandbox
 def test_a_program_runs_with_its_input_and_only_the_standard_library():
     ended = run("import sys, json\nprint(json.load(sys.stdin)['word'] * 2, sys.argv)", b'{"word": "ab"}')
     assert ended == sandbox.Ended(0, "abab ['program.py']\n", "")
@@ -30,7 +29,7 @@ def test_a_program_runs_with_its_input_and_only_the_standard_library():
     assert run("raise SystemExit(7)").code == 7
 
 
-@needs_bwrap
+@needs_sandbox
 def test_a_fork_bomb_ends_with_the_sandbox():
     bomb = """
 import os, signal
@@ -55,7 +54,7 @@ while True:
     assert not alive
 
 
-@needs_bwrap
+@needs_sandbox
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -105,13 +104,13 @@ def test_an_attempt_to_get_out_fails(tmp_path, monkeypatch, attempt):
     assert outside.read_text() == "secret" and os.listdir(tmp_path) == ["key.pem"]
 
 
-@needs_bwrap
+@needs_sandbox
 def test_endless_output_ends_at_the_limit():
     ended = run("while True: print('x' * 1000)", limits=QUICK)
     assert ended.code != 0 and len(ended.output) == 1 << 20
 
 
-@needs_bwrap
+@needs_sandbox
 def test_signals_to_all_reach_only_the_sandbox():
     caught = []
     before = signal.signal(signal.SIGTERM, lambda *_: caught.append(1))
@@ -122,13 +121,13 @@ def test_signals_to_all_reach_only_the_sandbox():
     assert not caught
 
 
-@needs_bwrap
+@needs_sandbox
 @pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
 def test_time_is_bounded(program):
     assert run(program, limits=Bounds(seconds=0.5)).code is None
 
 
-@needs_bwrap
+@needs_sandbox
 def test_the_sandbox_ends_with_whoever_started_it(tmp_path):
     script = "from core import sandbox; sandbox.run('import time; time.sleep(60)', limits=sandbox.Bounds(seconds=60))"
     starter = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)

@@ -14,9 +14,9 @@ from components.evaluate import benchmarks, code_tasks, component, harness, item
 from components.evaluate.parameters import EvaluateParameters
 from core import sandbox
 from core.errors import InputProblem
+from tests.sandboxes import needs_sandbox
 from tests.stage import run_component
 
-needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs the package bubblewrap")
 QUICK = {
     "lm_eval": {"tasks": []},
     "samples": {"prompts": []},
@@ -93,7 +93,7 @@ def workspace(prepared, tmp_path):
     return tmp_path
 
 
-@needs_bwrap
+@needs_sandbox
 def test_every_benchmark_is_asked_and_a_broken_one_is_left_out(workspace):
     files = write_benchmarks(workspace / "data/raw")
     (workspace / "data/raw/broken.jsonl").write_text('{"question": "no answer"}\n')
@@ -169,7 +169,7 @@ def test_the_values_are_the_harness_s_own_to_the_last_digit(workspace):
         assert (metric.value, metric.stderr) == (own[f"{name},none"], own[f"{name}_stderr,none"])
 
 
-@needs_bwrap
+@needs_sandbox
 def test_code_passes_where_the_tests_run_to_their_end():
     def passes(answer):
         return code_tasks.passes(code_tasks.humaneval_program(PROBLEM, answer))

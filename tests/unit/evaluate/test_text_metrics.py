@@ -11,10 +11,9 @@ from components.evaluate import component, items, own_checks
 from components.evaluate.parameters import AnswerParameters, EvaluateParameters, FunctionCheck, JsonSchemaCheck
 from components.evaluate.text_metrics import corpus_score, exact_match, rouge_l, token_f1
 from core.errors import InputProblem
+from tests.sandboxes import needs_sandbox
 from tests.stage import run_component
 from tests.unit.evaluate.conftest import write_corpus, write_instructions
-
-needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs the package bubblewrap")
 
 
 def test_bleu_and_chrf_are_sacrebleu_s_published_values():
@@ -83,7 +82,7 @@ def test_json_schema_checks_answers_with_and_without_a_fence(tmp_path):
         own_checks._validator(path)
 
 
-@needs_bwrap
+@needs_sandbox
 def test_a_user_s_function_scores_answers_in_the_sandbox(tmp_path):
     raw = tmp_path / "data/raw"
     raw.mkdir(parents=True)
