@@ -138,7 +138,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, s
         read(tmp_path, member * 9, f"a.warc{suffix}")
 
 
-@pytest.mark.parametrize("content", [b"<html>", gzip.compress(b"<html>"), b""])
+@pytest.mark.parametrize("content", [b"<html>", gzip.compress(b"<html>"), b""], ids=["plain", "packed", "empty"])
 def test_what_is_no_archive_is_refused_by_name(tmp_path, content):
     with pytest.raises(InputProblem, match=r"a.warc: holds no WARC record"):
         read(tmp_path, content)

@@ -219,6 +219,7 @@ def test_truthfulqa_and_mmlu_are_read_as_their_authors_read_them(tmp_path):
         (gzip.compress(b"[]\n"), "rows 1 are no objects"),
         (b"{}", "BadGzipFile"),
     ],
+    ids=["bomb", "nested", "torn", "no-objects", "not-packed"],  # a packed file holds the time, so it is no name
 )
 def test_a_file_of_another_form_is_refused_by_name(tmp_path, content, reason):
     path = tmp_path / "HumanEval.jsonl.gz"
