@@ -19,13 +19,18 @@ from components.curate.redaction import KEY_BEGINNINGS
 EMAIL, PHONE, IP, CARD, IBAN, KEY = (1 << bit for bit in range(6))
 BITS = {"email": EMAIL, "phone": PHONE, "ip": IP, "card": CARD, "iban": IBAN, "key": KEY}
 
-_DIGIT, _WORD, _HEX, _ALNUM, _ALTERED, _WIDE, _BEGINS_KEY = (1 << bit for bit in range(7))
+_DIGIT, _WORD, _HEX, _ALNUM, _ALTERED, _WIDE, _BEGINS_KEY, _OF_SECRET = (1 << bit for bit in range(8))
+
+_NAMES = laid_out(["key", "secret", "token", "bearer", "password", "passwd"])
+"""The last words of what a secret is assigned to (the pattern of redaction's ``_ASSIGNED``); they end in two letters of
+``[erw][yntrd]``."""
 
 
 @cache
 def _classes() -> Array:
     """Bits of each code point, as the patterns of ``re`` have them: ``\\d``, ``\\w``, ``[0-9A-Fa-f]``,
-    ``[A-Za-z0-9]``, signs that cleaning replaces wherever they are, signs beyond ASCII, first signs of a key."""
+    ``[A-Za-z0-9]``, signs that cleaning replaces wherever they are, signs beyond ASCII, first signs of a key, signs of
+    a secret."""
     table: Array = those(str.isdecimal, _DIGIT) | those(str.isalnum, _WORD)
     table[ord("_")] |= _WORD
     table[128:] |= _WIDE
@@ -34,6 +39,10 @@ def _classes() -> Array:
     for code in range(128):
         if chr(code).isalnum():
             table[code] |= _ALNUM
+    # With the four signs that ``re`` takes for ASCII letters where case does not matter.
+    for sign in "+/_=-ſKİı":
+        table[ord(sign)] |= _OF_SECRET
+    table[:128] |= np.where(table[:128] & _ALNUM, np.uint8(_OF_SECRET), np.uint8(0))
     for beginning in KEY_BEGINNINGS:
         table[ord(beginning[0])] |= _BEGINS_KEY
     for sign in ALTERED.findall(every()):
@@ -85,13 +94,40 @@ def _begins_key(codes: Array, place: int, end: int, keys: Array, key_starts: Arr
 
 
 @compiled
-def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_starts: Array) -> Array:
+def _ends_name(codes: Array, start: int, place: int, names: Array, name_starts: Array) -> bool:
+    """True if one of ``names`` ends at ``place``, in any case as ``re`` has it."""
+    for name in range(len(name_starts) - 1):
+        at = place
+        for sign in range(name_starts[name + 1] - 1, name_starts[name] - 1, -1):
+            if at < start:
+                break
+            code = codes[at]
+            if 65 <= code <= 90:
+                code += np.uint32(32)
+            elif code == 0x17F:  # long s
+                code = np.uint32(115)
+            elif code == 0x212A:  # the sign of kelvin
+                code = np.uint32(107)
+            if code != names[sign]:
+                break
+            if sign == name_starts[name]:
+                return True
+            at -= 1
+    return False
+
+
+@compiled
+def _suspect(
+    codes: Array, starts: Array, classes: Array, keys: Array, key_starts: Array, names: Array, name_starts: Array
+) -> Array:
     """Bits of the types that a text may hold."""
     found = np.zeros(len(starts) - 1, np.int64)
     for text in range(len(starts) - 1):
         start, end = starts[text], starts[text + 1]
         bits = 0
-        run = run_digits = 0  # of signs that a secret is made of
+        named = False  # there was a name that a secret is assigned to, then marks and blanks, then perhaps this run:
+        run = run_digits = 0  # signs that a secret is made of
+        only_equals = False  # since the last such name; = stands between a name and its secret, too
         digits = 0  # of a number whose digits stand alone or after one blank or dash
         dotted = dots = 0  # digits and dots of a run of both
         national = 0  # digits from a leading zero on, with little between them
@@ -104,13 +140,22 @@ def _suspect(codes: Array, starts: Array, classes: Array, keys: Array, key_start
             if kind & _BEGINS_KEY and not kind_before & _ALNUM and not bits & KEY:
                 if _begins_key(codes, place, end, keys, key_starts):
                     bits |= KEY
-            if kind & _ALNUM or code == 43 or code == 47 or code == 95 or code == 61 or code == 45:  # + / _ = -
+            if named and kind & _OF_SECRET:
+                only_equals = only_equals and code == 61
                 run += 1
                 run_digits += (kind & _DIGIT) != 0
                 if run >= 20 and run_digits >= 3:
                     bits |= KEY
-            else:
+            elif named:
+                named = only_equals and not kind & _WORD
                 run = run_digits = 0
+            last, last_but_one = code | 32, before | 32
+            if (
+                (last == 121 or last == 116 or last == 110 or last == 114 or last == 100)  # y t n r d
+                and (last_but_one == 101 or last_but_one == 114 or last_but_one == 119)  # e r w
+                and _ends_name(codes, start, place, names, name_starts)
+            ):
+                named = only_equals = True
             if kind & _DIGIT:
                 digits += 1
                 dotted += 1
@@ -191,4 +236,4 @@ def may_change(texts: Sequence[str]) -> Array:
 def may_hold(texts: Sequence[str]) -> Array:
     """Bits (:data:`BITS`) of the types that redaction may find in each text."""
     codes, starts = laid_out(texts)
-    return _suspect(codes, starts, _classes(), *_KEYS)
+    return _suspect(codes, starts, _classes(), *_KEYS, *_NAMES)

@@ -65,6 +65,7 @@ FOUND = (
     "-----BEGIN PRIVATE KEY-----x-----END PRIVATE KEY-----", "ya29.abcdefghijklmnopqrstu", "٤١١١١١١١١١١١١١١١",
     "AKIAIOSFODNN7EXAMPLE", "sk-abcdefghijklmnopqrst", "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeK",
     "api_key = 'a1b2c3d4e5f6g7h8i9j0k'", "password: aaaaaaaaaaaaaaaaaaaaaaaa", "Passwd=A1b2C3d4E5f6G7h8I9j0Kl",
+    "token", "Bearer ", "password", "ſecret_Key", "access-key", "q1w2e3r4t5", "A1ſb2c3", "'",
     " ", "\n", ".", "-", "+", "x", ":", "1", "é", "_", "/", "=",
 )  # fmt: skip
 
