@@ -6,12 +6,11 @@ the files beside it alone are the base.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from core.files import write_json
+from core.files import sha256, write_json
 
 FOLDER = "adapter"
 CONFIG = "adapter_config.json"
@@ -42,11 +41,7 @@ def problem(folder: Path) -> str | None:
 
 def digests(folder: Path) -> dict[str, str]:
     """sha256 of every weight file of the model in ``folder``, an adapter's left out."""
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
 
 
 def name_base(folder: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from core import bounded
 from core.errors import InputProblem
+from core.files import sha256
 
 Rows = list[dict[str, Any]]
 Splits = dict[str, Rows]  # the items of each split of a task
@@ -69,7 +70,7 @@ def read(name: str, path: Path) -> dict[str, Splits]:
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of the names and digests of a folder's files."""
     if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256(path)
     files = sorted(each for each in path.rglob("*") if each.is_file())
     listed = "".join(f"{digest(each)}  {each.relative_to(path).as_posix()}\n" for each in files)
     return hashlib.sha256(listed.encode()).hexdigest()

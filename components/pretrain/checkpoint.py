@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.files import sync
+from core.files import sha256, sync
 
 MANIFEST = "manifest.json"
 
@@ -35,7 +35,7 @@ def publish(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
         for path in files:
             sync(path)
         manifest = partial / MANIFEST
-        manifest.write_bytes(_manifest({"step": step, "files": {path.name: _digest(path) for path in files}}))
+        manifest.write_bytes(_manifest({"step": step, "files": {path.name: sha256(path) for path in files}}))
         sync(manifest)
         sync(partial)
         shutil.rmtree(final, ignore_errors=True)
@@ -92,7 +92,7 @@ def damage(path: Path) -> str | None:
     for name, digest in manifest["files"].items():
         if not (path / name).exists():
             return f"{name} is missing"
-        if _digest(path / name) != digest:
+        if sha256(path / name) != digest:
             return f"{name} differs from its SHA-256"
     return None
 
@@ -105,8 +105,3 @@ def _manifest(body: dict[str, Any]) -> bytes:
 def _paths(folder: Path) -> list[Path]:
     """Checkpoints, the newest first."""
     return sorted((path for path in folder.glob("step-*") if path.name[5:].isdecimal()), reverse=True)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

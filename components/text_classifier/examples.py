@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from components.curate.parts import SourcePart
 from components.curate.sources import files
 from components.curate.user_files import DOCUMENTS, find
 from core.errors import InputProblem
+from core.files import sha256
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,5 @@ def read(
         texts = list(map(repaired, texts))
     texts = batches.cleaned(texts, parameters.unicode_form, compiled=False)
     texts = [text for text, _ in batches.redacted(texts, parameters.redact, compiled=False)]
-    digests = {file.name: _digest(file.path) for file in found}
+    digests = {file.name: sha256(file.path) for file in found}
     return ReadTexts([text for text in texts if text.strip()], digests)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

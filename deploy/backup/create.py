@@ -30,7 +30,6 @@ from deploy.backup.manifest import (
     BackupFile,
     BackupRefused,
     Manifest,
-    digest,
 )
 from deploy.backup.stores import Progress, Store, complete, is_url, upload
 from registry.store.run_locks import running
@@ -221,7 +220,7 @@ class _Work:
     def _add(self, name: str) -> None:
         path = self.plain / name
         files.sync(path)
-        self.manifest.files[name] = BackupFile(path.stat().st_size, digest(path))
+        self.manifest.files[name] = BackupFile(path.stat().st_size, files.sha256(path))
         self._seal(name)
 
     def _seal(self, name: str) -> None:

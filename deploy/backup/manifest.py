@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from core.files import write_text
+from core.files import sha256, write_text
 from core.manifests import names_problem
 from registry.errors import RegistryError
 
@@ -138,16 +138,10 @@ class Manifest:
                 problems.append(f"{name} is a link")
             elif path.stat().st_size != entry.bytes:
                 problems.append(f"{name} has {path.stat().st_size} bytes instead of {entry.bytes}")
-            elif digest(path) != entry.sha256:
+            elif sha256(path) != entry.sha256:
                 problems.append(f"{name} differs from what was backed up (its sha256 is another)")
             done += entry.bytes
             progress(done, self.bytes)
         if problems:
             head = f"{folder} is damaged; nothing was restored:"
             raise BackupFailed("\n".join([head, *(f"  {problem}" for problem in problems)]))
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

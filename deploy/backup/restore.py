@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from core import layout
-from core.files import private_folder, write_bytes
+from core.files import private_folder, sha256, write_bytes
 from core.git import git
 from core.keys import key_id_in
 from core.workspace import Workspace
 from deploy.backup import encryption, signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
-from deploy.backup.manifest import ARTIFACTS, BUNDLE, KEYS, OBJECTS, BackupFailed, BackupRefused, Manifest, digest
+from deploy.backup.manifest import ARTIFACTS, BUNDLE, KEYS, OBJECTS, BackupFailed, BackupRefused, Manifest
 from deploy.backup.stores import Progress, Store, opened
 from deploy.stack import state
 from registry.store.run_locks import at_work
@@ -134,7 +134,7 @@ def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool
     if keys and not force:
         for name in _keys_in(folder / KEYS, manifest):
             own = layout.keys(workspace.home) / name
-            if own.is_file() and digest(own) != manifest.files[f"{KEYS}/{name}"].sha256:
+            if own.is_file() and sha256(own) != manifest.files[f"{KEYS}/{name}"].sha256:
                 problems.append(f"{own} differs from the back-up's key; --force replaces it")
     problems += [f"{line}: wait until that has ended" for line in at_work(workspace)]
     if (stack := state.read(workspace.home)) is not None:

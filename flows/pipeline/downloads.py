@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -58,7 +57,7 @@ def bring(root: Path, wanted: Sequence[Download], say: Callable[[str], None]) ->
         path = root / each.into
         if not path.exists() and not path.is_symlink():
             missing.append(each)
-        elif not path.is_file() or _sha256(path) != each.sha256:
+        elif not path.is_file() or files.sha256(path) != each.sha256:
             problems.append(
                 f"{each.into}: the recipe brings a file of this name, and another one is there; move it away"
             )
@@ -80,8 +79,3 @@ def _take(archive: Path, wanted: Download, path: Path) -> None:
             raise InputProblem(
                 f"{wanted.source}: {wanted.member} is not the file that the recipe names: its digest differs"
             )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

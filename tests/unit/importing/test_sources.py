@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from core import files
 from core.errors import InputProblem
 from flows.importing import inspection, sources
 from tests.tiny_decoder import save
@@ -33,7 +34,7 @@ def test_an_adapter_comes_with_its_model_and_not_without(tmp_path, model):
     (model / "adapter").mkdir()
     (model / "adapter/adapter_config.json").write_text("{}")
     (model / "adapter/adapter_model.safetensors").write_bytes(b"x")
-    weights = {"model.safetensors": sources.sha256(model / "model.safetensors")}
+    weights = {"model.safetensors": files.sha256(model / "model.safetensors")}
     (model / "adapter/base.json").write_text(json.dumps({"weights": weights}))
     assert adapted.is_adapted(model) and sources.problems(tmp_path, "model") == []
     assert {"adapter/adapter_model.safetensors", "adapter/base.json"} <= set(fetched(tmp_path, "model").names)
