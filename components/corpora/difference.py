@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from components.corpora.shards import Corpus
 from core.errors import InputProblem
+from core.partitions import Partitions
 
 IN_MEMORY = 250_000  # documents of either corpus that are compared at a time
 MOST_SOURCES = 1000
@@ -64,21 +65,21 @@ def difference(a: Corpus, b: Corpus, count: int, seed: int = 0) -> CorpusDiffere
     tally = _Tally(CorpusDifference((a.documents, b.documents)), splits, sources, count, seed)
     with tempfile.TemporaryDirectory(prefix="stemma-diff-") as name:
         folder = Path(name)
-        for side, corpus in enumerate((a, b)):
-            with _Divided(folder, f"id-{side}", "id", buckets) as files:
-                for records in _records(corpus, splits, sources):
-                    files.write(records)
-        with _Divided(folder, "key-0", "key", buckets) as gone, _Divided(folder, "key-1", "key", buckets) as come:
-            for bucket in range(buckets):
-                one, other = (_load(folder, f"id-{side}", bucket) for side in (0, 1))
-                i, j = _pairs(one["id"], other["id"])
-                stays = one["split"][i] == other["split"][j]
-                tally.result.same += int(stays.sum())
-                tally.add("moved", one[i[~stays]], other[j[~stays]])
-                gone.write(np.delete(one, i))
-                come.write(np.delete(other, j))
+        texts, origins = ([Partitions(folder / f"{by}-{side}", _RECORD) for side in (0, 1)] for by in ("id", "key"))
+        for files, corpus in zip(texts, (a, b), strict=True):
+            for records in _records(corpus, splits, sources):
+                files.add(records, _bucket(records["id"], buckets))
         for bucket in range(buckets):
-            one, other = (_load(folder, f"key-{side}", bucket) for side in (0, 1))
+            one, other = (files.take(bucket) for files in texts)
+            i, j = _pairs(one["id"], other["id"])
+            stays = one["split"][i] == other["split"][j]
+            tally.result.same += int(stays.sum())
+            tally.add("moved", one[i[~stays]], other[j[~stays]])
+            for files, rest in zip(origins, (np.delete(one, i), np.delete(other, j)), strict=True):
+                files.add(rest, _bucket(rest["key"], buckets))
+        for bucket in range(buckets):
+            # In the order of the corpora: which of equal ones are paired depends on nothing else.
+            one, other = (np.sort(files.take(bucket), order="number") for files in origins)
             i, j = _pairs(one["key"], other["key"])
             tally.add("changed", one[i], other[j])
             tally.add("went", np.delete(one, i), None)
@@ -126,32 +127,6 @@ class _Tally:
         return self.result
 
 
-class _Divided:
-    """Records in files by the first bits of one of their hashes."""
-
-    def __init__(self, folder: Path, name: str, by: str, buckets: int):
-        self._by, self._paths = by, [folder / f"{name}-{bucket}" for bucket in range(buckets)]
-
-    def __enter__(self) -> _Divided:
-        self._files = [open(path, "wb") for path in self._paths]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.close()
-
-    def write(self, records: Records) -> None:
-        hashes = np.ascontiguousarray(records[self._by]).view("<u8")[1::2]
-        which = hashes % len(self._files)
-        for bucket in np.unique(which):
-            self._files[bucket].write(records[which == bucket].tobytes())
-
-
-def _load(folder: Path, name: str, bucket: int) -> Records:
-    """The records of a bucket, in the order of the corpus: which of equal ones are paired depends on nothing else."""
-    return np.sort(np.fromfile(folder / f"{name}-{bucket}", _RECORD), order="number")
-
-
 def _records(corpus: Corpus, splits: list[str], sources: list[str]) -> Iterator[Records]:
     codes = {name: code for code, name in enumerate(sources)}
     for part in corpus.slices(["id", "source", "origin"]):
@@ -171,6 +146,11 @@ def _records(corpus: Corpus, splits: list[str], sources: list[str]) -> Iterator[
             # A document that has no origin is none that can be met again.
             found["key"][place] = _hash(f"{source}\0{row.get('origin') or row['id']}")
         yield found
+
+
+def _bucket(hashes: NDArray[Any], buckets: int) -> NDArray[np.int64]:
+    """Which of so many files each hash belongs to."""
+    return (np.ascontiguousarray(hashes).view("<u8")[1::2] % np.uint64(buckets)).astype(np.int64)
 
 
 def _hash(text: str) -> bytes:

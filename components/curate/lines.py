@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from components.contract import Context
 from components.curate.deduplication.decisions import KEPT, decide
-from components.curate.deduplication.disk import PARTITION, Partitions, emptied
+from components.curate.deduplication.disk import PARTITION, emptied
 from components.curate.deduplication.first import part_of
 from components.curate.documents import FIELDS, Document, taking_part
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters, LinesParameters
 from components.curate.pipeline import JudgedChunks
 from components.curate.process import sign
+from core.partitions import Partitions
 
 RULE = "repeated_lines"
 _HASH = np.dtype("<u8")

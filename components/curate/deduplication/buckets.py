@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.curate.deduplication.disk import PARTITION, Array, Partitions, on_disk, release
+from components.curate.deduplication.disk import PARTITION, Array, on_disk, release
 from components.curate.deduplication.first import part_of
+from core.partitions import Partitions
 
 # Four rows to a band find pairs down to a similarity of about 0.5; the signatures then decide.
 ROWS_PER_BAND = 4

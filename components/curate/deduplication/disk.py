@@ -5,12 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from core.errors import InputProblem
 
@@ -59,34 +58,3 @@ def release(*arrays: Array) -> None:
     for array in arrays:
         if isinstance(array.base, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
             array.base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
-
-
-class Partitions:
-    """Records in numbered files, each in the order in which they were added; a file is read once, and removed."""
-
-    def __init__(self, folder: Path, dtype: DTypeLike):
-        folder.mkdir()
-        self._folder, self._dtype = folder, np.dtype(dtype)
-
-    def add(self, records: Array, parts: NDArray[np.integer]) -> None:
-        """Append each record to the file of its part."""
-        if not len(records):
-            return
-        order = np.argsort(parts, kind="stable")
-        records, parts = records[order], parts[order]
-        edges = [0, *(np.flatnonzero(parts[1:] != parts[:-1]) + 1).tolist(), len(parts)]
-        for begin, end in pairwise(edges):
-            with open(self._path(int(parts[begin])), "ab") as file:
-                file.write(records[begin:end].tobytes())
-
-    def take(self, part: int) -> Array:
-        """The records of a part, which are then gone."""
-        path = self._path(part)
-        if not path.exists():
-            return np.empty(0, self._dtype)
-        records = np.fromfile(path, self._dtype)
-        path.unlink()
-        return records
-
-    def _path(self, part: int) -> Path:
-        return self._folder / str(part)

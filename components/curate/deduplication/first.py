@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.curate.deduplication.disk import PARTITION, Partitions, emptied, on_disk, release
+from components.curate.deduplication.disk import PARTITION, emptied, on_disk, release
+from core.partitions import Partitions
 
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("number", "<u4")])
 
