@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -55,6 +55,13 @@ class StageParameters(BaseModel):
             ]
             problems += [other for other in others if other["loc"][:1] not in {(name,) for name in wrong}]
         raise ValidationError.from_exception_data(cls.__name__, problems)
+
+
+def outside_raw(path: str) -> str | None:
+    """What is wrong with a path of the user's that must lie below ``data/raw``; ``None`` where it does."""
+    if PurePosixPath(path).is_relative_to("data/raw") and ".." not in PurePosixPath(path).parts:
+        return None
+    return f"{path!r} is not below data/raw, where files are versioned"
 
 
 def _numbers_only(field: FieldInfo) -> bool:

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.comparison.judged import require_key
 from components.evaluate.judge.pairs import Pair, compare
-from components.evaluate.judge.parameters import JudgeParameters
+from components.evaluate.judge.parameters import JudgeParameters, key_problems
 from components.evaluate.judge.verdicts import judging
 from components.statistics import Estimate, estimate
+from core.errors import InputProblem
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def agreement(
         InputProblem: the judge's key is not set.
         JudgeFailed: the judge cannot be reached, or stopped answering.
     """
-    require_key(parameters)
+    if found := key_problems(parameters):
+        raise InputProblem(found)
     with judging(parameters, kept, "agreement") as judge:
         outcomes = compare(judge, pairs)
     judged = [

@@ -10,8 +10,7 @@ from typing import Any
 from components.evaluate.items import Item
 from components.evaluate.judge.length_control import length_controlled
 from components.evaluate.judge.pairs import Outcome, compare
-from components.evaluate.judge.parameters import JudgeParameters
-from components.evaluate.judge.parameters import problems as missing
+from components.evaluate.judge.parameters import JudgeParameters, key_problems
 from components.evaluate.judge.verdicts import judging
 from components.statistics import Estimate, estimate
 from core.errors import InputProblem
@@ -55,12 +54,6 @@ class JudgedPairs:
         return {**asdict(self), "pairs": pairs}
 
 
-def require_key(parameters: JudgeParameters) -> None:
-    """Raise an :class:`InputProblem` where the variable that holds the judge's key is not set."""
-    if found := missing(parameters.model_copy(update={"mt_bench": None}), Path()):
-        raise InputProblem(found)
-
-
 def judge_pairs(parameters: JudgeParameters, a: Iterable[Item], b: Iterable[Item], kept: Path) -> JudgedPairs:
     """Have the judge compare the answers to every item that both models answered, the first ``parameters.prompts``.
 
@@ -68,7 +61,8 @@ def judge_pairs(parameters: JudgeParameters, a: Iterable[Item], b: Iterable[Item
         InputProblem: there are none, or the judge's key is not set.
         JudgeFailed: the judge cannot be reached, or stopped answering.
     """
-    require_key(parameters)
+    if found := key_problems(parameters):
+        raise InputProblem(found)
     ours = {(item.task, item.item): item for item in a if item.answer is not None and item.question}
     theirs = {(item.task, item.item): item for item in b if item.answer is not None and item.question}
     shared = [key for key in theirs if key in ours][: parameters.prompts]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from components.contract import StageParameters
+from components.contract import StageParameters, outside_raw
 from components.evaluate.benchmarks import BENCHMARKS
 from components.evaluate.judge.parameters import JudgeParameters
 
@@ -48,8 +48,8 @@ class _FileCheck(_Check):
     @field_validator("path")
     @classmethod
     def _below_raw(cls, path: str) -> str:
-        if not PurePosixPath(path).is_relative_to("data/raw") or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"{path!r} is not below data/raw, where files are versioned")
+        if problem := outside_raw(path):
+            raise ValueError(problem)
         return path
 
 
@@ -178,8 +178,8 @@ class SuiteParameters(StageParameters):
                 problems.append(f"{task}: pin the data set by its commit: hub@ and 40 hexadecimal digits")
             elif task not in BENCHMARKS:
                 problems.append(f"{task} cannot be read from files; these can: {', '.join(BENCHMARKS)}")
-            elif not PurePosixPath(source).is_relative_to("data/raw") or ".." in PurePosixPath(source).parts:
-                problems.append(f"{task}: {source!r} is not below data/raw, where files are versioned")
+            elif problem := outside_raw(source):
+                problems.append(f"{task}: {problem}")
         if self.samples > 1 and self.temperature == 0:
             problems.append(f"{self.samples} samples at temperature 0 are all the same: set temperature, such as 0.8")
         if problems:

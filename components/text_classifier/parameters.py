@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from components.contract import StageParameters
+from components.contract import StageParameters, outside_raw
 
 
 class ClassifierParameters(StageParameters):
@@ -33,7 +33,6 @@ class ClassifierParameters(StageParameters):
     @field_validator("model")
     @classmethod
     def _among_the_inputs(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if path.parts[:2] != ("data", "raw") or ".." in path.parts or path.suffix != ".safetensors":
+        if outside_raw(value) or PurePosixPath(value).suffix != ".safetensors":
             raise ValueError("must be a .safetensors file under data/raw/, where changes are tracked")
         return value

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from components.contract import StageParameters
+from components.contract import StageParameters, outside_raw
 
 
 class JudgeParameters(StageParameters):
@@ -44,10 +44,8 @@ class JudgeParameters(StageParameters):
     @field_validator("mt_bench")
     @classmethod
     def _is_versioned(cls, path: str | None) -> str | None:
-        if path is not None and (
-            not PurePosixPath(path).is_relative_to("data/raw") or ".." in PurePosixPath(path).parts
-        ):
-            raise ValueError(f"{path!r} is not below data/raw, where files are versioned")
+        if path is not None and (problem := outside_raw(path)):
+            raise ValueError(problem)
         return path
 
     @field_validator("endpoint")
@@ -66,15 +64,20 @@ class JudgeParameters(StageParameters):
         return endpoint.rstrip("/")
 
 
+def key_problems(parameters: JudgeParameters) -> list[str]:
+    """What is wrong with the judge's key here."""
+    variable = parameters.api_key_variable
+    if variable is None or os.environ.get(variable, "").strip():
+        return []
+    return [
+        f"evaluate.judge.api_key_variable: the environment variable {variable} is not set; set it to the key of "
+        f"{parameters.endpoint}, or set the parameter to null if the endpoint needs none"
+    ]
+
+
 def problems(parameters: JudgeParameters, root: Path) -> list[str]:
     """What would keep the judge from working, as far as it can be known before the stage starts."""
-    found = []
-    variable = parameters.api_key_variable
-    if variable is not None and not os.environ.get(variable, "").strip():
-        found.append(
-            f"evaluate.judge.api_key_variable: the environment variable {variable} is not set; set it to the key of "
-            f"{parameters.endpoint}, or set the parameter to null if the endpoint needs none"
-        )
+    found = key_problems(parameters)
     if parameters.mt_bench is not None:
         from components.evaluate.judge.mt_bench_questions import read_questions
 
