@@ -39,7 +39,7 @@ def arena(
     People vote on the page /arena of a gateway that serves two versions or more (`stemma serve`). 400 points are odds
     of ten to one; a tie, and a vote that both are bad, is half a win for each.
     """
-    from cli.output import print_json, print_table, say
+    from cli.output import print_json, print_table, say, shortened
     from core.workspace import Workspace
     from registry.db.database import open as open_registry
     from registry.feedback.votes import votes as all_votes
@@ -51,8 +51,16 @@ def arena(
         if as_json:
             print_json([vote.as_dict() for vote in found])
         else:
-            shown = [(vote.a, vote.b, vote.choice, vote.voter or "-", _short(vote.question), _short(vote.reason))
-                     for vote in found]  # fmt: skip
+            shown = [
+                (
+                    vote.a,
+                    vote.b,
+                    vote.choice,
+                    vote.voter or "-",
+                    *(shortened(text, 80) for text in (vote.question, vote.reason)),
+                )
+                for vote in found
+            ]
             print_table(("A", "B", "vote", "by", "question", "reason"), shown)
         return
     from deploy.leaderboard import leaderboard
@@ -96,8 +104,3 @@ def _agreement(workspace: Workspace, votes: list[VoteView]) -> Agreement:
     pairs = [(vote.question, vote.answer_a, vote.answer_b) for vote in votes]
     kept = layout.cache(workspace.home) / "evaluate"
     return agreement(parameters, pairs, [WON[vote.choice] for vote in votes], kept, [vote.question for vote in votes])
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else f"{line[:79]}…"

@@ -164,7 +164,7 @@ def _show(
     judged: JudgedPairs | None,
     items: int,
 ) -> None:
-    from cli.output import print_table, say
+    from cli.output import print_table, say, shortened
     from core.numbers import figure
 
     say(f"A: {a.name}\nB: {b.name}")
@@ -189,14 +189,10 @@ def _show(
         for place, (one, other) in enumerate(shown):
             if not place:
                 say(f"\n{each.metric}: {len(each.flips)} of {each.n} items differ")
-            say(f"\n  question   {_short(other.question)}\n  reference  {_short(other.reference)}")
+            for name, text in (("\n  question  ", other.question), ("  reference ", other.reference)):
+                say(f"{name} {shortened(text or '-', _WIDTH)}")
             for letter, row in (("A", one), ("B", other)):
-                say(f"  {letter} {figure(row.score):>8}  {_short(row.answer)}")
-
-
-def _short(text: str | None) -> str:
-    line = " ".join((text or "-").split())
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+                say(f"  {letter} {figure(row.score):>8}  {shortened(row.answer or '-', _WIDTH)}")
 
 
 def _as_dict(

@@ -74,10 +74,10 @@ def _data(item: DataDifference) -> str:
 
 
 def _metric(item: MetricDifference) -> str:
-    from core.numbers import figure
+    from core.numbers import measured
 
     def shown(value: float | None, stderr: float | None) -> str:
-        return "-" if value is None else figure(value) + (f" ± {stderr:.2g}" if stderr else "")
+        return "-" if value is None else measured(value, stderr)
 
     line = f"{item.name}: {shown(item.a, item.stderr_a)} → {shown(item.b, item.stderr_b)}"
     if item.difference is None:

@@ -19,6 +19,12 @@ def say(text: str) -> None:
     print(printable(text))
 
 
+def shortened(text: str, width: int) -> str:
+    """``text`` in one line of at most ``width`` characters, the last of which is … where it had more."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A plain table, wrapped to the terminal; to a pipe, as wide as it needs."""
     from rich.console import Console

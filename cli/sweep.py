@@ -168,7 +168,7 @@ def apply(name: Name) -> None:
 def _print(workspace: Workspace, study: Study, as_json: bool) -> None:
     from cli.output import print_json, print_table, say
     from core import layout
-    from core.numbers import duration, figure
+    from core.numbers import duration, measured
     from flows.sweeps import execute, space, winner
     from flows.sweeps.study import STDERR, error_of, seconds_of
 
@@ -209,8 +209,7 @@ def _print(workspace: Workspace, study: Study, as_json: bool) -> None:
     short = definition.short
     rows = []
     for row in trials:
-        spread = f" ± {row['stderr']:.2g}" if row["stderr"] else ""
-        value = "" if row["value"] is None else f"{figure(row['value'])}{spread}"
+        value = "" if row["value"] is None else measured(row["value"], row["stderr"])
         took = duration(row["seconds"]) if row["seconds"] is not None else ""
         values = [space.shown(row["values"][path]) if path in row["values"] else "" for path in short]
         rows.append([row["trial"], *values, row["state"], value, took])

@@ -10,6 +10,11 @@ def figure(value: float) -> str:
     return f"{value:,.4g}"
 
 
+def measured(value: float, stderr: float | None) -> str:
+    """``1.948 ± 0.012``: a value with its standard error, where that is known and not 0."""
+    return figure(value) + (f" ± {stderr:.2g}" if stderr else "")
+
+
 def count(value: float) -> str:
     """``6.74B``, ``1.5T``, ``140B``, ``2.46M``, ``950``: three significant digits, as people name sizes."""
     for factor, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, State
 
 from core.git import git
-from core.numbers import figure
+from core.numbers import figure, measured
 from core.workspace import Workspace
 from flows.deployments import flow_run, form
 from flows.pipeline.measure import gap_of, measure_on
@@ -69,7 +69,6 @@ def _markdown(reference: str, run: str, found: list[Measurement]) -> str:
     lines = [f"# {reference}", "", "| metric | value | better | evaluation set |", "|---|---|---|---|"]
     better = {True: "higher", False: "lower", None: ""}
     for each in found:
-        spread = f" ± {each.stderr:.2g}" if each.stderr else ""
-        lines.append(f"| {each.name} | {figure(each.value)}{spread} | {better[each.higher_is_better]} | "
+        lines.append(f"| {each.name} | {measured(each.value, each.stderr)} | {better[each.higher_is_better]} | "
                      f"{short(each.eval_set)} |")  # fmt: skip
     return "\n".join([*lines, "", f"Recorded as the run `{run}`."])

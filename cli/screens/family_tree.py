@@ -7,7 +7,7 @@ import time
 from rich.text import Text
 from rich.tree import Tree
 
-from core.numbers import duration, figure
+from core.numbers import duration, figure, measured
 from registry.lineage.catalog import MetricView
 from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace
 
@@ -28,10 +28,9 @@ def family_tree(trace: Trace) -> Tree:
 
 
 def _metric(metric: MetricView) -> Text:
-    spread = f" ± {metric.stderr:.2g}" if metric.stderr else ""
     beside = ", ".join(f"{name} {figure(value)}" for name, value in metric.baselines.items())
     return Text.assemble(
-        (f"{metric.name} {figure(metric.value)}{spread}", "bold" if metric.headline else ""),
+        (f"{metric.name} {measured(metric.value, metric.stderr)}", "bold" if metric.headline else ""),
         (f"  ({beside})" if beside else "", "dim"),
         (f"  by {metric.stage}", "dim"),
     )

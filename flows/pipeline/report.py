@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.errors import redacted
 from core.layout import slug
-from core.numbers import duration, figure
+from core.numbers import duration, figure, measured
 from flows.pipeline.run_state import RunState
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class Headline:
     baselines: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        spread = f" ± {self.stderr:.2g}" if self.stderr else ""
-        return f"{self.name} {figure(self.value)}{spread}"
+        return f"{self.name} {measured(self.value, self.stderr)}"
 
     @property
     def beside(self) -> str:

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from core import layout, locks
 from core.errors import StemmaError
-from core.numbers import duration, figure
+from core.numbers import duration, measured
 from core.workspace import Workspace
 from flows.pipeline import graph, raw_data
 from flows.pipeline.execute import execute
@@ -188,8 +188,7 @@ class _Trials:
         if error is None:
             value, stderr = future.result()
             self.study.complete(trial, value, stderr, seconds)
-            spread = f" ± {stderr:.2g}" if stderr else ""
-            self.say(f"{name}: {self.sweep.metric.name} {figure(value)}{spread} in {duration(seconds)}")
+            self.say(f"{name}: {self.sweep.metric.name} {measured(value, stderr)} in {duration(seconds)}")
         elif isinstance(error, Pruned):
             self.study.pruned(trial, seconds)
             self.say(f"{name}: pruned after {duration(seconds)}: others were better by then")

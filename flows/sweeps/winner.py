@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core import parameters_file
 from core.errors import InputProblem
-from core.numbers import figure
+from core.numbers import measured
 from flows.pipeline import parameters
 from flows.sweeps import space
 from flows.sweeps.space import Choices
@@ -47,7 +47,7 @@ class Setting:
         """``1.948 ± 0.012``"""
         if self.mean is None:
             return ""
-        return figure(self.mean) + (f" ± {self.stderr:.2g}" if self.stderr else "")
+        return measured(self.mean, self.stderr)
 
 
 def settings(study: Study) -> list[Setting]:
