@@ -1,8 +1,6 @@
 """TRL trainers inside a stage: the order of examples, curves, sealed checkpoints, exact resume, stopping on request.
 
-The order is fixed before training starts. A checkpoint is written file by file, so a kill can leave half of one: it
-counts only once a seal lies in it, which is written after everything else is on the disk and names the size of every
-file.
+The order is fixed before training starts.
 """
 
 from __future__ import annotations
@@ -21,18 +19,17 @@ import numpy as np
 
 from components.contract import Context, Interrupted
 from components.finetuning import adapters, sharding
+from components.finetuning.checkpoints import latest, seal
 from components.finetuning.frozen_head import frozen_head
 from components.finetuning.hyperparameters import settle
 from components.finetuning.parameters import FineTuningParameters
 from components.training import choose_precision, forget_precision
 from core.errors import InputProblem
-from core.files import sync, write_json
 
 Curve = list[dict[str, float]]
 
 # Left out of curves: they depend on the clock, or count from the last resume.
 _NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos", "step_time"}
-_SEAL = "sealed.json"
 _DEVELOPMENT = "development_loss"
 _BATCHES_SORTED_TOGETHER = 50
 
@@ -312,36 +309,6 @@ def batch_order(lengths: Sequence[int], batch_size: int, steps: int, seed: int) 
             missing = random.choice(len(lengths_array), batch_size - len(batch))
             order.extend([*batch.tolist(), *missing.tolist()])
     return order[:needed]
-
-
-def seal(folder: Path) -> None:
-    """Mark the checkpoint in ``folder`` as whole, durably."""
-    sizes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != _SEAL:
-            sync(path)
-            sizes[str(path.relative_to(folder))] = path.stat().st_size
-    write_json(folder / _SEAL, sizes)
-    sync(folder.parent)
-
-
-def is_whole(folder: Path) -> bool:
-    """True if ``folder`` was sealed and still has every file at its size."""
-    try:
-        sizes = json.loads((folder / _SEAL).read_text())
-    except (OSError, json.JSONDecodeError):
-        return False
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
-
-
-def latest(root: Path) -> Path | None:
-    """The newest whole ``checkpoint-<step>`` under ``root``; torn ones are removed."""
-    found = sorted(root.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if is_whole(path)]
-    for path in found:
-        if path not in whole:
-            shutil.rmtree(path, ignore_errors=True)
-    return whole[-1] if whole else None
 
 
 def _callback(context: Context, parameters: FineTuningParameters, advance: Any, watch: Watch | None, root: Path) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.finetuning.training import is_whole, latest, seal
+from components.finetuning.checkpoints import is_whole, latest, seal
 
 
 def make(root, step, sealed=True):
