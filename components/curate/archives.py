@@ -30,14 +30,16 @@ class _Unusable(ValueError):
 def members(file: UserFile, ledger: Ledger) -> Iterator[UserFile]:
     """The files of an archive that a corpus can be made of, in order, each with its content.
 
-    Others are counted: as broken what cannot be read, as left out other kinds, links and devices. Hidden files are left
-    out as they are outside of archives.
+    Each is a row of the archive. Others are counted: as broken rows what cannot be read, as left out other kinds, links
+    and devices. Hidden files are left out as they are outside of archives.
 
     Raises:
         InputProblem: the archive is damaged, or it unpacks to too much.
     """
     try:
-        yield from _zip(file, ledger) if file.path.suffix.lower() == ".zip" else _tar(file, ledger)
+        for member in _zip(file, ledger) if file.path.suffix.lower() == ".zip" else _tar(file, ledger):
+            ledger.row(file.name)
+            yield member
     except _BROKEN as error:
         raise InputProblem(damaged(replace(file, format="an archive"), error)) from error
 

@@ -72,6 +72,7 @@ def test_members_of_supported_kinds_are_read_and_the_others_counted(tmp_path, su
     assert ledger.files[f"x{suffix}"].examples == [
         "e.zip: is an archive within an archive, which is not read: unpack it"
     ]
+    assert (ledger.files[f"x{suffix}"].rows, ledger.files[f"x{suffix}"].broken) == (5, 1)
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.zst"])
