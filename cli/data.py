@@ -128,7 +128,7 @@ def preview(
     if as_json:
         print_json([example._asdict() for example in found])
         return
-    print(f"data/instructions/{FILES[stage]}.jsonl by the chat template of {where}; what is trained is marked")
+    print(f"data/instructions/{FILES[stage]}.jsonl by {where}; what is trained is marked")
     for example in found:
         print(f"\nrow {example.row}" + (f", {example.what}" if example.what else ""))
         if example.fault:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components.conversations import Prompt, render
@@ -14,21 +15,27 @@ Choose = Callable[[Any, Any, int], Any]
 def sources(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids that the encoder reads of each prompt.
 
-    By the tokenizer's chat template where it has one. Else a single turn is its text, as these models are trained on
-    (``translate English to German: ...``), and of several turns each is a line that begins with its role. Text that
-    spells a control token is text.
+    By the tokenizer's chat template where it has one. Else as :func:`plain` text, which these models are trained on
+    (``translate English to German: ...``). Text that spells a control token is text.
     """
     if tokenizer.chat_template:
         return render(tokenizer, prompts)
-    texts = []
-    for prompt in prompts:
-        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        lines = [turn["content"] if len(turns) == 1 else f"{turn['role']}: {turn['content']}" for turn in turns]
-        texts.append("\n".join(lines))
-    if not texts:
+    if not prompts:
         return []
-    ids: list[list[int]] = tokenizer(texts, split_special_tokens=True)["input_ids"]
+    ids: list[list[int]] = tokenizer([plain(prompt) for prompt in prompts], split_special_tokens=True)["input_ids"]
     return ids
+
+
+def plain(prompt: Prompt) -> str:
+    """A prompt without a chat template: a single turn is its text, each of several a line that begins with its role."""
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return "\n".join(_said(turn) if len(turns) == 1 else f"{turn['role']}: {_said(turn)}" for turn in turns)
+
+
+def _said(turn: Mapping[str, Any]) -> str:
+    """The text of a turn, its tool calls as JSON."""
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in turn.get("tool_calls") or ()]
+    return "\n".join(filter(None, [turn["content"], *calls])) if calls else str(turn["content"])
 
 
 def targets(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -38,7 +38,7 @@ _TAKES: dict[str, tuple[frozenset[str], str]] = {
     "pretrain": (frozenset({"decoder"}), "a decoder"),
     "classify_finetune": (frozenset({"decoder", "encoder", "encoder-decoder"}), "a model of text"),
     "instruct_finetune": (frozenset({"decoder", "encoder-decoder"}), "a decoder or an encoder-decoder"),
-    "reward_model": (frozenset({"decoder"}), "a decoder"),
+    "reward_model": (frozenset({"decoder", "encoder", "encoder-decoder"}), "a model of text"),
     "preference_tune": (frozenset({"decoder"}), "a decoder, such as a Llama, Qwen or GPT-2 model"),
     "evaluate": (frozenset({"decoder", "encoder-decoder"}), "a model that writes text"),
 }
@@ -84,7 +84,7 @@ class ModelFamily:
         kinds, needs = _TAKES[stage]
         if self.kind not in kinds:
             return f"a model of type {self.model_type} is {_WHAT[self.kind]}; {stage} needs {needs}"
-        if stage == "classify_finetune" and not self.classifies:
+        if stage in ("classify_finetune", "reward_model") and not self.classifies:
             return f"transformers has no classifier of type {self.model_type}"
         return None
 
@@ -165,11 +165,24 @@ def require_decoder(folder: Path) -> None:
 def unsuited(folder: Path, stage: str) -> str | None:
     """Why ``stage`` is skipped: it does not take such a model as that in ``folder``; ``None`` where it does, and where
     the stage itself says what is wrong with it."""
+    family = _other_than_decoder(folder)
+    return family.reason(stage) if family else None
+
+
+def draws_answers(folder: Path) -> bool:
+    """True where the model in ``folder`` is a decoder, as far as its ``config.json`` can be read."""
+    family = _other_than_decoder(folder)
+    return family is None or family.kind == "decoder"
+
+
+def _other_than_decoder(folder: Path) -> ModelFamily | None:
+    """The family of the model in ``folder``; ``None`` where its architecture says that it is a decoder, and where it
+    cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if any(str(name).endswith(_CAUSAL) for name in config.get("architectures") or ()):
             return None  # without the tables of transformers, which take a second to import
-        return classify(config, str(folder)).reason(stage)
+        return classify(config, str(folder))
     except (OSError, ValueError, AttributeError, KeyError, InputProblem):
         return None
 

@@ -92,12 +92,16 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def load_reward_model(folder: Path, seed: int, dtype: Any = "float32", **options: Any) -> Any:
-    """A sequence classifier with one output; its head is drawn from ``seed`` where the folder has none."""
+    """A sequence classifier with one output; its head is drawn from ``seed`` where the folder has none.
+
+    Raises:
+        InputProblem: transformers has no such head for the model's family, or cannot load it.
+    """
     import torch
     from transformers import AutoModelForSequenceClassification
     from trl.trainer.reward_trainer import suppress_seqcls_warning
 
-    families.require_decoder(folder)
+    families.require(folder, "reward_model")
     torch.manual_seed(seed)
     with suppress_seqcls_warning():
         return load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype, **options)

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 from components.contract import Context
 from components.finetuning.records import Record, has_pair
-from components.finetuning.rewards import Rewarder
+from components.finetuning.rewards import Rewarder, encode_answered
 from components.finetuning.sampling import answer_records
-from components.finetuning.templates import encode_answers, fitting, shown_rightly
+from components.finetuning.templates import fitting, shown_rightly
 from components.tasks import has_verifier, judge
 from core.errors import InputProblem
 
@@ -59,6 +59,7 @@ def candidates(
     than another (a model at its beginning gets nothing right), the records' own completions join them, with a warning.
 
     Args:
+        model: None where every record has a pair.
         limit: most tokens of a question with its answer; pairs that are longer are left out and counted.
         name: the stage.
         file: the records' file in ``data/instructions``.
@@ -74,12 +75,14 @@ def candidates(
         [kept] = fitting(context, name, sized, limit, what="question and answer")
         own = [own[place] for place in kept]
     unranked = [record for record in records if not has_pair(record)]
+    if not unranked:
+        return own
     sampling = parameters.sampling
     answers = answer_records(
         context, name, model, tokenizer, unranked, sampling, samples=sampling.samples, temperature=sampling.temperature
     )
     drawn = _rank(unranked, answers, parameters.pairs_per_prompt, rewarder)
-    if unranked and len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(unranked):
+    if len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(unranked):
         context.warn(
             f"{where}: the model's answers differ in quality for only {len({id(pair.record) for pair in drawn})} of "
             f"{len(unranked)} questions; the rows' own completions are added to them"
@@ -198,9 +201,8 @@ def _values(
 
 def _lengths(tokenizer: Any, pairs: Sequence[Pair]) -> tuple[list[int], dict[int, str]]:
     """Tokens of each pair's longer conversation; and by place why the chat template does not show an answer."""
-    sides = [
-        encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs])
+    (chosen, faults), (rejected, others) = (
+        encode_answered(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs])
         for side in ("chosen", "rejected")
-    ]
-    lengths = [max(len(a), len(b)) for a, b in zip(*(side.whole().input_ids for side in sides), strict=True)]
-    return lengths, {**sides[1].faults, **sides[0].faults}
+    )
+    return [max(len(a), len(b)) for a, b in zip(chosen, rejected, strict=True)], {**others, **faults}

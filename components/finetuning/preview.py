@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.conversations import Encoded, encode
+from components.finetuning import families
 from components.finetuning.models import load_tokenizer
 from components.finetuning.records import Record, conversation, demonstration, has_pair, read_records
+from components.finetuning.rewards import encode_answered
 from components.finetuning.templates import encode_answers, install_template
 from core.errors import InputProblem
 
@@ -53,7 +55,7 @@ class Example(NamedTuple):
 
 
 def examples(root: Path, stage: str, *, template: str, train_on: str, count: int) -> tuple[str, list[Example]]:
-    """Examples from all over the stage's file, and where the tokenizer was found.
+    """Examples from all over the stage's file, and by what they are shown.
 
     A pair gives two, a question without answers (the model draws them itself) one of which nothing is marked.
 
@@ -71,14 +73,17 @@ def examples(root: Path, stage: str, *, template: str, train_on: str, count: int
         raise InputProblem(
             "no model or tokenizer is there yet, whose chat template could be shown: run `stemma run` first"
         )
-    tokenizer = load_tokenizer(root / folders[0])
-    install_template(tokenizer, template)
+    tokenizer, shown_by = load_tokenizer(root / folders[0]), "chat template"
+    if stage == "reward_model" and not families.draws_answers(root / folders[0]):
+        tokenizer.chat_template, shown_by = None, "tokenizer"
+    else:
+        install_template(tokenizer, template)
     chosen = [records[place * len(records) // count] for place in range(count)] if len(records) > count else records
     if stage == "instruct_finetune":
         found = [_demonstrated(tokenizer, record, train_on) for record in chosen]
     else:
         found = [example for record in chosen for example in _compared(tokenizer, record)]
-    return folders[0], found
+    return f"the {shown_by} of {folders[0]}", found
 
 
 def _demonstrated(tokenizer: Any, record: Record, train_on: Any, what: str = "") -> Example:
@@ -98,6 +103,10 @@ def _compared(tokenizer: Any, record: Record) -> list[Example]:
         return [Example(record["row"], "question", parts(tokenizer, ids, [0] * len(ids)), encoded.faults.get(0))]
     answers = record.get("ranked") or [record["chosen"], record["rejected"]]
     names = [f"rank {rank}" for rank in range(1, len(answers) + 1)] if len(answers) > 2 else ["chosen", "rejected"]
-    encoded = encode_answers(tokenizer, [record] * len(answers), answers).whole()
+    if not tokenizer.chat_template:
+        rows, _ = encode_answered(tokenizer, [record] * len(answers), answers)
+        encoded = Encoded(rows, [[0] * len(row) for row in rows])
+    else:
+        encoded = encode_answers(tokenizer, [record] * len(answers), answers).whole()
     shown = all_parts(tokenizer, encoded, range(len(answers)))
     return [Example(record["row"], name, each) for name, each in zip(names, shown, strict=True)]

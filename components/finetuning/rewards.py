@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.encoder_decoder import plain
 from components.finetuning.models import context_length, load_reward_model, load_tokenizer
-from components.finetuning.records import Record
+from components.finetuning.records import Record, conversation
 from components.finetuning.scoring import padded_batches
 from components.finetuning.templates import encode_answers
 
@@ -27,12 +29,48 @@ def rewards(model: Any, conversations: Sequence[list[int]], *, pad: int, batch_s
     return found
 
 
+def encode_answered(
+    tokenizer: Any, records: Sequence[Record], answers: Sequence[str], limit: int | None = None
+) -> tuple[list[list[int]], Mapping[int, str]]:
+    """Token ids of each record's question with its answer, as a reward model reads them.
+
+    A decoder reads the conversation as its chat template shows it. A tokenizer without one is that of an encoder, which
+    reads question and answer as two texts, with what its family puts around them. Text that spells a control token is
+    text.
+
+    Args:
+        limit: most tokens. A conversation is cut at its end, of two texts the longer one.
+
+    Returns:
+        The ids, and by the place of an answer why the template does not show it.
+
+    Raises:
+        InputProblem: the chat template refuses a question.
+    """
+    if tokenizer.chat_template:
+        found = encode_answers(tokenizer, records, answers)
+        return [ids[:limit] for ids in found.whole().input_ids], found.faults
+    if not records:
+        return [], {}
+    questions = [_question(record) for record in records]
+    ids: list[list[int]] = tokenizer(
+        questions, list(answers), truncation=limit is not None, max_length=limit, split_special_tokens=True
+    )["input_ids"]
+    return ids, {}
+
+
+def _question(record: Record) -> str:
+    """All up to the answer as text: the tools as JSON, and the turns."""
+    tools = [json.dumps(tool, ensure_ascii=False) for tool in record.get("tools") or ()]
+    return "\n".join([*tools, plain(conversation(record))])
+
+
 @dataclass(frozen=True)
 class Rewarder:
     """A reward model with the tokenizer that it was trained with, which need not be that of the answering model.
 
     Attributes:
-        limit: tokens of a conversation that it reads; the rest is cut off.
+        limit: tokens of a question with its answer that it reads; the rest is cut off.
     """
 
     model: Any
@@ -45,8 +83,8 @@ class Rewarder:
         Raises:
             InputProblem: the reward model's chat template refuses a question.
         """
-        whole = encode_answers(self.tokenizer, records, answers).whole().input_ids
-        return rewards(self.model, [ids[: self.limit] for ids in whole], pad=self.tokenizer.pad_token_id)
+        ids, _ = encode_answered(self.tokenizer, records, answers, self.limit)
+        return rewards(self.model, ids, pad=self.tokenizer.pad_token_id)
 
 
 def load_rewarder(folder: Path, seed: int, seq_length: int | None = None) -> Rewarder:

@@ -184,7 +184,8 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
     data = "labels" if stage == "classify_finetune" else "instructions"
     if (values.get("curate") or {}).get(data, {}).get("source") == "none":
         raise Unknown(f"skipped: no {data}")
-    base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else "instruct")
+    begins = parameters.init if stage == "reward_model" else "instruct"
+    base = root / "models" / ("base" if stage in ("classify_finetune", "instruct_finetune") else begins)
     config = _base_config(base, values, root)
     method = parameters.method if stage == "preference_tune" else None
     in_pairs = stage == "reward_model" or method in _OF_PAIRS

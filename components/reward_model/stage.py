@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Context, Metric
-from components.finetuning import adapters, sharding
+from components.finetuning import adapters, families, sharding
 from components.finetuning.memory import require_memory
-from components.finetuning.models import context_length, load_causal, load_reward_model, load_tokenizer, save
+from components.finetuning.models import (
+    context_length,
+    give_padding,
+    load_causal,
+    load_reward_model,
+    load_tokenizer,
+    save,
+)
 from components.finetuning.pairs import Pair, candidates, for_development, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
-from components.finetuning.rewards import rewards
-from components.finetuning.templates import encode_answers, warn_of_control_tokens, with_room
+from components.finetuning.rewards import encode_answered, rewards
+from components.finetuning.templates import install_template, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
 from components.reward_model.baselines import shorter_wins, surface_features
 from components.reward_model.report import write_report
@@ -27,18 +35,13 @@ _FILE = "data/instructions/reward.jsonl"
 
 
 def run(context: Context) -> None:
-    """Train ``models/reward`` from ``models/instruct`` on ``data/instructions/reward.jsonl``."""
-    require_memory(context.inputs["instruct"], context.parameters, "reward_model")
-    records = _records(context)
-    tokenizer = load_tokenizer(context.inputs["instruct"])
-    policy = load_causal(context.inputs["instruct"])
-    limit = context_length(policy, tokenizer, context.parameters.seq_length)
-    warn_of_control_tokens(context, tokenizer, {"reward": records})
-    [records] = with_room(
-        context, "reward_model", tokenizer, {"reward": records}, limit, later=lambda _, row: has_pair(row)
-    )
-
-    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward")
+    """Train ``models/reward`` from the model that ``init`` names on ``data/instructions/reward.jsonl``."""
+    source = context.inputs[context.parameters.init]
+    require_memory(source, context.parameters, "reward_model")
+    draws = families.require(source, "reward_model").kind == "decoder"
+    records = _records(context, draws)
+    tokenizer = load_tokenizer(source)
+    pairs, prompts = (_drawn if draws else _given)(context, source, tokenizer, records)
     training, held_out = split_by_group(pairs, context.parameters.held_out_share, context.seed)
     if not training or not held_out:
         raise InputProblem(
@@ -50,14 +53,14 @@ def run(context: Context) -> None:
     adapter = context.parameters.adapter
 
     def load() -> Any:
-        return load_reward_model(context.inputs["instruct"], context.seed, **adapters.loading(context.parameters))
+        return load_reward_model(source, context.seed, **adapters.loading(context.parameters))
 
     model = adapters.attach(load(), adapter, task="classification", seed=context.seed)
     curve = fit(context, model, tokenizer, training, development)
     model = adapters.finished(sharding.whole(model, load), adapter)
     if not context.is_main:
         return
-    save(model, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
+    save(model, tokenizer, context.outputs["model"], base=source)
     chosen, rejected = (score_side(model, tokenizer, held_out, side) for side in ("chosen", "rejected"))
     verdicts = {
         "reward model": 0.5 + 0.5 * np.sign(np.subtract(chosen, rejected)),
@@ -65,7 +68,7 @@ def run(context: Context) -> None:
         "surface_features": surface_features(training, held_out, context.seed),
     }
     _record(context, held_out, verdicts)
-    write_report(context, curve, training, held_out, verdicts, np.subtract(chosen, rejected), len(records))
+    write_report(context, curve, training, held_out, verdicts, np.subtract(chosen, rejected), prompts)
 
 
 def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair], development: Sequence[Pair] = ()) -> Curve:
@@ -98,7 +101,7 @@ def fit(context: Context, model: Any, tokenizer: Any, pairs: Sequence[Pair], dev
 
 def encoded_side(tokenizer: Any, pairs: Sequence[Pair], side: str) -> list[list[int]]:
     """Token ids of each pair's question with its ``chosen`` or ``rejected`` answer."""
-    return encode_answers(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs]).whole().input_ids
+    return encode_answered(tokenizer, [p.record for p in pairs], [getattr(p, side) for p in pairs])[0]
 
 
 def score_side(model: Any, tokenizer: Any, pairs: Sequence[Pair], side: str) -> list[float]:
@@ -106,12 +109,40 @@ def score_side(model: Any, tokenizer: Any, pairs: Sequence[Pair], side: str) -> 
     return rewards(model, encoded_side(tokenizer, pairs, side), pad=tokenizer.pad_token_id)
 
 
-def _records(context: Context) -> list[Record]:
+def _drawn(context: Context, source: Path, tokenizer: Any, records: list[Record]) -> tuple[list[Pair], int]:
+    """The records' own pairs and those of answers that the decoder in ``source`` gives to others; and of how many."""
+    install_template(tokenizer, "chat")
+    policy = load_causal(source)
+    limit = context_length(policy, tokenizer, context.parameters.seq_length)
+    warn_of_control_tokens(context, tokenizer, {"reward": records})
+    [records] = with_room(
+        context, "reward_model", tokenizer, {"reward": records}, limit, later=lambda _, row: has_pair(row)
+    )
+    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward")
+    return pairs, len(records)
+
+
+def _given(context: Context, source: Path, tokenizer: Any, records: list[Record]) -> tuple[list[Pair], int]:
+    """As :func:`_drawn` for the encoder in ``source``, which draws none and reads question and answer as two texts.
+
+    Its tokenizer is saved without the names of inputs that it is not trained on (BERT's token types), so that whoever
+    loads it gives the model what it has seen.
+    """
+    give_padding(tokenizer, source)
+    tokenizer.chat_template = None
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
+    limit = context_length(load_reward_model(source, context.seed), tokenizer, context.parameters.seq_length)
+    tokenizer.model_max_length = limit
+    return candidates(context, None, tokenizer, records, limit, name="reward_model", file="reward"), len(records)
+
+
+def _records(context: Context, draws: bool) -> list[Record]:
     records = read_records(context.inputs["instructions"], "reward", needs="prompt")
+    needed = "`chosen` and `rejected`, or a verifier" if draws else "`chosen` and `rejected`, as only a decoder answers"
     unranked = [
-        f"{_FILE}, row {record['row']}: nothing ranks its answers: it needs `chosen` and `rejected`, or a verifier"
+        f"{_FILE}, row {record['row']}: nothing ranks its answers: it needs {needed}"
         for record in records
-        if not has_verifier(record) and not has_pair(record)
+        if not (draws and has_verifier(record)) and not has_pair(record)
     ]
     if unranked:
         raise InputProblem(shortened(unranked, "rows without a ranking"))

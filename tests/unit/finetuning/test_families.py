@@ -60,8 +60,8 @@ def test_each_stage_that_cannot_says_so_in_a_sentence(config, cannot, tmp_path):
     ("config", "skipped"),
     [
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, set()),
-        ({"model_type": "bert"}, {"evaluate", "reward_model", "preference_tune"}),
-        ({"model_type": "t5"}, {"reward_model", "preference_tune"}),
+        ({"model_type": "bert"}, {"evaluate", "preference_tune"}),
+        ({"model_type": "t5"}, {"preference_tune"}),
     ],
 )
 def test_what_a_model_of_text_is_not_for_is_skipped_with_the_reason(config, skipped, tmp_path):
@@ -69,6 +69,11 @@ def test_what_a_model_of_text_is_not_for_is_skipped_with_the_reason(config, skip
     found = {stage: families.unsuited(tmp_path, stage) for stage in ("evaluate", "reward_model", "preference_tune")}
     assert {stage for stage, reason in found.items() if reason} == skipped
     assert all(f"{stage} needs a" in found[stage] for stage in skipped)
+
+
+def test_a_family_without_a_head_gives_no_reward(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "marian"}')
+    assert families.unsuited(tmp_path, "reward_model") == "transformers has no classifier of type marian"
 
 
 def test_stages_without_data_and_an_import_are_no_problem(tmp_path):

@@ -84,8 +84,10 @@ def tokenizer_of(family: str) -> Any:
     whole = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk_token"]))
     whole.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     single = " ".join(filter(None, (around[0], "$A", around[1])))
+    twice = around[1] if family in ("roberta", "bart") else ""
+    double = " ".join(filter(None, (single, twice, "$B:1", f"{around[1]}:1")))
     if around[1]:
         whole.post_processor = processors.TemplateProcessing(
-            single=single, pair=None, special_tokens=[(name, vocabulary[name]) for name in around if name]
+            single=single, pair=double, special_tokens=[(name, vocabulary[name]) for name in around if name]
         )
     return PreTrainedTokenizerFast(tokenizer_object=whole, model_max_length=64, **special)

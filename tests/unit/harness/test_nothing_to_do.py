@@ -76,6 +76,16 @@ def test_a_reward_needs_an_order_of_answers(tmp_path):
         assert (reason(parameters, {"instructions": tmp_path, "instruct": tmp_path}) is not None) == skipped
 
 
+def test_a_reward_model_of_an_encoder_needs_pairs(tmp_path):
+    component = components.load("reward_model")
+    inputs = {"instructions": tmp_path, "base": tmp_path}
+    write_text(tmp_path / "config.json", '{"model_type": "bert", "architectures": ["BertModel"]}')
+    write_text(tmp_path / "reward.jsonl", '{"prompt": "a", "reference": "b", "verifier": "closed_answer"}\n')
+    reason = component.nothing_to_do(component.parameters(init="base"), inputs)
+    assert reason == "no pairs of answers, and only a decoder draws some to rank"
+    assert component.nothing_to_do(component.parameters(), inputs) == "no models/instruct"
+
+
 def test_a_skipped_stage_leaves_empty_outputs_and_says_why(workspace, monkeypatch, capsys):
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
