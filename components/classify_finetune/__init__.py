@@ -14,6 +14,7 @@ from components.finetuning.parameters import (
     FineTuningParameters,
     FineTuningRate,
     FineTuningSteps,
+    SeqLength,
     one_device,
 )
 from components.training import CheckpointEvery
@@ -26,11 +27,10 @@ class ClassifyFinetuneParameters(FineTuningParameters):
         default="all",
         description="What learns: the new class head; also the last block and final norm; or every weight",
     )
-    seq_length: int | None = Field(
+    seq_length: SeqLength = Field(
         default=96,
-        ge=1,
-        le=1_048_576,
-        description="Texts are cut to so many tokens; null: to as many as the model takes",
+        description="Texts are cut to so many tokens; null: to as many as the model takes; auto: to the smallest "
+        "multiple of 64 that holds 99 % of the training texts",
     )
     prediction_batch_size: int = Field(default=128, ge=1, le=65_536, description="Texts classified side by side")
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(

@@ -13,7 +13,7 @@ from components.classify_finetune.decision import Calibration, Threshold
 from components.classify_finetune.labels import LabelledTexts
 from components.classify_finetune.scores import ClassScores, by_label, confusion
 from components.contract import Context
-from components.finetuning.report import plot_curve, write_curve
+from components.finetuning.report import chosen_by_rule, plot_curve, write_curve
 from components.finetuning.training import Curve
 from components.statistics import paired_difference
 
@@ -88,6 +88,7 @@ def write_report(context: Context, result: ClassifierResult) -> None:
         "threshold": threshold,
         "calibration": asdict(result.calibration),
         "confusion": matrix.tolist(),
+        **chosen_by_rule(context),
         "mistakes": [
             {"text": data.test.texts[i][:300], "label": data.names[truth[i]], "predicted": data.names[own[i]]}
             for i in wrong

@@ -20,7 +20,7 @@ from components.classify_finetune.labels import SPLITS, LabelledTexts, class_wei
 from components.classify_finetune.report import ClassifierResult, write_report
 from components.classify_finetune.scores import ClassScores, f1_of, majority, score, tfidf_logistic_regression
 from components.contract import Context, Interrupted, Metric
-from components.finetuning import adapters
+from components.finetuning import adapters, lengths
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, give_padding, load_tokenizer, save
 from components.finetuning.training import Curve, arguments, train
@@ -52,6 +52,10 @@ def run(context: Context) -> None:
     tokenizer.model_max_length = limit
     end = model.config.eos_token_id if model.config.is_encoder_decoder else None
     encoded = {split: encode_texts(tokenizer, getattr(data, split).texts, end=end) for split in SPLITS}
+    if parameters.seq_length == "auto":
+        limit = lengths.settle(context, limit, lambda: [len(ids) for ids in encoded["train"]])
+        tokenizer.model_max_length = limit
+        encoded = {split: encode_texts(tokenizer, getattr(data, split).texts, end=end) for split in SPLITS}
     curve = fit(context, model, tokenizer, data, encoded["train"], weights, encoded["validation"])
     model = adapters.finished(model, parameters.adapter)
     found = {split: _predict(context, model, tokenizer, split, encoded[split]) for split in ("validation", "test")}

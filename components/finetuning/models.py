@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from components.finetuning import adapters, families
 from core import adapted
@@ -118,8 +118,8 @@ def device() -> str:
 _UNLIMITED = 1_048_576
 
 
-def context_length(model: Any, tokenizer: Any, seq_length: int | None = None) -> int:
-    """Most tokens that the model takes, or ``seq_length`` if that is fewer.
+def context_length(model: Any, tokenizer: Any, seq_length: int | Literal["auto"] | None = None) -> int:
+    """Most tokens that the model takes, or ``seq_length`` if that is a number and fewer.
 
     RoBERTa and its kin number positions from behind the padding's: of 514 positions, 512 are for tokens.
     """
@@ -129,7 +129,7 @@ def context_length(model: Any, tokenizer: Any, seq_length: int | None = None) ->
         for name, module in model.named_modules()
         if name.endswith(".position_embeddings") and getattr(module, "padding_idx", None) is not None
     ]
-    return min(longest - max(unused, default=0), seq_length or longest, _UNLIMITED)
+    return min(longest - max(unused, default=0), seq_length if isinstance(seq_length, int) else longest, _UNLIMITED)
 
 
 def give_padding(tokenizer: Any, folder: Path) -> int:

@@ -8,7 +8,8 @@ from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 from components.contract import Context
-from components.finetuning.records import Record, has_pair
+from components.conversations import render
+from components.finetuning.records import Record, conversation, has_pair, target
 from components.finetuning.rewards import Rewarder, encode_answered
 from components.finetuning.sampling import answer_records
 from components.finetuning.templates import fitting, shown_rightly
@@ -127,6 +128,16 @@ def user_pairs(records: Sequence[Record], most: int) -> list[Pair]:
     return pairs
 
 
+def answered_lengths(tokenizer: Any, records: Sequence[Record], room: int, *, drawn: bool = False) -> list[int]:
+    """Tokens of each record's question with each answer that it brings, and with ``room`` for one that is drawn where
+    it brings none (or all are ``drawn``)."""
+    given = [(record, answer) for record in records if not drawn for answer in _brought(record)]
+    ids, _ = encode_answered(tokenizer, [record for record, _ in given], [answer for _, answer in given])
+    bare = [record for record in records if drawn or not _brought(record)]
+    questions = render(tokenizer, [conversation(record) for record in bare])
+    return [*map(len, ids), *(len(question) + room for question in questions)]
+
+
 def by_verifier(record: Record, answers: Sequence[str]) -> list[float]:
     """Rank of each answer: 2 right and terse, 1 right and chatty, 0 wrong."""
     return [float(judge(record, answer).rank) for answer in answers]
@@ -164,6 +175,13 @@ def for_development(context: Context, file: str, pairs: Sequence[Example]) -> tu
             "to measure; more are needed, of more than one group, or set evaluate_every to null"
         )
     return training, development[: parameters.evaluation_examples]
+
+
+def _brought(record: Record) -> list[str]:
+    """The answers of a record that are learnt from: those of its pairs, or the labelled one."""
+    if has_pair(record):
+        return list(record.get("ranked") or (record["chosen"], record["rejected"]))
+    return [target(record)] if isinstance(record.get("label"), bool) else []
 
 
 def _same_style(record: Record, a: str, b: str) -> bool | None:

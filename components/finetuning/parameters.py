@@ -47,6 +47,7 @@ FineTuningSteps = Annotated[
     int | None, Field(ge=1, le=100_000_000, description="Optimizer steps. Null: as many as epochs say.")
 ]
 Auto = Literal["auto"]
+SeqLength = Annotated[int, Field(ge=1, le=1_048_576)] | Auto | None
 FineTuningRate = Annotated[
     LearningRate | Auto,
     Field(description="AdamW's peak learning rate; auto: by published rules from the model's width and the adapter."),
@@ -81,11 +82,10 @@ class FineTuningParameters(TrainingParameters):
         description="How devices share a training, by a file of components/harness/accelerate. ddp: each has all of "
         "the model, its gradients and moments; fsdp2: each has a part (GPUs alone).",
     )
-    seq_length: int | None = Field(
+    seq_length: SeqLength = Field(
         default=None,
-        ge=1,
-        le=1_048_576,
-        description="Tokens of the longest example. Null: as many as the model takes, which is the most in any case.",
+        description="Tokens of the longest example. Null: as many as the model takes, which is the most in any case; "
+        "auto: the smallest multiple of 64 that holds 99 % of the examples (all, where too_long is fail).",
     )
     evaluate_every: int | None = Field(
         default=None,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.contract import Context
 from components.finetuning.records import Record
 from components.finetuning.training import Curve
 from components.tasks import has_verifier, judge
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 24  # questions of which a report shows the answers
+
+
+def chosen_by_rule(context: Context) -> dict[str, dict[str, str]]:
+    """For a report: what was chosen where the parameters say ``auto``, with the reason; empty where they do not."""
+    names = ("seq_length", "optimizer", "learning_rate", "muon_learning_rate")
+    found = {name: context.environment[name] for name in names if name in context.environment}
+    return {"chosen": found} if found else {}
 
 
 def write_curve(curve: Curve, path: Path) -> None:

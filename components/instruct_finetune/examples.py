@@ -27,6 +27,16 @@ class Examples(NamedTuple):
         """The held-out demonstrations whose loss is measured."""
         return _at(self.held_out, range(min(_MEASURED, len(self.development))))
 
+    def lengths(self) -> list[int]:
+        """Tokens that each demonstration needs, to train on and to measure on."""
+        return [*map(len, self.encoded.input_ids), *self.held_out_lengths()]
+
+    def held_out_lengths(self) -> list[int]:
+        """A development question needs room for an answer too."""
+        return [
+            max(len(ids), len(asked) + 1) for ids, asked in zip(self.held_out.input_ids, self.questions, strict=True)
+        ]
+
 
 def read(context: Context, tokenizer: Any) -> Examples:
     """Everything that can be said of the data without the model.
@@ -66,13 +76,9 @@ def within(context: Context, examples: Examples, limit: int) -> Examples:
     """
     if context.parameters.too_long == "truncate":
         examples = _cut(context, examples, limit)
-    lengths = [
-        max(len(ids), len(question) + 1)
-        for ids, question in zip(examples.held_out.input_ids, examples.questions, strict=True)
-    ]
     files: dict[str, tuple[Sequence[Record], Sequence[int]]] = {
         "instruct": (examples.training, [len(ids) for ids in examples.encoded.input_ids]),
-        "development": (examples.development, lengths),
+        "development": (examples.development, examples.held_out_lengths()),
     }
     rows, held_out = fitting(context, "instruct_finetune", files, limit, what="question and answer")
     return _chosen(examples, rows, held_out)

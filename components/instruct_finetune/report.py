@@ -11,7 +11,7 @@ from components.contract import Context
 from components.finetuning.overlap import Overlap
 from components.finetuning.preview import Part
 from components.finetuning.records import Record, target
-from components.finetuning.report import plot_curve, shown, verdict, write_curve
+from components.finetuning.report import chosen_by_rule, plot_curve, shown, verdict, write_curve
 from components.finetuning.scoring import AnswerScores, Likelihood
 from components.finetuning.training import Curve
 from components.instruct_finetune.packing import Packed
@@ -64,6 +64,7 @@ def write_report(
         "overlap": {name: asdict(each) for name, each in (alike or {}).items()},
         "kinds": {kind: kinds[kind] for kind in sorted(kinds)},
         "warnings": context.warnings,
+        **chosen_by_rule(context),
     })  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from components import encoder_decoder
 from components.contract import Context, Metric
-from components.finetuning import adapters, sequences
+from components.finetuning import adapters, lengths, sequences
 from components.finetuning.models import context_length, give_padding, load_tokenizer, save
 from components.finetuning.overlap import COPY, Overlap, measure_overlap, record_overlap
 from components.finetuning.records import Record, conversation, read_files, target
@@ -43,8 +43,8 @@ def run(context: Context) -> None:
         raise InputProblem("models/base: the tokenizer names no end token, so answers could not end: set eos_token")
     model = sequences.load_encoder_decoder(base, **adapters.loading(parameters))
     model = adapters.attach(model, parameters.adapter, task="seq2seq", seed=context.seed)
-    training, development = _fitting(context, model, tokenizer, training, development)
     limit = context_length(model, tokenizer, parameters.seq_length)
+    limit, (training, development) = _fitting(context, limit, tokenizer, training, development)
     questions, targets = _encode(tokenizer, training, limit)
     held_out = _encode(tokenizer, development[:_MEASURED], limit)
 
@@ -99,20 +99,20 @@ def _encode(
 
 
 def _fitting(
-    context: Context, model: Any, tokenizer: Any, training: list[Record], development: list[Record]
-) -> list[list[Record]]:
-    """The records whose question, and whose answer, are as long as the model takes at most."""
-    limit = context_length(model, tokenizer, context.parameters.seq_length)
+    context: Context, limit: int, tokenizer: Any, training: list[Record], development: list[Record]
+) -> tuple[int, list[list[Record]]]:
+    """The records whose question, and whose answer, have at most ``limit`` tokens, or what is chosen in its place."""
     files = {}
     for name, records in ((INSTRUCT, training), ("development", development)):
         files[name] = (records, [max(map(len, both)) for both in zip(*_encode(tokenizer, records), strict=True)])
+    limit = lengths.settle(context, limit, lambda: [length for _, found in files.values() for length in found])
     if context.parameters.too_long == "truncate":
-        for name, (_, lengths) in files.items():
-            if cut := sum(length > limit for length in lengths):
-                context.warn(f"data/instructions/{name}.jsonl: {cut} of {len(lengths)} rows are cut to {limit} tokens")
-        return [training, development]
+        for name, (_, found) in files.items():
+            if cut := sum(length > limit for length in found):
+                context.warn(f"data/instructions/{name}.jsonl: {cut} of {len(found)} rows are cut to {limit} tokens")
+        return limit, [training, development]
     kept = fitting(context, "instruct_finetune", files, limit, what="question or answer")
-    return [[records[row] for row in rows] for (records, _), rows in zip(files.values(), kept, strict=True)]
+    return limit, [[records[row] for row in rows] for (records, _), rows in zip(files.values(), kept, strict=True)]
 
 
 def _record(

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.contract import Context, Metric
 from components.conversations import Encoded
-from components.finetuning import adapters, families, sharding
+from components.finetuning import adapters, families, lengths, sharding
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.preview import all_parts
@@ -40,6 +40,7 @@ def run(context: Context) -> None:
 
     model = load()
     limit = context_length(model, tokenizer, context.parameters.seq_length)
+    limit = lengths.settle(context, limit, examples.lengths)
     examples = within(context, examples, limit)
     training, encoded, development = examples.training, examples.encoded, examples.development
     held_out = examples.measured()

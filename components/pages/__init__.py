@@ -54,6 +54,10 @@ def render(root: Path, stage: str) -> Path | None:
     try:
         skipped = read_report(folder).get("skipped")
         page = Page(stage, f"Skipped: {skipped}. There was nothing to do.") if skipped else make(folder)
+        if chosen := read_report(folder).get("chosen"):
+            page.heading("Chosen by the stage, where the parameters say auto").table(
+                ["parameter", "value"], chosen.items()
+            )
         text = page.html(_source(folder))
     except (KeyError, TypeError, IndexError, AttributeError, OSError, ValueError) as error:
         cause = f"{type(error).__name__}: {error}"

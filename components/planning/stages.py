@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import components
+from components.finetuning.lengths import choose
 from components.finetuning.parameters import AdapterParameters
 from components.harness.parameters import validate
 from components.planning import adapters
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 STAGES = ("pretrain", "classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
 #: Records whose lengths stand for all: the first of the file.
 SAMPLE = 400
+_LONGEST = 1 << 30  # tokens, of a model without a limit
 _OF_PAIRS = ("dpo", "orpo", "cpo", "simpo")
 
 _SHARDINGS: dict[str, Sharding] = {
@@ -194,13 +196,16 @@ def _fine_tuning(stage: str, parameters: Any, processes: int, values: Mapping[st
     try:
         lengths, rows = _lengths(stage, parameters, base, root, config)
     except Unknown as unknown:
-        if parameters.seq_length is None or parameters.steps is None:
+        if not isinstance(parameters.seq_length, int) or parameters.steps is None:
             raise
         lengths, rows = [parameters.seq_length], 1
         notes.append(f"{unknown}; until then every example counts as seq_length, {parameters.seq_length} tokens")
     if getattr(parameters, "packing", "none") != "none":
         # Rows are all but full: the last of them decide, which a sample does not show.
-        row = min(parameters.seq_length, getattr(config, "max_position_embeddings", None) or parameters.seq_length)
+        row = parameters.seq_length if parameters.seq_length != "auto" else _LONGEST
+        row = min(row, getattr(config, "max_position_embeddings", None) or row)
+        if parameters.seq_length == "auto":
+            row = choose(lengths, row, everything=True)
         lengths = [row] * math.ceil(sum(lengths) / row)
     mean, longest = sum(lengths) / len(lengths), max(lengths)
     steps = parameters.steps or max(1, math.ceil(parameters.epochs * rows / parameters.batch_size))
@@ -255,8 +260,9 @@ def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTra
         raise Unknown("models/tokenizer is not there yet, so records have no length: run the tokenize stage first")
     from transformers import AutoTokenizer
 
-    limit = getattr(config, "max_position_embeddings", None) or 1 << 30
-    limit = min(limit, parameters.seq_length or limit)
+    limit = getattr(config, "max_position_embeddings", None) or _LONGEST
+    if isinstance(parameters.seq_length, int):
+        limit = min(limit, parameters.seq_length)
     if stage == "classify_finetune":
         texts, rows = _labelled(root / "data/labels/train.parquet")
     else:
@@ -264,7 +270,10 @@ def _lengths(stage: str, parameters: Any, base: Path, root: Path, config: PreTra
         texts, rows = _conversations(root / f"data/instructions/{name}.jsonl")
     reader = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False, local_files_only=True)
     encoded = reader(texts, add_special_tokens=True)
-    return [max(1, min(len(ids), limit)) for ids in encoded["input_ids"]], rows
+    lengths = [max(1, len(ids)) for ids in encoded["input_ids"]]
+    if parameters.seq_length == "auto":
+        limit = choose(lengths, limit, everything=getattr(parameters, "too_long", "truncate") == "fail")
+    return [min(length, limit) for length in lengths], rows
 
 
 def _labelled(path: Path) -> tuple[list[str], int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.contract import Context
 from components.finetuning.records import Record
-from components.finetuning.report import plot_curve, shown, verdict, write_curve
+from components.finetuning.report import chosen_by_rule, plot_curve, shown, verdict, write_curve
 from components.finetuning.training import Curve
 from components.preference_tune.measure import MeasuredModel, Ordered
 from components.preference_tune.parameters import ONLINE, Reward
@@ -93,6 +93,7 @@ def write_report(
         body["mean_reward"] = {"n": new.n, "instruct": old.value, "assistant": new.value, "stderr": new.stderr}
     body["answers"] = _answers(sets["test"], before, after)
     body["warnings"] = context.warnings
+    body |= chosen_by_rule(context)
     context.report(body)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Metric
-from components.finetuning import adapters, sharding
+from components.finetuning import adapters, lengths, sharding
 from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
-from components.finetuning.pairs import for_development
+from components.finetuning.pairs import answered_lengths, for_development
 from components.finetuning.records import read_files
 from components.finetuning.rewards import load_rewarder
 from components.finetuning.templates import warn_of_control_tokens, with_room
@@ -37,6 +37,8 @@ def run(context: Context) -> None:
         context, "preference_tune", tokenizer, files, limit,
         later=lambda name, row: name == "preference" and examples.answers_are_measured(row, method),
     )  # fmt: skip
+    drawn, room = method in ONLINE, context.parameters.sampling.max_new_tokens
+    limit = lengths.settle(context, limit, lambda: answered_lengths(tokenizer, records, room, drawn=drawn))
     rewarder = None
     if "reward" in context.inputs:  # of an empty folder nothing is read
         rewarder = load_rewarder(context.inputs["reward"], context.seed, context.parameters.seq_length)

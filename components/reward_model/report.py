@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.contract import Context
 from components.finetuning.pairs import Pair
-from components.finetuning.report import plot_curve, write_curve
+from components.finetuning.report import chosen_by_rule, plot_curve, write_curve
 from components.finetuning.training import Curve
 from components.reward_model.baselines import FEATURES
 
@@ -59,6 +59,7 @@ def write_report(
             for i in picked
         ],
         "warnings": context.warnings,
+        **chosen_by_rule(context),
     })  # fmt: skip
 
 

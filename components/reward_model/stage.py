@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.contract import Context, Metric
-from components.finetuning import adapters, families, sharding
+from components.finetuning import adapters, families, lengths, sharding
 from components.finetuning.memory import require_memory
 from components.finetuning.models import (
     context_length,
@@ -20,7 +20,7 @@ from components.finetuning.models import (
     load_tokenizer,
     save,
 )
-from components.finetuning.pairs import Pair, candidates, for_development, split_by_group
+from components.finetuning.pairs import Pair, answered_lengths, candidates, for_development, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
 from components.finetuning.rewards import encode_answered, rewards
 from components.finetuning.templates import install_template, warn_of_control_tokens, with_room
@@ -118,6 +118,8 @@ def _drawn(context: Context, source: Path, tokenizer: Any, records: list[Record]
     [records] = with_room(
         context, "reward_model", tokenizer, {"reward": records}, limit, later=lambda _, row: has_pair(row)
     )
+    room = context.parameters.sampling.max_new_tokens
+    limit = lengths.settle(context, limit, lambda: answered_lengths(tokenizer, records, room))
     pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward")
     return pairs, len(records)
 
@@ -132,6 +134,7 @@ def _given(context: Context, source: Path, tokenizer: Any, records: list[Record]
     tokenizer.chat_template = None
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = ["input_ids", "attention_mask"]
     limit = context_length(load_reward_model(source, context.seed), tokenizer, context.parameters.seq_length)
+    limit = lengths.settle(context, limit, lambda: answered_lengths(tokenizer, records, 0))
     tokenizer.model_max_length = limit
     return candidates(context, None, tokenizer, records, limit, name="reward_model", file="reward"), len(records)
 
