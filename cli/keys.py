@@ -1,14 +1,16 @@
-"""``stemma keys``: the API keys of the gateway, and a new key to sign with."""
+"""``stemma keys``: the API keys of the gateway and the console, and a new key to sign with."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 EPILOG = """[bold]Examples[/]
 
 stemma keys add laptop                         shows the key, once
+
+stemma keys add ada --role operator            opens the console too, where Ada may promote and roll back
 
 stemma keys list
 
@@ -19,13 +21,14 @@ stemma keys rotate                             a new key to sign with; what the 
 
 NONE_LEFT = "the gateway refuses every request until `stemma keys add NAME` makes another"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Role = Literal["viewer", "operator", "admin"]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's owner or use.")]
 
 
 def register(app: typer.Typer) -> None:
     keys = typer.Typer(
-        help="Make, list and revoke the gateway's API keys; replace the key that signs.", epilog=EPILOG,
-        no_args_is_help=True, rich_markup_mode="rich",
+        help="Make, list and revoke API keys of the gateway and the console; replace the key that signs.",
+        epilog=EPILOG, no_args_is_help=True, rich_markup_mode="rich",
     )  # fmt: skip
     keys.command()(add)
     keys.command("list")(list_keys)
@@ -34,17 +37,25 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
-def add(name: Name, as_json: Json = False) -> None:
-    """Make a key and show it, once: only its SHA-256 is kept, in `api_keys.json` in the workspace's home."""
+def add(
+    name: Name,
+    role: Annotated[Role | None, typer.Option(help="May open the console, too: to see, to operate, or all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and show it, once: only its SHA-256 is kept, in `api_keys.json` in the workspace's home.
+
+    In the console a viewer sees everything, an operator also promotes through the gate and rolls back, an admin also
+    promotes against the gate. What they do is recorded with the key's name.
+    """
     import sys
 
     from cli.output import print_json
     from core.workspace import Workspace
     from deploy.gateway import api_keys
 
-    key = api_keys.add(Workspace.find().home, name)
+    key = api_keys.add(Workspace.find().home, name, role)
     if as_json:
-        print_json({"name": name, "key": key})
+        print_json({"name": name, "key": key, "role": role})
         return
     print(key)
     print("Store it now; it is not shown again. Clients send it as `Authorization: Bearer KEY`.", file=sys.stderr)
@@ -62,13 +73,13 @@ def list_keys(as_json: Json = False) -> None:
     home = Workspace.find().home
     rows = [
         (key.name, datetime.datetime.fromtimestamp(key.created).isoformat(" ", "seconds") if key.created else "",
-         "file" if key.created else api_keys.VARIABLE)
+         "file" if key.created else api_keys.VARIABLE, key.role or "")
         for key in api_keys.load(home)
     ]  # fmt: skip
     if as_json:
-        print_json([dict(zip(("name", "created", "from"), row, strict=True)) for row in rows])
+        print_json([dict(zip(("name", "created", "from", "role"), row, strict=True)) for row in rows])
     elif rows:
-        print_table(("name", "created", "from"), rows)
+        print_table(("name", "created", "from", "console"), rows)
     elif layout.api_keys(home).exists():
         print(f"No keys; {NONE_LEFT}.")
     else:

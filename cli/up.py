@@ -34,6 +34,7 @@ def up(
     prefect_port: Annotated[int, typer.Option(metavar="PORT", help="Of Prefect's server.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(metavar="PORT", help="Of MLflow's server.")] = 5000,
     gateway_port: Annotated[int, typer.Option(metavar="PORT", help="Of the gateway that serves the models.")] = 8000,
+    console_port: Annotated[int, typer.Option(metavar="PORT", help="Of the pages about models and runs.")] = 8001,
     database: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +51,7 @@ def up(
         bool, typer.Option("--detach", help="Run in the background; return when all services are healthy.")
     ] = False,
 ) -> None:
-    """Start Prefect, MLflow, the deployments and the gateway, and keep them running until Ctrl-C.
+    """Start Prefect, MLflow, the deployments, the gateway and the console, and keep them running until Ctrl-C.
 
     A service that ends is restarted. Everything listens on loopback; `--host` opens it to other machines. The databases
     are SQLite in the workspace's home; `--database` and `--artifacts` are remembered for the next time.
@@ -75,7 +76,7 @@ def up(
         None if artifacts == LOCAL else artifacts or before.artifacts,
     )
     settings = StackSettings(
-        workspace.root, home, host, prefect_port, mlflow_port, gateway_port, storage, child_environment()
+        workspace.root, home, host, prefect_port, mlflow_port, gateway_port, console_port, storage, child_environment()
     )
     if problems := settings.problems():
         raise InputProblem(problems)
@@ -143,6 +144,7 @@ def _arguments(settings: StackSettings) -> list[str]:
         "--prefect-port": settings.prefect_port,
         "--mlflow-port": settings.mlflow_port,
         "--gateway-port": settings.gateway_port,
+        "--console-port": settings.console_port,
     }
     found = ["--host", settings.host, *(part for name, port in ports.items() for part in (name, str(port)))]
     storage = settings.storage

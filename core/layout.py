@@ -223,6 +223,11 @@ def backups(home: Path) -> Path:
     return home / "backup"
 
 
+def last_backup(home: Path) -> Path:
+    """When and where to the last back-up of this home was taken."""
+    return home / "last-backup.json"
+
+
 # Retraining.
 
 

@@ -70,8 +70,8 @@ def free_ports(count: int) -> list[int]:
 
 def port_options() -> list[str]:
     """Options of ``stemma up`` that give each service a free port."""
-    names = ("--prefect-port", "--mlflow-port", "--gateway-port")
-    return [part for name, port in zip(names, free_ports(3), strict=True) for part in (name, str(port))]
+    names = ("--prefect-port", "--mlflow-port", "--gateway-port", "--console-port")
+    return [part for name, port in zip(names, free_ports(len(names)), strict=True) for part in (name, str(port))]
 
 
 @contextlib.contextmanager

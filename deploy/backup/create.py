@@ -18,7 +18,7 @@ from core.git import git
 from core.keys import signing_key
 from core.locks import FileLock
 from core.workspace import Workspace
-from deploy.backup import encryption, signature, stores
+from deploy.backup import encryption, last, signature, stores
 from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.manifest import (
     ARTIFACTS,
@@ -102,11 +102,13 @@ def create(
                 signed_by = None if unsigned else signature.sign(workspace, staging, manifest.sha256)
                 if is_url(target):
                     place = upload(staging, f"{target.rstrip('/')}/{name}", manifest, progress)
+                    last.note(workspace.home, place, manifest.created)
                     return Backup(place, manifest, 0, signed_by)
                 os.sync()
                 if (parent / name).exists():
                     raise BackupFailed(f"{parent / name} exists already; wait a second and try again")
                 os.rename(staging, parent / name)
+                last.note(workspace.home, str(parent / name), manifest.created)
                 return Backup(str(parent / name), manifest, work.reused, signed_by)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)

@@ -22,6 +22,8 @@ from core.files import write_json
 from registry.errors import RegistryError
 
 VARIABLE = "STEMMA_API_KEYS"
+ROLES = ("viewer", "operator", "admin")  # of the console, each with the rights of those before it
+STACK = "stack"  # name of the token of `stemma up` among the keys
 PREFIX = "sk-stemma-"
 SHORTEST = 32  # characters of a key that was not made here
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
@@ -34,11 +36,17 @@ class KeysProblem(RegistryError):
 
 @dataclass(frozen=True)
 class ApiKey:
-    """One key; ``created`` in unix seconds, 0 where it came from the environment."""
+    """One key.
+
+    Attributes:
+        created: unix seconds, 0 where it came from the environment.
+        role: one of :data:`ROLES` in the console; ``None`` where the key opens the gateway alone.
+    """
 
     name: str
     sha256: str
     created: float = 0.0
+    role: str | None = None
 
 
 class Keyring:
@@ -51,6 +59,7 @@ class Keyring:
 
     def __init__(self, home: Path):
         self._home = home
+        self._given = from_environment()
         self._read_at: tuple[int, int] | None = None
         self._keys: list[ApiKey] = []
         self.required = False
@@ -67,7 +76,7 @@ class Keyring:
             status = layout.api_keys(self._home).stat()
             stamp = (status.st_mtime_ns, status.st_ino)
         if stamp != self._read_at:
-            self._keys = load(self._home)
+            self._keys = [*stored(self._home), *self._given]
             self._read_at = stamp
             self.required = self.required or bool(self._keys) or stamp != (0, 0)
         return self._keys
@@ -116,23 +125,30 @@ def stored(home: Path) -> list[ApiKey]:
 def from_environment() -> list[ApiKey]:
     """The keys of ``STEMMA_API_KEYS``: ``NAME:KEY`` or ``NAME:SHA256``, separated by commas.
 
+    A role in the console stands behind the name: ``NAME/ROLE:KEY``.
+
     Raises:
         KeysProblem: an entry is neither.
     """
     found = []
     for place, entry in enumerate(filter(None, re.split(r"[,\s]+", os.environ.get(VARIABLE, ""))), start=1):
-        name, colon, key = entry.partition(":")
-        if not colon or not _NAME.fullmatch(name) or len(key) < SHORTEST:
+        owner, colon, key = entry.partition(":")
+        name, slash, role = owner.partition("/")
+        if not colon or not _NAME.fullmatch(name) or len(key) < SHORTEST or (slash and role not in ROLES):
             raise KeysProblem(
                 f"{VARIABLE}: entry {place} is neither NAME:KEY with a key of {SHORTEST} characters or more nor "
-                "NAME:SHA256; `stemma keys add NAME` makes a key"
+                f"NAME:SHA256, with /ROLE ({', '.join(ROLES)}) behind the name or without; `stemma keys add NAME` "
+                "makes a key"
             )
-        found.append(ApiKey(name, key if _SHA256.fullmatch(key) else digest(key)))
+        found.append(ApiKey(name, key if _SHA256.fullmatch(key) else digest(key), role=role or None))
     return found
 
 
-def add(home: Path, name: str) -> str:
+def add(home: Path, name: str, role: str | None = None) -> str:
     """Make a key.
+
+    Args:
+        role: what its owner may do in the console; nothing where not given.
 
     Returns:
         the key itself, which is stored nowhere.
@@ -142,11 +158,13 @@ def add(home: Path, name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise KeysProblem(f"{name!r} is not a valid name for a key; use letters, digits, dots, dashes and underscores")
+    if name == STACK:
+        raise KeysProblem(f"{name!r} names the token of `stemma up`; choose another name for a key")
     keys = stored(home)
     if any(key.name == name for key in keys):
         raise KeysProblem(f"a key named {name} exists already; `stemma keys revoke {name}` removes it")
     key = PREFIX + secrets.token_urlsafe(32)
-    _write(home, [*keys, ApiKey(name, digest(key), time.time())])
+    _write(home, [*keys, ApiKey(name, digest(key), time.time(), role)])
     return key
 
 

@@ -1,4 +1,4 @@
-"""The four services: their commands and environments, and how to see that each is healthy."""
+"""The five services: their commands and environments, and how to see that each is healthy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 from core import layout, python
 from core.environment import DATABASES, PROXIES, STORES, chosen
+from deploy.gateway import api_keys
 from deploy.stack import guard, tokens
 from deploy.stack.settings import StackSettings
-from deploy.stack.state import DEPLOYMENTS, GATEWAY, MLFLOW, PREFECT
+from deploy.stack.state import CONSOLE, DEPLOYMENTS, GATEWAY, MLFLOW, PREFECT
 
 PROBE_SECONDS = 10.0  # a machine whose cores train is slow to answer, but answers
 POLLED_SECONDS = 60.0  # the process that runs deployments polls Prefect for work every few seconds
@@ -59,7 +60,7 @@ class Service:
 
 def services_of(settings: StackSettings) -> list[Service]:
     """The services of a stack, in the order in which they are shown."""
-    return [_prefect(settings), _mlflow(settings), _deployments(settings), _gateway(settings)]
+    return [_prefect(settings), _mlflow(settings), _deployments(settings), _gateway(settings), _console(settings)]
 
 
 def client_environment(settings: StackSettings) -> dict[str, str]:
@@ -147,10 +148,28 @@ def _gateway(settings: StackSettings) -> Service:
     if registry := client_environment(settings).get("STEMMA_REGISTRY_URL"):
         environment["STEMMA_REGISTRY_URL"] = registry
     environment |= {"STEMMA_HOME": str(settings.home), **_guarded(settings, GATEWAY, settings.gateway_port)}
-    if token := settings.tokens.get(GATEWAY):  # a key like every other; the gateway keeps its hash
-        keys = (environment.get("STEMMA_API_KEYS"), f"stack:{hashlib.sha256(token.encode()).hexdigest()}")
-        environment["STEMMA_API_KEYS"] = ",".join(filter(None, keys))
+    _add_key(environment, settings.tokens.get(GATEWAY), api_keys.STACK)
     return Service(GATEWAY, command, environment, url, lambda _: answers(f"{url}/health"))
+
+
+def _console(settings: StackSettings) -> Service:
+    url = settings.url(settings.console_port)
+    command = _python("flows.console", "--host", settings.host, "--port", str(settings.console_port))
+    # The gate measures where it has to, by the user's own stages.
+    servers = (*_OF_SERVERS, "PREFECT_API_AUTH_STRING")
+    environment = {name: value for name, value in _clients(settings).items() if name not in servers}
+    if given := settings.environment.get(api_keys.VARIABLE):
+        environment[api_keys.VARIABLE] = given
+    environment |= _guarded(settings, CONSOLE, settings.console_port)
+    _add_key(environment, settings.tokens.get(CONSOLE), f"{api_keys.STACK}/{api_keys.ROLES[-1]}")
+    return Service(CONSOLE, command, environment, url, lambda _: answers(f"{url}/health"))
+
+
+def _add_key(environment: dict[str, str], token: str | None, owner: str) -> None:
+    """Make a service's token a key like every other; the service keeps its hash."""
+    if token:
+        keys = (environment.get(api_keys.VARIABLE), f"{owner}:{hashlib.sha256(token.encode()).hexdigest()}")
+        environment[api_keys.VARIABLE] = ",".join(filter(None, keys))
 
 
 def _base(settings: StackSettings, *names: str) -> dict[str, str]:
@@ -179,7 +198,7 @@ def _clients(settings: StackSettings) -> dict[str, str]:
         "STEMMA_HOME": str(settings.home),
         "PREFECT_HOME": str(layout.prefect(settings.home)),
         "PYTHONPATH": python.with_code_of(settings.root, given),  # its stages are the workspace's
-        **tokens.for_clients({name: token for name, token in settings.tokens.items() if name != GATEWAY}),
+        **tokens.for_clients({name: token for name, token in settings.tokens.items() if name in (PREFECT, MLFLOW)}),
     }
     if auth := given.get("PREFECT_SERVER_API_AUTH_STRING"):
         environment["PREFECT_API_AUTH_STRING"] = auth

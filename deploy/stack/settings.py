@@ -37,6 +37,7 @@ class StackSettings:
     prefect_port: int = 4200
     mlflow_port: int = 5000
     gateway_port: int = 8000
+    console_port: int = 8001
     storage: Storage = field(default_factory=Storage)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     made_tokens: Mapping[str, str] = field(default_factory=tokens.make, repr=False)
@@ -80,6 +81,7 @@ class StackSettings:
             "--prefect-port": self.prefect_port,
             "--mlflow-port": self.mlflow_port,
             "--gateway-port": self.gateway_port,
+            "--console-port": self.console_port,
         }
         found = [text for option, port in wanted.items() if (text := port_problem(option, self.host, port))]
         for option, port in wanted.items():

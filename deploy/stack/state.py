@@ -11,7 +11,7 @@ import psutil
 from core import layout
 from core.files import write_json
 
-PREFECT, MLFLOW, DEPLOYMENTS, GATEWAY = "prefect", "mlflow", "deployments", "gateway"
+PREFECT, MLFLOW, DEPLOYMENTS, GATEWAY, CONSOLE = "prefect", "mlflow", "deployments", "gateway", "console"
 _CLOCK_SECONDS = 2.0  # how far two readings of a process's birth may lie apart
 
 

@@ -222,7 +222,7 @@ class Supervisor:
 
     def _end_all(self) -> None:
         """Those that use the others first, so that they can still report how their work ended."""
-        for wave in ((state.DEPLOYMENTS, state.GATEWAY), (state.PREFECT, state.MLFLOW)):
+        for wave in ((state.DEPLOYMENTS, state.GATEWAY, state.CONSOLE), (state.PREFECT, state.MLFLOW)):
             ending = [each for each in self._all if each.service.name in wave and each.process is not None]
             for each in ending:
                 each.state, each.note = "stopping", ""

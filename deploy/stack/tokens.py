@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core import layout
 from core.files import write_json
-from deploy.stack.state import GATEWAY, MLFLOW, PREFECT, Stack
+from deploy.stack.state import CONSOLE, GATEWAY, MLFLOW, PREFECT, Stack
 
 BROWSER = "browser"
 ACCOUNT = "stemma"  # where a service wants a name beside the token; none looks at it
@@ -23,7 +23,7 @@ ACCOUNT = "stemma"  # where a service wants a name beside the token; none looks 
 
 def make() -> dict[str, str]:
     """Service, or :data:`BROWSER`, to token: 256 random bits each, in characters that an address takes as they are."""
-    return {name: secrets.token_urlsafe(32) for name in (PREFECT, MLFLOW, GATEWAY, BROWSER)}
+    return {name: secrets.token_urlsafe(32) for name in (PREFECT, MLFLOW, GATEWAY, CONSOLE, BROWSER)}
 
 
 def write(home: Path, tokens: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Literal
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from registry.db.database import Registry
 from registry.db.schema import Deployment
@@ -52,3 +53,9 @@ def close_left(registry: Registry, name: str) -> int:
         for row in left:
             row.state, row.ended = "STOPPED", time.time()
         return len(left)
+
+
+def of_version(session: Session, version_id: int, rows: int = 20) -> list[Deployment]:
+    """The deployments of a version, the newest first."""
+    query = select(Deployment).filter_by(version_id=version_id).order_by(Deployment.id.desc()).limit(rows)
+    return list(session.scalars(query))

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from core import layout
 from core.workspace import Workspace
 from registry.db.references import find_model
-from registry.db.schema import Promotion
+from registry.db.schema import ModelVersion, Promotion
 
 
 @dataclass
@@ -40,23 +40,38 @@ class PromotionRecord:
 def history(session: Session, model: str) -> list[PromotionRecord]:
     """Every promotion, rollback and rejected candidate of a model, oldest first."""
     rows = session.scalars(select(Promotion).filter_by(model_id=find_model(session, model).id).order_by(Promotion.id))
-    return [
-        PromotionRecord(
-            row.time,
-            row.action,
-            row.model.name,
-            row.to_version.version,
-            row.from_version.version if row.from_version else None,
-            row.alias,
-            row.passed,
-            row.forced,
-            row.actor,
-            row.reason,
-            row.gate.digest,
-            row.hash,
-        )
-        for row in rows
-    ]
+    return [_record(row) for row in rows]
+
+
+def decisions(
+    session: Session, model: str, version: int | None = None, *, skip: int = 0, rows: int = 50
+) -> list[PromotionRecord]:
+    """As :func:`history`, the newest first and a screenful of them; those that gave a version an alias, or refused to.
+
+    Raises:
+        UnknownReference: there is no such model.
+    """
+    query = select(Promotion).filter_by(model_id=find_model(session, model).id).order_by(Promotion.id.desc())
+    if version is not None:
+        query = query.join(ModelVersion, ModelVersion.id == Promotion.to_version_id).filter_by(version=version)
+    return [_record(row) for row in session.scalars(query.offset(skip).limit(rows))]
+
+
+def _record(row: Promotion) -> PromotionRecord:
+    return PromotionRecord(
+        row.time,
+        row.action,
+        row.model.name,
+        row.to_version.version,
+        row.from_version.version if row.from_version else None,
+        row.alias,
+        row.passed,
+        row.forced,
+        row.actor,
+        row.reason,
+        row.gate.digest,
+        row.hash,
+    )
 
 
 def verdict_of(workspace: Workspace, record: PromotionRecord) -> dict[str, Any] | None:

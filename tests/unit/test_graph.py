@@ -114,6 +114,7 @@ def test_a_floor_names_another_only_to_start_it():
     assert {(file, module) for _, _, file, module in house.named()} == {
         ("cli/serve.py", "deploy.gateway"),
         ("deploy/k8s/register.py", "flows.deployments.guards"),
+        ("deploy/stack/services.py", "flows.console"),
         ("deploy/stack/services.py", "flows.deployments"),
         ("flows/prefect_server.py", "deploy.stack.prefect_server"),
     }

@@ -26,7 +26,7 @@ from tests.workspace import Workspace, wait_until
 
 STEMMA = (sys.executable, "-m", "cli")
 IDLE_BYTES = 1.5e9
-SERVICES = ["prefect", "mlflow", "deployments", "gateway"]
+SERVICES = ["prefect", "mlflow", "deployments", "gateway", "console"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,8 @@ def test_every_service_is_well_and_small(running: RunningStack):
     assert 0 < sum(service["memory"] for service in services.values()) < IDLE_BYTES
     assert shown["stages"][0]["stage"] == "counter"
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    for url in (running.link("prefect"), services["mlflow"]["url"], services["gateway"]["url"]):  # the first opens all
+    others = [services[name]["url"] for name in ("mlflow", "gateway", "console")]
+    for url in (running.link("prefect"), *others):  # the first opens all
         with browser.open(url, timeout=60) as page:
             assert b"<html" in page.read().lower() and "token" not in page.url
     with browser.open(f"{services['gateway']['url']}/v1/models", timeout=60) as answer:  # as the chat page asks
@@ -101,12 +102,17 @@ def test_a_page_elsewhere_and_another_account_get_nothing(running: RunningStack)
             assert _status(url, body, **strange) == _status(url, body, **strange, **token) == 403, name
             assert _status(now.service(name).url, **strange) == 403, name
         assert _status(url, body, **token) == 200, name
+    console = f"{now.service('console').url}/models"
+    for strange in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        assert _status(console, Authorization=f"Bearer {running.tokens['console']}", **strange) == 403
+    with urllib.request.urlopen(console, timeout=60) as answer:
+        assert urllib.parse.urlsplit(answer.url).path == "/sign-in"
     assert _status(f"{now.prefect_api_url}/flows/filter", {}, Authorization=f"Bearer {running.tokens['mlflow']}") == 401
 
 
 def test_the_tokens_are_in_a_private_file_and_nowhere_else(running: RunningStack):
     kept = layout.stack_tokens(running.workspace.home)
-    assert kept.stat().st_mode & 0o777 == 0o600 and len(set(running.tokens.values())) == 4
+    assert kept.stat().st_mode & 0o777 == 0o600 and len(set(running.tokens.values())) == 5
     files = [log_file(running.workspace), *running.workspace.root.rglob("*")]
     for token in running.tokens.values():
         assert not [line for line in processes_of(running.workspace) if token in line]
@@ -200,7 +206,7 @@ def _totals(uri: str) -> dict[str, dict]:
 
 def test_kill_9_of_each_service_is_healed(running: RunningStack):
     # Prefect alone first: the process that runs the deployments has to find it again. Then all the others at once.
-    for names in (["prefect"], ["mlflow", "deployments", "gateway"]):
+    for names in (["prefect"], ["mlflow", "deployments", "gateway", "console"]):
         killed = {name: running.now.service(name).pid for name in names}
         for pid in killed.values():
             os.kill(pid, signal.SIGKILL)
@@ -212,7 +218,7 @@ def test_kill_9_of_each_service_is_healed(running: RunningStack):
         wait_until(healed, 300, f"{', '.join(names)} started again")
     restarts = {service.name: service.restarts for service in running.now.services}
     assert restarts.pop("deployments") >= 1
-    assert restarts == {"prefect": 1, "mlflow": 1, "gateway": 1}, log_of(running.workspace)
+    assert restarts == {"prefect": 1, "mlflow": 1, "gateway": 1, "console": 1}, log_of(running.workspace)
     assert len(running.prefect("/flow_runs/filter", {})) == 1, "Prefect has its memory back"
     assert _run_ids(running.now.mlflow_uri).keys() == {"alone", "served"}
 

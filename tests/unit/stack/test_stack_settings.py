@@ -18,8 +18,8 @@ TOKENS = {
 
 
 def _settings(folder, **changes) -> StackSettings:
-    prefect, mlflow, gateway = free_ports(3)
-    given = {"prefect_port": prefect, "mlflow_port": mlflow, "gateway_port": gateway, "environment": {}, **changes}
+    names = ("prefect_port", "mlflow_port", "gateway_port", "console_port")
+    given = {**dict(zip(names, free_ports(4), strict=True)), "environment": {}, **changes}
     return StackSettings(folder, folder / ".stemma", **given)
 
 
@@ -96,30 +96,30 @@ def test_a_service_has_of_the_users_secrets_what_it_needs_and_no_more(tmp_path):
     assert has["prefect"] == {"PGPASSWORD"}
     assert has["mlflow"] == has["gateway"] == {"PGPASSWORD", "AWS_SECRET_ACCESS_KEY"}
     # Where the user's own stages run, but not what is for another MLflow.
-    assert has["deployments"] == set(USERS) - {"MLFLOW_TRACKING_PASSWORD"}
+    assert has["deployments"] == has["console"] == set(USERS) - {"MLFLOW_TRACKING_PASSWORD"}
     for environment in services.values():
         assert environment.items() >= {("PATH", "/bin"), ("OMP_NUM_THREADS", "2"), ("SSL_CERT_FILE", "/x")}
 
 
 def test_the_stages_are_the_workspaces_and_the_servers_run_as_they_are_installed(tmp_path):
     services = {each.name: each.environment for each in services_of(_settings(tmp_path, environment={}))}
-    assert [name for name, has in services.items() if "PYTHONPATH" in has] == ["deployments"]
-    assert services["deployments"]["PYTHONPATH"] == str(tmp_path)
+    assert [name for name, has in services.items() if "PYTHONPATH" in has] == ["deployments", "console"]
+    assert services["deployments"]["PYTHONPATH"] == services["console"]["PYTHONPATH"] == str(tmp_path)
 
 
 def test_a_server_s_own_secret_is_in_no_other_service(tmp_path):
     given = {**TOKENS, "STEMMA_API_KEYS": "ada:" + "k" * 40}
     services = {each.name: each.environment for each in services_of(_settings(tmp_path, environment=given))}
-    for name, owner in {**dict.fromkeys(TOKENS, "mlflow"), "PREFECT_SERVER_API_AUTH_STRING": "prefect",
-                        "STEMMA_API_KEYS": "gateway"}.items():  # fmt: skip
-        assert [service for service, has in services.items() if name in has] == [owner], name
+    for name, owners in {**{key: ["mlflow"] for key in TOKENS}, "PREFECT_SERVER_API_AUTH_STRING": ["prefect"],
+                         "STEMMA_API_KEYS": ["gateway", "console"]}.items():  # fmt: skip
+        assert [service for service, has in services.items() if name in has] == owners, name
 
 
 def test_each_service_on_loopback_has_a_token_of_its_own_and_the_flows_those_that_they_use(tmp_path):
     settings = _settings(tmp_path)
     services = {each.name: each for each in services_of(settings)}
     tokens = settings.tokens
-    assert set(tokens) == {"prefect", "mlflow", "gateway", "browser"} and len(set(tokens.values())) == 4
+    assert set(tokens) == {"prefect", "mlflow", "gateway", "console", "browser"} and len(set(tokens.values())) == 5
     assert _settings(tmp_path).tokens != tokens, "new at each start"
     assert min(map(len, tokens.values())) >= 43
     browser = tokens.pop("browser")
@@ -130,12 +130,12 @@ def test_each_service_on_loopback_has_a_token_of_its_own_and_the_flows_those_tha
         assert services[name].environment["STEMMA_SERVICE_TOKEN"] == token
         for other in services.values():
             assert not [part for part in other.command if token in part]
-            if other.name not in (name, "deployments"):
+            if other.name not in (name, "deployments", *(["console"] if name == "mlflow" else [])):
                 assert not [value for value in other.environment.values() if token in value]
     flows = services["deployments"].environment
     assert flows["PREFECT_API_AUTH_STRING"] == f"stemma:{tokens['prefect']}"
     assert flows["MLFLOW_TRACKING_TOKEN"] == tokens["mlflow"]
-    assert not [value for value in flows.values() if tokens["gateway"] in value]
+    assert not [value for value in flows.values() if tokens["gateway"] in value or tokens["console"] in value]
     assert not [value for value in client_environment(settings).values() if value in tokens.values()]
     assert not [value for value in tokens.values() if value in repr(settings)]
 
@@ -152,7 +152,7 @@ def test_prefect_lets_in_pages_of_its_own_address_alone(tmp_path):
 
 
 def test_a_service_with_a_password_of_the_users_has_no_token(tmp_path):
-    assert set(_settings(tmp_path, environment=TOKENS).tokens) == {"gateway", "browser"}
+    assert set(_settings(tmp_path, environment=TOKENS).tokens) == {"gateway", "console", "browser"}
     assert _settings(tmp_path, host="0.0.0.0", environment=TOKENS).tokens == {}
 
 

@@ -1,0 +1,33 @@
+"""Runs: every pipeline run that the registry has, what was cached in it, and what works now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from deploy.console.console import Console
+from deploy.console.rendering import page
+from registry.lineage import listing
+from registry.store.run_locks import at_work
+
+
+def routes(console: Console) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/runs")
+    def runs(request: Request, before: Annotated[int | None, Query(ge=1, lt=2**31)] = None) -> Response:
+        with console.read() as session:
+            found = listing.runs(session, before)
+        more = found[-1].id if len(found) == listing.ROWS else None
+        working = at_work(console.workspace) if before is None else []
+        return page(request, console, "runs.html", runs=found, more=more, working=working)
+
+    @router.get("/runs/{name}")
+    def run(request: Request, name: str) -> Response:
+        with console.read() as session:
+            found = listing.run(session, name)
+        return page(request, console, "run.html", run=found)
+
+    return router
