@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, Page, expect
+import contextlib
+
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from tests.stack import RunningStack
 
@@ -34,12 +36,19 @@ def choose(page: Page, parameter: str, choice: str) -> None:
     page.get_by_role("option", name=choice, exact=True).click()
 
 
-def submit(page: Page, name: str) -> None:
-    """Start the run under a name, and open its page."""
+def submit(page: Page, running: RunningStack, name: str) -> None:
+    """Start the run under a name, and open its page.
+
+    Through the list of runs: the notice that links to the page is gone after some seconds, whoever saw it. A server
+    whose SQLite is busy answers 503: the commands try again by themselves, in the page a person does.
+    """
     page.get_by_role("textbox", name="Run Name").fill(name)
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").click()
-    expect(page.get_by_role("listitem").filter(has_text=name).last).to_be_visible()
+    for _ in range(3):
+        page.get_by_role("button", name="Submit").click()
+        with contextlib.suppress(TimeoutError):
+            page.wait_for_url(lambda url: "/run?" not in url, timeout=60_000)
+            break
+    open_run(page, running, name)
 
 
 def open_run(page: Page, running: RunningStack, name: str) -> None:

@@ -44,7 +44,7 @@ def test_the_lifecycle_form_knows_its_bounds_and_starts_a_run(page: Page, runnin
     prefect.field(page, "chat", "word", "textarea").fill("second")
     steps.scroll_into_view_if_needed()
     picture(page, "lifecycle-form")
-    prefect.submit(page, RUN)
+    prefect.submit(page, running, RUN)
     prefect.expect_state(page, "Completed")
     page.get_by_role("tab", name="Task Runs").click()
     tasks = page.get_by_role("tabpanel", name="Task Runs")
@@ -153,7 +153,7 @@ def test_cancel_ends_the_training_and_keeps_its_checkpoint(
     prefect.open_form(page, running, "lifecycle")
     prefect.field(page, "pretrain", "steps").fill("1000000")
     prefect.choose(page, "until", "pretrain")
-    prefect.submit(page, CANCELLED)
+    prefect.submit(page, running, CANCELLED)
 
     def trains() -> bool:
         told = prefect.artifacts(page).get_by_role("link", name=re.compile(r"progress-pretrain.*loss"))
