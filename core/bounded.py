@@ -30,16 +30,19 @@ class OutOfBounds(OSError):
     """A file unpacks to too much, or holds a line or a whole that is too large."""
 
 
-def allowed_bytes(source: Path | bytes) -> int:
-    """What a compressed file, or its content, may unpack to."""
-    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+def allowed_bytes(source: Path | bytes | int) -> int:
+    """What a compressed file, its content, or so many bytes of one may unpack to."""
+    if isinstance(source, int):
+        size = source
+    else:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
     return max(ALWAYS_ALLOWED, LARGEST_RATIO * size)
 
 
 class Allowance:
     """What may still be unpacked of a file, all that is packed within it included."""
 
-    def __init__(self, source: Path | bytes):
+    def __init__(self, source: Path | bytes | int):
         self.allowed = self.left = allowed_bytes(source)
 
     def take(self, count: int) -> None:

@@ -30,12 +30,13 @@ _WIDER = {
 def marked(head: bytes) -> str | None:
     """The encoding that the first bytes of a text name by a byte-order mark, or show by where its NUL bytes are.
 
-    UTF-16 without a mark has them at every other place at most: the high bytes of ASCII characters.
+    UTF-16 without a mark has them at every other place at most: the high bytes of ASCII characters. ASCII with a few of
+    them is none.
     """
     for mark, name in MARKS.items():
         if head.startswith(mark):
             return name
-    if b"\0" in head:
+    if b"\0" in head and not (head.isascii() and head.count(b"\0") * 4 < len(head)):
         for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
             if b"\0" not in head[1 - first :: 2]:
                 text = head[: len(head) // 2 * 2].decode(name, "replace")

@@ -96,7 +96,7 @@ def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
             f"{os.uname().nodename} has another version of the code, of Python or of a library than the one on which "
             f"the stage was started ({here[:12]}, not {orders.made_by[:12]}): install the same on all machines"
         )
-    files = chunk.files
+    files, path = chunk.files, None
     try:
         before = signs(files)
         path = _path(number, chunk, orders, files)
@@ -111,6 +111,8 @@ def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
             _write(chunk.holding(copies), orders, path)
         changed = signs(files) != before
     except FileNotFoundError as error:
+        if path is not None:
+            path.unlink(missing_ok=True)  # it was made of less than its name says
         raise InputProblem(f"{error.filename}: was removed while it was read: run the stage again") from error
     if changed:
         path.unlink(missing_ok=True)

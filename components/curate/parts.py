@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.curate import encodings, web_archives
+from components.curate import archives, encodings, web_archives
 from components.curate.user_files import UserFile
 from core import bounded
 from core.errors import InputProblem
@@ -53,7 +53,10 @@ def packed(files: Iterable[UserFile], most: int | None = None) -> Iterator[Sourc
             yield _part(together, total)
             together, total = [], 0
         if size > most:
-            yield from _cut(file, size, most)
+            try:
+                yield from _cut(file, size, most)
+            except FileNotFoundError:
+                raise _removed(file) from None
             continue
         together.append(file)
         total += size
@@ -71,7 +74,11 @@ def size_of(file: UserFile) -> int:
     try:
         return file.path.stat().st_size
     except FileNotFoundError:
-        raise InputProblem(f"{file.name}: was removed while the stage began: run it again") from None
+        raise _removed(file) from None
+
+
+def _removed(file: UserFile) -> InputProblem:
+    return InputProblem(f"{file.name}: was removed while the stage ran: run it again")
 
 
 def digest(files: Sequence[UserFile]) -> str:
@@ -84,7 +91,9 @@ def digest(files: Sequence[UserFile]) -> str:
         if file.mark is not None:
             found.update(f"{file.name}\0{file.format}\0{file.size}\0{file.mark}\0".encode())
             continue
-        ranges = _row_groups(file) if _is_cut_parquet(file) else [(file.start, file.stop)]
+        ranges = _ranges(file)
+        if file.format == "archive" and file.path.suffix.lower() == ".zip" and (file.start or file.stop):
+            found.update(json.dumps(archives.entries(file)).encode())
         with open(file.path, "rb") as opened:
             for start, stop in ranges:
                 found.update(f"{file.name}\0{file.format}\0{file.first}\0".encode())
@@ -113,7 +122,9 @@ def _cut(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
     elif file.format == "jsonl" and file.path.suffix.lower() in (".jsonl", ".ndjson") and not _is_wide(file):
         yield from _lines(file, size, most)
     elif file.format == "warc":
-        yield from _archive(file, size, most)
+        yield from _pieces(file, size, web_archives.cuts(file.path, most))
+    elif file.format == "archive":
+        yield from _pieces(file, size, archives.cuts(file.path, size, most))
     elif file.format == "parquet" and file.path.suffix.lower() == ".parquet":
         yield from _groups(file, size, most)
     else:
@@ -126,12 +137,18 @@ def _is_wide(file: UserFile) -> bool:
         return encodings.marked(opened.read(4)) not in (None, "utf-8-sig")
 
 
-def _archive(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
-    """Pieces that begin with a record."""
-    places = [0, *web_archives.cuts(file.path, most), size]
-    for start, stop in pairwise(places):
-        piece = file if len(places) == 2 else replace(file, start=start, stop=stop)
-        yield SourcePart(f"{file.name} from byte {start}" if start else file.name, stop - start, (piece,))
+def _pieces(file: UserFile, size: int, places: Iterable[int]) -> Iterator[SourcePart]:
+    """Pieces that begin at the places, where a record or a member does."""
+    start, left = 0, size
+    for place in places:
+        part = min(place - start, left)
+        yield SourcePart(_from(file, start), part, (replace(file, start=start, stop=place),))
+        start, left = place, left - part
+    yield SourcePart(_from(file, start), left, (replace(file, start=start),))
+
+
+def _from(file: UserFile, start: int) -> str:
+    return f"{file.name} from byte {start}" if start else file.name
 
 
 def _lines(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
@@ -173,8 +190,13 @@ def _groups(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
         yield SourcePart(file.name, size, (file,))
 
 
-def _is_cut_parquet(file: UserFile) -> bool:
-    return file.format == "parquet" and file.stop is not None
+def _ranges(file: UserFile) -> list[tuple[int, int | None]]:
+    """The ranges of its bytes that a file, or a piece of it, is made of."""
+    if file.format == "parquet" and file.stop is not None:
+        return _row_groups(file)
+    if file.format == "archive" and file.path.suffix.lower() not in (".zip", ".tar"):
+        return [(0, None)]  # places are of what it unpacks to
+    return [(file.start, file.stop)]
 
 
 def _row_groups(file: UserFile) -> list[tuple[int, int | None]]:

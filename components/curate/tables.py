@@ -309,7 +309,7 @@ def _parquet(file: UserFile, columns: Sequence[str] | None, note: Noted | None) 
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, f"row {number}", values)
-        except (*DAMAGE, UnicodeDecodeError) as error:
+        except (*DAMAGE, ValueError, OverflowError) as error:  # values that Python has not, such as the year 292277
             raise InputProblem(damaged(file, error)) from error
 
 

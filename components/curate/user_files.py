@@ -53,12 +53,13 @@ class UserFile:
         name: as the user knows it, relative to the workspace.
         format: one of the values of :data:`DOCUMENTS`.
         start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or of a web archive,
-            from the start of a record, or row groups of a parquet file; without ``stop`` all of the file.
+            from the start of a record, or of an archive, from the start of a member (of a compressed tar archive as
+            unpacked), or row groups of a parquet file; without ``stop`` to its end.
         first: number of the first row in it.
         url: where it is, for a file that is elsewhere; ``path`` is then its name until it is fetched.
         size, mark: of such a file, as its store says: bytes, and what changes with its content.
-        content: of a member of an archive; ``path`` is then its name in it, and ``allowance`` what may be unpacked of
-            the archive.
+        content: of a member of an archive; ``path`` is then its name in it, ``allowance`` what may be unpacked of
+            the archive, or of the piece of it, and ``archive`` its name.
     """
 
     name: str
@@ -72,6 +73,16 @@ class UserFile:
     mark: str | None = None
     content: bytes | None = field(default=None, repr=False)
     allowance: Allowance | None = field(default=None, repr=False, compare=False)
+    archive: str | None = None
+
+    @property
+    def counted(self) -> str:
+        """The name under which its rows are counted: those of all members of an archive are together."""
+        return self.name if self.archive is None else f"{self.archive} (rows of its members)"
+
+    def place(self, where: str) -> str:
+        """A place in it, as it is listed under that name."""
+        return where if self.archive is None else f"{self.name[len(self.archive) + 1 :]}, {where}"
 
     def opened(self) -> IO[bytes]:
         """Its content as a stream, unpacked. Raises OSError, OutOfBounds (while it is read)."""

@@ -3,11 +3,15 @@
 What cannot be read is counted, with where it stands, and reading goes on at the next record: at the next member of a
 gzip file of which each record is compressed by itself, at the next ``WARC/`` of one that is not compressed. Of other
 compressions all behind it is lost, which is counted too.
+
+What a file, or a piece of one, unpacks to is bounded as of every archive, blank lines between records and the bodies
+within them included.
 """
 
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +57,8 @@ def pages(file: UserFile, ledger: Ledger) -> Iterator[ArchivedPage]:
     Raises:
         InputProblem: it holds no record, or unpacks to too much.
     """
-    for record in _records(file, ledger):
+    allowance = file.allowance or bounded.Allowance(_size(file) - file.start)
+    for record in _records(file, ledger, allowance):
         kind = record.headers.get("WARC-Type") or "unknown"
         if kind not in _WANTED:
             ledger.skip(f"WARC records: {shown(kind)[:20]}")
@@ -61,14 +66,16 @@ def pages(file: UserFile, ledger: Ledger) -> Iterator[ArchivedPage]:
         address = shown(record.headers.get("WARC-Target-URI") or "").strip("<>")
         where = address or f"{file.name}#{record.stream_pos}"
         try:
-            page = _page(record, where, ledger)
+            page = _page(record, where, ledger, allowance)
         except _Other as reason:
             ledger.skip(f"WARC records: {reason}")
         except _Unusable as error:
-            ledger.row(file.name)
-            ledger.break_row(file.name, f"record at byte {record.stream_pos:,}", str(error), address)
+            ledger.row(file.counted)
+            ledger.break_row(file.counted, file.place(f"record at byte {record.stream_pos:,}"), str(error), address)
+        except bounded.OutOfBounds as error:
+            raise InputProblem(damaged(file, error)) from error
         else:
-            ledger.row(file.name)
+            ledger.row(file.counted)
             yield page
 
 
@@ -82,12 +89,16 @@ def cuts(path: Path, most: int) -> Iterator[int]:
     suffix = path.suffix.lower()
     if suffix not in ("", ".gz", ".warc", ".wet"):
         return
+    allowance = bounded.Allowance(path)
     with open(path, "rb") as stream:
         place, attempts = _next(stream, most, suffix), 0
         while place is not None and attempts < _ATTEMPTS:
             stream.seek(place)
+            source = _Metered(stream, allowance) if suffix == ".gz" else stream
             try:
-                begins = any(True for _ in ArchiveIterator(stream, parse_http=False, max_header_len=_LARGEST_HEADER))
+                begins = any(True for _ in ArchiveIterator(source, parse_http=False, max_header_len=_LARGEST_HEADER))
+            except bounded.OutOfBounds:
+                return  # whoever reads it says so
             except DAMAGE:
                 begins = False
             if begins:
@@ -96,12 +107,11 @@ def cuts(path: Path, most: int) -> Iterator[int]:
             place = _next(stream, place + (most if begins else 1), suffix)
 
 
-def _records(file: UserFile, ledger: Ledger) -> Iterator[Any]:
+def _records(file: UserFile, ledger: Ledger, allowance: bounded.Allowance) -> Iterator[Any]:
     """Every record that can be found; gaps are counted as broken."""
     from fastwarc.warc import ArchiveIterator
 
     suffix = file.path.suffix.lower()
-    allowance = file.allowance or bounded.Allowance(file.path)
     start: int | None = file.start
     last, found, attempts = file.start - 1, False, 0
     gap: tuple[int, str] | None = None  # from where on nothing could be read, and why
@@ -110,8 +120,9 @@ def _records(file: UserFile, ledger: Ledger) -> Iterator[Any]:
             if start:
                 stream.seek(start)
             attempts += 1
+            source = _Metered(stream, allowance) if suffix == ".gz" else stream
             try:
-                for record in ArchiveIterator(stream, parse_http=False, max_header_len=_LARGEST_HEADER):
+                for record in ArchiveIterator(source, parse_http=False, max_header_len=_LARGEST_HEADER):
                     if gap:
                         _count_gap(file, ledger, gap, record.stream_pos)
                         gap = None
@@ -121,8 +132,6 @@ def _records(file: UserFile, ledger: Ledger) -> Iterator[Any]:
                     yield record
                     if stream.seekable() and (record.content_length > LARGEST_PAGE or not _has_length(record)):
                         break  # to go on from its end, it would have to be unpacked; or there is none
-                    if suffix == ".gz":  # the others are counted as they are unpacked
-                        allowance.take(record.content_length)
                 else:
                     break
             except bounded.OutOfBounds as error:
@@ -142,6 +151,44 @@ def _opened(file: UserFile) -> IO[bytes]:
     if file.path.suffix.lower() in _FORWARD:
         return cast(IO[bytes], _Forward(file.opened()))
     return open(file.path, "rb") if file.content is None else io.BytesIO(file.content)
+
+
+def _size(file: UserFile) -> int:
+    if file.stop is not None:
+        return file.stop
+    return file.path.stat().st_size if file.content is None else len(file.content)
+
+
+class _Metered(io.RawIOBase):
+    """A gzip file for fastwarc, which unpacks it without saying how much that is: it is unpacked here too, to count."""
+
+    def __init__(self, stream: IO[bytes], allowance: bounded.Allowance):
+        self._stream, self._allowance = stream, allowance
+        self._unpacker = zlib.decompressobj(31)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = left = self._stream.read(size)
+        while left:
+            try:
+                self._allowance.take(len(self._unpacker.decompress(left, _BLOCK)))
+            except zlib.error:
+                break  # fastwarc says so
+            left = self._unpacker.unconsumed_tail
+            if self._unpacker.eof:
+                left, self._unpacker = self._unpacker.unused_data, zlib.decompressobj(31)
+        return block
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 class _Forward(io.RawIOBase):
@@ -189,10 +236,12 @@ def _next(stream: IO[bytes], position: int, suffix: str) -> int | None:
 
 
 def _count_gap(file: UserFile, ledger: Ledger, gap: tuple[int, str], until: int | None) -> None:
-    ledger.row(file.name)
+    ledger.row(file.counted)
     end = "the end" if until is None else f"byte {until:,}"
     ledger.break_row(
-        file.name, f"record at byte {gap[0]:,}", f"what follows it, up to {end}, cannot be read ({gap[1]})"
+        file.counted,
+        file.place(f"record at byte {gap[0]:,}"),
+        f"what follows it, up to {end}, cannot be read ({gap[1]})",
     )
 
 
@@ -200,8 +249,8 @@ def _has_length(record: Any) -> bool:
     return (record.headers.get("Content-Length") or "").strip().isdigit()
 
 
-def _page(record: Any, where: str, ledger: Ledger) -> ArchivedPage:
-    """The page of a record. Raises _Other, _Unusable."""
+def _page(record: Any, where: str, ledger: Ledger, allowance: bounded.Allowance) -> ArchivedPage:
+    """The page of a record. Raises _Other, _Unusable, OutOfBounds."""
     headers, size = record.headers, record.content_length
     if not _has_length(record):
         raise _Unusable("has no Content-Length")
@@ -215,7 +264,9 @@ def _page(record: Any, where: str, ledger: Ledger) -> ArchivedPage:
         raise _Unusable(f"ends after {len(raw):,} of its {size:,} bytes")
     kind, charset = headers.get("Content-Type") or "", None
     if kind.startswith("application/http"):
+        packed = len(raw)
         raw, kind, charset = _answer(raw)
+        allowance.take(max(0, len(raw) - packed))
     kind = kind.partition(";")[0].strip().lower() or headers.get("WARC-Identified-Payload-Type") or ""
     if kind not in (*_HTML, "text/plain"):
         raise _Other(shown(kind)[:40] or "without a type")

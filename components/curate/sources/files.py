@@ -55,26 +55,35 @@ def read(source: FilesSource, part: SourcePart, workspace: Path, ledger: Ledger)
     """Documents of the part's files, in order."""
     for file in part.files:
         try:
-            for piece in _pieces(file, source, ledger):
-                text = piece.text
-                if source.markup == "html" or (source.markup == "auto" and piece.html):
-                    try:
-                        text = text_of(text, source.extractor)
-                    except ValueError as error:
-                        ledger.break_row(file.name, piece.where, f"the page {error}")
-                        continue
-                group = piece.where if piece.group is None else piece.group
-                yield Document(text, source.name, piece.kind, group, piece.license or source.license, piece.where)
+            yield from _archived(file, source, ledger) if file.format == "archive" else _documents(file, source, ledger)
         except InputProblem as problem:
             ledger.problems += problem.problems
 
 
-def _pieces(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
-    if file.format == "archive":
-        for member in members(file, ledger):
-            yield from _pieces(member, source, ledger)
-    else:
-        yield from _PIECES.get(file.format, _table)(file, source, ledger)
+def _archived(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Document]:
+    """Documents of an archive's members; one that cannot be read is a row that cannot be used."""
+    for member in members(file, ledger):
+        try:
+            yield from _documents(member, source, ledger)
+        except InputProblem as problem:
+            if member.allowance is not None and member.allowance.left < 0:
+                raise  # the archive unpacks to too much
+            name = member.name.removeprefix(f"{file.name}/")
+            said = (each.removeprefix(f"{member.name}: ") for each in problem.problems)
+            ledger.break_row(file.name, name, "; ".join(said))
+
+
+def _documents(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Document]:
+    for piece in _PIECES.get(file.format, _table)(file, source, ledger):
+        text = piece.text
+        if source.markup == "html" or (source.markup == "auto" and piece.html):
+            try:
+                text = text_of(text, source.extractor)
+            except ValueError as error:
+                ledger.break_row(file.counted, piece.where, f"the page {error}")
+                continue
+        group = piece.where if piece.group is None else piece.group
+        yield Document(text, source.name, piece.kind, group, piece.license or source.license, piece.where)
 
 
 def _files(source: FilesSource, workspace: Path) -> list[UserFile]:
@@ -94,17 +103,18 @@ def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piec
         if present or file.format not in ("jsonl", "json"):
             # An object may lack its group, which a header names for all rows.
             require(file, present, wanted[:1] if file.format in ("jsonl", "json") else wanted, COLUMNS)
-        ledger.unused[file.name] = data_among([name for name in present if name not in wanted], first)
+        if unused := data_among([name for name in present if name not in wanted], first):
+            ledger.unused[file.name] = unused
     for row in rows(file, wanted, _noted(file, ledger)):
-        ledger.row(file.name)
+        ledger.row(file.counted)
         if row.columns is None:
-            ledger.break_row(file.name, row.where, row.error, row.excerpt)
+            ledger.break_row(file.counted, file.place(row.where), row.error, row.excerpt)
             continue
         text = row.columns.get(source.text_column)
         if not isinstance(text, str):
             problem = "is missing" if text is None else f"is {type(text).__name__}, not text"
             excerpt = "" if text is None else str(text)
-            ledger.break_row(file.name, row.where, f"{source.text_column!r} {problem}", excerpt)
+            ledger.break_row(file.counted, file.place(row.where), f"{source.text_column!r} {problem}", excerpt)
             continue
         group = row.columns.get(source.group_column) if source.group_column else None
         # A group is the same in all files; a row without one stands on its own.
@@ -126,11 +136,11 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
         return Piece(where, text, file.name if source.keep_files_together else None, kind or "file", license=license)
 
     for index, line in enumerate(text_lines(file, _noted(file, ledger)), 1):
-        ledger.row(file.name)
+        ledger.row(file.counted)
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
-            ledger.break_row(file.name, f"line {index}", f"is not UTF-8 ({error.reason})")
+            ledger.break_row(file.counted, file.place(f"line {index}"), f"is not UTF-8 ({error.reason})")
             continue
         full = length + len(text) > source.max_file_characters
         # Prefer a blank line; a text without any is cut between lines once it is twice too long.
@@ -146,10 +156,10 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
 
 
 def _html(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
-    ledger.row(file.name)
+    ledger.row(file.counted)
     text, encoding = encodings.decode(content(file))
     if "\0" in text:
-        ledger.break_row(file.name, "page", "holds NUL bytes, as binary files do")
+        ledger.break_row(file.counted, file.place("page"), "holds NUL bytes, as binary files do")
         return
     if encoding not in (encodings.UTF_8, "utf-8-sig"):
         ledger.encoding(file.name, encoding)

@@ -10,12 +10,13 @@ import zipfile
 import pytest
 import zstandard
 
-from components.curate import archives
+from components.curate import archives, parts
 from components.curate.archives import members
 from components.curate.ledger import Ledger
 from components.curate.user_files import DOCUMENTS, UserFile, format_of
 from core import bounded
 from core.errors import InputProblem
+from tests.unit.curate.test_chunks import make
 from tests.unit.curate.test_curate_files import all_rows, encoded, put, report
 from tests.unit.curate.workspace import curate, sentence
 
@@ -90,7 +91,9 @@ def test_a_corpus_is_made_of_tables_pages_and_texts_in_an_archive(tmp_path, monk
     assert {row["origin"].split("#")[0] for row in rows} == {f"{name}/{member}" for member in contents} - {
         f"{name}/a/broken.jsonl"
     }
-    assert report(context)["broken_rows"][0]["file"] == f"{name}/a/broken.jsonl"
+    broken = report(context)["broken_rows"]
+    assert broken[0]["file"] == f"{name} (rows of its members)" and broken[0]["rows"] == 3 * 40 + 2
+    assert broken[0]["examples"] == ["a/broken.jsonl, line 1: 'text' is missing"]
     assert report(context)["encodings"] == {"cp1252": {"files": 1, "first": [f"{name}/a/page.html.gz"]}}
 
 
@@ -168,3 +171,111 @@ def test_damaged_and_encrypted_members_of_a_zip_file_cost_themselves_alone(tmp_p
     assert found == {"x.zip/c.txt": b"three"}
     assert [line.split(":")[0] for line in ledger.files["x.zip"].examples] == ["a.txt", "b.txt"]
     assert "is encrypted" in ledger.files["x.zip"].examples[1]
+
+
+UNREADABLE = {
+    "nul.txt": (b"\0\1\2\3" * 99, "holds NUL bytes"),
+    "nul.html": (b"<p>\0\1</p>", "page: holds NUL bytes"),
+    "cut.txt.gz": (gzip.compress(b"one" * 99)[:-9], "cannot be read as text to its end"),
+    "no.parquet": (b"PAR1" * 9, "cannot be read as parquet"),
+    "long.csv": (b'text\n"one\ntwo\n', "a quotation mark in line 2 opens"),
+    "other.jsonl": (b'{"a": 1}\n', "has no column 'text'"),
+    "no.json": (b"{", "is not one JSON list"),
+    "no.warc": (b"no", "holds no WARC record"),
+    "within.zip": (zipped({"a.txt": b"one"}), "an archive within an archive"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_a_member_that_cannot_be_read_is_one_bad_row(tmp_path, monkeypatch, suffix):
+    contents = {f"{n}.txt": sentence(n).encode() for n in range(20)}
+    contents = {name: content for name, (content, _) in UNREADABLE.items()} | contents
+    name = put(tmp_path, f"x{suffix}", made(suffix, contents))
+    context = curate(tmp_path, [{"type": "files", "paths": [name]}], monkeypatch, max_broken_share=0.5, examples=20)
+    assert len(all_rows(context)) == 20
+    members_of, rows_of = report(context)["broken_rows"]
+    assert (members_of["rows"], members_of["broken"]) == (len(contents), len(UNREADABLE) - 1)
+    assert rows_of["broken"] == 1  # the page
+    examples = "\n".join(members_of["examples"] + rows_of["examples"])
+    for member, (_, reason) in UNREADABLE.items():
+        assert any(line.startswith(member) and reason in line for line in examples.splitlines()), member
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_members_with_odd_names_break_no_message_and_the_same_name_twice_loses_nothing(tmp_path, suffix):
+    odd = {"a\nb\x1b[31m.txt": b"one", "..\\up.txt": b"two", "/": b"", "n" * 5000 + ".txt": b"three", " .txt": b"four"}
+    found, ledger = read(tmp_path, f"x{suffix}", made(suffix, odd))
+    assert [name.removeprefix(f"x{suffix}/") for name in found] == ["a?b?[31m.txt", "../up.txt", " .txt"]
+    assert "has a name of more than 4096 characters" in ledger.files[f"x{suffix}"].examples[0]
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".zip":
+        with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.txt", b"one")
+            archive.writestr("a.txt", b"two")
+    else:
+        content = tar({"a.txt": b"one"})
+        path.write_bytes(content[:1024] + tar({"a.txt": b"two"}))
+    assert [each.content for each in members(UserFile("x", path, "archive"), Ledger(1))] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda content: content[:1024], "has no end mark"),
+        (lambda content: content + content, "more follows behind the end mark"),
+    ],
+    ids=["cut between members", "joined"],
+)
+def test_an_end_that_is_not_one_is_counted(tmp_path, harm, reason):
+    found, ledger = read(tmp_path, "x.tar", harm(tar({"a.txt": b"one", "b.txt": b"two"})))
+    assert found["x.tar/a.txt"] == b"one"
+    assert ledger.files["x.tar"].broken == 1 and reason in ledger.files["x.tar"].examples[0]
+
+
+def test_a_damaged_header_is_no_end(tmp_path):
+    content = bytearray(tar({"a.txt": b"one", "b.txt": b"two"}))
+    content[1024 + 148] ^= 1  # its checksum
+    with pytest.raises(InputProblem, match="a header is damaged"):
+        read(tmp_path, "x.tar", bytes(content))
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_pieces_of_a_large_archive_are_all_of_it(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(archives, "_LEAST_UNPACKED", 4096)
+    contents = {f"{LONG}{n}.txt": sentence(n).encode() * (n % 7) for n in range(60)}
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(made(suffix, {**contents, "a.png": b"png", "e.zip": b"PK"}))
+    file = UserFile("x", path, "archive")
+    pieces = list(parts.packed([file], 2000))
+    assert len(pieces) > 3 and len({piece.name for piece in pieces}) == len(pieces)
+    digests = [parts.digest(piece.files) for piece in pieces]
+    assert len(set(digests)) == (1 if suffix == ".tar.gz" else len(pieces))
+    whole, ledger = Ledger(3), Ledger(3)
+    expected = [(member.name, member.content) for member in members(file, whole)]
+    assert len(expected) == 60
+    found = [(each.name, each.content) for part in pieces for piece in part.files for each in members(piece, ledger)]
+    assert found == expected and ledger.as_dict() == whole.as_dict()
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_workers_that_divide_an_archive_change_no_byte(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(parts, "CHUNK", 3000)
+    monkeypatch.setattr(archives, "_LEAST_UNPACKED", 20_000)
+    put(tmp_path, f"texts/x{suffix}", made(suffix, {f"{n}.txt": f"{sentence(n)}\n".encode() for n in range(80)}))
+    assert make(tmp_path) == make(tmp_path, engine={"workers": 2})
+
+
+def test_an_archive_that_cannot_be_divided_is_one_piece(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in range(9):
+            archive.writestr(f"{n}.txt", bytes(999))
+        archive.filelist.reverse()
+    assert len(list(parts.packed([UserFile("x", path, "archive")], 1000))) == 1
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", pax_headers={"uname": "all"}) as archive:
+        for n in range(9):
+            info = tarfile.TarInfo(f"{n}.txt")
+            info.size = 999
+            archive.addfile(info, io.BytesIO(bytes(999)))
+    assert len(list(parts.packed([UserFile("x", path, "archive")], 1000))) == 1

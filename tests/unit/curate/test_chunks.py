@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 
 from components.contract import Context
 from components.curate import component, judging, parts
-from components.curate.chunks import chunks
+from components.curate.chunks import Chunk, chunks
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
@@ -171,6 +172,31 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputProblem, match=r"a\.jsonl: was changed while it was read"):
         make(tmp_path, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "txt", "zip", "parquet"])
+def test_a_file_that_vanishes_or_shrinks_while_it_is_read_is_named(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(parts, "CHUNK", 1000)
+    path = tmp_path / put(tmp_path, f"texts/a.{kind}", lines(range(40)))
+    if kind == "zip":
+        content = path.read_bytes()
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.jsonl", content)
+    elif kind == "parquet":
+        pq.write_table(pa.table({"text": [sentence(n) for n in range(40)]}), path)
+    content, read, cut = path.read_bytes(), Chunk.read, parts._cut
+
+    def meanwhile(function, change):
+        return lambda *arguments: (change(), function(*arguments))[1]
+
+    for change in (path.unlink, lambda: path.write_bytes(content[: len(content) // 2])):
+        with monkeypatch.context() as patch, pytest.raises(InputProblem, match=rf"a\.{kind}.*: was (removed|changed)"):
+            patch.setattr(Chunk, "read", meanwhile(read, change))
+            make(tmp_path)
+        path.write_bytes(content)
+    with monkeypatch.context() as patch, pytest.raises(InputProblem, match=rf"a\.{kind}: was removed"):
+        patch.setattr(parts, "_cut", meanwhile(cut, path.unlink))
+        make(tmp_path)
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged):

@@ -138,6 +138,18 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, s
         read(tmp_path, member * 9, f"a.warc{suffix}")
 
 
+def test_blank_lines_and_bodies_that_unpack_to_too_much_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounded, "ALWAYS_ALLOWED", 1 << 20)
+    blank = gzip.compress(A) + gzip.compress(b"\r\n" * (8 << 20))
+    with pytest.raises(InputProblem, match="unpacks to more than"):
+        read(tmp_path, blank, "a.warc.gz")
+    assert len(list(packed([UserFile("a", tmp_path / "a.warc.gz", "warc")], 900))) == 1
+    body = record(1, gzip.compress(bytes(1 << 19)), headers="Content-Type: text/plain\r\nContent-Encoding: gzip\r\n")
+    with pytest.raises(InputProblem, match="unpacks to more than"):
+        read(tmp_path, body * 3)
+    assert len(read(tmp_path, body)[0]) == 1
+
+
 @pytest.mark.parametrize("content", [b"<html>", gzip.compress(b"<html>"), b""], ids=["plain", "packed", "empty"])
 def test_what_is_no_archive_is_refused_by_name(tmp_path, content):
     with pytest.raises(InputProblem, match=r"a.warc: holds no WARC record"):
