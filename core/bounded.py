@@ -7,6 +7,8 @@ that call themselves for each level fail in ways of their own, or end the proces
 
 from __future__ import annotations
 
+import copy
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -130,6 +132,10 @@ def yaml(content: str | bytes, *, fast: bool = False) -> Any:
         text = content.decode() if isinstance(content, bytes) else content
     except UnicodeDecodeError as error:
         raise YAMLError(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    return _load(text, fast) if fast else copy.deepcopy(_load_again(text))
+
+
+def _load(text: str, fast: bool) -> Any:
     if _INDENTED.search(text) or _brackets(text) > DEEPEST:
         raise YAMLError(f"nested deeper than {DEEPEST} levels")
     try:
@@ -139,6 +145,12 @@ def yaml(content: str | bytes, *, fast: bool = False) -> Any:
     if _exceeds(value, DEEPEST, MOST_VALUES):
         raise YAMLError(f"nested deeper than {DEEPEST} levels, or its aliases make more than {MOST_VALUES:,} values")
     return value
+
+
+@functools.lru_cache(maxsize=8)
+def _load_again(text: str) -> Any:
+    """The same text is asked for again and again: a command reads the workspace's files at many places."""
+    return _load(text, fast=False)
 
 
 def _brackets(text: str) -> int:

@@ -6,6 +6,8 @@ workspace's file.
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import json
 import re
@@ -147,6 +149,14 @@ def schema(root: Path) -> dict[str, Any]:
 
     That is: choices between types by ``anyOf`` rather than ``oneOf``, and fixed values as lists of one choice.
     """
+    whole = copy.deepcopy(_empty())
+    _prefill(whole, values(root))
+    return whole
+
+
+@functools.cache  # Prefect asks several times for each flow, whenever a process defines one
+def _empty() -> dict[str, Any]:
+    """The schema, before a workspace's values are the defaults."""
     sections = parameters.sections()
     fields: dict[str, Any] = {name: (model, Field(description=_summary(model))) for name, model in sections.items()}
     seed = (int, Field(ge=0, le=2**32 - 1, description="Seed of all randomness in the workspace"))
@@ -159,7 +169,6 @@ def schema(root: Path) -> dict[str, Any]:
             whole["properties"].get(name, {}).get("properties", {}).pop(key, None)
             if not whole["properties"].get(name, {}).get("properties", True):
                 del whole["properties"][name]["properties"]
-    _prefill(whole, values(root))
     return whole
 
 

@@ -97,3 +97,8 @@ def test_depth_is_counted_without_going_down() -> None:
     assert bounded.deeper([[1]], levels=1) and not bounded.deeper([1], levels=1)
     while value:  # freeing it at once would call itself for each level
         value = value.pop()
+
+
+def test_a_yaml_that_is_read_again_is_a_value_of_its_own() -> None:
+    bounded.yaml("a: [1]")["a"].append(2)
+    assert bounded.yaml("a: [1]") == {"a": [1]}
