@@ -10,16 +10,22 @@ import atexit
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from pathlib import Path
+
+from core.python import isolated_children
+from registry.promotion import trial
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("cli.main", "registry.lineage.sync", "registry.promotion.promote", "mlflow")
+JUDGING = ("run", "promote", "retrain")  # verbs that may put a model before the gate
 WITH_PREFECT = ("flows.run", "flows.lifecycle", "flows.retrain", "prefect.task_engine")
 _started: dict[str | None, subprocess.Popen[str]] = {}
 
@@ -66,16 +72,36 @@ def serve() -> None:
     assert threading.active_count() == 1, "a fork would lose a thread"
     gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
+    shared = False
     for line in sys.stdin:
+        order = json.loads(line)
+        if not shared and order["arguments"][0] in JUDGING:
+            _share_trials()
+            shared = True
         child = os.fork()
         if child == 0:
             answers.close()
-            _run(json.loads(line))
+            _run(order, shared)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
 
 
-def _run(order: dict) -> None:
+def _share_trials() -> None:
+    """Start the process that those which try models are forked from: to load its library takes longer than a run."""
+    output = os.dup(1)
+    os.dup2(2, 1)  # what it prints is no answer
+    try:
+        multiprocessing.get_context("forkserver").set_forkserver_preload([trial.LIBRARY])
+        with isolated_children():
+            forkserver.ensure_running()
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+
+
+def _run(order: dict, shared: bool) -> None:
+    if shared:
+        forkserver._forkserver.ensure_running = lambda: None  # it runs, and is no child of this process
     os.setsid()
     for number, name in enumerate((os.devnull, order["out"], order["err"])):
         opened = os.open(name, os.O_RDWR | os.O_CREAT)

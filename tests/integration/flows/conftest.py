@@ -18,6 +18,7 @@ from core.environment import child_environment
 from flows.prefect_server import local_server
 from tests import warm
 from tests.prefect_database import give
+from tests.workspace import init_dvc
 
 SOURCE = Path(__file__).with_name("workspace")
 IGNORED = "/data/?*\n!/data/*.dvc\n/models/?*\n!/models/*.dvc\n/reports/\n/.stemma/\n__pycache__/\n"
@@ -138,9 +139,9 @@ def make_workspace(root: Path) -> None:
     (root / "code" / "pretrain.txt").write_text("first version\n")
     (root / ".gitignore").write_text(IGNORED)
     environment = child_environment()
+    init_dvc(root)
     for command in (
         ["git", "init", "-q", "."],
-        [sys.executable, "-m", "dvc", "init", "-q"],
         ["git", "add", "-A"],
         ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
     ):

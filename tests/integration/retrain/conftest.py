@@ -25,6 +25,7 @@ from core.environment import child_environment
 from flows.pipeline.stage_process import end_group
 from tests import warm
 from tests.prefect_database import give
+from tests.workspace import init_dvc
 
 SOURCE = Path(__file__).with_name("workspace")
 DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
@@ -109,7 +110,7 @@ def wait_for(what: Callable[[], Any], why: str, seconds: float = DEADLINE) -> An
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why}"
-        time.sleep(0.2)
+        time.sleep(0.5)  # the server works for every question
     return found
 
 
@@ -177,11 +178,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, told: Told)
     (root / ".gitignore").write_text(IGNORED)
     project = Project(root, {"PREFECT_API_URL": prefect_api, "TEST_WEBHOOK": told.address})
     write_rows(project.raw / "first.jsonl", 0.5, 40)
+    init_dvc(root)
     for command in (
         ("git", "init", "-q", "-b", "main"),
         ("git", "config", "user.name", "Ada"),
         ("git", "config", "user.email", "ada@example.org"),
-        (sys.executable, "-m", "dvc", "init", "-q"),
         ("git", "add", "-A"),
         ("git", "commit", "-qm", "A workspace"),
     ):
