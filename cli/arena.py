@@ -66,7 +66,8 @@ def arena(
     from deploy.leaderboard import leaderboard
 
     board = leaderboard(found)
-    agreed = _agreement(workspace, found) if judge and found else None
+    whole = [vote for vote in found if vote.question]  # of others the texts have expired
+    agreed = _agreement(workspace, whole) if judge and whole else None
     if as_json:
         print_json(board.as_dict() | ({"judge": agreed.as_dict()} if agreed is not None else {}))
         return

@@ -54,10 +54,7 @@ def add(
     A file of the same name is replaced; its earlier content stays in DVC's cache, and in the lineage of what was made
     of it. The event `stemma.data.changed` goes to the server of `PREFECT_API_URL`, or else of `stemma up`.
     """
-    import os
-
     from cli.output import print_json
-    from core.environment import quiet_prefect
     from core.parameters_file import read
     from core.workspace import Workspace
     from flows.retraining import sources, triggers
@@ -67,19 +64,9 @@ def add(
     taken = sources.add(workspace, files, into)
     lines = [*taken.lines, *unread(read(workspace.root / "params.yaml"), taken.names)]
     sent = None
-    if taken.names and (url := os.environ.get("PREFECT_API_URL") or _stack_url(workspace.home)):
-        quiet_prefect(workspace.home / "prefect", url)
-        try:
-            triggers.emit(taken.names)
-            sent = triggers.EVENT
-            lines.append(f"event sent to Prefect: {triggers.EVENT}")
-        except Exception as error:  # the data is in, which is what the command is for
-            lines.append(
-                f"Prefect at {triggers.shown(url)} did not take the event ({type(error).__name__}), so no "
-                "retraining starts; run `stemma retrain`, or wait for the schedule"
-            )
-    elif taken.names:
-        lines.append("no Prefect server is configured, so no retraining starts; run `stemma retrain`")
+    if taken.names:
+        sent, said = triggers.announce(workspace.home, taken.names)
+        lines.append(said)
     if as_json:
         print_json({"files": taken.names, "event": sent, "notes": lines})
     else:
@@ -135,11 +122,3 @@ def preview(
             print(f"left out: {example.fault}")
         else:
             print_parts(example.parts)
-
-
-def _stack_url(home: Path) -> str | None:
-    """The Prefect server of a running `stemma up`."""
-    from deploy.stack import state
-
-    stack = state.read(home)
-    return stack.prefect_api_url if stack else None

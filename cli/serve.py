@@ -12,6 +12,8 @@ stemma serve                                   assistant@champion and classifier
 
 stemma serve base@champion --port 8080
 
+stemma serve --feedback-days 30                answers that people rate, edit and allow to be trained on
+
 stemma keys add laptop && stemma serve --host 0.0.0.0      open to other machines, with a key
 
 stemma serve --engine "llama-server -m {model} --port {port}"      any engine that speaks OpenAI's API
@@ -39,6 +41,12 @@ def serve(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one answer at most.")] = 4096,
     rate_limit: Annotated[int, typer.Option(min=0, help="Requests a minute and key; 0: no limit.")] = 600,
     timeout: Annotated[int, typer.Option(min=1, metavar="SECONDS", help="For a whole answer.")] = 600,
+    feedback_days: Annotated[
+        int,
+        typer.Option(
+            min=0, max=3650, envvar="STEMMA_FEEDBACK_DAYS", help="Keep answers that people allow to be kept; 0: none."
+        ),
+    ] = 0,
 ) -> None:
     """Serve models over OpenAI's API until Ctrl-C, with a page to chat in.
 
@@ -49,6 +57,10 @@ def serve(
     API keys: `stemma keys add NAME` makes one and shows it once; only its hash is kept. From the first key on every
     request to /v1/ needs one, in the header `Authorization: Bearer KEY`. Without keys the gateway listens on loopback
     only.
+
+    Feedback: with `--feedback-days N` the pages ask whether answers may be kept and trained on, and take thumbs, stars
+    and edits; `stemma feedback export` makes training data of them. Personal data of a fixed form is replaced, and
+    everything is deleted after N days.
     """
     import os
 
@@ -59,6 +71,7 @@ def serve(
     root = Workspace.find().root
     command = python.command("deploy.gateway", "--host", host, "--port", str(port), "--engine", engine)
     command += ["--max-tokens", str(max_tokens), "--rate-limit", str(rate_limit), "--timeout", str(timeout)]
+    command += ["--feedback-days", str(feedback_days)]
     command += [word for model in models or () for word in ("--model", model)]
     os.chdir(root)
     os.execve(command[0], command, child_environment())

@@ -51,3 +51,7 @@ class UnsoundHistory(RegistryError):
 
 class NotMeasured(RegistryError):
     """A version could not be measured on the evaluation set that another one was measured on."""
+
+
+class NoSuchAnswer(RegistryError):
+    """No answer of this name was kept for this person."""

@@ -220,7 +220,7 @@ def _columns(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-_ALWAYS = ("system", "tools")
+_ALWAYS = ("system", "tools", "consent", "provenance")  # the last two are known, and no part of a record
 _QUESTION = ("prompt", "messages", "conversations", "instruction", "input", "history")
 _PAIR = Form("pair", _columns("chosen", "rejected"), _columns(*_QUESTION, *_ALWAYS), _pair)
 _RANKED = Form("ranked", _columns(), _columns(*_QUESTION, *_ALWAYS, *ANSWERS, *SCORES), _ranked)

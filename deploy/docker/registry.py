@@ -1,8 +1,8 @@
 """Makes the registry's tables and lets the gateway write its own: ``python -m deploy.docker.registry``.
 
 To be run by the owner of the database (``STEMMA_REGISTRY_URL``) before the gateway starts, and again after a restore.
-The gateway's role reads the registry and records its deployments and people's votes; decisions, versions and signatures
-it cannot write.
+The gateway's role reads the registry and records its deployments and what people say of answers, of which it deletes
+what has expired; decisions, versions and signatures it cannot write.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ GRANTS = (
     "GRANT INSERT, UPDATE ON deployments TO gateway",
     "GRANT USAGE ON SEQUENCE deployments_id_seq TO gateway",
     "GRANT INSERT ON votes TO gateway",
+    "GRANT UPDATE (question, answer_a, answer_b, reason, expires) ON votes TO gateway",
     "GRANT USAGE ON SEQUENCE votes_id_seq TO gateway",
+    "GRANT INSERT, UPDATE, DELETE ON answers TO gateway",
+    "GRANT USAGE ON SEQUENCE answers_id_seq TO gateway",
 )
 
 

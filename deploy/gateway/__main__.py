@@ -30,6 +30,7 @@ from registry.db.references import parse
 from registry.errors import RegistryError, UnknownReference
 
 FAILED, USAGE = 1, 2
+MOST_DAYS = 3650
 
 
 class CannotListen(RegistryError):
@@ -62,6 +63,14 @@ def settings_of(arguments: Sequence[str] | None) -> GatewaySettings:
         default=int(default.start_seconds),
         help="seconds for an engine to load a model and answer once",
     )
+    add(
+        "--feedback-days",
+        type=_days,
+        metavar="DAYS",
+        default=os.environ.get("STEMMA_FEEDBACK_DAYS") or default.feedback_days,
+        help="keep answers so long whose request says `store: true`, and what is said of them "
+        "(default: STEMMA_FEEDBACK_DAYS, else 0: none)",
+    )
     given = parser.parse_args(arguments)
     return GatewaySettings(
         host=given.host,
@@ -69,6 +78,7 @@ def settings_of(arguments: Sequence[str] | None) -> GatewaySettings:
         models=tuple(given.model or DEFAULT_MODELS),
         engine=given.engine,
         start_seconds=float(given.start_timeout),
+        feedback_days=given.feedback_days,
         limits=Limits(
             body_bytes=given.max_body,
             tokens=given.max_tokens,
@@ -83,6 +93,13 @@ def settings_of(arguments: Sequence[str] | None) -> GatewaySettings:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
+        raise ValueError
+    return number
+
+
+def _days(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= MOST_DAYS:
         raise ValueError
     return number
 

@@ -11,11 +11,12 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, Response
 
-from deploy.gateway import arena, classification, errors, generation, status
+from deploy.gateway import arena, classification, errors, feedback, generation, status
 from deploy.gateway.access import AccessControl
 from deploy.gateway.api_keys import Keyring
 from deploy.gateway.arena import Arena
-from deploy.gateway.generation import ClientDisconnected, Generation
+from deploy.gateway.feedback import Recorder
+from deploy.gateway.generation import ClientDisconnected, Generation, key_of
 from deploy.gateway.metrics import Metrics, RequestMetrics
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.settings import GatewaySettings
@@ -35,13 +36,16 @@ _PAGE_HEADERS = {
 
 def build(models: ModelRouter, metrics: Metrics, keyring: Keyring, settings: GatewaySettings) -> FastAPI:
     """The application; its models start and stop with it."""
+    recorder = Recorder(models.catalog, settings.feedback_days)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         models.start()
+        recorder.start()
         try:
             yield
         finally:
+            await recorder.stop()
             await models.stop()
 
     app = FastAPI(
@@ -53,21 +57,22 @@ def build(models: ModelRouter, metrics: Metrics, keyring: Keyring, settings: Gat
     async def disconnected(_: Request, error: ClientDisconnected) -> Response:
         return Response(status_code=499)  # only the metrics see it
 
-    generate = Generation(models, metrics, settings.limits)
+    generate = Generation(models, metrics, settings.limits, recorder)
     app.include_router(generation.routes(generate))
-    app.include_router(arena.routes(Arena(models, generate, models.catalog)))
+    app.include_router(arena.routes(Arena(models, generate, models.catalog, recorder)))
+    app.include_router(feedback.routes(recorder, key_of))
     app.include_router(classification.routes(models, metrics, settings.limits))
     app.include_router(status.routes(models, metrics, keyring))
     app.include_router(_page())
     app.add_middleware(AccessControl, keyring=keyring, limits=settings.limits, loopback=settings.loopback)
-    paths = frozenset({path for path in _document(app)["paths"] if "{" not in path} | {"/", "/arena"})
+    paths = frozenset({path for path in _document(app)["paths"] if "{" not in path} | {"/", "/arena", "/rate"})
     app.add_middleware(RequestMetrics, metrics=metrics, paths=paths)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 
 
 def _page() -> APIRouter:
-    """``/``: a page to chat in; ``/arena``: one to vote on; they load nothing from elsewhere."""
+    """Pages to chat (``/``), to vote (``/arena``) and to rate answers (``/rate``); they load nothing from elsewhere."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
@@ -77,6 +82,10 @@ def _page() -> APIRouter:
     @router.get("/arena")
     async def voting() -> FileResponse:
         return FileResponse(_PAGE / "arena.html", headers=_PAGE_HEADERS)
+
+    @router.get("/rate")
+    async def rating() -> FileResponse:
+        return FileResponse(_PAGE / "rate.html", headers=_PAGE_HEADERS)
 
     @router.get("/page/{name}")
     async def part(name: str) -> FileResponse:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
-from deploy.gateway.bodies import BoundedRoute
+from deploy.gateway.bodies import BoundedRoute, TextBody
 from deploy.gateway.catalog import Catalog, Version
 from deploy.gateway.errors import ApiError, ErrorAnswer, documented_responses
+from deploy.gateway.feedback import Recorder, redacted
 from deploy.gateway.generation import Generation, key_of, until_disconnect
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.schemas import ChatRequest
@@ -31,20 +32,7 @@ MOST_OPEN = 1000  # battles that wait for their vote; where there are more, the 
 Text = Annotated[str, Field(max_length=8000)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    @field_validator("*")
-    @classmethod
-    def _is_text(cls, value: Any) -> Any:
-        try:
-            str(value).encode()
-        except UnicodeEncodeError:
-            raise ValueError("it contains half of a surrogate pair, which is not a character") from None
-        return value
-
-
-class BattleRequest(_Body):
+class BattleRequest(TextBody):
     """A question for two models."""
 
     question: Text = Field(min_length=1)
@@ -58,12 +46,13 @@ class OpenBattle(BaseModel):
     answers: list[str] = Field(description="A's and B's.")
 
 
-class VoteRequest(_Body):
+class VoteRequest(TextBody):
     """A vote on a battle."""
 
     battle: str = Field(max_length=100)
     choice: Choice = Field(description="a, b, tie, or bad: both are.")
     reason: Text = Field("", description="Why; may be empty.")
+    training: bool = Field(False, description="Whether models may be trained on the vote, question and answers.")
 
 
 class Revealed(BaseModel):
@@ -108,10 +97,10 @@ class PendingVote:
 class Arena:
     """The open battles of a gateway, and the votes in its registry."""
 
-    def __init__(self, models: ModelRouter, generation: Generation, catalog: Catalog):
-        self._models, self._generation, self._catalog = models, generation, catalog
+    def __init__(self, models: ModelRouter, generation: Generation, catalog: Catalog, recorder: Recorder):
+        self._models, self._generation, self._catalog, self._recorder = models, generation, catalog, recorder
         self._open: OrderedDict[str, PendingVote] = OrderedDict()
-        self._ranked: tuple[int, Leaderboard] | None = None
+        self._ranked: tuple[tuple[int, int], Leaderboard] | None = None
 
     async def ask(self, request: Request, body: BattleRequest) -> OpenBattle:
         """Both answers, in an order that says nothing.
@@ -142,20 +131,22 @@ class Arena:
                 param="battle",
             )  # fmt: skip
         del self._open[body.battle]
-        a, b = (GivenAnswer(version.id, answer) for version, answer in (found.a, found.b))
         try:
-            count = await asyncio.to_thread(
-                lambda: votes.record(
-                    self._catalog.registry(), found.key, found.question, a, b, body.choice, body.reason
-                )
-            )
+            count = await asyncio.to_thread(self._record, found, body)
         except RegistryError as error:
             self._open[body.battle] = found
             raise ApiError(503, f"the vote was not recorded: {error}", "registry_unavailable", retry_after=5) from None
         return Revealed(a=found.a[0].name, b=found.b[0].name, votes=count)
 
+    def _record(self, found: PendingVote, body: VoteRequest) -> int:
+        a, b = (GivenAnswer(version.id, redacted(answer)) for version, answer in (found.a, found.b))
+        return votes.record(
+            self._catalog.registry(), found.key, redacted(found.question), a, b, body.choice, redacted(body.reason),
+            consent=body.training, expires=self._recorder.expires,
+        )  # fmt: skip
+
     async def ranked(self) -> Leaderboard:
-        """The leaderboard; computed when there is a new vote.
+        """The leaderboard; computed when there is a new vote, or one was deleted.
 
         Raises:
             ApiError: the registry cannot be read.
@@ -167,13 +158,13 @@ class Arena:
 
     def _rank(self) -> Leaderboard:
         with self._catalog.registry().read() as session:
-            count = votes.count(session)
+            state = votes.count(session), votes.newest(session)
             kept = self._ranked
-            if kept is not None and kept[0] == count:
+            if kept is not None and kept[0] == state:
                 return kept[1]
             found = votes.votes(session)
         board = leaderboard(found)
-        self._ranked = (count, board)
+        self._ranked = (state, board)
         return board
 
     def _contestants(self) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, field_validator
 from starlette.exceptions import HTTPException
 
 MOST_SIGNS = 200_000  # 10,000 messages of one text have half of them; so many are parsed in 0.2 s at most
@@ -42,3 +43,18 @@ class BoundedRoute(APIRoute):
             return await handler(_Bounded(request.scope, request.receive))
 
         return bounded
+
+
+class TextBody(BaseModel):
+    """A body of texts that can be written anywhere; it has no field that is not named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it contains half of a surrogate pair, which is not a character") from None
+        return value

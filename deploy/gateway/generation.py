@@ -22,6 +22,7 @@ from deploy.gateway.bodies import BoundedRoute
 from deploy.gateway.catalog import Version
 from deploy.gateway.engine_process import EngineProcess
 from deploy.gateway.errors import ApiError, documented_responses
+from deploy.gateway.feedback import Recorder
 from deploy.gateway.metrics import Metrics
 from deploy.gateway.model_router import ModelRouter, require_kind
 from deploy.gateway.model_server import ModelServer
@@ -86,6 +87,7 @@ class Generation:
     models: ModelRouter
     metrics: Metrics
     limits: Limits
+    recorder: Recorder
 
     async def __call__(self, request: Request, body: TextRequest) -> Response:
         """The answer, streamed where the request says so.
@@ -98,6 +100,7 @@ class Generation:
         chat = isinstance(body, ChatRequest)
         shape: Shape = "chat.completion" if chat else "text_completion"
         id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
+        kept = self.recorder.wanted(body)
         try:
             async with asyncio.timeout_at(deadline):
                 opened = await until_disconnect(request, self._open(body, id, key_of(request)))
@@ -107,6 +110,8 @@ class Generation:
         head = AnswerHead(id, int(time.time()), engine.version.name, engine.version.digest)
         parts = pieces(events(opened.response), shape, head, opened.usage, stops)
         measured = self._measured(parts, opened, began, bool(stops))
+        if kept and isinstance(body, ChatRequest):
+            measured = self.recorder.recorded(measured, body, id, key_of(request), engine.version)
         headers = {**version_headers(engine), "x-request-id": id}
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage

@@ -258,7 +258,14 @@ class ChatRequest(_Generation):
     response_format: ResponseFormat | None = Field(
         None, description="An answer in JSON, or by a JSON schema; `transformers serve` writes text only."
     )
-    store: bool | None = Field(None, description="Taken and ignored: nothing is stored.")
+    store: bool | None = Field(
+        None, description="Keep the answer, for feedback, where the gateway does: `GET /v1/feedback` says how long."
+    )
+    metadata: dict[str, JsonValue] | None = Field(
+        None,
+        description='Of an answer that is kept: {"training": "yes"} allows training on it, {"conversation": NAME} '
+        "says whose turn it is. All else is taken and ignored.",
+    )
     logprobs: Annotated[Any, Unsupported((False,))] = None
     top_logprobs: Annotated[Any, Unsupported((0,))] = None
     functions: Annotated[Any, Unsupported(([],))] = None

@@ -68,6 +68,7 @@ class GatewaySettings:
         start_seconds: time for an engine to load a model and answer once.
         first_retry_seconds: before a version that was refused, or whose engine died, is tried again; doubled each time.
         last_retry_seconds: the longest such wait.
+        feedback_days: how long answers are kept whose request allows it; 0: nothing is kept.
         stop_seconds: time for requests to finish when the gateway is stopped.
     """
 
@@ -81,6 +82,7 @@ class GatewaySettings:
     start_seconds: float = 600.0
     first_retry_seconds: float = 2.0
     last_retry_seconds: float = 300.0
+    feedback_days: int = 0
     stop_seconds: float = 5.0
 
     @property

@@ -143,7 +143,8 @@ def _gateway(settings: StackSettings) -> Service:
     url = settings.url(settings.gateway_port)
     command = _python("deploy.gateway", "--host", settings.host, "--port", str(settings.gateway_port))
     # It reads the registry and the bytes of models, and uses no other service.
-    names = ("STEMMA_API_KEYS", "STEMMA_REGISTRY_URL", "STEMMA_SIGNING_KEY", "STEMMA_TRUSTED_KEYS")
+    names = ("STEMMA_API_KEYS", "STEMMA_FEEDBACK_DAYS", "STEMMA_REGISTRY_URL", "STEMMA_SIGNING_KEY",
+             "STEMMA_TRUSTED_KEYS")  # fmt: skip
     environment = _base(settings, *names, *DATABASES, *STORES)
     if registry := client_environment(settings).get("STEMMA_REGISTRY_URL"):
         environment["STEMMA_REGISTRY_URL"] = registry

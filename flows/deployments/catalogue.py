@@ -80,6 +80,11 @@ DEPLOYMENTS = (
         triggers=triggers.triggers,
     ),
     FlowDeployment(
+        "flows.export_feedback:export_feedback",
+        "Makes files below data/raw/feedback of the votes, thumbs, stars and edits that people allow to be trained on, "
+        "and sends the event that may start a retraining. Set a schedule here to do it by itself.",
+    ),
+    FlowDeployment(
         "flows.sweep:sweep",
         "Tries several values of parameters, each in a run of its own, and compares a metric. The same form again goes "
         "on where a killed sweep ended; `stemma sweep apply` writes the best values into `params.yaml`.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from core.environment import quiet_prefect
 
 if TYPE_CHECKING:
     from prefect.events import DeploymentEventTrigger
@@ -40,6 +43,34 @@ def emit(files: Sequence[str]) -> None:
 
     with get_client(sync_client=True) as client:  # brings the server's credentials, where it requires them
         client.request("POST", "/events", json=[body(files)])
+
+
+def announce(home: Path, files: Sequence[str]) -> tuple[str | None, str]:
+    """Send the event to the server of ``PREFECT_API_URL``, or else of a running ``stemma up``, where there is one.
+
+    Returns:
+        the event's name, if it was sent; and what became of it, in a sentence.
+    """
+    url = os.environ.get("PREFECT_API_URL") or _stack_url(home)
+    if not url:
+        return None, "no Prefect server is configured, so no retraining starts; run `stemma retrain`"
+    quiet_prefect(home / "prefect", url)
+    try:
+        emit(files)
+    except Exception as error:  # the data is in, which is what the command is for
+        return None, (
+            f"Prefect at {shown(url)} did not take the event ({type(error).__name__}), so no retraining starts; run "
+            "`stemma retrain`, or wait for the schedule"
+        )
+    return EVENT, f"event sent to Prefect: {EVENT}"
+
+
+def _stack_url(home: Path) -> str | None:
+    """The Prefect server of a running `stemma up`."""
+    from deploy.stack import state
+
+    stack = state.read(home)
+    return stack.prefect_api_url if stack else None
 
 
 def shown(url: str) -> str:

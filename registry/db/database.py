@@ -59,6 +59,15 @@ class Registry:
             except DriverError as error:
                 raise _explained(error, self.engine.url) from error
 
+    def forget_log(self) -> None:
+        """Empty SQLite's write-ahead log, which holds what was deleted until it is written over; a reader delays it."""
+        if self.engine.dialect.name == "sqlite":
+            raw = self.engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                raw.close()
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -112,6 +121,7 @@ def _sqlite(location: URL) -> Engine:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what people want deleted is overwritten, not only forgotten
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -1,19 +1,31 @@
 """The tables: ML Metadata's nouns, content-addressed by DVC's hashes.
 
 Times are unix seconds, except in ``promotions``, where they are ISO text because they are hashed. Rows are only ever
-added, except for what refers to MLflow (run ids, what was sent).
+added, except for what refers to MLflow (run ids, what was sent), and for what people wrote and said, which is deleted
+when its time is over or they ask for it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from core.keys import Signed
 
-REVISION = "0004"  # newest migration; a database at this revision needs no alembic at all
+REVISION = "0005"  # newest migration; a database at this revision needs no alembic at all
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -315,7 +327,10 @@ class SignedReceipt(_SignedRow, Base):
 
 
 class Vote(Base):
-    """A person's vote on two answers to one question, A as it was shown first; see :mod:`registry.feedback.votes`."""
+    """A person's vote on two answers to one question, A as it was shown first; see :mod:`registry.feedback.votes`.
+
+    Once it ``expires`` the vote stays and its texts go.
+    """
 
     __tablename__ = "votes"
     __table_args__ = (CheckConstraint("choice IN ('a', 'b', 'tie', 'bad')", name="choice"),)
@@ -330,6 +345,56 @@ class Vote(Base):
     answer_b: Mapped[str]
     choice: Mapped[str] = mapped_column(String(10))
     reason: Mapped[str]
+    consent: Mapped[bool] = mapped_column(server_default=false())  # whether models may be trained on it
+    expires: Mapped[float | None]
+
+
+class KeptAnswer(Base):
+    """An answer with the conversation before it, and what its person said of it; see :mod:`registry.feedback.answers`.
+
+    Personal data of a fixed form was replaced before it was written.
+    """
+
+    __tablename__ = "answers"
+    __table_args__ = (
+        CheckConstraint("thumb IN ('up', 'down')", name="thumb"),
+        CheckConstraint("stars BETWEEN 1 AND 5", name="stars"),
+        Index(None, "conversation"),
+        Index(None, "person"),
+        Index(None, "expires"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)  # of the answer, as its request was answered
+    conversation: Mapped[str] = mapped_column(String(64))
+    person: Mapped[str] = mapped_column(String(100))  # name of the API key
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    messages: Mapped[list[dict[str, Any]]] = mapped_column(JSON)  # before the answer: role and content
+    answer: Mapped[str]
+    consent: Mapped[bool]  # whether models may be trained on it
+    time: Mapped[float]
+    expires: Mapped[float]
+    thumb: Mapped[str | None] = mapped_column(String(4))
+    stars: Mapped[int | None]
+    edit: Mapped[str | None]  # the answer as its person would have it
+    rated: Mapped[float | None]  # when thumb, stars or edit were last given
+
+    version: Mapped[ModelVersion] = relationship()
+
+
+class Deletion(Base):
+    """What a person asked to be deleted was: counts and digests, no content and no name."""
+
+    __tablename__ = "deletions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[float]
+    actor: Mapped[str]
+    subject: Mapped[str] = mapped_column(String(80))  # keyed hash of the person or the conversation
+    rows: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))  # sha256 of the deleted rows, in order
+    files: Mapped[list[str]]  # md5 of every exported file that held them
+    versions: Mapped[list[str]]  # models that descend from these files
 
 
 class Deployment(Base):

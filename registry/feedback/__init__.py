@@ -1,1 +1,1 @@
-"""What people say of answers: votes, kept in the registry's database."""
+"""What people say of answers: votes, thumbs, stars and edits, kept in the registry's database."""

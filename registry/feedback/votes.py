@@ -26,8 +26,14 @@ class GivenAnswer:
 
 @dataclass(frozen=True)
 class VoteView:
-    """A vote as it is read: versions as ``MODEL:VERSION``, ``time`` in unix seconds."""
+    """A vote as it is read: versions as ``MODEL:VERSION``, ``time`` in unix seconds.
 
+    Attributes:
+        consent: whether models may be trained on it.
+        expires: when its texts are deleted, in unix seconds; ``None``: never, or they have been.
+    """
+
+    id: int
     time: float
     voter: str
     a: str
@@ -37,26 +43,39 @@ class VoteView:
     answer_a: str
     answer_b: str
     reason: str
+    consent: bool
+    expires: float | None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def record(
-    registry: Registry, voter: str, question: str, a: GivenAnswer, b: GivenAnswer, choice: Choice, reason: str
+    registry: Registry,
+    voter: str,
+    question: str,
+    a: GivenAnswer,
+    b: GivenAnswer,
+    choice: Choice,
+    reason: str,
+    *,
+    consent: bool = False,
+    expires: float | None = None,
 ) -> int:
     """Keep a vote; how many votes there are now.
 
     Args:
         voter: name of the key that the person used; empty where none is needed.
         a, b: the answers as they were shown, the first one first.
+        consent: whether models may be trained on it.
+        expires: when its texts are to be deleted, in unix seconds.
     """
     with registry.write() as session:
         session.add(
             Vote(
-                time=time.time(), voter=voter[:100], question=_text(question), version_a_id=a.version_id,
-                version_b_id=b.version_id, answer_a=_text(a.answer), answer_b=_text(b.answer), choice=choice,
-                reason=_text(reason),
+                time=time.time(), voter=voter[:100], question=storable(question), version_a_id=a.version_id,
+                version_b_id=b.version_id, answer_a=storable(a.answer), answer_b=storable(b.answer), choice=choice,
+                reason=storable(reason), consent=consent, expires=expires,
             )
         )  # fmt: skip
         session.flush()
@@ -66,6 +85,11 @@ def record(
 def count(session: Session) -> int:
     """How many votes there are."""
     return session.scalar(select(func.count()).select_from(Vote)) or 0
+
+
+def newest(session: Session) -> int:
+    """The number of the last vote; 0 where there is none."""
+    return session.scalar(select(func.max(Vote.id))) or 0
 
 
 def votes(session: Session) -> list[VoteView]:
@@ -78,11 +102,12 @@ def votes(session: Session) -> list[VoteView]:
         .order_by(Vote.id)
     )
     return [
-        VoteView(vote.time, vote.voter, str(a), str(b), vote.choice, vote.question, vote.answer_a, vote.answer_b,
-                 vote.reason)
+        VoteView(vote.id, vote.time, vote.voter, str(a), str(b), vote.choice, vote.question, vote.answer_a,
+                 vote.answer_b, vote.reason, vote.consent, vote.expires)
         for vote, a, b in rows
     ]  # fmt: skip
 
 
-def _text(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL does not take
+def storable(given: str) -> str:
+    """A text as both databases take it."""
+    return given.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL does not take

@@ -54,7 +54,9 @@ $("vote").addEventListener("submit", (event) => event.preventDefault()); // Ente
 for (const button of document.querySelectorAll("#vote button")) {
   button.addEventListener("click", () =>
     busy(async () => {
-      const said = await call("/v1/arena/votes", { battle, choice: button.value, reason: $("reason").value });
+      const said = await call("/v1/arena/votes", {
+        battle, choice: button.value, reason: $("reason").value, training: $("training").checked,
+      });
       $("name-a").textContent = `A: ${said.a}`;
       $("name-b").textContent = `B: ${said.b}`;
       $("vote").hidden = true;
@@ -81,4 +83,9 @@ async function showBoard() {
     : "No votes yet.";
 }
 
-showBoard().catch((error) => problem(error.message));
+async function showDays() {
+  const { days } = await call("/v1/feedback");
+  $("days").textContent = days ? `; the texts for ${days} days, the vote for good` : " until they are asked to be deleted";
+}
+
+Promise.all([showBoard(), showDays()]).catch((error) => problem(error.message));

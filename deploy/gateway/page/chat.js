@@ -1,10 +1,11 @@
 "use strict";
 // A conversation with one of the gateway's models over its own API. The tab keeps the conversation, the draft, the
-// settings and the API key until it is closed, also over a reload; nothing is kept longer.
+// settings and the API key until it is closed, also over a reload; nothing is kept longer. What the gateway keeps, where a
+// person allows it, is feedback.js's.
 const $ = (id) => document.getElementById(id);
 const talk = $("talk");
 const SETTINGS = ["system", "temperature", "top-p", "top-k", "max-tokens", "seed", "key"];
-let messages = []; // {role, content, version}: questions and answers in turn
+let messages = []; // {role, content, version, id, thumb}: questions and answers in turn; with an id those that are kept
 let leftOut = 0; // of them, from the oldest on: how many no longer fit the model's context
 let running = null; // AbortController of the answer that is being written
 let asking = ""; // its question
@@ -13,7 +14,7 @@ let asking = ""; // its question
 
 function keep() {
   const settings = Object.fromEntries(SETTINGS.map((id) => [id, $(id).value]));
-  sessionStorage.setItem("stemma-chat", JSON.stringify({ messages, leftOut, draft: $("question").value || asking, settings }));
+  sessionStorage.setItem("stemma-chat", JSON.stringify({ messages, leftOut, talkName, draft: $("question").value || asking, settings }));
 }
 
 function restore() {
@@ -26,11 +27,13 @@ function restore() {
   if (!kept) return;
   messages = kept.messages;
   leftOut = kept.leftOut;
+  talkName = kept.talkName || talkName;
   $("question").value = kept.draft;
   for (const id of SETTINGS) if (kept.settings[id] !== undefined) $(id).value = kept.settings[id];
   for (const message of messages) {
     const shown = add(message.role === "user", message.content);
     if (message.version) shown.who.textContent = message.version;
+    if (message.id) offerFeedback(shown, message);
   }
   markLeftOut();
 }
@@ -58,6 +61,20 @@ function add(mine, text) {
 function write(shown, mine, text) {
   if (mine) shown.said.textContent = text;
   else shown.said.replaceChildren(markdown(text));
+}
+
+// Thumbs and an edit for an answer that is kept; the conversation goes on from the edited answer.
+function offerFeedback(shown, message) {
+  const answer = { id: message.id, text: message.content, thumb: message.thumb };
+  const edited = (text) => {
+    message.thumb = answer.thumb;
+    if (text !== null) {
+      message.content = text;
+      write(shown, false, text);
+    }
+    keep();
+  };
+  shown.item.append(feedbackBar(answer, headers, edited).bar);
 }
 
 // A line behind the messages that the model no longer sees.
@@ -100,6 +117,10 @@ async function refusal(response) {
     // not the gateway's: such as a proxy's page
   }
   return error;
+}
+
+function loadKeepingQuietly() {
+  loadKeeping(headers()).catch(() => {}); // without the gateway nothing is kept either
 }
 
 async function loadModels() {
@@ -163,7 +184,7 @@ function request(question) {
   const system = $("system").value.trim();
   const sent = messages.slice(leftOut).map(({ role, content }) => ({ role, content }));
   return ["/v1/chat/completions", {
-    ...common,
+    ...common, ...keeping(),
     messages: [...(system ? [{ role: "system", content: system }] : []), ...sent, { role: "user", content: question }],
   }];
 }
@@ -190,6 +211,7 @@ async function ask(question) {
   running = new AbortController();
   busy(true);
   let answer = "";
+  let id = null; // of an answer that is kept
   let drawing = 0;
   const draw = () => {
     drawing = 0;
@@ -197,7 +219,9 @@ async function ask(question) {
     shown.item.scrollIntoView({ block: "end" });
   };
   try {
+    const wanted = wantsKeeping() && $("model").selectedOptions[0].dataset.chat === "true";
     const response = await respond(question, running.signal);
+    if (wanted) id = response.headers.get("x-request-id");
     shown.who.textContent = response.headers.get("x-stemma-model");
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
@@ -206,6 +230,7 @@ async function ask(question) {
       drawing ||= requestAnimationFrame(draw);
     }
   } catch (error) {
+    id = null; // what broke off is not kept
     if (error.name === "AbortError") shown.item.append(element("small", "stopped"));
     else problem(error.message);
     if (!answer) {
@@ -219,7 +244,9 @@ async function ask(question) {
     if (answer && conversation === messages) { // not a new conversation meanwhile
       draw();
       messages.push({ role: "user", content: question });
-      messages.push({ role: "assistant", content: answer, version: shown.who.textContent });
+      const message = { role: "assistant", content: answer, version: shown.who.textContent, ...(id ? { id } : {}) };
+      messages.push(message);
+      if (id) offerFeedback(shown, message);
     }
     running = null;
     asking = "";
@@ -249,14 +276,20 @@ $("reset").addEventListener("click", () => {
   running?.abort();
   messages = [];
   leftOut = 0;
+  talkName = newTalkName();
+  showKeeping();
   talk.replaceChildren();
   problem("");
   keep();
   $("question").focus();
 });
 $("model").addEventListener("change", showVersion);
-$("key").addEventListener("change", loadModels);
+$("key").addEventListener("change", () => {
+  loadModels();
+  loadKeepingQuietly();
+});
 addEventListener("pagehide", keep);
 restore();
 loadModels();
+loadKeepingQuietly();
 setInterval(() => { if (!running) loadModelsQuietly(); }, 5000);

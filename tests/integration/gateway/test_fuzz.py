@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 MODELS = {"/v1/chat/completions": "assistant", "/v1/completions": "base", "/v1/classify": "classifier"}
-ARENA = ("/v1/arena/battles", "/v1/arena/votes")
-ADDRESSES = [*(("POST", path) for path in (*MODELS, *ARENA)), ("GET", "/v1/models"), ("GET", "/v1/models/{name}"),
-             ("GET", "/v1/arena/leaderboard"), ("GET", "/health"), ("GET", "/metrics")]  # fmt: skip
+PEOPLE = ("/v1/arena/battles", "/v1/arena/votes", "/v1/feedback")
+ADDRESSES = [*(("POST", path) for path in (*MODELS, *PEOPLE)), ("GET", "/v1/models"), ("GET", "/v1/models/{name}"),
+             ("GET", "/v1/arena/leaderboard"), ("GET", "/v1/feedback"), ("GET", "/health"),
+             ("GET", "/metrics")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_every_address_is_tried(document):
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [*((*address, GenerationMode.POSITIVE) for address in ADDRESSES),
-     *(("POST", path, GenerationMode.NEGATIVE) for path in (*MODELS, *ARENA))],
+     *(("POST", path, GenerationMode.NEGATIVE) for path in (*MODELS, *PEOPLE))],
     ids=str,
 )  # fmt: skip
 def test_no_request_makes_it_fail(document, first_champion, method, path, mode):
