@@ -28,7 +28,7 @@ from deploy.gateway.errors import ApiError, documented_responses
 from deploy.gateway.schemas import ChatRequest, CompletionRequest
 from registry.errors import NoSuchAnswer, RegistryError
 from registry.feedback import answers, retention
-from registry.feedback.answers import LONGEST, NewAnswer, AnswerView, Message, Thumb
+from registry.feedback.answers import LONGEST, AnswerView, Message, NewAnswer, Thumb
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

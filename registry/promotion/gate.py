@@ -30,6 +30,7 @@ from registry.integrity import signed_receipts
 from registry.integrity.verification import signatures_of, verify_version
 from registry.lineage.trace import trace
 from registry.lineage.traversal import upstream
+from registry.promotion import human
 from registry.promotion.contamination import Contamination
 from registry.promotion.measurements import Gap, Measurement, counterpart, measurements, names_of, short
 from registry.promotion.parameters import MetricRule, PromotionParameters
@@ -161,6 +162,9 @@ def judge(
             )
         )
     for metric, rule in rules.items():
+        if metric == human.NAME:
+            verdict.checks += _human_checks(session, candidate, champion, rule)
+            continue
         verdict.checks += _metric_checks(session, candidate, champion, metric, rule, unmeasured, pair)
         if parameters.max_contamination is not None and (matching := measurements(session, candidate, metric)):
             found = contaminated(matching[-1]) if contaminated else Contamination()
@@ -198,6 +202,28 @@ def _metric_checks(
             checks.append(Check(f"{name} {relation} {bound:g}", passed, f"{metric.value:.4g}{error}"))
     if champion is not None and rule.max_drop is not None:
         checks.append(_comparison(session, name, metric, champion, rule.max_drop, unmeasured, pair))
+    return checks
+
+
+def _human_checks(
+    session: Session, candidate: ModelVersion, champion: ModelVersion | None, rule: MetricRule
+) -> list[Check]:
+    if champion is None:
+        return [Check(human.NAME, True, "no version holds the alias, so there is none to vote against")]
+    rate = human.win_rate(session, candidate, champion)
+    if not rate.votes:
+        way_on = f"serve both (`stemma serve {candidate} {champion}`) and vote on the page /arena"
+        return [Check(human.NAME, False, f"nobody has voted on {candidate} against {champion}; {way_on}")]
+    low, high = rate.interval
+    shown = f"{rate.value:.4g}, 95 % {low:.4g} to {high:.4g} ({rate.wins} won, {rate.ties} tied, {rate.losses} lost)"
+    checks = []
+    if rule.min is not None:
+        checks.append(Check(f"{human.NAME} at least {rule.min:g}", rate.value >= rule.min, shown))
+    if rule.max is not None:
+        checks.append(Check(f"{human.NAME} at most {rule.max:g}", rate.value <= rule.max, shown))
+    if rule.max_drop is not None:
+        title = f"{human.NAME} against {champion}"
+        checks.append(Check(title, rate.value >= 0.5 - rule.max_drop or high >= 0.5, f"{shown}, against 0.5"))
     return checks
 
 

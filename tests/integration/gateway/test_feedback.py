@@ -27,6 +27,7 @@ from tests.browser import chromium, context, page  # noqa: F401  (fixtures)
 from tests.integration.gateway.conftest import ENGINE, SMALL, Lab, eventually, gateway
 from tests.unit.registry.conftest import finished, item  # noqa: F401  (a fixture)
 
+HELD_OUT = ("test", "development")
 KEYS = {name: f"{name}-{'k' * 40}" for name in ("ada", "bob")}
 
 
@@ -139,20 +140,22 @@ def test_what_was_said_becomes_training_data_and_goes_when_its_person_asks(own, 
     theirs = post(keeping, "chat/completions", "bob", model="assistant", **allowed,
                   messages=[{"role": "user", "content": "say two"}]).json()["id"]  # fmt: skip
     post(keeping, "feedback", "bob", answer=theirs, stars=4, edit="two!")
-    post(keeping, "feedback", answer=ask(keeping, "three", store=True).json()["id"], thumb="up")
+    post(keeping, "feedback", answer=ask(keeping, "unasked", store=True).json()["id"], thumb="up")
 
     done = export(own.workspace)
     assert done.changed == [f"data/raw/feedback/{name}.jsonl" for name in ("pairs", "labelled", "demonstrations")]
     assert done.left_out["recorded without consent to training"] >= 1 and not export(own.workspace).changed
     rows = {file: (own.root / file).read_text() for file in done.changed}
-    assert "a better one" in rows[done.changed[0]] and not any("three" in text for text in rows.values())
+    assert "a better one" in rows[done.changed[0]] and not any("unasked" in text for text in rows.values())
     files = {"instruct": [done.changed[2]], "preference": done.changed[:2],
-             **{split: ["data/raw/other.jsonl"] for split in ("test", "development")}}  # fmt: skip
-    (own.root / "data/raw/other.jsonl").write_text(json.dumps({"prompt": "q", "completion": "a"}) + "\n")
+             **{split: [f"data/raw/{split}.jsonl"] for split in HELD_OUT}}  # fmt: skip
+    for split in HELD_OUT:
+        (own.root / f"data/raw/{split}.jsonl").write_text(json.dumps({"prompt": split, "completion": "a"}) + "\n")
     parameters = InstructionsParameters(source="files", files=files, shares={"reward": 0})
     records, _ = read_splits(parameters, 1, own.root, pytest.fail)
     assert ("a better one", "one") in [(row.get("chosen"), row.get("rejected")) for row in records["preference"]]
-    (own.root / "data/raw/other.jsonl").unlink()
+    for split in HELD_OUT:
+        (own.root / f"data/raw/{split}.jsonl").unlink()
 
     raw = yaml.safe_load((own.root / "data/raw.dvc").read_text())["outs"][0]["md5"]
     with open_registry(own.workspace.registry_url) as registry, registry.write() as session:
