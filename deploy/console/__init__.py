@@ -5,7 +5,8 @@ Modules, in reading order:
 - ``access``: who asks and what that person may do; every page and every action stands behind it
 - ``console``: what the pages share: the workspace, the open registry, the gate
 - ``rendering``: templates, and how values are written in them
-- ``pages``: one module a page: ``models``, ``runs``, ``system``
+- ``forms``: what browsers send
+- ``pages``: one module a page: ``models``, ``decisions`` (promote, roll back), ``tree``, ``runs``, ``system``
 - ``app``: the application
 
 ``python -m flows.console`` starts it: the gate needs the floor above to measure and compare.

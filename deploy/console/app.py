@@ -11,14 +11,19 @@ from starlette.exceptions import HTTPException
 
 from core.errors import InputProblem, StemmaError
 from deploy.console.access import ConsoleAccess, Sessions
-from deploy.console.console import Console
-from deploy.console.pages import models, runs, sign_in, system
+from deploy.console.console import Console, NotAllowed
+from deploy.console.pages import decisions, models, runs, sign_in, system, tree
 from deploy.console.rendering import FOLDER, HEADERS, page
 from deploy.gateway.api_keys import Keyring
 from registry.errors import DatabaseError, PromotionConflict, UnknownReference
 
 log = logging.getLogger(__name__)
-STATUSES = {UnknownReference: 404, PromotionConflict: 409, DatabaseError: 503}
+STATUSES: dict[type[StemmaError], int] = {
+    NotAllowed: 403,
+    UnknownReference: 404,
+    PromotionConflict: 409,
+    DatabaseError: 503,
+}
 KINDS = {".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 
 
@@ -31,7 +36,7 @@ def build(console: Console, keyring: Keyring, owner: str) -> FastAPI:
     app = FastAPI(title="Stemma console", docs_url=None, redoc_url=None, openapi_url=None)
     sessions = Sessions(keyring, owner)
     app.include_router(sign_in.routes(console, sessions))
-    for each in (models, runs, system):
+    for each in (models, decisions, tree, runs, system):
         app.include_router(each.routes(console))
     _static(app)
     _problems(app, console)
@@ -56,12 +61,9 @@ def _problems(app: FastAPI, console: Console) -> None:
 
     @app.exception_handler(StemmaError)
     def refused(request: Request, error: StemmaError) -> Response:
-        if isinstance(error, InputProblem):
-            return shown(request, 400, *error.problems)
-        statuses = {UnknownReference: 404, PromotionConflict: 409, DatabaseError: 503}
-        return shown(
-            request, next((code for kind, code in statuses.items() if isinstance(error, kind)), 400), str(error)
-        )
+        found = [status for kind, status in STATUSES.items() if isinstance(error, kind)]
+        problems = error.problems if isinstance(error, InputProblem) else [str(error)]
+        return shown(request, found[0] if found else 400, *problems)
 
     @app.exception_handler(HTTPException)
     def unknown(request: Request, error: HTTPException) -> Response:

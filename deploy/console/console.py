@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
-from core.errors import StemmaError
+from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
 from deploy.console.access import Person
 from deploy.stack import state
@@ -40,6 +40,7 @@ class Console:
     workspace: Workspace
     gate: Gate
     deciding: threading.Lock = field(default_factory=threading.Lock)  # one decision at a time
+    auditing: threading.Lock = field(default_factory=threading.Lock)
     _registry: Registry | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,6 +74,22 @@ class Console:
 def person_of(request: Request) -> Person:
     """Who asks; whoever comes this far has signed in."""
     person: Person = request.scope["stemma.person"]
+    return person
+
+
+class NotAllowed(InputProblem):
+    """The person's role does not go so far."""
+
+
+def allowed(request: Request, role: str) -> Person:
+    """Who asks, where that person has the rights of ``role``.
+
+    Raises:
+        NotAllowed: the role does not go so far.
+    """
+    person = person_of(request)
+    if not person.may(role):
+        raise NotAllowed(f"{person.name} is {person.role}; this needs the role {role}. Nothing was changed.")
     return person
 
 

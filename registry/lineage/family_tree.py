@@ -31,7 +31,7 @@ def figure_of(trace: Trace) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    nodes, edges = _graph(trace)
+    nodes, edges = graph(trace)
     columns, routes = _routed(_columns(_key(trace.root), nodes, edges), edges)
     steps = {step for route in routes for step in itertools.pairwise(route)}
     columns = _ordered(columns, steps)
@@ -94,7 +94,7 @@ def _key(node: ArtifactNode) -> Key:
     return node.type, node.digest
 
 
-def _graph(trace: Trace) -> tuple[dict[Key, ArtifactNode], set[tuple[Key, Key]]]:
+def graph(trace: Trace) -> tuple[dict[Key, ArtifactNode], set[tuple[Key, Key]]]:
     nodes = {_key(node): node for node in trace.artifacts()}
     edges = {
         (_key(read), key)

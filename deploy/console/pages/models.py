@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from deploy.console.console import Console
 from deploy.console.rendering import page
-from registry.db.references import resolve
+from registry.db.references import current_aliases, find_model, resolve
 from registry.integrity.verification import signatures_of
 from registry.lineage import listing
 from registry.lineage.catalog import metrics_of
@@ -40,11 +40,12 @@ def routes(console: Console) -> APIRouter:
         with console.read() as session:
             found = listing.versions(session, model, before)
             recent = decisions(session, model, rows=5)
+            aliases = [row.alias for row in current_aliases(session, find_model(session, model).id)]
             doubt = console.doubt(session)
         more = found[-1].version if len(found) == listing.ROWS else None
         return page(
             request, console, "model.html", model=model, versions=found, more=more, before=before, decisions=recent,
-            doubt=doubt,
+            aliases=aliases, doubt=doubt,
         )  # fmt: skip
 
     @router.get("/models/{model}/history")

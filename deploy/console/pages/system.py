@@ -12,10 +12,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from core import dvc, layout
-from core.errors import StemmaError
+from core.errors import InputProblem, StemmaError
 from deploy.backup import last
-from deploy.console.access import Person
-from deploy.console.console import Console, person_of
+from deploy.console.console import Console, allowed
 from deploy.console.rendering import page
 from deploy.stack import state
 from deploy.stack.process import memory
@@ -50,11 +49,14 @@ def routes(console: Console) -> APIRouter:
 
     @router.post("/system/audit")
     def check(request: Request) -> Response:
-        person: Person = person_of(request)
-        if not person.may("operator"):
-            return page(request, console, "problem.html", 403, problems=["An audit is for operators and admins."])
-        began = time.monotonic()
-        report = audit(console.workspace)
+        allowed(request, "operator")
+        if not console.auditing.acquire(blocking=False):
+            raise InputProblem("an audit is being made; wait for its end")
+        try:
+            began = time.monotonic()
+            report = audit(console.workspace)
+        finally:
+            console.auditing.release()
         return shown(request, report=report, seconds=time.monotonic() - began)
 
     def shown(request: Request, **values: Any) -> Response:

@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from core.workspace import Workspace
+from registry.db.database import open as open_registry
+from registry.promotion.history import history
 from tests.browser import profile
 from tests.console import RunningConsole, console
 from tests.integration.registry.conftest import improved, judged, made  # noqa: F401  (fixtures)
@@ -114,6 +116,90 @@ def test_health_shows_disks_and_an_operator_audits(page, shown):
     page.get_by_role("button", name="Audit now").click()
     expect(page.get_by_role("status")).to_contain_text("2 promotions")
     check(page)
+
+
+def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(page, shown, picture):
+    sign_in(page, shown, "otto", "/models/base/1")
+    page.get_by_role("link", name="Promote base:1").click()
+    page.get_by_label("Reason").fill("shorter\nanswers")
+    check(page)
+    page.get_by_role("button", name="Look at the gate's verdict").click()
+    expect(page.get_by_role("heading", name="The gate refuses it")).to_be_visible()
+    expect(page.get_by_text("recorded for")).to_be_visible()
+    expect(page.get_by_label("although the gate refuses")).to_have_count(0)
+    check(page)
+    picture(page, "console-promote")
+    page.get_by_role("button", name="Promote base:1").click()
+    refusal = page.get_by_role("article").first
+    expect(refusal).to_contain_text("refusal of base:1 for @champion")
+    expect(refusal).to_contain_text("otto")
+    page.goto(f"{shown.url}/models/base")
+    page.get_by_role("link", name="Roll back @champion").click()
+    expect(page.get_by_label("base:1")).to_be_checked()
+    page.get_by_label("Reason").fill("it repeats itself")
+    check(page)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="base@champion back to base:1?")).to_be_visible()
+    check(page)
+    page.get_by_role("button", name="Roll back to base:1").click()
+    expect(page.get_by_role("heading", name="base:1 @champion")).to_be_visible()
+    with open_registry(shown.workspace.registry_url) as registry, registry.read() as session:
+        rejected, rolled_back = history(session, "base")[-2:]
+    assert (rejected.action, rejected.actor, rejected.reason) == ("reject", "otto", "shorter\nanswers")
+    assert (rolled_back.action, rolled_back.actor, rolled_back.version) == ("rollback", "otto", 1)
+
+
+def test_the_family_tree_is_zoomed_and_an_artifact_shows_its_card(page, shown, picture):
+    sign_in(page, shown, "vera", "/tree")
+    check(page)
+    page.get_by_label("Where a model came from").fill("base:2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#tree[data-drawn]")).to_be_visible()
+    card = page.get_by_role("region", name="Card")
+    expect(card.get_by_role("heading", name="models/base")).to_be_visible()
+    before = page.evaluate("familyTree.zoom()")
+    page.get_by_role("button", name="Larger").press("Enter")
+    assert page.evaluate("familyTree.zoom()") > before
+    page.get_by_role("button", name="All of it").click()
+    spot = page.evaluate("familyTree.nodes('[type = \"raw\"]')[0].renderedPosition()")
+    page.locator("#drawing").click(position=spot)
+    expect(card.get_by_role("heading", name="data/raw")).to_be_visible()
+    expect(card).to_contain_text("No stage made it")
+    picture(page, "console-tree")
+    check(page)
+    card.get_by_role("link", name="Everything that descends from it").click()
+    expect(page.get_by_role("status")).to_contain_text("2 model versions descend from it")
+    check(page)
+    page.get_by_role("row", name="base:1").get_by_role("link").click()
+    page.get_by_role("link", name="Family tree").last.click()
+    page.get_by_role("row", name="data/corpus").get_by_role("link").click()
+    expect(page.get_by_text("which made").first).to_be_visible()
+    check(page)
+
+
+def test_where_a_file_is_used_is_found_by_its_path(page, shown):
+    sign_in(page, shown, "vera", "/tree")
+    page.get_by_label("What was made from a file").fill("data/raw/a.txt")
+    page.get_by_role("button", name="Show where it is used").click()
+    expect(page.get_by_text("holds a.txt")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("2 model versions descend from it")
+    page.goto(f"{shown.url}/where-used?subject=/etc/passwd")
+    expect(page.get_by_role("alert")).to_contain_text("outside the workspace")
+
+
+def test_a_role_ends_where_it_ends_and_a_second_look_that_is_stale_changes_nothing(shown):
+    asked = {"alias": "champion", "reason": "because", "holder": "1"}
+    address = "/models/base/2/promote"
+    with shown.client("vera") as viewer, shown.client("otto") as operator:
+        assert viewer.get(address).status_code == viewer.post(address, data=asked).status_code == 403
+        assert operator.post(address, data={**asked, "force": "yes"}).status_code == 403
+        stale = operator.post(address, data={**asked, "holder": "2"})
+        assert stale.status_code == 400 and "moved since you looked" in stale.text
+        answer = operator.post(address, data={"alias": "9", "reason": ""})
+        assert answer.status_code == 400 and "needs a reason" in answer.text and "cannot be an alias" in answer.text
+    with open_registry(shown.workspace.registry_url) as registry, registry.read() as session:
+        assert len(history(session, "base")) == 4
 
 
 def test_a_wrong_key_and_a_key_of_the_gateway_open_nothing(page, shown):
