@@ -25,6 +25,8 @@ Record = dict[str, Any]
 
 LABELS = frozenset({"label", "kto_tag"})
 """Columns of KTO's verdict on an answer."""
+NOTES = frozenset({"consent", "provenance"})
+"""Columns that say where a row comes from, and are no part of its record."""
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -220,7 +222,7 @@ def _columns(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-_ALWAYS = ("system", "tools", "consent", "provenance")  # the last two are known, and no part of a record
+_ALWAYS = ("system", "tools")
 _QUESTION = ("prompt", "messages", "conversations", "instruction", "input", "history")
 _PAIR = Form("pair", _columns("chosen", "rejected"), _columns(*_QUESTION, *_ALWAYS), _pair)
 _RANKED = Form("ranked", _columns(), _columns(*_QUESTION, *_ALWAYS, *ANSWERS, *SCORES), _ranked)

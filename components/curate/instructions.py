@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.curate.forms import EXPECTED, LABELS, Record, convert, form_of, label_of
+from components.curate.forms import EXPECTED, LABELS, NOTES, Record, convert, form_of, label_of
 from components.curate.ledger import RowTally
 from components.curate.parameters import InstructionsParameters
 from components.curate.tables import data_among, rows, sample, unused_warnings
@@ -147,7 +147,7 @@ def _read(
             f"{file.name}: has {', '.join(map(str, first[0]))}, but one of these is expected: {EXPECTED}. Name the "
             "columns in curate.instructions.files.columns, rename them, or convert the rows to one of these forms"
         )
-    read: frozenset[str] = frozenset().union(*(form.columns for form in forms))
+    read: frozenset[str] = NOTES.union(*(form.columns for form in forms))
     if not any(label_of(row) is not None for row in first):
         read -= LABELS  # labels of another kind
     tally, records = RowTally(file.name), []
