@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from components.finetuning import sharding
 from components.finetuning.parameters import AdapterParameters, FineTuningParameters
 from components.training import choose_precision
 from core import adapted
@@ -156,20 +157,31 @@ def finished(model: Any, parameters: AdapterParameters) -> Any:
     return model
 
 
-def state(model: Any) -> dict[str, Any]:
-    """The adapter's tensors by their names in its file, on the processor."""
+def state(model: Any, weights: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The adapter's tensors by their names in its file, on the processor.
+
+    Args:
+        weights: the whole state of ``model``, where each process has a part of it alone.
+    """
     from peft import get_peft_model_state_dict
 
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    tensors = get_peft_model_state_dict(model, weights, save_embedding_layers=False)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def restore(model: Any, folder: Path) -> None:
     """Give ``model``'s adapter the weights of the one in ``folder``."""
-    from peft import set_peft_model_state_dict
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    set_peft_model_state_dict(model, load_file(folder / adapted.WEIGHTS))
+    tensors = load_file(folder / adapted.WEIGHTS)
+    if sharding.is_sharded(model):
+        names = get_peft_model_state_dict(
+            model, {name: name for name in model.state_dict()}, save_embedding_layers=False
+        )
+        sharding.give(model, {names[name]: tensor for name, tensor in tensors.items()})
+    else:
+        set_peft_model_state_dict(model, tensors)
 
 
 def save_beside(model: Any, base: Path, folder: Path) -> None:
@@ -180,15 +192,15 @@ def save_beside(model: Any, base: Path, folder: Path) -> None:
     adapted.name_base(folder)
 
 
-def write(model: Any, folder: Path) -> None:
-    """Write the adapter of ``model`` alone.
+def write(model: Any, folder: Path, weights: dict[str, Any] | None = None) -> None:
+    """Write the adapter of ``model`` alone; ``weights`` as in :func:`state`.
 
     The files say nothing of where the base lies or of the version of PEFT, so equal adapters are equal bytes.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state(model), folder / adapted.WEIGHTS, metadata={"format": "pt"})
+    save_file(state(model, weights), folder / adapted.WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": None, "inference_mode": True, "revision": None}
     config.pop("peft_version", None)

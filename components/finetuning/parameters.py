@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from components.contract import StageParameters
 from components.training import Algorithm, LearningRate, MuonLearningRate, TrainingParameters
@@ -104,6 +104,16 @@ class FineTuningParameters(TrainingParameters):
         description="Measurements without a better one after which the training ends. Null: it ends with its steps.",
     )
 
+    @field_validator("sharding", mode="before")
+    @classmethod
+    def _not_zero3(cls, sharding: Any) -> Any:
+        if sharding == "zero3":
+            raise ValueError(
+                "zero3 is for pretraining: fine-tuning divides weights, gradients and moments by fsdp2, which needs no "
+                "DeepSpeed"
+            )
+        return sharding
+
     def problems(self) -> list[str]:
         found = [*super().problems(), *self.adapter.problems()]
         if (self.steps is None) == (self.epochs is None):
@@ -113,10 +123,9 @@ class FineTuningParameters(TrainingParameters):
         if self.optimizer.endswith("_8bit") and importlib.util.find_spec("bitsandbytes") is None:
             extra = "pip install 'stemma-llm[bitsandbytes]'"
             found.append(f"optimizer: {self.optimizer} needs bitsandbytes; install Stemma with it: {extra}")
-        if self.sharding != "ddp" and self.adapter.type != "none":
+        if self.sharding != "ddp" and self.adapter.type == "qlora":
             found.append(
-                f"sharding {self.sharding} divides weights that learn, and with adapter.type {self.adapter.type} "
-                "hardly any do: make sharding ddp, or adapter.type none"
+                f"sharding {self.sharding} cannot divide a base in 4 bits: make adapter.type lora, or sharding ddp"
             )
         if self.sharding != "ddp" and self.optimizer.endswith("_8bit"):
             found.append(f"optimizer: {self.optimizer} cannot keep parts of weights: make it adamw, or sharding ddp")

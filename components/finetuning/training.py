@@ -202,13 +202,14 @@ def train(
                 self.accelerator.gather_for_metrics = gather
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            if adapters.is_attached(self.model):  # the base's weights are where they were
-                adapters.write(self.model, Path(output_dir or self.args.output_dir))
-            else:
+            if not adapters.is_attached(self.model):
                 super()._save(output_dir, state_dict)
+            elif self.args.should_save:  # the base's weights are where they were
+                whole = state_dict if sharding.is_sharded(self.model) else None
+                adapters.write(self.model, Path(output_dir or self.args.output_dir), whole)
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-            if adapters.is_attached(self.model):
+            if adapters.is_attached(self.model) and not sharding.is_sharded(self.model):
                 adapters.restore(self.model, Path(resume_from_checkpoint))
             else:
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -351,7 +352,7 @@ def _callback(context: Context, parameters: FineTuningParameters, advance: Any, 
             if context.is_main:
                 shutil.rmtree(best, ignore_errors=True)
                 if adapters.is_attached(model):
-                    adapters.write(model, best)
+                    adapters.write(model, best, state_dict)
                 else:
                     model.save_pretrained(best, state_dict=state_dict)
                 seal(best)

@@ -38,6 +38,11 @@ def run(context: Context) -> None:
     def load() -> Any:
         return load_causal(context.inputs["base"], **adapters.loading(context.parameters))
 
+    adapter = context.parameters.adapter
+
+    def begin(model: Any = None) -> Any:
+        return adapters.attach(load() if model is None else model, adapter, task="causal", seed=context.seed)
+
     model = load()
     limit = context_length(model, tokenizer, context.parameters.seq_length)
     limit = lengths.settle(context, limit, examples.lengths)
@@ -50,10 +55,9 @@ def run(context: Context) -> None:
 
     before = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     context.log({"development_loss": before.loss}, 0)
-    adapter = context.parameters.adapter
-    model = adapters.attach(model, adapter, task="causal", seed=context.seed)
+    model = begin(model)
     curve = fit(context, model, tokenizer, packed or encoded, held_out)
-    model = adapters.finished(sharding.whole(model, load), adapter)
+    model = adapters.finished(sharding.whole(model, begin), adapter)
     after = likelihood(model, held_out, pad=tokenizer.pad_token_id)
     if context.parameters.evaluate_every is None:
         context.log({"development_loss": after.loss}, int(curve[-1]["step"]))

@@ -69,15 +69,19 @@ def run(context: Context) -> None:
     adapter = context.parameters.adapter
     if adapter.type != "none":
         reference = None  # it is the policy without its adapter
-    assistant = load_causal(context.inputs["instruct"], **adapters.loading(context.parameters))
-    assistant = adapters.attach(assistant, adapter, task="causal", seed=context.seed)
+
+    def load() -> Any:
+        model = load_causal(context.inputs["instruct"], **adapters.loading(context.parameters))
+        return adapters.attach(model, adapter, task="causal", seed=context.seed)
+
+    assistant = load()
     curve = fit(context, assistant, reference, tokenizer, training, earning, watched)
     if adapter.type == "none":
         # The trainer has patched its model: measure and save a plain one with the same weights.
         policy = load_causal(context.inputs["instruct"])
         policy.load_state_dict(sharding.weights(assistant))
     else:
-        policy = adapters.finished(assistant, adapter)
+        policy = adapters.finished(sharding.whole(assistant, load), adapter)
     reference = load_causal(context.inputs["instruct"])
     after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, rewarder, earning)
              for name, rows in sets.items()}  # fmt: skip

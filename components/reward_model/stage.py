@@ -53,9 +53,10 @@ def run(context: Context) -> None:
     adapter = context.parameters.adapter
 
     def load() -> Any:
-        return load_reward_model(source, context.seed, **adapters.loading(context.parameters))
+        model = load_reward_model(source, context.seed, **adapters.loading(context.parameters))
+        return adapters.attach(model, adapter, task="classification", seed=context.seed)
 
-    model = adapters.attach(load(), adapter, task="classification", seed=context.seed)
+    model = load()
     curve = fit(context, model, tokenizer, training, development)
     model = adapters.finished(sharding.whole(model, load), adapter)
     if not context.is_main:

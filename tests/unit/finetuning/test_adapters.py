@@ -143,3 +143,16 @@ def test_modules_that_are_not_there_are_named_beside_those_that_are(base):
 def test_an_adapter_is_not_kept_where_none_is_made():
     with pytest.raises(ValueError, match=r"adapter\.type none makes none"):
         FineTuningParameters(adapter={"output": "adapter"})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sharding": "zero3"}, "zero3 is for pretraining: fine-tuning divides weights"),
+        ({"sharding": "fsdp2", "adapter": {"type": "qlora"}}, "sharding fsdp2 cannot divide a base in 4 bits"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        FineTuningParameters(**given)
+    assert FineTuningParameters(sharding="fsdp2", adapter={"type": "dora"}).sharding == "fsdp2"
