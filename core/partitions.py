@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ class Partitions:
         records = np.fromfile(path, self._dtype)
         path.unlink()
         return records
+
+    def blocks(self, part: int, most: int) -> Iterator[Array]:
+        """The records of a part, ``most`` at a time; the part is gone when the last was given."""
+        path = self._path(part)
+        if not path.exists():
+            return
+        with open(path, "rb") as file:
+            while len(records := np.fromfile(file, self._dtype, most)):
+                yield records
+        path.unlink()
 
     def _path(self, part: int) -> Path:
         return self._folder / str(part)

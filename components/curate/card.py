@@ -96,6 +96,7 @@ RULE_ORDER = (
     "repeated_lines",
     "exact_duplicate",
     "near_duplicate",
+    "repeated_passages",
     "held_out_by_task",
     "held_out_relative",
     "contaminated",

@@ -249,7 +249,7 @@ def _sorted_out(
                 ledger.drop("held_out_by_task", _document(row), "answers instruction_data of a held-out split")
             elif marks[place] & RELATIVE:
                 ledger.drop("held_out_relative", _document(row), "resembles a held-out document, or is its sibling")
-            else:
+            elif marks[place] & KEPT:  # else little was left of it
                 yield begin + place, row
         begin += batch.num_rows
         release(kept.decisions.outcome, kept.decisions.of, kept.marks)

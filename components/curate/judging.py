@@ -40,7 +40,7 @@ _ENCODED = ("source", "kind", "license", "rule")  # columns of few values
 _GLOBAL: dict[str, object] = {
     "sources": True, "split": True, "max_broken_share": True, "outside_links": True, "shard_megabytes": True,
     "engine": True, "instructions": True, "labels": True, "decontamination": True,
-    "deduplication": {"threshold", "split_threshold", "lines", "against"}, "quality": {"profile"},
+    "deduplication": {"threshold", "split_threshold", "lines", "substrings", "against"}, "quality": {"profile"},
 }  # fmt: skip
 
 

@@ -115,6 +115,18 @@ class LinesParameters(StageParameters):
     )
 
 
+class SubstringsParameters(StageParameters):
+    """Passages that are cut out of a document because they stand in earlier text."""
+
+    min_characters: int = Field(
+        200,
+        ge=50,
+        le=10_000,
+        description="Length from which a repeated passage is cut; of a document, if fewer are left, all. Lee et al. "
+        "(2022): 50 tokens.",
+    )
+
+
 class DeduplicationParameters(StageParameters):
     """Near duplicates by MinHash over word shingles; exact duplicates are always removed."""
 
@@ -133,6 +145,9 @@ class DeduplicationParameters(StageParameters):
     )
     lines: LinesParameters | None = Field(
         None, description="Removal of lines that many documents share, before duplicates are dropped; null: they stay."
+    )
+    substrings: SubstringsParameters | None = Field(
+        None, description="Removal of passages that stand in earlier text, after that; null: they stay (docs/data.md)."
     )
 
     @model_validator(mode="after")

@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.contract import Context, Metric
-from components.curate import card, corpus, held_out, instructions, judging, labels, lines, remote, user_files
+from components.curate import (
+    card,
+    corpus,
+    held_out,
+    instructions,
+    judging,
+    labels,
+    lines,
+    remote,
+    substrings,
+    user_files,
+)
 from components.curate.decontamination import decontaminate
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks, broken_problems, judge_all, require_text
@@ -82,6 +93,7 @@ def _make(
         raise InputProblem(problems)
     judgement = lines.remove(judgement, folder, ledger, context)
     kept = corpus.choose(judgement, instruction_data.held_out, folder, context)
+    judgement = substrings.remove(judgement, kept, ledger, context)
     if parameters.sources:
         require_text(kept.new, ledger, kept.duplicates())
     for name in sorted(ledger.files):

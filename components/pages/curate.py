@@ -117,7 +117,7 @@ def _changed(page: Page, samples: Report) -> None:
         for example in examples
     ]
     if found:
-        page.text("Redacted text is not shown; lines that were removed are struck out.")
+        page.text("Redacted text is not shown; what was removed is struck out.")
         page.documents("changes", found)
 
 
