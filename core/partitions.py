@@ -24,6 +24,7 @@ class Partitions:
         """Append each record to the file of its part."""
         if not len(records):
             return
+        parts = parts.astype(np.min_scalar_type(parts.max()))  # numpy sorts numbers of two bytes by their digits
         order = np.argsort(parts, kind="stable")
         records, parts = records[order], parts[order]
         edges = [0, *(np.flatnonzero(parts[1:] != parts[:-1]) + 1).tolist(), len(parts)]

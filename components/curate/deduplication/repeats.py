@@ -46,7 +46,8 @@ class InOrder:
     def until(self, end: int) -> Places:
         """Those before ``end`` that were not asked for yet, each once, in order."""
         while self._next * BLOCK < end:
-            self._held = np.concatenate([self._held, np.unique(self._partitions.take(self._next))])
+            places = np.sort(self._partitions.take(self._next))  # np.unique hashes, which takes ten times as long
+            self._held = np.concatenate([self._held, places[_begins(places)]])
             self._next += 1
         edge = int(np.searchsorted(self._held, end))
         found, self._held = self._held[:edge], self._held[edge:]
@@ -109,7 +110,8 @@ def _points(seed: int) -> NDArray[np.uint64]:
 def _laid_out(texts: Iterable[Sequence[str]]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Code points of the texts, about :data:`PIECE` at a time, and where each begins."""
     for some in texts:
-        waiting, size = [], 0
+        waiting: list[str] = []
+        size = 0
         for text in some:
             if waiting and size + len(text) > PIECE:
                 yield laid_out(waiting)
@@ -148,12 +150,25 @@ def _again(keys: Partitions, parts: int) -> Iterator[tuple[Places, Places]]:
     """
     for part in range(parts):
         known = np.empty(0, _RECORD)
-        for records in keys.blocks(part, PARTITION // _RECORD.itemsize):
-            both = np.concatenate([known, records])
-            both = both[np.lexsort((both["low"], both["high"]))]  # stable: of equal ones the first stays first
-            new = np.ones(len(both), bool)
-            new[1:] = (both["high"][1:] != both["high"][:-1]) | (both["low"][1:] != both["low"][:-1])
-            places = both["place"].astype(np.int64)
-            firsts = places[np.maximum.accumulate(np.where(new, np.arange(len(both)), 0))]
-            yield places[~new], firsts[~new]
-            known = both[new]
+        for records in keys.blocks(part, 2 * PARTITION // _RECORD.itemsize):
+            both = np.concatenate([known, records]) if len(known) else records
+            high, low = np.ascontiguousarray(both["high"]), np.ascontiguousarray(both["low"])
+            order = np.argsort(high)
+            begins, same_low = _begins(high[order]), ~_begins(low[order])
+            if not (begins | same_low).all():  # equal in one half of the hash alone
+                order = np.lexsort((low, high))
+                begins = _begins(high[order]) | _begins(low[order])
+            places = both["place"].astype(np.int64)[order]
+            starts = np.flatnonzero(begins)
+            first = np.minimum.reduceat(places, starts)
+            firsts = np.repeat(first, np.diff(np.append(starts, len(places))))
+            again = places != firsts
+            yield places[again], firsts[again]
+            known = both[order[~again]]
+
+
+def _begins(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """True where a value is not the one before it."""
+    found = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=found[1:])
+    return found

@@ -81,12 +81,12 @@ def test_an_earlier_corpus_is_earlier_text_and_a_test_split_that_stays_is_not_cu
 
 def test_what_is_left_of_two_documents_is_one_document(tmp_path, monkeypatch):
     other = f"{sentence(902)} {sentence(903)}"
-    begin, end = sentence(500)[:150].strip(), sentence(501)[:150].strip()
+    begin, end = sentence(500)[4:150].strip(), sentence(501)[4:150].strip()
     write(tmp_path, "a.jsonl", [sentence(n) for n in range(40)] + [f"{begin}. {PASSAGE}", f"{other} {sentence(502)}"])
     write(tmp_path, "b.jsonl", [f"{PASSAGE}\n\n{begin}!\n{other}\n\n{end}", f"{other}\n\n{begin}!\n{PASSAGE}\n\n{end}"])
     rules = RULES | {"deduplication": {"substrings": {}, "threshold": 1.0}}
     context = curate(tmp_path, SOURCES, monkeypatch, **rules)
-    assert [text.endswith(end) for text in corpus(context)].count(True) == 1
+    assert f"{begin}!\n\n{end}" in corpus(context)
     (rule,) = report(context)["rules"]
     assert rule["rule"] == "exact_duplicate" and rule["dropped"] == 1
 
