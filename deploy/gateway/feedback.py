@@ -12,6 +12,7 @@ import asyncio
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -33,15 +34,20 @@ from registry.feedback.answers import LONGEST, AnswerView, Message, NewAnswer, T
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MOST_WAITING = 100  # answers that wait to be written; where there are more, one is not kept
+MOST_WAITING = 8  # writes of one person that wait; redaction takes half a second at worst, and others wait behind it
 WRITE_SECONDS = 5.0  # that the end of an answer waits for the registry
 EXPIRY_SECONDS = 3600.0  # between two looks for what has expired
+_OWN = "the gateway itself"  # no name of a key
 _NAME = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 def redacted(text: str) -> str:
     """The text with personal data of a fixed form, and secrets, replaced by their types."""
     return redact(text, TYPED)[0]
+
+
+class TooMany(Exception):
+    """Too many writes of one person wait."""
 
 
 class Recorder:
@@ -54,7 +60,7 @@ class Recorder:
     def __init__(self, catalog: Catalog, days: int):
         self.days, self._catalog = days, catalog
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="feedback")
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
         self._expiring: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -100,10 +106,10 @@ class Recorder:
                 room -= len(text)
                 said += [text] if room >= 0 else []
             yield piece
-        if room >= 0 and self._waiting < MOST_WAITING:
+        if room >= 0:
             try:
-                await self.write(partial(self._keep, body, name, person, version, "".join(said)))
-            except (TimeoutError, RegistryError) as error:
+                await self.write(person, partial(self._keep, body, name, person, version, "".join(said)))
+            except (TimeoutError, TooMany, RegistryError) as error:
                 log.warning("an answer was not kept: %s", str(error) or "the registry is busy")
 
     def _keep(self, body: ChatRequest, name: str, person: str, version: Version, answer: str) -> None:
@@ -119,19 +125,23 @@ class Recorder:
         if not answers.keep(self._catalog.registry(), given):
             log.warning("an answer was not kept: it is too long, or %d of its person are kept", answers.MOST)
 
-    async def write(self, work: Callable[[], T]) -> T:
+    async def write(self, person: str, work: Callable[[], T]) -> T:
         """The result of ``work``, done in the one thread that writes.
 
         Raises:
             TimeoutError: it is not done yet; it goes on.
+            TooMany: as many of this person wait as may.
         """
-        self._waiting += 1
+        if self._waiting[person] >= MOST_WAITING:
+            raise TooMany(f"{MOST_WAITING} others of the same key are not written yet")
+        self._waiting[person] += 1
         future = asyncio.get_running_loop().run_in_executor(self._writer, work)
-        future.add_done_callback(self._written)
+        future.add_done_callback(partial(self._written, person))
         return await asyncio.wait_for(asyncio.shield(future), WRITE_SECONDS)
 
-    def _written(self, future: asyncio.Future[Any]) -> None:
-        self._waiting -= 1
+    def _written(self, person: str, future: asyncio.Future[Any]) -> None:
+        self._waiting[person] -= 1
+        self._waiting += Counter()  # forgets who waits for nothing
         if not future.cancelled():
             future.exception()  # whoever waited for it has it, or has left
 
@@ -142,9 +152,12 @@ class Recorder:
             ApiError: there is no such answer of this key, or the registry cannot be written.
         """
         try:
-            return await self.write(partial(self._rate, name, person, given))
+            return await self.write(person, partial(self._rate, name, person, given))
         except NoSuchAnswer as error:
             raise ApiError(404, f"answer: {error}", "answer_not_found", param="answer") from None
+        except TooMany as error:
+            message = f"this was not recorded: {error}; send fewer at once"
+            raise ApiError(429, message, "rate_limit_exceeded", retry_after=2) from None
         except (TimeoutError, RegistryError) as error:
             why = str(error) or "the registry is busy"
             raise ApiError(503, f"this was not recorded: {why}", "registry_unavailable", retry_after=5) from None
@@ -156,7 +169,7 @@ class Recorder:
     async def _expire(self) -> None:
         while True:
             try:
-                if removed := await self.write(lambda: retention.remove_expired(self._catalog.registry())):
+                if removed := await self.write(_OWN, lambda: retention.remove_expired(self._catalog.registry())):
                     log.info("%d kept answers and votes have expired and are deleted", removed)
             except (TimeoutError, RegistryError) as error:
                 log.warning("what has expired was not deleted, and is tried again in an hour: %s", error)

@@ -104,17 +104,19 @@ def find(workspace: Workspace, subject: DeletionSubject) -> Traces:
 def in_words(found: Traces) -> list[str]:
     """What there is, and what follows from it."""
     rows = ", ".join(f"{count} in {name}" for name, count in found.rows.items()) or "none"
-    lines = [f"In the registry: {found.answers} answers, {found.votes} votes. Rows of {FOLDER.as_posix()}: {rows}."]
+    kept = f"{_count(found.answers, 'answer')}, {_count(found.votes, 'vote')}"
+    lines = [f"In the registry: {kept}. Rows of {FOLDER.as_posix()}: {rows}."]
     if found.versions:
         lines.append(f"Trained on files that held them: {', '.join(found.versions)}. These models are not changed:")
         lines.append("retire them with `stemma rollback` or `stemma promote`, and train anew with `stemma run`.")
+        lines.append(f"All that was made of these files: `stemma impact MD5`, of {', '.join(found.files)}.")
         lines.append(f"Served now: {', '.join(found.serving)}." if found.serving else "None of them is served now.")
     else:
         lines.append("No recorded model was trained on a file that held them.")
     if found.files:
         lines.append(
-            f"In DVC's cache, and in remotes that have it, {len(found.files)} versions of exported files hold them; "
-            "`stemma gc` deletes those that no version needs. Back-ups keep what they hold."
+            f"In DVC's cache, and in remotes that have it, {_count(len(found.files), 'exported file')} held them, now "
+            "or in the past; `stemma gc` deletes those that no version needs. Back-ups keep what they hold."
         )
     return [*lines, *found.notes]
 
@@ -134,7 +136,7 @@ def delete(workspace: Workspace, subject: DeletionSubject, found: Traces) -> lis
     mark = pseudonym(salt, kind, name or "")
     with open_registry(workspace.registry_url) as registry:
         count = remove(registry, subject, mark, default_actor(workspace), found.files, found.versions)
-    said.append(f"{count} rows of the registry are deleted; their digest is kept as the deletion of {mark}")
+    said.append(f"deleted from the registry: {_count(count, 'row')}; a digest of it is kept as the deletion of {mark}")
     is_theirs = _matcher(workspace, subject)
     present = {name: workspace.root / FOLDER / name for name in FILES}
     left = {
@@ -144,7 +146,7 @@ def delete(workspace: Workspace, subject: DeletionSubject, found: Traces) -> lis
     }
     for file in replace(workspace, left, said.append):
         gone = "" if (workspace.root / file).is_file() else "; none is left, so the file is gone"
-        said.append(f"{file}: written without {found.rows.get(Path(file).name, 0)} rows{gone}")
+        said.append(f"{file}: written without {_count(found.rows.get(Path(file).name, 0), 'row')}{gone}")
     return said
 
 
@@ -163,6 +165,10 @@ def _matcher(workspace: Workspace, subject: DeletionSubject) -> Callable[[bytes]
         return isinstance(provenance, dict) and provenance.get(name) == value
 
     return is_theirs
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _lines(path: Path) -> Iterator[bytes]:

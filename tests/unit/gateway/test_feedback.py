@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from deploy.gateway.__main__ import settings_of
 from deploy.gateway.errors import ApiError
-from deploy.gateway.feedback import Recorder
+from deploy.gateway.feedback import MOST_WAITING, Recorder, TooMany
 from deploy.gateway.schemas import ChatRequest, CompletionRequest
 
 HI = [{"role": "user", "content": "hi"}]
@@ -40,3 +43,21 @@ def test_days_are_set_by_the_command_line_or_the_environment_and_bounded(monkeyp
         with pytest.raises(SystemExit):
             settings_of([])
     assert "--feedback-days" in capsys.readouterr().err
+
+
+def test_who_sends_too_much_at_once_waits_for_nobody_else():
+    async def flood() -> list[str]:
+        recorder, over = Recorder(None, 7), threading.Event()
+        first = [asyncio.create_task(recorder.write("ada", over.wait)) for _ in range(MOST_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooMany):
+            await recorder.write("ada", str)
+        other = asyncio.create_task(recorder.write("bob", lambda: "bob's"))
+        await asyncio.sleep(0)
+        over.set()
+        assert await asyncio.gather(*first) == [True] * MOST_WAITING
+        done = [await other, await recorder.write("ada", lambda: "ada's")]
+        await recorder.stop()
+        return done
+
+    assert asyncio.run(flood()) == ["bob's", "ada's"]
