@@ -118,6 +118,8 @@ def measure(registry: Registry, workspace: Workspace, questions: int, seed: int)
         "a model": lambda: f"/models/base?before={version() + 1}",
         "history": lambda: f"/models/base/history?skip={chosen.randint(0, min(PROMOTIONS, newest) - 1)}",
         "a version": lambda: f"/models/base/{version()}",
+        "two versions compared": lambda: f"/compare?a=base:{version()}&b=base:{version()}",
+        "evaluations": lambda: "/evaluate?model=base",
         "runs": lambda: f"/runs?before={version() + 1}",
         "a run": lambda: f"/runs/run-{version()}",
         "family tree": lambda: f"/tree?of=base:{version()}",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,9 +10,8 @@ import typer
 if TYPE_CHECKING:
     from components.comparison.judged import JudgedPairs
     from components.comparison.paired import PairedMetric
-    from components.evaluate.items import Item
     from core.workspace import Workspace
-    from registry.lineage.evaluations import Evaluation
+    from deploy.comparison import ComparedSide
 
 EPILOG = """[bold]Examples[/]
 
@@ -54,9 +51,10 @@ def compare(
     from components.comparison.paired import compare as compare_items
     from core.errors import InputProblem
     from core.workspace import Workspace
+    from deploy.comparison import sides
 
     workspace = Workspace.find()
-    one, other, differences = _sides(workspace, a, b)
+    one, other, differences = sides(workspace, a, b)
     found = compare_items(one.items, other.items, one.directions | other.directions)
     names = [each.metric for each in found]
     if unknown := sorted(set(metrics or ()) - set(names)):
@@ -73,77 +71,7 @@ def compare(
     _show(one, other, differences, found, judged, items)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One of the two: a name, its items, and the directions of its metrics."""
-
-    name: str
-    items: list[Item]
-    directions: dict[str, bool | None] = field(default_factory=dict)
-
-
-def _sides(workspace: Workspace, a: str, b: str) -> tuple[_Side, _Side, list[str]]:
-    """Both sides, and how their evaluations were made differently."""
-    from components.evaluate.items import read
-    from core.errors import InputProblem
-    from registry.db.database import open as open_registry
-    from registry.lineage.evaluations import best_pair
-    from registry.store.materialize import materialize_artifact
-
-    with open_registry(workspace.registry_url) as registry:
-        with registry.read() as session:
-            (name_a, of_a), (name_b, of_b) = (_found(workspace, session, text) for text in (a, b))
-            chosen: list[Evaluation | Path] = []
-            if isinstance(of_a, list) and isinstance(of_b, list) and (pair := best_pair(of_a, of_b)):
-                chosen = list(pair)
-            else:
-                chosen = [found[0] if isinstance(found, list) else found for found in (of_a, of_b)]
-            session.expunge_all()
-        sides = []
-        for name, source in zip((name_a, name_b), chosen, strict=True):
-            if isinstance(source, Path):
-                sides.append(_Side(name, list(read(source)), _directions(workspace, source)))
-                continue
-            folder = materialize_artifact(workspace, registry, source.report)
-            try:
-                rows = list(read(folder))
-            except InputProblem as problem:
-                raise InputProblem(f"{name} ({source.stage}): {problem}") from None
-            sides.append(_Side(f"{name} ({source.stage})" if name_a == name_b else name, rows, source.directions))
-    first, second = chosen
-    differences = first.differences(second) if not isinstance(first, Path) and not isinstance(second, Path) else []
-    return sides[0], sides[1], differences
-
-
-def _directions(workspace: Workspace, folder: Path) -> dict[str, bool | None]:
-    """Of the metrics of a report in the workspace, from the receipt beside it."""
-    from core.files import read_json
-
-    receipt = read_json(workspace.root / "receipts" / f"{folder.name}.json", {})
-    return {metric["name"]: metric["higher_is_better"] for metric in receipt.get("metrics", ())}
-
-
-def _found(workspace: Workspace, session: Any, text: str) -> tuple[str, list[Evaluation] | Path]:
-    """(name, evaluations or a folder of one) of a command-line argument."""
-    from components.evaluate.items import FILE
-    from core.errors import InputProblem
-    from registry.integrity import history
-    from registry.lineage.evaluations import evaluation_of_run, evaluations
-
-    folder = workspace.root / text
-    if "/" in text and (folder / FILE).is_file():
-        return text, folder
-    run, slash, stage = text.partition("/")
-    if slash:
-        return text, [evaluation_of_run(session, run, stage)]
-    version = history.resolve(workspace, session, text)
-    found = evaluations(session, version)
-    if not found:
-        raise InputProblem(f"{version} was never evaluated: `stemma run evaluate` measures the workspace's models")
-    return str(version), found
-
-
-def _judged(workspace: Workspace, a: _Side, b: _Side) -> JudgedPairs:
+def _judged(workspace: Workspace, a: ComparedSide, b: ComparedSide) -> JudgedPairs:
     from components.comparison.judged import judge_pairs
     from components.evaluate.parameters import EvaluateParameters
     from core import layout
@@ -157,8 +85,8 @@ def _judged(workspace: Workspace, a: _Side, b: _Side) -> JudgedPairs:
 
 
 def _show(
-    a: _Side,
-    b: _Side,
+    a: ComparedSide,
+    b: ComparedSide,
     differences: Sequence[str],
     found: Sequence[PairedMetric],
     judged: JudgedPairs | None,
@@ -196,7 +124,11 @@ def _show(
 
 
 def _as_dict(
-    a: _Side, b: _Side, differences: Sequence[str], found: Sequence[PairedMetric], judged: JudgedPairs | None
+    a: ComparedSide,
+    b: ComparedSide,
+    differences: Sequence[str],
+    found: Sequence[PairedMetric],
+    judged: JudgedPairs | None,
 ) -> dict[str, Any]:
     from dataclasses import asdict
 

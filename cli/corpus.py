@@ -186,18 +186,10 @@ def diff(
 
 
 def _open(name: str | None) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus, and the reports of curate and tokenize that lie beside it (or ``None``)."""
-    from components.corpora.shards import Corpus
-    from core.files import read_json
     from core.workspace import Workspace
-    from registry.store.corpora import find_corpus
+    from deploy.corpora import open_corpus
 
-    files = find_corpus(Workspace.find(), name)
-    reports = {
-        kind: read_json(folder["report.json"], None) if "report.json" in folder else None
-        for kind, folder in (("report", files.report), ("tokenized", files.tokenized))
-    }
-    return Corpus(files.name, files.shards), reports
+    return open_corpus(Workspace.find(), name)
 
 
 def _document(row: dict[str, Any]) -> None:

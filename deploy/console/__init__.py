@@ -6,7 +6,8 @@ Modules, in reading order:
 - ``console``: what the pages share: the workspace, the open registry, the gate
 - ``rendering``: templates, and how values are written in them
 - ``forms``: what browsers send
-- ``pages``: one module a page: ``models``, ``decisions`` (promote, roll back), ``tree``, ``runs``, ``system``
+- ``pages``: one module a page: ``models``, ``decisions`` (promote, roll back), ``tree``, ``compare``, ``data``,
+  ``evaluate``, ``runs``, ``system``
 - ``app``: the application
 
 ``python -m flows.console`` starts it: the gate needs the floor above to measure and compare.

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InputProblem, StemmaError
 from deploy.console.access import ConsoleAccess, Sessions
 from deploy.console.console import Console, NotAllowed
-from deploy.console.pages import decisions, models, runs, sign_in, system, tree
+from deploy.console.pages import compare, data, decisions, evaluate, models, runs, sign_in, system, tree
 from deploy.console.rendering import FOLDER, HEADERS, page
 from deploy.gateway.api_keys import Keyring
 from registry.errors import DatabaseError, PromotionConflict, UnknownReference
@@ -36,7 +36,7 @@ def build(console: Console, keyring: Keyring, owner: str) -> FastAPI:
     app = FastAPI(title="Stemma console", docs_url=None, redoc_url=None, openapi_url=None)
     sessions = Sessions(keyring, owner)
     app.include_router(sign_in.routes(console, sessions))
-    for each in (models, decisions, tree, runs, system):
+    for each in (models, decisions, tree, compare, data, evaluate, runs, system):
         app.include_router(each.routes(console))
     _static(app)
     _problems(app, console)

@@ -17,7 +17,10 @@ from deploy.console.console import Console, Links
 from deploy.stack import state
 
 FOLDER = Path(__file__).parent
-MENU = (("/models", "Models"), ("/tree", "Family tree"), ("/runs", "Runs"), ("/system", "Health"))
+MENU = (
+    ("/models", "Models"), ("/tree", "Family tree"), ("/compare", "Compare"), ("/data", "Data"),
+    ("/evaluate", "Evaluate"), ("/runs", "Runs"), ("/system", "Health"),
+)  # fmt: skip
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload, load_only
 
 from registry.db.references import current_aliases, find_model
 from registry.db.schema import (
@@ -25,9 +25,14 @@ from registry.db.schema import (
     Snapshot,
 )
 from registry.errors import UnknownReference
-from registry.lineage.catalog import MetricView, ModelSummary
+from registry.lineage.catalog import MetricView, ModelSummary, metrics_of
 
 ROWS = 50  # of a screenful
+# Columns of an execution that a list shows: its parameters and its environment are most of a row.
+_SHOWN = (
+    Execution.stage, Execution.state, Execution.original_id, Execution.seconds, Execution.started, Execution.error,
+    Execution.mlflow_experiment_id, Execution.mlflow_run_id, Execution.prefect_flow_run_id,
+)  # fmt: skip
 RUN = "pipeline_run"  # type of the context
 
 
@@ -131,6 +136,50 @@ def versions(session: Session, model: str, before: int | None = None, rows: int 
     ]
 
 
+@dataclass
+class MetricRow:
+    """A metric that a stage measured, of each version; ``eval_set`` and baselines are those of the newest value."""
+
+    stage: str
+    metric: str
+    higher_is_better: bool | None
+    eval_set: str | None
+    baselines: dict[str, float]
+    cells: list[MetricView | None]
+
+
+@dataclass
+class MetricTable:
+    """The metrics of a model's latest versions, the newest version first."""
+
+    versions: list[ModelSummary]
+    rows: list[MetricRow]
+
+
+def metrics_table(session: Session, model: str, count: int) -> MetricTable:
+    """Everything that was measured of the latest versions of a model, by stage and metric.
+
+    Raises:
+        UnknownReference: there is no such model.
+    """
+    latest = versions(session, model, rows=count)
+    id_of = {
+        row.version: row.artifact_id
+        for row in session.scalars(
+            select(ModelVersion)
+            .filter_by(model_id=find_model(session, model).id)
+            .where(ModelVersion.version.in_([each.version for each in latest]))
+        )
+    }
+    measured = [{(each.stage, each.name): each for each in metrics_of(session, id_of[v.version])} for v in latest]
+    rows = []
+    for name in dict.fromkeys(name for each in measured for name in each):
+        cells = [each.get(name) for each in measured]
+        newest = next(cell for cell in cells if cell is not None)
+        rows.append(MetricRow(*name, newest.higher_is_better, newest.eval_set, newest.baselines, cells))
+    return MetricTable(latest, sorted(rows, key=lambda row: row.stage))
+
+
 def runs(session: Session, before: int | None = None, rows: int = ROWS) -> list[RunLine]:
     """Pipeline runs, the newest first; those whose id is below ``before``."""
     query = select(ExecutionContext).filter_by(type=RUN).order_by(ExecutionContext.id.desc()).limit(rows)
@@ -158,6 +207,7 @@ def _runs(session: Session, contexts: Sequence[ExecutionContext]) -> list[RunLin
         select(Association.context_id, Execution)
         .join(Execution, Execution.id == Association.execution_id)
         .where(Association.context_id.in_(ids))
+        .options(lazyload(Execution.component), load_only(*_SHOWN))
         .order_by(Association.context_id, func.coalesce(Execution.started, 0.0), Execution.id)
     ).all()
     executions: defaultdict[int, list[Execution]] = defaultdict(list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from registry.promotion.history import history
 from tests.browser import profile
 from tests.console import RunningConsole, console
 from tests.integration.registry.conftest import improved, judged, made  # noqa: F401  (fixtures)
+from tests.unit.corpora.corpus import document, write
 
 AXE = Path(__file__).parents[2] / "vendor" / "axe-core" / "axe.min.js"
 SECONDS = 30.0  # for a page: it is small
@@ -186,6 +188,39 @@ def test_where_a_file_is_used_is_found_by_its_path(page, shown):
     expect(page.get_by_role("status")).to_contain_text("2 model versions descend from it")
     page.goto(f"{shown.url}/where-used?subject=/etc/passwd")
     expect(page.get_by_role("alert")).to_contain_text("outside the workspace")
+
+
+def test_two_versions_are_compared_and_their_metrics_stand_side_by_side(page, shown):
+    sign_in(page, shown, "vera", "/evaluate")
+    expect(page.get_by_role("row", name="evaluate@base accuracy")).to_contain_text("0.95")
+    check(page)
+    page.get_by_role("link", name="Compare the newest two").click()
+    expect(page.get_by_role("heading", name="base:1 → base:2")).to_be_visible()
+    expect(page.get_by_text("Their answers cannot be compared")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="pretrain.quality")).to_contain_text("0.8 → 0.95")
+    check(page)
+
+
+def test_documents_of_a_corpus_are_drawn_and_searched_and_what_was_dropped_is_seen(page, shown):
+    folder = shown.workspace.root / "other"
+    texts = {"train": [document(f"text {n}", f"file{n}") for n in range(8)], "test": [document("exam", "last")] * 2}
+    write(folder / "data" / "corpus", texts)
+    example = {"origin": "twin", "reason": "repeats file1", "text": "text 1!"}
+    rule = {"rule": "near_duplicate", "in": 12, "dropped": 2, "dropped_characters": 14, "examples": [example]}
+    (folder / "reports" / "curate").mkdir(parents=True)
+    (folder / "reports" / "curate" / "report.json").write_text(json.dumps({"rules": [rule]}))
+    sign_in(page, shown, "vera", "/data")
+    page.get_by_label("Corpus").fill("other/data/corpus")
+    page.get_by_role("button", name="Show it").click()
+    expect(page.get_by_role("row", name="train 8")).to_be_visible()
+    check(page)
+    page.get_by_role("link", name="near_duplicate").click()
+    expect(page.get_by_role("article")).to_contain_text("repeats file1")
+    check(page)
+    page.get_by_label("Search for a phrase").fill("TEXT 3")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("article").locator("mark")).to_have_text("text 3")
+    check(page)
 
 
 def test_a_role_ends_where_it_ends_and_a_second_look_that_is_stale_changes_nothing(shown):

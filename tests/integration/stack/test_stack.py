@@ -77,6 +77,10 @@ def test_every_service_is_well_and_small(running: RunningStack):
     for url in (running.link("prefect"), *others):  # the first opens all
         with browser.open(url, timeout=60) as page:
             assert b"<html" in page.read().lower() and "token" not in page.url
+    with browser.open(f"{services['console']['url']}/runs", timeout=60) as page:
+        text = page.read().decode()
+        assert "(admin)" in text
+        assert all(f"{services[name]['url']}/" in text for name in ("prefect", "mlflow", "gateway"))
     with browser.open(f"{services['gateway']['url']}/v1/models", timeout=60) as answer:  # as the chat page asks
         assert json.loads(answer.read())["object"] == "list"
     assert _get(f"{services['mlflow']['url']}/health") == b"OK"
