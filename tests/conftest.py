@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import gc
 import os
 
 import pytest
@@ -13,8 +14,15 @@ from tests.real_models import minilm, smollm2  # noqa: F401  (fixtures)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # How fast a busy machine makes examples says nothing about the code.
-settings.register_profile("stemma", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("stemma", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("stemma")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_is_kept():
+    """What is there is looked at by no later garbage collection, which each training calls for: half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -71,7 +71,7 @@ FOUND = (
 
 
 @given(st.lists(WRITINGS, min_size=1, max_size=8), st.sampled_from([QualityParameters(), PUBLISHED, *ALONE]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_quality_rules_decide_the_same(texts: list[str], rules: QualityParameters) -> None:
     texts = [text for text in texts if text.strip()] or ["x"]
     assert batches.judged(texts, rules, compiled=True) == batches.judged(texts, rules, compiled=False)
@@ -108,14 +108,14 @@ def test_every_rule_alone_decides_the_same_on_longer_texts(rules: QualityParamet
 
 
 @given(st.lists(WRITINGS, max_size=8), st.sampled_from(["NFC", "NFKC", "none"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_cleaning_gives_the_same_text(texts: list[str], form: str) -> None:
     texts = [*texts, "e\u0301 \r\n\tx ", "\n\n\na\n\n\nb\n", " a", "x\u2028y", "\ud800", "ﬁ"]
     assert batches.cleaned(texts, form, compiled=True) == [clean(text, form) for text in texts]
 
 
 @given(st.lists(st.lists(st.sampled_from(FOUND), max_size=12).map("".join), min_size=1, max_size=6))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_redaction_finds_the_same(texts: list[str]) -> None:
     for types in (list(TYPED), ["phone"], ["ip", "card"]):
         assert batches.redacted(texts, types, compiled=True) == batches.redacted(texts, types, compiled=False)

@@ -228,7 +228,7 @@ odd_texts = st.text(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(odd_texts, min_size=1, max_size=8), st.sampled_from([1, 3, 5]), st.integers(0, 2**40))
 def test_compiled_shingles_give_the_same_signatures(texts, words, seed):
     parameters = DeduplicationParameters(shingle_words=words, permutations=48)

@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[3]
 # The server imports torch, which reads them then.
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
+PRELOADED = ("components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child", "deepspeed",
+             "mlflow", "matplotlib.pyplot", "tests.frozen")  # fmt: skip
+
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child", "deepspeed"]
-)
 
 
 class Forked:
@@ -35,6 +35,7 @@ class Forked:
         arguments: what follows in ``sys.argv``.
         cores: on which they run.
         environment: in addition to this process's.
+        preloaded: what the server imports, where this starts it; a later one takes the server as it is.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Forked:
         processes: int = 1,
         cores: Collection[int] | None = None,
         environment: Mapping[str, str] | None = None,
+        preloaded: Sequence[str] = PRELOADED,
     ):
+        _context.set_forkserver_preload(list(preloaded))
         with mock.patch.dict(os.environ, ENVIRONMENT):
             forkserver.ensure_running()
         handle, name = tempfile.mkstemp(suffix=".log")

@@ -32,7 +32,7 @@ def test_a_whole_checkpoint_is_the_newest_and_holds_its_files(whole):
     assert {path.name: path.read_bytes() for path in whole.iterdir() if path.name != checkpoint.MANIFEST} == FILES
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data(), cut=st.booleans())
 def test_any_changed_or_missing_byte_of_any_file_shows(whole, data, cut):
     path = data.draw(st.sampled_from(sorted(whole.iterdir())))

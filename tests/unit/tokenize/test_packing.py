@@ -38,7 +38,7 @@ def one_by_one(sizes: list[int], capacity: int) -> list[int]:
     return sorted(rooms)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(capacity=st.integers(1, 40), data=st.data())
 def test_bins_are_those_of_best_fit_decreasing(capacity, data):
     sizes = data.draw(st.lists(st.integers(1, capacity), max_size=60))
@@ -67,7 +67,7 @@ def packed(folder, documents: list[list[int]], *, length: int, start: int, step:
 DOCUMENTS = st.lists(st.lists(st.integers(2, 499), max_size=30), min_size=1, max_size=30)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents=DOCUMENTS, length=st.integers(2, 12), start=st.sampled_from([END, START]))
 def test_each_token_is_predicted_once_within_its_document(tmp_path_factory, documents, length, start):
     folder = tmp_path_factory.mktemp("packed")

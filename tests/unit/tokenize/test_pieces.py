@@ -30,7 +30,7 @@ def tokenizer(request) -> Tokenizer:
     return pieces.train(request.param, [array(TEXTS[:100]), array(TEXTS[100:])], 700)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=st.one_of(st.text(), st.text(alphabet="<0x4A> \u2581\n|user")))
 @example(text="\u2581a \u2581  b")
 @example(text="<0x41><0x0A><unk></s>")

@@ -106,7 +106,7 @@ def test_same_input_gives_the_same_bytes(made, tmp_path):
         assert filecmp.cmpfiles(workspace / folder, tmp_path / folder, names, shallow=False) == (names, [], [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=st.text())
 def test_every_text_survives(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
@@ -262,7 +262,7 @@ def test_the_stage_of_a_trained_tokenizer_imports_neither_torch_nor_transformers
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(alphabet=st.sampled_from(" \n\ta\u3000é漢"), max_size=12), max_size=6))
 def test_words_are_what_white_space_divides(texts):
     array = pa.array(["x y", *texts], pa.large_string())[1:]
