@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+SERIOUS = ("serious", "critical")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # Prefect's page asks this host for the settings of its telemetry, also where telemetry is off; it has no switch.
@@ -68,3 +71,18 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     return context.new_page()
+
+
+def check(page: Page) -> None:
+    """What axe finds serious, in daylight, in the dark and on a phone; and that the page fits on a phone."""
+    size = page.viewport_size
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 860})
+        page.evaluate(AXE.read_text(encoding="utf-8"))  # not a script of the page: its policy stays as it is
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        named = [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in SERIOUS]
+        assert named == [], f"{page.url} ({scheme})"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, page.url
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(size)

@@ -14,14 +14,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.promotion.history import history
-from tests.browser import profile
+from tests.browser import check, profile
 from tests.console import RunningConsole, console
 from tests.integration.registry.conftest import improved, judged, made  # noqa: F401  (fixtures)
 from tests.unit.corpora.corpus import document, write
 
-AXE = Path(__file__).parents[2] / "vendor" / "axe-core" / "axe.min.js"
 SECONDS = 30.0  # for a page: it is small
-SERIOUS = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +59,6 @@ def sign_in(page: Page, shown: RunningConsole, person: str, path: str = "/") -> 
     page.get_by_label("API key").fill(shown.keys[person])
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text(f"{person} (")).to_be_visible()
-
-
-def check(page: Page) -> None:
-    """What axe finds serious, in daylight, in the dark and on a phone; and that the page fits on a phone."""
-    size = page.viewport_size
-    for scheme, width in (("light", 1280), ("dark", 390)):
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 860})
-        page.evaluate(AXE.read_text(encoding="utf-8"))  # not a script of the page: its policy stays as it is
-        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-        named = [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in SERIOUS]
-        assert named == [], f"{page.url} ({scheme})"
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390, page.url
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size(size)
 
 
 def test_a_model_is_followed_to_its_version_and_its_run(page, shown, picture):

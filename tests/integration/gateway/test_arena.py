@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from registry.db.database import open as open_registry
 from registry.feedback.votes import votes
-from tests.browser import chromium, context, page  # noqa: F401  (fixtures)
+from tests.browser import check, chromium, context, page  # noqa: F401  (fixtures)
 from tests.integration.gateway.conftest import ENGINE, eventually, gateway
 
 
@@ -88,6 +88,7 @@ def test_a_person_votes_on_the_page_and_sees_the_leaderboard(lab, arena, page: P
     expect(page.get_by_role("status")).to_contain_text("The models are named after your vote")
     expect(page.locator("#answer-a")).to_contain_text("good morning")
     assert "assistant" not in page.locator("#answers").inner_text()
+    check(page)
     page.get_by_label("Reason").fill("both say it")
     page.get_by_label("Reason").press("Enter")  # no vote
     page.get_by_role("button", name="Equally good").click()

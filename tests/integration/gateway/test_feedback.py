@@ -23,7 +23,7 @@ from registry.db.database import open as open_registry
 from registry.db.schema import Deletion
 from registry.feedback.answers import answers
 from registry.lineage.recording import record_execution
-from tests.browser import chromium, context, page  # noqa: F401  (fixtures)
+from tests.browser import check, chromium, context, page  # noqa: F401  (fixtures)
 from tests.integration.gateway.conftest import ENGINE, SMALL, Lab, eventually, gateway
 from tests.unit.registry.conftest import finished, item  # noqa: F401  (a fixture)
 
@@ -109,6 +109,7 @@ def test_a_person_allows_it_on_the_page_and_says_what_an_answer_should_have_been
     page.get_by_text("Settings").click()
     page.get_by_label("API key").fill(KEYS["ada"])
     page.get_by_label("API key").press("Tab")
+    page.get_by_text("Feedback", exact=True).click()
     expect(page.get_by_text("Kept for 7 days")).to_be_visible()
     page.get_by_label("Your question").fill("say {count} without")
     page.get_by_role("button", name="Send").click()
@@ -121,6 +122,7 @@ def test_a_person_allows_it_on_the_page_and_says_what_an_answer_should_have_been
     page.get_by_role("button", name="Bad answer").click()
     expect(page.get_by_text("Recorded.")).to_be_visible()
     page.get_by_role("button", name="Edit the answer").click()
+    check(page)
     page.get_by_label("The answer as it should have been").fill("three <i>of them</i>")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("li.its").last).to_contain_text("three <i>of them</i>")
@@ -193,6 +195,7 @@ def test_a_person_rates_an_answer_by_the_rubric(own, keeping, page: Page):  # no
     with page.expect_response(lambda each: each.url.endswith("/v1/chat/completions")) as made:
         page.get_by_role("button", name="Ask").click()
     expect(page.locator("#text")).to_have_text("<i>rated</i>")
+    check(page)
     page.get_by_label("4 – right and useful").check()
     expect(page.get_by_text("Recorded.")).to_be_visible()
     row = kept(own, made.value.json()["id"])
