@@ -1,4 +1,5 @@
-"""Python that nobody has read, run where it can do no harm: what a model writes, and a user's own scoring function.
+"""Python that nobody has read, run where it can do no harm: what a model writes, and a user's own scoring function; and
+programs that read what nobody has read, such as PDF files.
 
 bubblewrap (``bwrap``) gives it an empty world: of the machine's files the interpreter and the system's libraries, read
 only; an empty folder in memory to write to; no home, no environment, no network, no other processes. The kernel bounds
@@ -77,13 +78,13 @@ class Ended:
     errors: str
 
 
-def why_not() -> str | None:
-    """Why nothing can be run in a sandbox here, and what to do; ``None`` where it can."""
+def why_not(what: str = "generated code is run") -> str | None:
+    """Why nothing can be run in a sandbox here, and what to do; ``None`` where it can. ``what``: is not done then."""
     if sys.platform != "linux" or not seccomp.is_supported():
-        return "generated code is run only on Linux, on x86-64 and ARM64 processors"
+        return f"{what} only on Linux, on x86-64 and ARM64 processors"
     if shutil.which("bwrap") is None:
-        return f"generated code is run only in a sandbox, and bwrap is not installed: {_HINT}"
-    return _why_not_started()
+        return f"{what} only in a sandbox, and bwrap is not installed: {_HINT}"
+    return None if (said := _why_not_started()) is None else f"{what} {said}"
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def _why_not_started() -> str | None:
     if ended.code == 0 and ended.output == "started\n":
         return None
     said = ended.errors.strip().rpartition("\n")[2] or f"exit status {ended.code}"
-    return f"generated code is run only in a sandbox, and bwrap cannot start one here ({said}): {_HINT}"
+    return f"only in a sandbox, and bwrap cannot start one here ({said}): {_HINT}"
 
 
 def run(source: str, given: bytes = b"", limits: Bounds | None = None, *, packages: bool = False) -> Ended:

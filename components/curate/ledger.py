@@ -109,9 +109,9 @@ class Ledger:
             one = "" if secret else _part(before, start)
             self._keep(self._changes, what, (key, document.origin, one, _part(after, start)))
 
-    def skip(self, what: str) -> None:
+    def skip(self, what: str, times: int = 1) -> None:
         """Count a part of a file that is there by right and holds no document (a request, an image)."""
-        self.skipped[what] += 1
+        self.skipped[what] += times
 
     def encoding(self, file: str, name: str) -> None:
         """Note the encoding of a file that is not UTF-8."""

@@ -126,6 +126,7 @@ def _elsewhere(context: Context, ledger: Ledger) -> list[str]:
     if not (urls := list(filter(user_files.is_url, paths))):
         return []
     files, problems = remote.find(urls, "curate.sources")
+    problems += user_files.pdf_problems(files)
     ledger.notes["files at URLs"] = remote.listing(files)
     context.warn(
         f"{', '.join(map(redacted, urls))}: changes there do not make the stage old; `dvc repro --force --single-item "

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from components.curate import source_code
+from components.curate import pdf, source_code
 from components.curate.parameters import CurateParameters
 from components.tasks.contract import SPLITS
 from core import bounded, dvc
@@ -32,6 +32,7 @@ DOCUMENTS = {
     ".htm": "html",
     ".warc": "warc",
     ".wet": "warc",
+    ".pdf": "pdf",
     ".zip": "archive",
     ".tar": "archive",
     ".tgz": "archive",
@@ -104,7 +105,8 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
             found.append("curate.sources: extractor trafilatura is not installed: pip install 'stemma-llm[html]'")
         if source.type == "files":
             local = [pattern for pattern in source.paths if not is_url(pattern)]
-            found += find(local, "curate.sources", workspace, DOCUMENTS)[1]
+            files, wrong = find(local, "curate.sources", workspace, DOCUMENTS)
+            found += [*wrong, *pdf_problems(files)]
         elif source.type == "huggingface" and source.id.startswith((".", "/", "data/")):
             if not (workspace / source.id).is_dir():
                 found.append(f"curate.sources: there is no folder {source.id!r}: check the path, or give a dataset id")
@@ -118,6 +120,12 @@ def problems(parameters: CurateParameters, workspace: Path) -> list[str]:
     if parameters.labels.source == "files":
         found += find(parameters.labels.files, "curate.labels.files", workspace)[1]
     return list(dict.fromkeys(found))  # a file may be named twice
+
+
+def pdf_problems(files: Iterable[UserFile]) -> list[str]:
+    """Why the PDF files among these cannot be read here."""
+    reason = pdf.why_not() if any(file.format == "pdf" for file in files) else None
+    return [] if reason is None else [f"curate.sources: {reason}"]
 
 
 def links_outside(workspace: Path) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.curate import encodings, remote, source_code
+from components.curate import encodings, pdf, remote, source_code
 from components.curate.archives import members
 from components.curate.documents import Document
 from components.curate.ledger import Ledger
@@ -123,10 +123,23 @@ def _table(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piec
 
 
 def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
+    return _divided(_lines(file, ledger), file, source, source_code.kind_of(suffix_of(file.path)))
+
+
+def _lines(file: UserFile, ledger: Ledger) -> Iterator[str]:
+    for index, line in enumerate(text_lines(file, _noted(file, ledger)), 1):
+        ledger.row(file.counted)
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            ledger.break_row(file.counted, file.place(f"line {index}"), f"is not UTF-8 ({error.reason})")
+
+
+def _divided(lines: Iterable[str], file: UserFile, source: FilesSource, kind: str | None = None) -> Iterator[Piece]:
     """A whole file, or pieces cut at blank lines when it is longer than ``max_file_characters``."""
     piece: list[str] = []
     length, number = 0, 0
-    kind, license = source_code.kind_of(suffix_of(file.path)), None
+    license = None
 
     def finish() -> Piece:
         nonlocal license
@@ -135,13 +148,7 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
             license = source_code.license_of(text)
         return Piece(where, text, file.name if source.keep_files_together else None, kind or "file", license=license)
 
-    for index, line in enumerate(text_lines(file, _noted(file, ledger)), 1):
-        ledger.row(file.counted)
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            ledger.break_row(file.counted, file.place(f"line {index}"), f"is not UTF-8 ({error.reason})")
-            continue
+    for text in lines:
         full = length + len(text) > source.max_file_characters
         # Prefer a blank line; a text without any is cut between lines once it is twice too long.
         if piece and full and (not text.strip() or length > 2 * source.max_file_characters):
@@ -153,6 +160,19 @@ def _text(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece
     if piece:
         number += 1 if number else 0
         yield finish()
+
+
+def _pdf(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
+    counted = file.counted if file.archive else pdf.FILES  # one of many that has no text is no reason to stop
+    ledger.row(counted)
+    try:
+        found = pdf.read(content(file))
+    except ValueError as error:
+        ledger.break_row(counted, file.name, str(error))
+        return
+    if found.without:
+        ledger.skip("PDF pages: without text", found.without)
+    yield from _divided(found.text.splitlines(keepends=True), file, source)
 
 
 def _html(file: UserFile, source: FilesSource, ledger: Ledger) -> Iterator[Piece]:
@@ -175,5 +195,6 @@ _PIECES: dict[str, Callable[[UserFile, FilesSource, Ledger], Iterator[Piece]]] =
     "text": _text,
     "code": _text,
     "html": _html,
+    "pdf": _pdf,
     "warc": _web_archive,
 }
