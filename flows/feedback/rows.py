@@ -8,8 +8,11 @@
 | thumb down, or 1 or 2 stars | a labelled answer (bad) |
 | 3 stars; a tie; both bad | none |
 
-Where an answer has both, stars count before the thumb. Only what was recorded with consent to training, and has not
-expired, becomes a row, and only what curation can read (:func:`components.curate.forms.convert`).
+Where an answer has both, stars count before the thumb. A demonstration teaches every answer of its conversation
+(``instruct_finetune.train_on: all``), and what came before the last one is what its client sent: so each of them must
+be one that this gateway kept, and that its person found good or edited. Only what was recorded with consent to
+training, and has not expired, becomes a row, and only what curation can read
+(:func:`components.curate.forms.convert`).
 """
 
 from __future__ import annotations
@@ -55,6 +58,12 @@ def build(votes: Iterable[VoteView], answers: Iterable[AnswerView], salt: bytes,
     """
     made = Rows()
     seen: set[str] = set()
+    answers = list(answers)
+    worthy = {
+        (each.person, each.conversation, text)
+        for each in answers
+        if each.consent and each.expires > now and (text := _worthy(each)) is not None
+    }
     given: list[VoteView | AnswerView] = [*votes, *answers]
     for each in given:
         rows = list(_of_vote(each, salt) if isinstance(each, VoteView) else _of_answer(each, salt))
@@ -67,7 +76,10 @@ def build(votes: Iterable[VoteView], answers: Iterable[AnswerView], salt: bytes,
             made.left_out["no preference or rating in it"] += 1
         else:
             for file, row in rows:
-                _add(made, file, row, seen)
+                if file == DEMONSTRATIONS and isinstance(each, AnswerView) and not _all_worthy(each, worthy):
+                    made.left_out["demonstrations with an earlier answer that was neither found good nor edited"] += 1
+                else:
+                    _add(made, file, row, seen)
     return made
 
 
@@ -117,6 +129,16 @@ def is_good(kept: AnswerView) -> bool | None:
     if kept.stars is not None:
         return None if kept.stars == 3 else kept.stars > 3
     return None if kept.thumb is None else kept.thumb == "up"
+
+
+def _worthy(kept: AnswerView) -> str | None:
+    """The text of an answer that may be imitated: its edit, or itself where it was found good."""
+    return kept.edit if kept.edit is not None else kept.answer if is_good(kept) else None
+
+
+def _all_worthy(kept: AnswerView, worthy: set[tuple[str, str, str]]) -> bool:
+    earlier = (message["content"] for message in kept.messages if message["role"] == "assistant")
+    return all((kept.person, kept.conversation, text) in worthy for text in earlier)
 
 
 def _ended(messages: list[dict[str, Any]], answer: str) -> list[dict[str, Any]]:

@@ -70,6 +70,21 @@ def test_what_was_said_becomes_these_rows(given, kinds):
     assert bool(rows.left_out) == (not kinds)
 
 
+def test_a_demonstration_has_no_earlier_answer_that_was_not_found_good():
+    later = [*ASKED, {"role": "assistant", "content": "hello"}, {"role": "user", "content": "and?"}]
+    second = answer(id=2, name="chatcmpl-2", messages=later, answer="bye", thumb="up")
+
+    def demonstrated(*given) -> list[str]:
+        return [row["messages"][-1]["content"] for row in made(*given).files[DEMONSTRATIONS]]
+
+    assert demonstrated(answer(thumb="up"), second) == ["hello", "bye"]
+    assert demonstrated(answer(answer="hi", edit="hello"), second) == ["hello", "bye"]
+    for first in (answer(), answer(thumb="down"), answer(thumb="up", consent=False), answer(thumb="up", person="bob"),
+                  answer(thumb="up", conversation="another"), answer(thumb="up", edit="other")):  # fmt: skip
+        assert "bye" not in demonstrated(first, second), "it may be none of this gateway's, or a bad one"
+    assert [convert(row)["completion"] for row in made(second).files[LABELLED]] == ["bye"], "only the last is judged"
+
+
 def test_an_answer_that_is_json_stays_a_text():
     text = json.dumps([{"role": "assistant", "content": "something else"}])
     [row] = made(vote("a", answer_a=text)).files[PAIRS]
