@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli import corpus, train_classifier
+from cli import corpus, train_classifier, train_perplexity
 
 ADD_EPILOG = """[bold]Examples[/]
 
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog=PREVIEW_EPILOG)(preview)
     corpus.register(group)
     train_classifier.register(group)
+    train_perplexity.register(group)
     app.add_typer(group, name="data")
 
 

@@ -14,11 +14,16 @@ from core.errors import InputProblem
 def _problems(parameters: CurateParameters, root: Path, digests: Mapping[str, str]) -> list[str]:
     paths = [path for source in parameters.sources if source.type == "files" for path in source.paths]
     found = user_files.problems(parameters, root) + remote.problems(paths, "curate.sources")
-    if parameters.classifiers and (root / "data" / "raw").is_dir():  # else they are still in DVC's cache
-        from components.curate import classifiers  # numpy, only where it is used
+    if (parameters.classifiers or parameters.quality.perplexity) and (root / "data" / "raw").is_dir():
+        from components.curate import classifiers, perplexity  # numpy, only where it is used
 
+        # (Where there is no such folder, they are still in DVC's cache.)
         try:
             classifiers.load(parameters.classifiers, root)
+        except InputProblem as problem:
+            found += problem.problems
+        try:
+            perplexity.load(parameters.quality.perplexity, root)
         except InputProblem as problem:
             found += problem.problems
     return found

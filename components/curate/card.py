@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context
-from components.curate import classifiers, samples
+from components.curate import classifiers, perplexity, samples
 from components.curate.documents import ShardWriter
 from components.curate.ledger import Ledger
 from components.curate.quality import RULES as QUALITY_RULES
@@ -93,6 +93,7 @@ RULE_ORDER = (
     "empty",
     "language",
     *QUALITY_RULES,
+    perplexity.RULE,
     "repeated_lines",
     "exact_duplicate",
     "near_duplicate",
@@ -105,7 +106,7 @@ RULE_ORDER = (
 
 def _rank(rule: str) -> tuple[int, int]:
     if rule.startswith(classifiers.RULE):  # after the rules of quality, in the order of their names
-        return RULE_ORDER.index(QUALITY_RULES[-1]), 1
+        return RULE_ORDER.index(perplexity.RULE), 1
     name, n = re.sub(r"\d+", "n", rule), re.search(r"\d+(?=_gram)", rule)
     return RULE_ORDER.index(rule if rule in RULE_ORDER else name), int(n.group()) if n else 0
 
@@ -155,6 +156,7 @@ def build(
     labels_report: dict[str, Any],
     decontamination: dict[str, Any] | None,
     models: Sequence[classifiers.Classifier] = (),
+    buckets: perplexity.PerplexityBuckets | None = None,
 ) -> dict[str, float]:
     """Write ``report.json`` and ``samples.json``; return the numbers that become metrics."""
     read = sum(ledger.read.values())
@@ -185,6 +187,7 @@ def build(
         },
         "languages": _languages(ledger, splits),
         "classifiers": classifiers.report(models, ledger.scores, ledger.dropped),
+        "perplexity": perplexity.report(buckets, ledger.scores, ledger.dropped),
         "rules": _flow(ledger),
         "changes": dict(sorted(ledger.changed.items())),
         "skipped": _skipped(ledger),

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import code
-from components.curate import classifiers, remote
+from components.curate import classifiers, perplexity, remote
 from components.curate.chunks import Chunk
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
@@ -59,7 +59,7 @@ class Orders:
         made_by: digest of the code and the versions of the libraries.
         elsewhere: the work is done on other machines, whose code may differ.
         compiled: there is so much text that compiled code is worth its start.
-        models: digests of the classifiers' models.
+        models: digests of the classifiers' models, and of that of the buckets by perplexity behind them.
         hashed: what is written for personal data, if not its type alone.
     """
 
@@ -180,7 +180,7 @@ def _key(chunk: Chunk, orders: Orders, content: str) -> str:
 def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
     """Judge the chunk's documents into ``path``, which is there whole or not at all."""
     parameters, ledger = orders.parameters, Ledger(orders.parameters.examples, conceal)
-    models = _models(orders)
+    models, buckets = _models(orders)
     with (
         replacing(path) as file,
         pq.ParquetWriter(
@@ -193,20 +193,24 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
                 writer.write_batch(as_it_is(batch, parameters, orders.seed, ledger))
             else:
                 judged = process(
-                    batch, parameters, orders.seed, ledger, models=models, placeholder=orders.hashed or typed,
-                    compiled=orders.compiled,
+                    batch, parameters, orders.seed, ledger, models=models, buckets=buckets,
+                    placeholder=orders.hashed or typed, compiled=orders.compiled,
                 )  # fmt: skip
                 writer.write_batch(judged)
         writer.add_key_value_metadata({_LEDGER: json.dumps(ledger.as_dict()).encode()})
 
 
-def _models(orders: Orders) -> tuple[classifiers.Classifier, ...]:
-    """The classifiers, if they are here what they were where the orders come from."""
+def _models(orders: Orders) -> tuple[tuple[classifiers.Classifier, ...], perplexity.PerplexityBuckets | None]:
+    """Classifiers and buckets, if their files are here what they were where the orders come from."""
     found = classifiers.load(orders.parameters.classifiers, orders.workspace)
-    for each, wanted in zip(found, orders.models, strict=True):
-        if each.model.digest != wanted:
+    buckets = perplexity.load(orders.parameters.quality.perplexity, orders.workspace)
+    here = [(each.parameters.model, each.model.digest) for each in found]
+    if buckets is not None:
+        here.append((buckets.parameters.model, buckets.model.digest))
+    for (name, digest_here), wanted in zip(here, orders.models, strict=True):
+        if digest_here != wanted:
             raise InputProblem(
-                f"{each.parameters.model}: is another file on {os.uname().nodename} than where the stage was started, "
+                f"{name}: is another file on {os.uname().nodename} than where the stage was started, "
                 "or was changed since: put the same one there, and run the stage again"
             )
-    return found
+    return found, buckets

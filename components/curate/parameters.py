@@ -25,7 +25,7 @@ PiiType = Literal["email", "phone", "ip", "card", "iban", "key"]
 
 _COLUMNS = (  # of the documents themselves, on their way and in the corpus
     "id", "text", "source", "kind", "group", "license", "origin", "characters", "rule", "reason", "signature",
-    "language",
+    "language", "bits_per_byte",
 )  # fmt: skip
 FORM_COLUMNS = (
     "prompt", "completion", "chosen", "rejected", "messages", "conversations", "system", "tools", "label", "kto_tag",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components import engine
 from components.contract import Context, Interrupted
-from components.curate import classifiers, judging, placeholders
+from components.curate import classifiers, judging, perplexity, placeholders
 from components.curate.batches import WORTH_COMPILING
 from components.curate.chunks import chunks
 from components.curate.ledger import Ledger
@@ -33,6 +33,7 @@ class JudgedChunks:
         compared: how many, behind these, hold documents of ``deduplication.against``.
         found: how many were there already, from a run before.
         classifiers: that judged them.
+        buckets: by perplexity, that they were put in.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -40,6 +41,7 @@ class JudgedChunks:
     compared: int = 0
     found: int = 0
     classifiers: tuple[classifiers.Classifier, ...] = ()
+    buckets: perplexity.PerplexityBuckets | None = None
 
 
 def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger: Ledger) -> JudgedChunks:
@@ -55,6 +57,8 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     parameters = context.parameters
     size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
     models = classifiers.load(parameters.classifiers, workspace)
+    buckets = perplexity.load(parameters.quality.perplexity, workspace)
+    digests = [each.model.digest for each in models] + ([buckets.model.digest] if buckets else [])
     hashed = placeholders.of_home(Workspace.find(workspace).home) if parameters.placeholder == "hashed" else None
     if hashed is not None:
         ledger.notes["placeholders"] = {"salt": hashed.mark}
@@ -63,9 +67,9 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
         elsewhere=parameters.engine.type == "ray",
         # The size of a dataset of the hub is not known before it is read.
         compiled=size >= WORTH_COMPILING or any(source.type == "huggingface" for source in parameters.sources),
-        models=tuple(each.model.digest for each in models), hashed=hashed,
+        models=tuple(digests), hashed=hashed,
     )  # fmt: skip
-    done, failed = JudgedChunks(classifiers=models), set[str]()
+    done, failed = JudgedChunks(classifiers=models, buckets=buckets), set[str]()
     ahead, tasks = tee(chunks(parameters, workspace))
     with (
         closing(

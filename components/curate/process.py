@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.curate import batches, classifiers, language, scripts
+from components.curate import batches, classifiers, language, perplexity, scripts
 from components.curate.deduplication.signatures import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
@@ -22,6 +22,8 @@ EMPTY: Finding = ("empty", "")
 def extra_columns(parameters: CurateParameters) -> list[pa.Field]:
     """Columns that documents have, on their way and in the corpus, only where the parameters ask for them."""
     scores = [pa.field(each.name, pa.float32()) for each in parameters.classifiers]
+    if parameters.quality.perplexity:
+        scores.insert(0, pa.field(perplexity.COLUMN, pa.float32()))
     return [*([pa.field("language", pa.string())] if parameters.language else []), *scores]
 
 
@@ -30,8 +32,8 @@ def schema(parameters: CurateParameters) -> pa.Schema:
 
     ``id`` content hash; ``characters`` of the text; ``rule`` that the document breaks (null: none) and the ``reason``;
     ``signature``: MinHash values, 32 bits each, little-endian (null where a rule is broken); and of
-    :func:`extra_columns` ``language``, its code, and the score by each classifier under its name (null where a rule
-    before it is broken).
+    :func:`extra_columns` ``language``, its code, ``bits_per_byte``, and the score by each classifier under its name
+    (null where a rule before it is broken).
     """
     return pa.schema(
         [
@@ -53,6 +55,7 @@ def process(
     ledger: Ledger,
     *,
     models: Sequence[classifiers.Classifier] = (),
+    buckets: perplexity.PerplexityBuckets | None = None,
     placeholder: Placeholder = typed,
     compiled: bool = False,
 ) -> pa.RecordBatch:
@@ -61,6 +64,7 @@ def process(
     Args:
         batch: the columns of a document.
         models: of ``parameters.classifiers``.
+        buckets: of ``parameters.quality.perplexity``.
         placeholder: what is written for personal data.
         compiled: by compiled code, which is worth its start where there is much text; the result is the same.
 
@@ -109,7 +113,10 @@ def process(
     )  # fmt: skip
     for place, finding in zip(left, judged, strict=True):
         findings[place] = finding
+    bits = perplexity.judge(texts, findings, buckets, ledger)
     scores = classifiers.judge(texts, findings, models, ledger)
+    if buckets is not None:
+        scores[perplexity.COLUMN] = bits
     for document, broken in zip(documents, findings, strict=True):
         if broken:
             ledger.drop(broken[0], document, broken[1])
@@ -150,6 +157,8 @@ def sign(
         "reason": [finding and finding[1] for finding in findings],
         "signature": [next(signed).astype("<u4").tobytes() if finding is None else None for finding in findings],
         **({} if codes is None else {"language": codes}),
-        **(scores or {each.name: [None] * len(documents) for each in parameters.classifiers}),
     }
+    for column in extra_columns(parameters):
+        if column.name not in columns:
+            columns[column.name] = scores[column.name] if scores else [None] * len(documents)
     return pa.RecordBatch.from_pydict(columns, schema=schema(parameters))

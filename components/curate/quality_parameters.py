@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from components.contract import StageParameters
 from components.curate.profiles import Profile, completed
+from components.perplexity.parameters import PerplexityParameters
 from core.parameters_file import flatten
 
 
@@ -113,6 +114,9 @@ class QualityParameters(StageParameters):
     gopher: GopherParameters | None = Field(default_factory=GopherParameters, description="Gopher's rules.")
     c4: C4Parameters | None = Field(default_factory=C4Parameters, description="C4's rules.")
     fineweb: FineWebParameters | None = Field(default_factory=FineWebParameters, description="FineWeb's rules.")
+    perplexity: PerplexityParameters | None = Field(
+        None, description="Buckets by perplexity (docs/quality.md), after the other rules; null: none. In no profile."
+    )
 
     @model_validator(mode="before")
     @classmethod

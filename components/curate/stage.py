@@ -116,7 +116,7 @@ def _make(
     largest = corpus.largest_groups(kept, assignment)
     return card.build(
         context, ledger, assignment, largest, splits, instruction_data.report, labels_report, contamination,
-        judgement.classifiers,
+        judgement.classifiers, judgement.buckets,
     )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from components.contract import Metric
 from components.conversations import text_ids
 from components.evaluate.items import Item, identities
-from components.evaluate.ngrams import NGramModel
 from components.evaluate.subject import BASELINE_COLOURS, MODEL_COLOUR, Subject
+from components.ngrams import NGramModel
 from components.statistics import ratio_stderr
 from core.errors import InputProblem
 

@@ -35,6 +35,8 @@ def render(folder: Path) -> Page:
     _splits(page, report)
     _documents(page, samples)
     _rules(page, report)
+    if report.get("perplexity"):
+        _perplexity(page, report["perplexity"])
     _classifiers(page, report.get("classifiers") or [])
     _pairs(page, samples)
     if report.get("languages"):
@@ -195,6 +197,18 @@ def _rules(page: Page, report: Report) -> None:
     if found:
         page.text("Some of what each rule dropped: those with the smallest hashes, the beginning of each.")
         page.documents("what was dropped", found)
+
+
+def _perplexity(page: Page, found: Report) -> None:
+    low, high = found["cutoffs"]
+    page.heading("Buckets by perplexity")
+    page.text(
+        f"Bits per byte by the model {found['model']}: head under {low:.3f}, tail from {high:.3f}, middle between. "
+        f"{' and '.join(found['keep'])} stay; {found['dropped']:,} documents go."
+    )
+    page.table(["bucket", "documents"], found["buckets"].items())
+    bins = {f"{place * found['bin_width']:.2f}": count for place, count in enumerate(found["histogram"])}
+    page.bars(bins, "documents by bits per byte (from)")
 
 
 def _classifiers(page: Page, found: list[Report]) -> None:

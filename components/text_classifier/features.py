@@ -57,12 +57,12 @@ def extract(texts: Sequence[str]) -> Features:
     lowered = [text.lower() for text in texts]
     codes = np.frombuffer(("\n".join(lowered) + "\n").encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = np.cumsum(np.fromiter((len(text) + 1 for text in lowered), np.int64, len(lowered)))
-    kinds = _kinds()[codes]
-    in_word = kinds == _WORD
-    begins = kinds == _ALONE
+    of_kind = kinds()[codes]
+    in_word = of_kind == _WORD
+    begins = of_kind == _ALONE
     begins[0] |= in_word[0]
     begins[1:] |= in_word[1:] & ~in_word[:-1]
-    places = np.flatnonzero(kinds)  # of what is no white space; words lie end to end there
+    places = np.flatnonzero(of_kind)  # of what is no white space; words lie end to end there
     starts = np.flatnonzero(begins[places])
     words = _hashes(codes[places], starts)
     bounds = np.concatenate([[0], np.searchsorted(places[starts], ends)]).astype(np.int64)
@@ -110,7 +110,7 @@ def _powers() -> Array:
 
 
 @cache
-def _kinds() -> Array:
+def kinds() -> Array:
     """Of each code point whether it belongs to a word, stands alone, or neither (uint8)."""
     of_category = {"L": _WORD, "M": _WORD, "N": _WORD, "Z": _NONE, "C": _NONE, "P": _ALONE, "S": _ALONE}
     categories = map(unicodedata.category, map(chr, range(0x110000)))

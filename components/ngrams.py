@@ -1,4 +1,4 @@
-"""N-gram baselines: interpolated modified Kneser-Ney, normalised, over the same tokens as the model.
+"""N-gram models: interpolated modified Kneser-Ney, normalised, over any tokens.
 
 Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling" (1998), section 3.4 and equations
 26-29. Unlike stupid back-off it gives true probabilities, so its loss may stand beside a neural model's. Counts are
@@ -24,6 +24,7 @@ class _Level:
     Attributes:
         contexts: sorted keys ``leftmost token + vocabulary * number of the shorter context``; place = context number.
         grams: sorted keys ``token + vocabulary * context``.
+        counts: of ``grams``.
         discounted: for each of ``grams``, its count less its discount.
         totals: for each context, the sum of its counts.
         reserved: for each context, the sum of its discounts: the weight that the shorter context gets.
@@ -31,9 +32,28 @@ class _Level:
 
     contexts: NDArray[np.int64]
     grams: NDArray[np.int64]
+    counts: NDArray[np.int64]
     discounted: NDArray[np.float64]
     totals: NDArray[np.float64]
     reserved: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BackoffTable:
+    """One order of a model written as back-off: what is not in ``grams`` has the probability that the shorter context
+    gives, times the weight of its context (1 for a context that is not in ``contexts``).
+
+    Attributes:
+        grams: tokens, the last of the text first, ``[n, order]``.
+        probabilities: of each of ``grams``.
+        contexts: tokens, the last of the text first, ``[m, order - 1]``.
+        weights: of each of ``contexts``, 0 to 1.
+    """
+
+    grams: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    contexts: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 class NGramModel:
@@ -92,6 +112,37 @@ class NGramModel:
         lengths = [len(document) for document in documents]
         return np.split(np.log(probability), np.cumsum(lengths)[:-1]) if lengths else []
 
+    def backoff(self, fewest: Sequence[int]) -> list[BackoffTable]:
+        """The same probabilities as tables, one for each order from 1 on.
+
+        Args:
+            fewest: for each order how often an n-gram must have been counted to be in the table; the weight of one that
+                was not goes to the shorter context, so that probabilities still sum to 1.
+        """
+        tables: list[BackoffTable] = []
+        probabilities = np.full(self.vocabulary, 1.0 / self.vocabulary)
+        below = np.arange(self.vocabulary)  # keys of the grams of the order below
+        tokens = np.zeros((1, 0), np.int64)  # of the contexts
+        for length, level in enumerate(self._levels):
+            if length:
+                left, shorter = level.contexts % self.vocabulary, level.contexts // self.vocabulary
+                tokens = np.column_stack([tokens[shorter], left])
+            else:
+                shorter = np.zeros(1, np.int64)
+            context, token = level.grams // self.vocabulary, level.grams % self.vocabulary
+            kept = level.counts >= fewest[length]
+            gone = np.bincount(context, np.where(kept, 0.0, level.discounted), len(level.contexts))
+            weights = (level.reserved + gone) / level.totals
+            lower = token + self.vocabulary * shorter[context] if length else token
+            probabilities = np.where(kept, level.discounted, 0.0) / level.totals[context] + (
+                weights[context] * probabilities[np.searchsorted(below, lower)]
+            )
+            below = level.grams
+            stay = weights < 1
+            grams = np.column_stack([token, tokens[context]])[kept]
+            tables.append(BackoffTable(grams, probabilities[kept], tokens[stay], weights[stay]))
+        return tables
+
     def _stream(self, documents: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
         """All documents in a row, each after ``order - 1`` paddings, and the positions of their tokens."""
         margin = self.order - 1
@@ -125,6 +176,7 @@ class NGramModel:
         return _Level(
             contexts=contexts,
             grams=grams,
+            counts=counts,
             discounted=counts - discount,
             totals=np.bincount(context, weights=counts, minlength=size).astype(float),
             reserved=np.bincount(context, weights=discount, minlength=size).astype(float),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.evaluate.ngrams import NGramModel
+from components.ngrams import NGramModel
 
 VOCABULARY, PADDING = 6, 0
 documents = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12), min_size=1, max_size=12)
