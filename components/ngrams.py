@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Document = Sequence[int] | NDArray[np.integer[Any]]
 
 # KenLM's fallback for corpora too small to have n-grams of each of the counts 1 to 4.
 _FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
@@ -69,7 +72,7 @@ class NGramModel:
         padding: id of the token that precedes a document.
     """
 
-    def __init__(self, documents: Sequence[Sequence[int]], vocabulary: int, order: int, padding: int):
+    def __init__(self, documents: Sequence[Document], vocabulary: int, order: int, padding: int):
         if order < 1:
             raise ValueError(f"an n-gram model needs order 1 or more, not {order}")
         self.vocabulary, self.order, self.padding = vocabulary, order, padding
@@ -95,7 +98,7 @@ class NGramModel:
             counted = counted[first]
         self._levels = levels[::-1]
 
-    def log_probabilities(self, documents: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+    def log_probabilities(self, documents: Sequence[Document]) -> list[NDArray[np.float64]]:
         """Natural log probability of every token of every document, one array a document."""
         tokens, positions = self._stream(documents)
         probability = np.full(len(positions), 1.0 / self.vocabulary)
@@ -143,7 +146,7 @@ class NGramModel:
             tables.append(BackoffTable(grams, probabilities[kept], tokens[stay], weights[stay]))
         return tables
 
-    def _stream(self, documents: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    def _stream(self, documents: Sequence[Document]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
         """All documents in a row, each after ``order - 1`` paddings, and the positions of their tokens."""
         margin = self.order - 1
         lengths = np.array([len(document) for document in documents], np.intp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,26 @@ def load(asked: PerplexityParameters | None, workspace: Path) -> PerplexityBucke
     """The buckets with their model. Raises InputProblem where its file cannot be used."""
     if asked is None:
         return None
-    from components.perplexity.model import PerplexityModel  # numba, only where it is used
-
     try:
-        return PerplexityBuckets(asked, PerplexityModel.read(workspace / asked.model, asked.model))
+        return PerplexityBuckets(asked, _read(workspace / asked.model, asked.model))
     except InputProblem as problem:
         raise InputProblem([f"curate.quality.perplexity: {line}" for line in problem.problems]) from None
+
+
+def _read(path: Path, name: str) -> PerplexityModel:
+    """The model; kept, since each chunk asks for it, until its file is another one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return _read_anew(path, name, 0, 0)
+    return _read_anew(path, name, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_anew(path: Path, name: str, size: int, changed: int) -> PerplexityModel:
+    from components.perplexity.model import PerplexityModel  # numba, only where it is used
+
+    return PerplexityModel.read(path, name)
 
 
 def judge(

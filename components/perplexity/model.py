@@ -164,11 +164,8 @@ class PerplexityModel:
         ):
             if len(values) and (values.min() < least or values.max() > most):
                 raise ValueError("a number in it is out of range")
-        return cls(*(arrays[name] for name in _KINDS), (cutoffs[0], cutoffs[1]), manifest, _digest(content))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(**arrays, cutoffs=(cutoffs[0], cutoffs[1]), manifest=manifest, digest=digest)
 
 
 def hashes_of(tokens: Array) -> Array:

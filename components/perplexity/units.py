@@ -38,11 +38,11 @@ def mixed(value):  # type: ignore[no-untyped-def]
 
 @compiled
 def table_of(keys: Array) -> Array:
-    """Places of the keys (uint64, different) in a table of open addressing (int64; -1: free), half of it free."""
+    """Places of the keys (uint64, different) in a table of open addressing (int32; -1: free), half of it free."""
     size = 2
     while size < 2 * len(keys):
         size *= 2
-    table = np.full(size, -1, np.int64)
+    table = np.full(size, -1, np.int32)
     for number in range(len(keys)):
         place = np.int64(keys[number] & np.uint64(size - 1))
         while table[place] >= 0:
