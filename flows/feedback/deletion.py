@@ -91,13 +91,16 @@ def find(workspace: Workspace, subject: DeletionSubject) -> Traces:
         for md5 in _exported(workspace, session, found):
             path = dvc.object_path(dvc.cache_folder(workspace.root), md5)
             if not path.is_file():
-                found.notes.append(f"an exported file of the past (md5 {md5}) is not in DVC's cache, so not looked at")
+                found.notes.append(
+                    f"an exported file of the past (md5 {md5}) is not in DVC's cache, so it was not looked through: "
+                    "bring it back with `dvc fetch --all-commits` and repeat this, or ask `stemma impact` about it"
+                )
             elif md5 not in found.files and any(map(is_theirs, _lines(path))):
                 found.files.append(md5)
         found.files.sort()
         _descendants(workspace, session, found)
     if not found.anything and not found.files:
-        raise InputProblem(f"nothing of {subject} is kept in the registry, or is in an exported file")
+        raise InputProblem([f"nothing of {subject} is kept in the registry, or is in an exported file", *found.notes])
     return found
 
 
