@@ -89,7 +89,10 @@ def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) 
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),
     )
     try:
-        return get_peft_model(model, config)
+        model = get_peft_model(model, config)
+        if parameters.shares_inputs:
+            _share_inputs(model)
+        return model
     except ValueError as error:
         if "dora" in str(error).lower():
             raise InputProblem("adapter.type: dora does not work on this model's experts: use lora") from error
@@ -99,6 +102,23 @@ def attach(model: Any, parameters: AdapterParameters, *, task: Task, seed: int) 
         raise InputProblem(
             f"adapter.target_modules: {targets!r} fits no part of this model; its linear layers are {', '.join(names)}"
         ) from error
+
+
+def _share_inputs(model: Any) -> None:
+    """Have an adapter read the input of its matrix as it is where products are computed by autocast.
+
+    PEFT makes a copy in the precision of the adapter, of which autocast makes one in that of the products, and the
+    backward pass needs that one of every adapted matrix: the same numbers, kept once more for each.
+    """
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    def as_it_is(usual: Any) -> Any:
+        return lambda x, dtype: x if x is not None and torch.is_autocast_enabled(x.device.type) else usual(x, dtype)
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module._cast_input_dtype = as_it_is(module._cast_input_dtype)  # type: ignore[method-assign]
 
 
 def _heads(model: Any) -> list[str]:

@@ -33,6 +33,11 @@ class AdapterParameters(StageParameters):
         "change and the base's digests in adapter/.",
     )
 
+    @property
+    def shares_inputs(self) -> bool:
+        """Whether the adapter can read what its matrix reads, to the same numbers: neither it nor a norm changes it."""
+        return self.type in ("lora", "qlora") and self.dropout == 0
+
     def problems(self) -> list[str]:
         """What is wrong with an adapter's parameters, or missing for them, before anything is loaded."""
         if self.type == "none" and self.output == "adapter":

@@ -54,7 +54,8 @@ def sizes(config: PreTrainedConfig, adapter: AdapterParameters) -> AdapterSizes:
 def pretend(model: PreTrainedModel, adapter: AdapterParameters) -> None:
     """Freeze ``model`` and add what autograd would keep of an adapter; for tensors that take no memory.
 
-    PEFT itself cannot be attached to such tensors. As there, an adapted module's input is read in float32.
+    PEFT itself cannot be attached to such tensors. As in a training, an adapted module's input is read in float32, or
+    as it is under autocast.
     """
     import torch
 
@@ -68,7 +69,8 @@ def pretend(model: PreTrainedModel, adapter: AdapterParameters) -> None:
         )
 
         def add(_: Any, given: tuple[Any, ...], made: Any, down: Any = down, up: Any = up) -> Any:
-            change = torch.nn.functional.linear(given[0].float(), down)
+            read = given[0] if adapter.shares_inputs and torch.is_autocast_enabled("cpu") else given[0].float()
+            change = torch.nn.functional.linear(read, down)
             return made + torch.nn.functional.linear(change, up).to(made.dtype)
 
         module.register_forward_hook(add)

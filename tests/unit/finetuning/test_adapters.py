@@ -156,3 +156,32 @@ def test_what_cannot_be_divided_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         FineTuningParameters(**given)
     assert FineTuningParameters(sharding="fsdp2", adapter={"type": "dora"}).sharding == "fsdp2"
+
+
+def test_an_adapter_keeps_no_input_twice_and_gives_the_same_numbers(base):
+    def trained(shared):
+        model = adapters.attach(
+            load_causal(base, dtype="bfloat16"), AdapterParameters(type="lora"), task="causal", seed=5
+        )
+        for module in model.modules():
+            if not shared:
+                vars(module).pop("_cast_input_dtype", None)
+        kept = {}
+
+        def keep(tensor):
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+            return tensor
+
+        ids = torch.arange(3, 83).reshape(2, 40)
+        with (
+            torch.autocast("cpu", torch.bfloat16),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        gradients = [weights.grad for weights in model.parameters() if weights.requires_grad]
+        return sum(storage.nbytes() for storage in kept.values()), loss, gradients
+
+    (less, loss, gradients), (more, other, others) = trained(True), trained(False)
+    assert loss == other and all(map(torch.equal, gradients, others))
+    assert less < 0.95 * more
