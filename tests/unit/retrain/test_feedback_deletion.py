@@ -20,7 +20,7 @@ def test_a_person_or_a_conversation_is_meant(person, conversation, told):
 def test_what_follows_is_said_before_it_is_done():
     found = Traces(1, 2, {"pairs.jsonl": 3}, ["abc"], ["assistant:5"], ["laptop (assistant:5)"], ["not looked at: x"])
     text = "\n".join(in_words(found))
-    for part in ("1 answer, 2 votes", "3 in pairs.jsonl", "assistant:5. These models are not changed", "1 exported file",
-                 "Served now: laptop (assistant:5)", "not looked at: x"):  # fmt: skip
+    for part in ("1 answer, 2 votes", "3 in pairs.jsonl", "assistant:5. These models are not changed",
+                 "1 exported file", "Served now: laptop (assistant:5)", "not looked at: x"):  # fmt: skip
         assert part in text
     assert "No recorded model" in "\n".join(in_words(Traces(1)))
