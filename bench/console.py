@@ -49,7 +49,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stemma-bench-") as folder:
         os.environ["STEMMA_REGISTRY_URL"] = url = f"sqlite:///{folder}/registry.db"
         workspace = make_workspace(Path(folder) / "workspace")
-        (workspace.root / ".dvc").mkdir()
         with open_registry(url) as registry:
             where = platform.processor() or platform.machine()
             print(f"{where}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLite")
@@ -101,6 +100,7 @@ def live(registry: Registry, versions: int) -> None:
 
 def measure(registry: Registry, workspace: Workspace, questions: int, seed: int) -> dict[str, list[Timing]]:
     """Every page, each time about something else."""
+    (workspace.root / ".dvc").mkdir()
     key = api_keys.add(workspace.home, "bench", "viewer")
     app = build(Console(workspace, Gate()), Keyring(workspace.home), "bench")
     browser = TestClient(app, base_url=HERE, headers={"Authorization": f"Bearer {key}"}, follow_redirects=False)

@@ -76,10 +76,10 @@ def page(context: BrowserContext) -> Page:
 def check(page: Page) -> None:
     """What axe finds serious, in daylight, in the dark and on a phone; and that the page fits on a phone."""
     size = page.viewport_size
+    page.evaluate(AXE.read_text(encoding="utf-8"))  # not a script of the page: its policy stays as it is
     for scheme, width in (("light", 1280), ("dark", 390)):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 860})
-        page.evaluate(AXE.read_text(encoding="utf-8"))  # not a script of the page: its policy stays as it is
         found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
         named = [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in SERIOUS]
         assert named == [], f"{page.url} ({scheme})"

@@ -156,9 +156,8 @@ def _gateway(settings: StackSettings) -> Service:
 def _console(settings: StackSettings) -> Service:
     url = settings.url(settings.console_port)
     command = _python("flows.console", "--host", settings.host, "--port", str(settings.console_port))
-    # The gate measures where it has to, by the user's own stages.
-    servers = (*_OF_SERVERS, "PREFECT_API_AUTH_STRING")
-    environment = {name: value for name, value in _clients(settings).items() if name not in servers}
+    # It starts runs, and the gate measures where it has to, by the user's own stages.
+    environment = {name: value for name, value in _clients(settings).items() if name not in _OF_SERVERS}
     if given := settings.environment.get(api_keys.VARIABLE):
         environment[api_keys.VARIABLE] = given
     environment |= _guarded(settings, CONSOLE, settings.console_port)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy import backup
+from deploy.backup import last
 from deploy.backup.manifest import Manifest
 from tests.integration.deploy.lived import REASON, elsewhere, holder
 
@@ -24,6 +25,7 @@ def test_everything_comes_back_on_another_machine(lived, tmp_path):
 
     done = backup.create(lived.workspace, str(tmp_path / "backups"), keys=True)
     folder = Path(done.place)
+    assert last.read(lived.workspace.home) == last.LastBackup(done.place, done.manifest.created)
     assert folder.parent == tmp_path / "backups" and folder.stat().st_mode & 0o777 == 0o700
     assert set(done.manifest.databases) == {"registry", "mlflow", "prefect"}
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from deploy.console.starting import NotStarted, start
 from tests.integration.flows.conftest import ToyWorkspace
 from tests.integration.flows.deployments import both_killed, deployments
 from tests.prefect_api import Refused
@@ -46,6 +47,18 @@ def test_everything_is_registered(stack):
     automations = [each["name"] for each in stack.call("/automations/filter")]
     assert "stemma: crash zombie flow runs" in automations
     assert stack.call("/v2/concurrency_limits/train", method="GET")["limit"] == 1
+
+
+def test_a_run_is_started_from_the_console_under_a_persons_name(stack):
+    environment = {"PREFECT_API_URL": stack.api}
+    run = start("retrain", "otto", environment)
+    stack.until(run.id, "Failed")  # it was taken up, and says that this workspace has no rules to retrain by
+    found = stack.call(f"/flow_runs/{run.id}", method="GET")
+    assert {"stemma", "by otto"} <= set(found["tags"]) and found["name"] == run.name
+    with pytest.raises(NotStarted, match="no deployment else yet"):
+        start("else", "otto", environment)
+    with pytest.raises(NotStarted, match="does not answer"):
+        start("retrain", "otto", {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
 
 
 def test_a_form_changes_only_what_was_changed_in_it_and_holds_over_its_recipe(stack):

@@ -34,6 +34,9 @@ def test_a_key_from_making_to_revoking(home):
     listed = stemma("keys", "list")
     assert "laptop" in listed and key not in listed
     assert '"name": "laptop"' in stemma("keys", "list", "--json")
+    stemma("keys", "add", "ada", "--role", "operator")
+    assert [key.role for key in api_keys.load(home)] == [None, "operator"] and "operator" in stemma("keys", "list")
+    stemma("keys", "revoke", "ada")
     assert "the last one: the gateway refuses every request" in stemma("keys", "revoke", "laptop")
     assert api_keys.load(home) == [] and "refuses every request" in stemma("keys", "list")
     with pytest.raises(api_keys.KeysProblem):

@@ -76,6 +76,19 @@ def test_a_viewer_sees_and_does_not_act(browser, workspace):
     assert browser.post("/system/audit").status_code == 403
 
 
+def test_an_operator_starts_what_is_offered_and_nothing_else(browser, workspace, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    key = api_keys.add(workspace.home, "otto", "operator")
+    for shown, deployment, status, said in (
+        (api_keys.add(workspace.home, "vera", "viewer"), "lifecycle", 403, "needs the role operator"),
+        (key, "rollback", 400, "cannot be started here"),
+        (key, "lifecycle", 400, "no Prefect server"),
+    ):
+        headers = {"Authorization": f"Bearer {shown}"}
+        answer = browser.post("/runs/start", data={"deployment": deployment}, headers=headers)
+        assert answer.status_code == status and said in answer.text
+
+
 def test_the_stacks_token_is_the_person_who_started_it(workspace, monkeypatch):
     monkeypatch.setenv(api_keys.VARIABLE, f"{api_keys.STACK}/admin:" + "t" * 43)
     app = build(Console(workspace, Gate()), Keyring(workspace.home), "Ada <ada@example.org>")

@@ -30,7 +30,7 @@ def test_names_are_taken_once_and_known(tmp_path):
         api_keys.add(tmp_path, "laptop")
     with pytest.raises(api_keys.KeysProblem, match="known: laptop"):
         api_keys.revoke(tmp_path, "phone")
-    for name in ("", "a b", "../x", "-x", "x" * 65):
+    for name in ("", "a b", "../x", "-x", "x" * 65, api_keys.STACK):
         with pytest.raises(api_keys.KeysProblem):
             api_keys.add(tmp_path, name)
 
@@ -40,7 +40,9 @@ def test_the_environment_has_keys_or_their_hashes(tmp_path, monkeypatch):
     monkeypatch.setenv(api_keys.VARIABLE, f"ci:{plain}, web:{api_keys.digest('another' * 8)}")
     keys = api_keys.load(tmp_path)
     assert api_keys.match(keys, plain).name == "ci" and api_keys.match(keys, "another" * 8).name == "web"
-    for wrong in ("short:abc", plain, "ci:"):
+    monkeypatch.setenv(api_keys.VARIABLE, f"ci:{plain}, ada/operator:{plain}2")
+    assert [(key.name, key.role) for key in api_keys.load(tmp_path)] == [("ci", None), ("ada", "operator")]
+    for wrong in ("short:abc", plain, "ci:", f"ada/owner:{plain}"):
         monkeypatch.setenv(api_keys.VARIABLE, f"ok:{plain},{wrong}")
         with pytest.raises(api_keys.KeysProblem, match="entry 2") as caught:
             api_keys.load(tmp_path)

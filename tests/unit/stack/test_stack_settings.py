@@ -130,7 +130,7 @@ def test_each_service_on_loopback_has_a_token_of_its_own_and_the_flows_those_tha
         assert services[name].environment["STEMMA_SERVICE_TOKEN"] == token
         for other in services.values():
             assert not [part for part in other.command if token in part]
-            if other.name not in (name, "deployments", *(["console"] if name == "mlflow" else [])):
+            if other.name not in (name, "deployments", *(["console"] if name in ("prefect", "mlflow") else [])):
                 assert not [value for value in other.environment.values() if token in value]
     flows = services["deployments"].environment
     assert flows["PREFECT_API_AUTH_STRING"] == f"stemma:{tokens['prefect']}"
