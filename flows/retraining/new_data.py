@@ -186,9 +186,9 @@ def reads(values: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(files, list | tuple):
             yield from files
     yield from (curate.get("labels") or {}).get("files") or ()
-    for classifier in curate.get("classifiers") or ():
-        if isinstance(classifier, Mapping) and "model" in classifier:
-            yield classifier["model"]
+    for judge in (*(curate.get("classifiers") or ()), (curate.get("quality") or {}).get("perplexity")):
+        if isinstance(judge, Mapping) and "model" in judge:
+            yield judge["model"]
 
 
 def unread(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:

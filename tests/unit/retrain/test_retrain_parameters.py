@@ -68,8 +68,12 @@ def test_what_curate_reads():
             ],
             "instructions": {"files": {"instruct": ["data/raw/i.jsonl"], "max_broken_share": 0.1}},
             "labels": {"files": ["data/raw/l.csv"]},
+            "classifiers": [{"model": "data/raw/c.safetensors"}],
+            "quality": {"perplexity": {"model": "data/raw/p.safetensors"}},
         }
     }
-    assert list(reads(values)) == ["data/raw/*.jsonl", "data/raw/set/**/*", "data/raw/i.jsonl", "data/raw/l.csv"]
+    models = ["data/raw/c.safetensors", "data/raw/p.safetensors"]
+    files = ["data/raw/*.jsonl", "data/raw/set/**/*", "data/raw/i.jsonl", "data/raw/l.csv"]
+    assert list(reads(values)) == [*files, *models]
     assert unread(values, ["data/raw/a.jsonl", "data/raw/set/x/y.parquet"]) == []
     assert "data/raw/a.txt" in unread(values, ["data/raw/a.txt"])[0]
