@@ -30,7 +30,7 @@ from components.curate.process import extra_columns
 
 RULE = "repeated_passages"
 _CHANGE = "passages removed that stand in earlier text"
-_LONGEST_WORD = 32  # characters; a longer run of letters and digits may be cut through
+_LONGEST_WORD = 32  # characters; what is longer (or a text without spaces) is cut as it comes
 
 
 def remove(judgement: JudgedChunks, kept: Kept, ledger: Ledger, context: Context) -> JudgedChunks:
@@ -148,7 +148,7 @@ def _joined(starts: NDArray[np.int64], length: int) -> list[tuple[int, int]]:
 
 
 def _of_whole_words(text: str, begin: int, end: int) -> tuple[int, int] | None:
-    """The part of a passage that cuts no word in two."""
+    """The part of a passage that cuts no word in two, nor the sign from its end."""
     from_word, to_word = begin, end
     while from_word < end and _within_word(text, from_word):
         from_word += 1
@@ -160,7 +160,7 @@ def _of_whole_words(text: str, begin: int, end: int) -> tuple[int, int] | None:
 
 
 def _within_word(text: str, place: int) -> bool:
-    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+    return 0 < place < len(text) and not text[place - 1].isspace() and not text[place].isspace()
 
 
 def _left(text: str, passages: Sequence[tuple[int, int]]) -> list[str]:

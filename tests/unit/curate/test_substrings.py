@@ -96,6 +96,8 @@ def test_a_word_stays_whole():
     begin, end = text.index("fixed"), text.index("fix", 20)
     assert text[slice(*_of_whole_words(text, begin, end))] == " words and more of them "
     assert _of_whole_words(text, begin, begin + 4) is None
+    begin, end = (text := "It ends. As others do (so).").index("."), text.index("so") + 1
+    assert text[slice(*_of_whole_words(text, begin, end))] == " As others do "
     assert _of_whole_words("x" * 200, 50, 100) == (50, 100)
 
 
