@@ -12,6 +12,7 @@ import numpy as np
 
 from components.contract import Context, Metric
 from components.conversations import refusals, render
+from components.evaluate import batches
 from components.evaluate.answer_loss import measure_answer_loss
 from components.evaluate.items import Item, identities
 from components.evaluate.own_checks import measure_checks
@@ -137,21 +138,29 @@ def _answer(subject: Subject, records: Sequence[Record]) -> list[str]:
     if not subject.chat:
         tokenizer = copy.copy(tokenizer)
         tokenizer.chat_template = DOCUMENT
+    prompts = [conversation(record) if subject.chat else record["prompt"] for record in records]
+    rows = parameters.batch_size
+    if rows == "auto":
+        longest = max(map(len, render(tokenizer, prompts)), default=0) + parameters.max_new_tokens
+        rows = batches.settle(context, "answers.batch_size", rows, subject.model, longest)
     with context.progress("answers", len(records), unit="prompts") as advance:
 
         def on_batch(count: int) -> None:
             advance(count)
             subject.raise_if_stopping()
 
-        replies = answers(
-            subject.model,
-            tokenizer,
-            [conversation(record) if subject.chat else record["prompt"] for record in records],
-            max_new_tokens=parameters.max_new_tokens,
-            seed=context.seed,
-            batch_size=parameters.batch_size,
-            on_batch=on_batch,
-        )
+        def answered(rows: int) -> list[list[str]]:
+            return answers(
+                subject.model,
+                tokenizer,
+                prompts,
+                max_new_tokens=parameters.max_new_tokens,
+                seed=context.seed,
+                batch_size=rows,
+                on_batch=on_batch,
+            )
+
+        replies = batches.halving(rows, answered)
     return [reply[0] for reply in replies]
 
 

@@ -10,14 +10,17 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.contract import Metric
+from components.evaluate import batches
 from components.evaluate.items import Item, identities
 from components.statistics import clustered_stderr, ratio_stderr
 
 if TYPE_CHECKING:
     from components.evaluate.subject import Subject
+
+_TOKENS = 1024  # longer items are rare: where `auto` counted too few, the batch is halved
 
 Loaded = dict[str, dict[str, Any]]  # what the harness's TaskManager loads: tasks, groups, group_map
 
@@ -55,14 +58,16 @@ def as_metric(metric: TaskMetric, eval_set: str | None) -> Metric:
     return Metric(metric.name, metric.value, metric.higher_is_better, metric.stderr, metric.n, eval_set, beside)
 
 
-def language_model(subject: Subject, batch_size: int) -> Any:
-    """The subject as the harness calls a model."""
+def language_model(subject: Subject, name: str, batch_size: int | Literal["auto"]) -> Any:
+    """The subject as the harness calls a model; ``name`` is the parameter's of its batches."""
     from lm_eval.models.huggingface import HFLM
 
     return HFLM(
         pretrained=subject.model,
         tokenizer=subject.tokenizer,
-        batch_size=batch_size,
+        batch_size=batches.settle(
+            subject.context, name, batch_size, subject.model, min(subject.window, _TOKENS), scored=True
+        ),
         max_length=subject.window,
         prefix_token_id=subject.tokenizer.eos_token_id,
     )
@@ -112,14 +117,19 @@ def run(
         task.set_fewshot_seed(seed=seed)
         if max_new_tokens is not None and task.OUTPUT_TYPE == "generate_until":
             task.set_config(key="generation_kwargs", value={"max_gen_toks": max_new_tokens}, update=True)
-    results = evaluate(
-        lm=model,
-        task_dict=loaded,
-        limit=limit,
-        bootstrap_iters=100,
-        apply_chat_template=chat,
-        fewshot_as_multiturn=chat,
-    )
+
+    def evaluated(rows: int) -> Any:
+        model.batch_size_per_gpu = rows
+        return evaluate(
+            lm=model,
+            task_dict=loaded,
+            limit=limit,
+            bootstrap_iters=100,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat,
+        )
+
+    results = batches.halving(model.batch_size_per_gpu, evaluated)
     metrics, items = _read(results)
     asked = {task: [sample["doc"] for sample in samples] for task, samples in results["samples"].items()}
     return Outcomes(metrics, items, asked)

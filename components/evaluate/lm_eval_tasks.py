@@ -125,7 +125,7 @@ def run_tasks(
         if why := harness.refusal(list(loaded["tasks"].values())):
             refused[task] = why
             continue
-        model = model or harness.language_model(subject, parameters.batch_size)
+        model = model or harness.language_model(subject, "lm_eval.batch_size", parameters.batch_size)
         try:
             found = harness.run(
                 model, loaded, chat=subject.chat, fewshot=None, limit=parameters.limit, seed=subject.context.seed

@@ -86,12 +86,16 @@ TextMetric = Literal["exact_match", "f1", "rouge_l", "bleu", "chrf"]
 _TAKEN = {"accuracy", "correct_and_terse", "answer_loss", "bits_per_byte", "loss", "perplexity", *get_args(TextMetric)}
 
 
+BatchSize = Annotated[int, Field(ge=1)] | Literal["auto"]
+_AUTO = "auto: as many as take a quarter of the device's memory, fewer where it runs out"
+
+
 class AnswerParameters(StageParameters):
     """Greedy answers to the test instructions, judged by the verifier, by likeness to a reference, by own checks."""
 
     prompts: int = Field(default=1000, ge=1, description="Test instructions to answer; a sample if there are more.")
     max_new_tokens: int = Field(default=32, ge=1, le=4096, description="Longest answer, in tokens.")
-    batch_size: int = Field(default=128, ge=1, description="Answers generated side by side.")
+    batch_size: BatchSize = Field(default=128, description=f"Answers generated side by side; {_AUTO}.")
     examples: int = Field(default=12, ge=0, le=200, description="Answers shown on the report page.")
     text_metrics: tuple[TextMetric, ...] = Field(
         default=get_args(TextMetric), description="Of answers to rows that show an answer and have no verifier."
@@ -131,7 +135,7 @@ class LmEvalParameters(StageParameters):
         default=None, description="Folder with your own task files (YAML), relative to the workspace; null: none."
     )
     limit: int = Field(default=300, ge=1, description="Most items of a task to run.")
-    batch_size: int = Field(default=64, ge=1, description="Items scored side by side.")
+    batch_size: BatchSize = Field(default=64, description=f"Items scored side by side; {_AUTO}.")
 
     @field_validator("tasks")
     @classmethod
@@ -159,7 +163,7 @@ class SuiteParameters(StageParameters):
     )
     fewshot: int | None = Field(default=None, ge=0, description="Examples before each item; null: the task's own.")
     limit: int | None = Field(default=None, ge=1, description="Most items of a task, its first; null: all.")
-    batch_size: int = Field(default=16, ge=1, description="Items scored or answered side by side.")
+    batch_size: BatchSize = Field(default=16, description=f"Items scored or answered side by side; {_AUTO}.")
     max_new_tokens: int | None = Field(
         default=None, ge=1, description="Longest answer, in tokens; null: the task's own."
     )

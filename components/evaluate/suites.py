@@ -80,7 +80,7 @@ def _measured(subject: Subject, suite: SuiteParameters, task: str, chat: bool) -
     if not subject.model.generation_config.pad_token_id:
         subject.model.generation_config.pad_token_id = subject.tokenizer.pad_token_id
     return harness.run(
-        harness.language_model(subject, suite.batch_size),
+        harness.language_model(subject, "suites.batch_size", suite.batch_size),
         loaded,
         chat=chat,
         fewshot=fewshot,

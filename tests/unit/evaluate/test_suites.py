@@ -130,7 +130,8 @@ def test_every_benchmark_is_asked_and_a_broken_one_is_left_out(workspace):
 def test_a_killed_evaluation_goes_on_behind_the_tasks_it_had_finished(workspace, monkeypatch):
     files = write_benchmarks(workspace / "data/raw")
     tasks = {task: f"data/raw/{files[task]}" for task in ("arc_easy", "hellaswag")}
-    parameters = {**QUICK, "suites": {"some": {"tasks": tasks}}}
+    answers = {**QUICK["answers"], "batch_size": "auto"}
+    parameters = {**QUICK, "answers": answers, "suites": {"some": {"tasks": tasks, "batch_size": "auto"}}}
     ran, run = [], harness.run
 
     def run_and_stop(model, loaded, **how):
@@ -144,6 +145,8 @@ def test_a_killed_evaluation_goes_on_behind_the_tasks_it_had_finished(workspace,
         run_component(component, workspace, parameters, instance="base")
     context = run_component(component, workspace, parameters, instance="base")
     assert ran == ["arc_easy", "hellaswag", "hellaswag"]
+    for name in ("answers.batch_size", "suites.batch_size"):
+        assert context.environment[name].startswith("256 (of "), "a tiny model fits often"
     assert {"lm_eval_some_arc_easy_acc", "lm_eval_some_hellaswag_acc"} <= {each.name for each in context.metrics}
 
 
