@@ -21,10 +21,16 @@ class PerplexityParameters(StageParameters):
     )
     keep: tuple[Bucket, ...] = Field(
         ("head", "middle"),
-        min_length=1,
         description="Buckets that stay. head: texts like the best predicted third of the reference; tail: like the "
         "worst.",
     )
+
+    @field_validator("keep")
+    @classmethod
+    def _some_stay(cls, value: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
+        if not value:
+            raise ValueError("must name a bucket: head, middle or tail; otherwise nothing would be left")
+        return value
 
     @field_validator("model")
     @classmethod
