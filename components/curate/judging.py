@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import code
-from components.curate import classifiers, perplexity, remote
+from components.curate import classifiers, entities, perplexity, remote
 from components.curate.chunks import Chunk
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
@@ -60,6 +60,7 @@ class Orders:
         elsewhere: the work is done on other machines, whose code may differ.
         compiled: there is so much text that compiled code is worth its start.
         models: digests of the classifiers' models, and of that of the buckets by perplexity behind them.
+        ner: digest of the model that finds names.
         hashed: what is written for personal data, if not its type alone.
     """
 
@@ -72,6 +73,7 @@ class Orders:
     elsewhere: bool = False
     compiled: bool = False
     models: tuple[str, ...] = ()
+    ner: str | None = None
     hashed: Hashed | None = None
 
 
@@ -172,6 +174,8 @@ def _key(chunk: Chunk, orders: Orders, content: str) -> str:
     source = chunk.source and chunk.source.model_dump(mode="json", exclude={"paths"})
     rules = orders.parameters.model_dump(mode="json", exclude=_GLOBAL)  # type: ignore[arg-type]
     body = [orders.made_by, orders.seed, source, [part.name for part in chunk.parts], content, rules, *orders.models]
+    if orders.ner is not None:
+        body.append(orders.ner)
     if orders.hashed is not None:
         body.append(orders.hashed.mark)
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:40]
@@ -181,6 +185,7 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
     """Judge the chunk's documents into ``path``, which is there whole or not at all."""
     parameters, ledger = orders.parameters, Ledger(orders.parameters.examples, conceal)
     models, buckets = _models(orders)
+    finder = entities.load(parameters.ner, orders.workspace, orders.ner)
     with (
         replacing(path) as file,
         pq.ParquetWriter(
@@ -193,7 +198,7 @@ def _write(chunk: Chunk, orders: Orders, path: Path) -> None:
                 writer.write_batch(as_it_is(batch, parameters, orders.seed, ledger))
             else:
                 judged = process(
-                    batch, parameters, orders.seed, ledger, models=models, buckets=buckets,
+                    batch, parameters, orders.seed, ledger, models=models, buckets=buckets, finder=finder,
                     placeholder=orders.hashed or typed, compiled=orders.compiled,
                 )  # fmt: skip
                 writer.write_batch(judged)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
+from components.curate.entities import EntityParameters
 from components.curate.language_parameters import LanguageParameters
 from components.curate.quality_parameters import QualityParameters
 from components.decontamination.parameters import DecontaminationParameters
@@ -279,6 +280,9 @@ class CurateParameters(StageParameters):
         "typed",
         description="typed: [EMAIL]; hashed: [EMAIL_3f2a], equal for equal values, keyed by a salt that stays in "
         ".stemma/keys.",
+    )
+    ner: EntityParameters | None = Field(
+        None, description="A model of yours that finds names and addresses (docs/curate.md). null: they stay."
     )
     deduplication: DeduplicationParameters = Field(
         default_factory=DeduplicationParameters, description="What counts as the same text."

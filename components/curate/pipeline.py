@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components import engine
 from components.contract import Context, Interrupted
-from components.curate import classifiers, judging, perplexity, placeholders
+from components.curate import classifiers, entities, judging, perplexity, placeholders
 from components.curate.batches import WORTH_COMPILING
 from components.curate.chunks import chunks
 from components.curate.ledger import Ledger
@@ -59,6 +59,10 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     models = classifiers.load(parameters.classifiers, workspace)
     buckets = perplexity.load(parameters.quality.perplexity, workspace)
     digests = [each.model.digest for each in models] + ([buckets.model.digest] if buckets else [])
+    ner = entities.digest(parameters.ner, workspace)
+    if parameters.ner is not None:
+        entities.load(parameters.ner, workspace, ner)  # what is wrong with it is known before anything is judged
+        ledger.notes["ner"] = {"model": parameters.ner.model, "digest": ner}
     hashed = placeholders.of_home(Workspace.find(workspace).home) if parameters.placeholder == "hashed" else None
     if hashed is not None:
         ledger.notes["placeholders"] = {"salt": hashed.mark}
@@ -67,7 +71,7 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
         elsewhere=parameters.engine.type == "ray",
         # The size of a dataset of the hub is not known before it is read.
         compiled=size >= WORTH_COMPILING or any(source.type == "huggingface" for source in parameters.sources),
-        models=tuple(digests), hashed=hashed,
+        models=tuple(digests), ner=ner, hashed=hashed,
     )  # fmt: skip
     done, failed = JudgedChunks(classifiers=models, buckets=buckets), set[str]()
     ahead, tasks = tee(chunks(parameters, workspace))

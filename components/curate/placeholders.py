@@ -27,7 +27,7 @@ _BYTES = 32
 
 def typed(name: str, value: str) -> str:
     """The type alone."""
-    return TYPED[name]
+    return f"[{name.upper()}]"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.curate import batches, classifiers, language, perplexity, scripts
+from components.curate import batches, classifiers, entities, language, perplexity, scripts
 from components.curate.deduplication.signatures import signatures
 from components.curate.documents import FIELDS, Document, identifier
 from components.curate.ledger import Ledger
@@ -56,6 +56,7 @@ def process(
     *,
     models: Sequence[classifiers.Classifier] = (),
     buckets: perplexity.PerplexityBuckets | None = None,
+    finder: entities.Finder | None = None,
     placeholder: Placeholder = typed,
     compiled: bool = False,
 ) -> pa.RecordBatch:
@@ -65,6 +66,7 @@ def process(
         batch: the columns of a document.
         models: of ``parameters.classifiers``.
         buckets: of ``parameters.quality.perplexity``.
+        finder: of ``parameters.ner``.
         placeholder: what is written for personal data.
         compiled: by compiled code, which is worth its start where there is much text; the result is the same.
 
@@ -86,6 +88,9 @@ def process(
     kinds = [document.kind for document in documents]
     spoken = language.identify(texts, kinds, parameters.language) if parameters.language else None
     redacted = batches.redacted(texts, parameters.redact, placeholder, compiled=compiled)
+    if finder is not None:
+        named = finder.redact([text for text, _ in redacted], placeholder)
+        redacted = [(text, known + names) for (_, known), (text, names) in zip(redacted, named, strict=True)]
     for document, before, (text, redactions) in zip(documents, texts, redacted, strict=True):
         for name, count in redactions.items():
             ledger.change(f"redacted {name}", count)
