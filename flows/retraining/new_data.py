@@ -189,6 +189,8 @@ def reads(values: Mapping[str, Any]) -> Iterator[str]:
     for judge in (*(curate.get("classifiers") or ()), (curate.get("quality") or {}).get("perplexity")):
         if isinstance(judge, Mapping) and "model" in judge:
             yield judge["model"]
+    if isinstance(finder := curate.get("ner"), Mapping) and "model" in finder:
+        yield f"{finder['model']}/**/*"
 
 
 def unread(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:

@@ -33,7 +33,8 @@ def test_params_yaml_writes_out_the_defaults():
     own = set(CurateParameters.model_fields) - {"instructions", "labels"}
     assert own <= set(written)
     assert CurateParameters(**{name: written[name] for name in own}) == CurateParameters()
-    assert written["quality"] == {"profile": "docstrings"}  # a value there would stand before that of another profile
+    # A value there would stand before that of another profile.
+    assert written["quality"] == {"profile": "docstrings", "perplexity": None}
 
 
 def test_a_schema_for_forms_can_be_made():

@@ -70,9 +70,10 @@ def test_what_curate_reads():
             "labels": {"files": ["data/raw/l.csv"]},
             "classifiers": [{"model": "data/raw/c.safetensors"}],
             "quality": {"perplexity": {"model": "data/raw/p.safetensors"}},
+            "ner": {"model": "data/raw/ner/x"},
         }
     }
-    models = ["data/raw/c.safetensors", "data/raw/p.safetensors"]
+    models = ["data/raw/c.safetensors", "data/raw/p.safetensors", "data/raw/ner/x/**/*"]
     files = ["data/raw/*.jsonl", "data/raw/set/**/*", "data/raw/i.jsonl", "data/raw/l.csv"]
     assert list(reads(values)) == [*files, *models]
     assert unread(values, ["data/raw/a.jsonl", "data/raw/set/x/y.parquet"]) == []
