@@ -1,7 +1,4 @@
-"""The database of a new Prefect server, made once: its migrations take longer than all else that it does to start.
-
-The lifecycle of tests/e2e begins without, as a user does.
-"""
+"""The database of a new Prefect server, made once: its migrations take longer than all else that it does to start."""
 
 from __future__ import annotations
 
