@@ -227,6 +227,16 @@ def test_kill_9_of_each_service_is_healed(running: RunningStack):
     assert _run_ids(running.now.mlflow_uri).keys() == {"alone", "served"}
 
 
+def test_the_console_starts_a_run_in_its_stack(running: RunningStack):
+    console = running.now.service("console").url
+    headers = {"Authorization": f"Bearer {running.tokens['console']}", "Origin": console}
+    asked = urllib.request.Request(f"{console}/runs/start", b"deployment=retrain", headers)
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        assert "retrain starts" in answer.read().decode()
+    tags = [run["tags"] for run in running.prefect("/flow_runs/filter", {})]
+    assert [each for each in tags if any(tag.startswith("by ") for tag in each)]
+
+
 def test_kill_9_of_the_supervisor_leaves_no_process(running: RunningStack):
     assert len(processes_of(running.workspace)) >= len(SERVICES) + 2
     os.kill(running.process.pid, signal.SIGKILL)
