@@ -19,12 +19,13 @@ from registry.promotion.rollback import rollback
 from tests.integration.gateway.conftest import LENGTH, SMALL, eventually
 
 ASKED = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "temperature": 0, "stream": True}
-CLIENTS = 6
+CLIENTS = 4
+PAUSE_SECONDS = 0.1  # between a client's requests; without one, they leave the engine that starts no processor
 
 
 @dataclass
 class Load:
-    """Clients that stream without a pause until they are told to end, and what became of every answer."""
+    """Clients that stream one answer after the other until they are told to end, and what became of every answer."""
 
     url: str
     versions: list[str] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Load:
                 self.failures.append(problem)
             else:
                 self.versions.append(answer.headers["x-stemma-model"])
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _problem(answer: httpx.Response, lines: list[str]) -> str | None:
