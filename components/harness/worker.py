@@ -58,6 +58,7 @@ def main() -> int:
 def _hide_unused(order: dict[str, Any]) -> None:
     """Hide the libraries for which this stage has no use, and which accelerate and peft import wherever they are."""
     parameters = order["parameters"]
+    python.hide("boto3")  # for SageMaker
     if parameters.get("sharding") != "zero3":
         python.hide("deepspeed")
     configurations = [Path(folder) / "config.json" for folder in order["inputs"].values()]
