@@ -22,8 +22,6 @@ from tests.integration.flows.conftest import ToyWorkspace
 from tests.prefect_api import Refused, ask
 
 SERVER = {
-    # What takes a minute on a server is asked for every second here.
-    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
@@ -107,12 +105,12 @@ class Deployments:
         raise AssertionError(f"no process works for {run}")
 
     def wait(self, condition, what: str, failed=lambda: None, seconds: float = 180):
-        """Poll until it is true; its value."""
+        """Poll until it is true; its value. Not often: the server works for every question."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < deadline, f"{what}: not within {seconds} s\n{self._tail()}"
             failed()
-            time.sleep(0.2)
+            time.sleep(0.5)
         return value
 
     def _polled(self) -> str | None:

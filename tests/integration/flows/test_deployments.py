@@ -132,7 +132,45 @@ def test_a_killed_run_is_crashed_at_once_and_its_retry_goes_on(stack, long_pretr
     assert not (stack.workspace.home / "worktrees" / "named").exists()
 
 
-def test_a_run_is_reported_and_a_person_rejects_what_it_made(stack):
+def test_the_end_of_the_serving_process_stops_what_it_runs_and_registering_again_changes_nothing(
+    stack, long_pretraining
+):
+    run = stack.run("lifecycle", parameters={"pretrain": {"steps": 41}}, until="pretrain")
+    stack.workspace.wait_for_process_of("pretrain")
+    before = {name: stack.deployment(name) for name in ("lifecycle", "retrain", "promote", "evaluate", "rollback")}
+    stack.call("/v2/concurrency_limits/train", {"limit": 2}, "PATCH")
+    stack.stop()
+    state = stack.state(run)
+    assert (state["name"], state["message"]) == ("Cancelled", "Runner is shutting down.")
+    assert (stack.workspace.home / "pretrain.checkpoint").read_text() == "saved"
+    stack.workspace.wait_for_silence()
+    stack.start()
+    for name, old in before.items():
+        new = stack.deployment(name)
+        for key in ("id", "parameters", "parameter_openapi_schema", "description", "schedules", "paused"):
+            assert new[key] == old[key], (name, key)
+    automations = [each["name"] for each in stack.call("/automations/filter")]
+    assert len(automations) == len(set(automations))
+    assert stack.call("/v2/concurrency_limits/train", method="GET")["limit"] == 2  # what somebody set stays
+
+
+@pytest.fixture(scope="module")
+def silent(stack) -> str:
+    """A run whose process and whose server's were killed at once. It takes a while to be noticed: other tests go on."""
+    stack.call("/v2/concurrency_limits/train", {"limit": 2}, "PATCH")  # beside this one, which holds its place
+    stack.workspace.told("pretrain", "steps", LONG)
+    (stack.workspace.home / "pretrain.pid").unlink(missing_ok=True)
+    run = stack.run("lifecycle", parameters={"pretrain": {"steps": 51}}, until="pretrain")
+    stack.workspace.wait_for_process_of("pretrain")
+    both_killed(stack, run)
+    stack.workspace.wait_for_silence()
+    (stack.workspace.behave / "pretrain.steps").unlink()
+    assert stack.state(run)["name"] == "Running"  # nobody was left to say otherwise
+    stack.start()
+    return run
+
+
+def test_a_run_is_reported_and_a_person_rejects_what_it_made(stack, silent):
     """How a person approves is shown in tests/e2e/browser."""
     params = stack.workspace.root / "params.yaml"
     original = params.read_text()
@@ -163,41 +201,13 @@ def test_a_run_is_reported_and_a_person_rejects_what_it_made(stack):
         params.write_text(original)
 
 
-def test_a_model_is_measured_on_the_evaluation_set_of_an_earlier_run(stack):
+def test_a_model_is_measured_on_the_evaluation_set_of_an_earlier_run(stack, silent):
     run = stack.run("evaluate", model="assistant", version=1, evaluation_set="first")
     assert "accuracy 0.75" in stack.until(run, "Measured")["message"]
     assert "| accuracy |" in stack.artifacts(run)["evaluation-assistant"]["data"]
 
 
-def test_the_end_of_the_serving_process_stops_what_it_runs_and_registering_again_changes_nothing(
-    stack, long_pretraining
-):
-    run = stack.run("lifecycle", parameters={"pretrain": {"steps": 41}}, until="pretrain")
-    stack.workspace.wait_for_process_of("pretrain")
-    before = {name: stack.deployment(name) for name in ("lifecycle", "retrain", "promote", "evaluate", "rollback")}
-    stack.call("/v2/concurrency_limits/train", {"limit": 2}, "PATCH")
-    stack.stop()
-    state = stack.state(run)
-    assert (state["name"], state["message"]) == ("Cancelled", "Runner is shutting down.")
-    assert (stack.workspace.home / "pretrain.checkpoint").read_text() == "saved"
-    stack.workspace.wait_for_silence()
-    stack.start()
-    for name, old in before.items():
-        new = stack.deployment(name)
-        for key in ("id", "parameters", "parameter_openapi_schema", "description", "schedules", "paused"):
-            assert new[key] == old[key], (name, key)
-    automations = [each["name"] for each in stack.call("/automations/filter")]
-    assert len(automations) == len(set(automations))
-    assert stack.call("/v2/concurrency_limits/train", method="GET")["limit"] == 2  # what somebody set stays
-
-
-def test_a_schedule_fires_while_the_run_of_killed_processes_becomes_crashed(stack, long_pretraining):
-    run = stack.run("lifecycle", parameters={"pretrain": {"steps": 51}}, until="pretrain")
-    stack.workspace.wait_for_process_of("pretrain")
-    both_killed(stack, run)
-    stack.workspace.wait_for_silence()
-    assert stack.state(run)["name"] == "Running"  # nobody was left to say otherwise
-    stack.start()
+def test_a_schedule_fires_while_the_run_of_killed_processes_becomes_crashed(stack, silent):
     sync = stack.deployment("sync")["id"]
     stack.call(f"/deployments/{sync}/schedules", [{"schedule": {"interval": 15}, "active": True}])
     begun = {"any_": ["PENDING", "RUNNING", "COMPLETED"]}
@@ -207,7 +217,7 @@ def test_a_schedule_fires_while_the_run_of_killed_processes_becomes_crashed(stac
         stack.call(f"/deployments/{sync}/schedules/{schedule['id']}", method="DELETE")
     assert first["auto_scheduled"]
     stack.until(first["id"], "Completed")
-    assert "heartbeat stopped" in stack.until(run, "Crashed", seconds=150)["message"]
+    assert "heartbeat stopped" in stack.until(silent, "Crashed", seconds=150)["message"]
 
 
 def _history(stack) -> list[dict]:
