@@ -71,7 +71,9 @@ class Workspace:
         return self.run(sys.executable, "-m", "components", name, **options)
 
     def dvc(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-        return self.run(self.tool("dvc"), *arguments, **options)
+        # A stage's own run is named by the process above it: that of `dvc repro` has to be one that was started.
+        command = [self.tool("dvc")] if arguments[0] == "repro" else [sys.executable, "-m", "dvc"]
+        return self.run(*command, *arguments, **options)
 
     def tool(self, name: str) -> Path:
         """An installed command beside the running interpreter."""

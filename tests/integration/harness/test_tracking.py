@@ -90,24 +90,28 @@ def test_dvc_repro_is_tracked_with_the_digests_of_dvc_lock(made):
 
 def test_what_the_run_cache_has_names_the_run_that_made_it_and_by_force_it_is_made_anew(made, tmp_path):
     workspace = made.copy_to(tmp_path / "workspace")
+
+    def repro(*options):
+        return workspace.run(sys.executable, "-m", "dvc", "repro", *options)
+
     first = _receipt(workspace)
     configure(workspace, steps=21)
-    workspace.dvc("repro")
+    repro()
     assert _receipt(workspace)["fingerprint"] != first["fingerprint"]
     configure(workspace, steps=30)
-    done = workspace.dvc("repro")
+    done = repro()
     assert "is cached" in done.stdout + done.stderr
     assert _receipt(workspace) == first
-    workspace.dvc("repro", "--force")
+    repro("--force")
     forced = _receipt(workspace)
     assert forced["fingerprint"] == first["fingerprint"]
     assert forced["mlflow"]["run_id"] != first["mlflow"]["run_id"]
     # Where DVC has forgotten it, finished work is published again as the execution that it was: it may be recorded.
     configure(workspace, steps=21)
-    workspace.dvc("repro")
+    repro()
     shutil.rmtree(workspace.root / ".dvc" / "cache" / "runs")
     configure(workspace, steps=30)
-    done = workspace.dvc("repro")
+    done = repro()
     assert "is cached" not in done.stdout + done.stderr
     assert _receipt(workspace) == forced
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.workspace import init_dvc
 
 STAGES = Path(__file__).parent / "stages.py"
 DECODER = Path(__file__).parents[2] / "tiny_decoder.py"
+Prepared = Callable[[str, str | None], Path]
 
 PIPELINE = """
 stages:
@@ -209,14 +211,10 @@ def improved(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def two_versions(
-    made: Path, improved: Path, tmp_path: Path, registry_url: str | None, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, tmp_path: Path, registry_url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> Project:
     """A workspace whose registry knows base:1 (0.8) and base:2 (0.95); nothing is promoted yet."""
-    root = tmp_path / "workspace"
-    shutil.copytree(improved, root, symlinks=True)
-    if registry_url is not None:
-        monkeypatch.setenv("STEMMA_REGISTRY_URL", registry_url)
-    return know_both(Project(root), made, improved)
+    return copy_of("known", prepared, tmp_path, registry_url, monkeypatch)
 
 
 def know_both(project: Project, made: Path, improved: Path) -> Project:
@@ -232,23 +230,63 @@ def know_both(project: Project, made: Path, improved: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def judged(made: Path, improved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workspace after base:1 and then base:2 became champion, its registry on SQLite; copied for each test."""
-    root = tmp_path_factory.mktemp("judged") / "workspace"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        for name in ("STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
-            patched.delenv(name, raising=False)
-        promote_both(know_both(Project(shutil.copytree(improved, root, symlinks=True)), made, improved))
-    return root
+def prepared(made: Path, improved: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A function that makes what tests take copies of, once on each database.
+
+    ``known``: the registry knows base:1 and base:2; ``judged``: one and then the other became champion. Its second
+    argument is the PostgreSQL server, on which the database has the state's name, or ``None`` for SQLite in the
+    workspace's home.
+    """
+
+    @functools.cache
+    def prepare(state: str, server: str | None) -> Path:
+        root = tmp_path_factory.mktemp(state) / "workspace"
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+            for name in ("STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
+                patched.delenv(name, raising=False)
+            project = Project(
+                shutil.copytree(improved if state == "known" else prepare("known", server), root, symlinks=True)
+            )
+            if server is not None:
+                create_database(server, state, template=None if state == "known" else "known")
+                patched.setenv("STEMMA_REGISTRY_URL", f"{server}/{state}")
+            know_both(project, made, improved) if state == "known" else promote_both(project)
+        return root
+
+    return prepare
+
+
+def copy_of(
+    state: str, prepared: Prepared, folder: Path, registry_url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """A workspace of its own in ``folder`` with a copy of the prepared registry at ``registry_url``."""
+    server = None
+    if registry_url is not None:
+        server, _, name = registry_url.rpartition("/")
+        monkeypatch.setenv("STEMMA_REGISTRY_URL", registry_url)
+    root = shutil.copytree(prepared(state, server), folder / "workspace", symlinks=True)
+    if server is not None:
+        create_database(server, name, template=state)
+    return Project(root)
+
+
+def create_database(server: str, name: str, template: str | None = None) -> None:
+    """A new database, or in the place of an empty one a copy of another."""
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        if template is None:
+            connection.execute(f"CREATE DATABASE {name}")
+            return
+        # Those who made it may keep connections open, and then it cannot be copied.
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
 @pytest.fixture
-def promoted(request: pytest.FixtureRequest, registry_url: str | None, tmp_path: Path) -> Project:
+def promoted(prepared: Prepared, tmp_path: Path, registry_url: str | None, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A workspace of its own in which base:1 and then base:2 became champion, on the database under test."""
-    if registry_url is not None:
-        return promote_both(request.getfixturevalue("two_versions"))
-    return Project(shutil.copytree(request.getfixturevalue("judged"), tmp_path / "workspace", symlinks=True))
+    return copy_of("judged", prepared, tmp_path, registry_url, monkeypatch)
 
 
 def promote_both(project: Project) -> Project:
@@ -296,8 +334,7 @@ def registry_url(request: pytest.FixtureRequest) -> str | None:
         return None
     server: str = request.getfixturevalue("postgresql")
     name = f"stemma_{uuid.uuid4().hex}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+    create_database(server, name)
     return f"{server}/{name}"
 
 
