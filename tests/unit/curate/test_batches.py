@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate import batches, quality
+from components.curate import batches, code_points, quality
 from components.curate.cleaning import clean
 from components.curate.code_points import kept_in
 from components.curate.placeholders import TYPED
@@ -138,3 +140,17 @@ def test_compiled_code_is_kept_for_exactly_these_sources(tmp_path: Path) -> None
     of_these = kept_in(Path(batches.__file__).parent)
     batches.judged(["some text"], QualityParameters(), compiled=True)
     assert list(of_these.rglob("*.nbc")), "nothing was kept"
+
+
+@pytest.mark.parametrize("test", [str.isspace, str.isalpha, str.isalnum, str.isdecimal])
+def test_what_each_code_point_is_is_what_python_says(test):
+    assert code_points.those(test, 4).tolist() == [4 * test(sign) for sign in code_points.every()]
+
+
+def test_compiled_code_starts_without_the_extensions_of_other_packages():
+    program = (
+        "import sys\nfrom components.curate import batches\n"
+        "assert batches.cleaned(['a b\\n'], 'NFC', compiled=True) == ['a b']\n"
+        "assert 'numba' in sys.modules and 'awkward' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
