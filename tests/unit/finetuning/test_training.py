@@ -108,8 +108,10 @@ def test_a_batch_in_parts_has_the_losses_and_gradients_of_the_whole(trained, sta
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-4)
 
 
-@pytest.mark.parametrize("kind", ["lora", "qlora"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "kind"),
+    [*((stage, "lora") for stage in STAGES), ("classify_finetune", "qlora"), ("preference_tune", "qlora")],
+)
 def test_an_adapter_learns_in_every_stage(trained, stage, kind):
     adapter = {"type": kind, "rank": 8}
     training = {"optimizer": "adamw", "learning_rate": 0.01, "schedule": "constant", "per_device_batch_size": 48}
@@ -117,8 +119,10 @@ def test_an_adapter_learns_in_every_stage(trained, stage, kind):
     assert curve[-1]["loss"] < curve[0]["loss"] - 0.005
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "optimizer"),
+    [*((stage, "adamw") for stage in STAGES), ("instruct_finetune", "muon"), ("reward_model", "muon")],
+)
 def test_bfloat16_trains_like_float32_with_its_own_rounding(trained, stage, optimizer):
     curves = {p: trained(stage, optimizer=optimizer, precision=p) for p in ("fp32", "bf16")}
     losses = {precision: [point["loss"] for point in curve] for precision, curve in curves.items()}

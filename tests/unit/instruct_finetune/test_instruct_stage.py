@@ -139,7 +139,9 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path, a
     checkpoints = workspace / "scratch" / "instruct_finetune" / "checkpoints"
     # Forked from a process that has imported the libraries and computed nothing: each would import them again.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["datasets", "trl.trainer.sft_trainer", "components.optimizers"])
+    processes.set_forkserver_preload(
+        ["datasets", "trl.trainer.sft_trainer", "components.optimizers", "peft", "deepspeed", "mlflow", "tests.frozen"]
+    )
     deaths = []
     for least in kills:  # the weights twice, at different places, once while resumed
         process = processes.Process(target=train_and_be_killed, args=(workspace, parameters))
