@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,11 +19,16 @@ settings.register_profile("stemma", deadline=None, max_examples=50, suppress_hea
 settings.load_profile("stemma")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def imported_is_kept():
-    """What is there is looked at by no later garbage collection, which each training calls for: half a second each."""
-    gc.collect()
-    gc.freeze()
+_modules = 0  # that were imported when garbage was last collected
+
+
+def pytest_runtest_setup():
+    """What was imported is looked at by no later garbage collection, which each training calls for: half a second."""
+    global _modules
+    if len(sys.modules) > _modules:
+        _modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
