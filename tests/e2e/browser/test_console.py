@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -16,16 +15,16 @@ from registry.db.database import open as open_registry
 from registry.promotion.history import history
 from tests.browser import check, profile
 from tests.console import RunningConsole, console
-from tests.integration.registry.conftest import improved, judged, made  # noqa: F401  (fixtures)
+from tests.integration.registry.conftest import Prepared, improved, made, prepared  # noqa: F401  (fixtures)
 from tests.unit.corpora.corpus import document, write
 
 SECONDS = 30.0  # for a page: it is small
 
 
 @pytest.fixture(scope="module")
-def shown(judged: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:  # noqa: F811
+def shown(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:  # noqa: F811
     """The console of a workspace in which base:1 and then base:2 became champion."""
-    root = shutil.copytree(judged, tmp_path_factory.mktemp("console") / "workspace", symlinks=True)
+    root = shutil.copytree(prepared("judged", None), tmp_path_factory.mktemp("console") / "workspace", symlinks=True)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("STEMMA_HOME", "STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI", "STEMMA_SIGNING_KEY"):
             patched.delenv(name, raising=False)
