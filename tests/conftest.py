@@ -7,9 +7,11 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 
+from core import python
 from tests.prefect_database import prefect_database  # noqa: F401  (a fixture)
 from tests.real_models import minilm, smollm2  # noqa: F401  (fixtures)
 
+python.seldom_collect()
 # As the stages do, before any test imports torch: on a busy machine threads that spin while they wait cost many times
 # what they compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
