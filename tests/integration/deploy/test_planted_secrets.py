@@ -141,20 +141,12 @@ def test_a_stage_under_the_harness_and_its_record_in_mlflow_hold_none(planted, t
     workspace = make_workspace(tmp_path / "ws")
     install_counter(workspace)
     workspace.git("remote", "add", "origin", f"https://bot:{planted.values[REMOTE]}@git.example/x")
-    environment = {**workspace.environment, **planted.environment}
-    environment.pop("STEMMA_REGISTRY_URL")  # this one on SQLite
+    environment = dict(planted.environment)
+    del environment["STEMMA_REGISTRY_URL"]  # this one on SQLite
     written = Written(workspace.root)
-    for command in (("dvc", "repro", "-v"), ("stemma", "sync")):
-        program_path = str(workspace.tool(command[0]))
-        done = subprocess.run(
-            [program_path, *command[1:]],
-            cwd=workspace.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        written.shown[" ".join(command)] = done.stdout + done.stderr
+    for module, *arguments in (("dvc", "repro", "-v"), ("cli", "sync")):
+        done = workspace.run(sys.executable, "-m", module, *arguments, check=False, **environment)
+        written.shown[" ".join((module, *arguments))] = done.stdout + done.stderr
         assert done.returncode == 0, written.shown
     mentioned = written.mentions("counter")
     assert {".stemma/mlflow.db", ".stemma/registry.db", "git's objects"} <= mentioned
