@@ -144,13 +144,17 @@ def alive(marker: str) -> list[str]:
     return found
 
 
-def wait_until(condition, timeout: float = 60, what: str = "the condition"):
-    """Poll ``condition`` until it is true, and return its value."""
+def wait_until(condition, timeout: float = 60, what: str = "the condition", every: float = 0.05):
+    """Poll ``condition`` until it is true, and return its value.
+
+    Args:
+        every: seconds between polls; more for a condition that has a server work.
+    """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.05)
+        time.sleep(every)
     raise AssertionError(f"{what} did not come true within {timeout} s")
 
 

@@ -66,7 +66,7 @@ def picture() -> Callable[[Page, str], None]:
     def take(shown: Page, name: str) -> None:
         if "CI" not in os.environ:
             return
-        shown.wait_for_timeout(2000)  # graphs and charts move until they have their place; only people mind
+        shown.wait_for_timeout(1000)  # graphs and charts move until they have their place; only people mind
         shown.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 
     return take

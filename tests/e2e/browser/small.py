@@ -25,6 +25,8 @@ def make_small(workspace: Workspace) -> None:
     values["curate"]["instructions"]["signatures"]["questions"] = QUESTIONS
     values["curate"]["labels"]["source"] = "none"
     values["tokenize"]["vocabulary_size"] = 400
+    for stage in ("curate", "tokenize"):
+        values[stage]["engine"]["workers"] = 1
     values["pretrain"].update(PRETRAIN)
     values["pretrain"]["architecture"].update(ARCHITECTURE)
     yaml.dump(values, workspace.root / "params.yaml")

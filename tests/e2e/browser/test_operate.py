@@ -6,9 +6,10 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, TimeoutError, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.e2e.browser import prefect_pages as prefect
 from tests.stack import RunningStack, processes_of
@@ -45,6 +46,9 @@ def test_the_lifecycle_form_knows_its_bounds_and_starts_a_run(page: Page, runnin
     steps.scroll_into_view_if_needed()
     picture(page, "lifecycle-form")
     prefect.submit(page, running, RUN)
+    page.goto("about:blank")  # pages that show a run ask for it all the time, and draw it
+    wait_until(lambda: _run(running, RUN)["state"]["name"] == "Completed", 300, "the end of the run", every=0.5)
+    prefect.open_run(page, running, RUN)
     prefect.expect_state(page, "Completed")
     page.get_by_role("tab", name="Task Runs").click()
     tasks = page.get_by_role("tabpanel", name="Task Runs")
@@ -54,6 +58,12 @@ def test_the_lifecycle_form_knows_its_bounds_and_starts_a_run(page: Page, runnin
     expect(page.get_by_text("5 Task runs").first).to_be_visible()
     expect(page.get_by_text("did not generate any task")).to_have_count(0)
     picture(page, "lifecycle-run")
+
+
+def _run(running: RunningStack, name: str) -> dict[str, Any]:
+    """The run of this name, as Prefect's API has it."""
+    (found,) = running.prefect("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
+    return found
 
 
 def test_the_report_leads_to_the_run_in_mlflow(page: Page, running: RunningStack, picture: Picture):
@@ -156,14 +166,15 @@ def test_cancel_ends_the_training_and_keeps_its_checkpoint(
     prefect.submit(page, running, CANCELLED)
 
     def trains() -> bool:
-        told = prefect.artifacts(page).get_by_role("link", name=re.compile(r"progress-pretrain.*loss"))
-        try:
-            told.wait_for(timeout=5000)
-        except TimeoutError:
-            return False
-        return True
+        of_run = {"flow_runs": {"id": {"any_": [_run(running, CANCELLED)["id"]]}}}
+        shown = running.prefect("/artifacts/filter", of_run)
+        return any(each["key"] == "progress-pretrain" and "loss" in (each["description"] or "") for each in shown)
 
-    wait_until(trains, 300, "progress of the training")
+    page.goto("about:blank")
+    wait_until(trains, 300, "progress of the training", every=0.5)
+    prefect.open_run(page, running, CANCELLED)
+    told = prefect.artifacts(page).get_by_role("link", name=re.compile(r"progress-pretrain.*loss"))
+    expect(told).to_be_visible()
     picture(page, "progress")
     dialog = prefect.menu(page, "Cancel")
     dialog.get_by_role("button", name="Cancel Flow Run").click()
