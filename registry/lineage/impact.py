@@ -138,7 +138,7 @@ def _normal(parts: Iterable[str]) -> list[str]:
     kept: list[str] = []
     for part in parts:
         if part == "..":
-            kept.pop()
+            del kept[max(1, len(kept) - 1) :]  # above the root is the root
         elif part != ".":
             kept.append(part)
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ def routes(console: Console) -> APIRouter:
         given = await form(request)
         reason = given.get("reason", "")
         check_request(alias, reason, person.name)
-        if not given.get("version", "").isdecimal():
+        if not re.fullmatch("[0-9]{1,9}", given.get("version", "")):
             raise InputProblem("version: choose the version to go back to")
         version = int(given["version"])
         if HOLDER not in given:

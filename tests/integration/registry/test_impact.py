@@ -83,6 +83,7 @@ def test_a_folder_whose_files_are_unknown_is_no_silent_gap(grown):
         ("/etc/hostname", "outside the workspace"),
         ("abcdef123456", "no recorded artifact"),
         ("nobody", "there is no model 'nobody'"),
+        ("../" * 60 + "etc/passwd", "is outside the workspace"),
     ],
 )
 def test_what_is_not_known(grown, asked, told):
