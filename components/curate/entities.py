@@ -80,10 +80,13 @@ class Finder:
     def __init__(self, asked: EntityParameters, folder: Path):
         from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-        local = {"local_files_only": True, "trust_remote_code": False}
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
-            self._model = AutoModelForTokenClassification.from_pretrained(folder, use_safetensors=True, **local).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, use_fast=True, local_files_only=True, trust_remote_code=False
+            )
+            self._model = AutoModelForTokenClassification.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            ).eval()
         except Exception as error:  # every architecture has errors of its own
             said = str(error).splitlines() or [type(error).__name__]
             raise InputProblem(f"curate.ner: {asked.model} cannot be loaded ({said[0]}): check the model") from error
