@@ -63,6 +63,19 @@ class ModelSummary:
     digest: str
     size: int | None
 
+    @classmethod
+    def of(cls, row: ModelVersion, aliases: list[str], headline: MetricValue | None) -> ModelSummary:
+        return cls(
+            model=row.model.name,
+            version=row.version,
+            aliases=aliases,
+            metric=MetricView.of(headline) if headline else None,
+            created=row.created,
+            age=max(0.0, time.time() - row.created),
+            digest=row.artifact.digest,
+            size=row.artifact.size,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -81,17 +94,7 @@ def models(session: Session) -> list[ModelSummary]:
             .where(MetricValue.headline.is_(True))
         )
     }
-    now = time.time()
     return [
-        ModelSummary(
-            model=version.model.name,
-            version=version.version,
-            aliases=aliases.get(version.id, []),
-            metric=MetricView.of(headlines[version.execution_id]) if version.execution_id in headlines else None,
-            created=version.created,
-            age=max(0.0, now - version.created),
-            digest=version.artifact.digest,
-            size=version.artifact.size,
-        )
+        ModelSummary.of(version, aliases.get(version.id, []), headlines.get(version.execution_id))
         for version in versions
     ]

@@ -6,7 +6,6 @@ its rows alone.
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,20 +119,7 @@ def versions(session: Session, model: str, before: int | None = None, rows: int 
     aliases: defaultdict[int, list[str]] = defaultdict(list)
     for promotion in current_aliases(session, row.id):
         aliases[promotion.to_version_id].append(promotion.alias)
-    now = time.time()
-    return [
-        ModelSummary(
-            model=row.name,
-            version=version.version,
-            aliases=aliases[version.id],
-            metric=MetricView.of(metrics[version.execution_id]) if version.execution_id in metrics else None,
-            created=version.created,
-            age=max(0.0, now - version.created),
-            digest=version.artifact.digest,
-            size=version.artifact.size,
-        )
-        for version in found
-    ]
+    return [ModelSummary.of(version, aliases[version.id], metrics.get(version.execution_id)) for version in found]
 
 
 @dataclass
