@@ -84,7 +84,7 @@ class TrialRun(Observer):
         self.prepared: Prepared | None = None
         self._stages: list[StageRun] = []
         self._stopping = threading.Event()
-        self._pruned = False
+        self.pruned = False
         self._receipt: dict[str, Any] | None = None
 
     def work(self) -> tuple[float, float | None]:
@@ -103,7 +103,7 @@ class TrialRun(Observer):
         try:
             execute(replace(self.prepared, trial=True), self)
         except StageStopped:
-            if self._pruned:
+            if self.pruned:
                 raise Pruned from None
             raise
         for metric in (self._receipt or {}).get("metrics", []):
@@ -136,7 +136,7 @@ class TrialRun(Observer):
 
     def prune(self) -> None:
         """As :meth:`stop`, since others are better."""
-        self._pruned = True
+        self.pruned = True
         self.stop()
 
     def _bring_up_to_date(self, stage: StageRun) -> Outcome:
@@ -177,8 +177,8 @@ class _Watching(_StageOnDevice):
         self._curve: Curve | None = None
 
     def progressed(self, tail: EventTail) -> None:
-        if self.stage != self.trial.metric.stage or not self.trial.metric.curve:
-            return
+        if self.trial.pruned or self.stage != self.trial.metric.stage or not self.trial.metric.curve:
+            return  # a stage that is asked to end may make more points until it does
         self._curve = self._curve or Curve(tail.pointer, self.trial.metric.name)
         for step, value in self._curve.poll():
             if self.trial.watch(step, value):
