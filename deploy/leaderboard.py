@@ -1,4 +1,4 @@
-"""The arena's leaderboard: the registry's votes, rated; for `stemma arena` and the gateway's page."""
+"""The arena's leaderboard: the registry's votes, rated; for `stemma arena`, the gateway's page and the console."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.comparison.ratings import Battle, Rating, are_connected, ratings
+from registry.db.database import Registry
+from registry.feedback import votes
 from registry.feedback.votes import VoteView
 
 WON = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}  # what a vote gives to the first answer
@@ -30,8 +32,31 @@ class Leaderboard:
         return {"ratings": rows, "votes": self.votes, "both_bad": self.both_bad, "connected": self.connected}
 
 
-def leaderboard(votes: list[VoteView]) -> Leaderboard:
+def leaderboard(cast: list[VoteView]) -> Leaderboard:
     """The leaderboard of these votes."""
-    battles = [Battle(vote.a, vote.b, WON[vote.choice]) for vote in votes]
-    both_bad = sum(vote.choice == "bad" for vote in votes)
-    return Leaderboard(ratings(battles), len(votes), both_bad, are_connected(battles))
+    battles = [Battle(vote.a, vote.b, WON[vote.choice]) for vote in cast]
+    both_bad = sum(vote.choice == "bad" for vote in cast)
+    return Leaderboard(ratings(battles), len(cast), both_bad, are_connected(battles))
+
+
+class CurrentLeaderboard:
+    """The leaderboard of a registry as it is now, for what runs on; computed when a vote is new, or one was deleted."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[int, int], Leaderboard] | None = None
+
+    def of(self, registry: Registry) -> Leaderboard:
+        """The leaderboard of all votes that are in the registry.
+
+        Raises:
+            RegistryError: it cannot be read.
+        """
+        with registry.read() as session:
+            state = votes.count(session), votes.newest(session)
+            kept = self._kept
+            if kept is not None and kept[0] == state:
+                return kept[1]
+            found = votes.votes(session)
+        board = leaderboard(found)
+        self._kept = (state, board)
+        return board

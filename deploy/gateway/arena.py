@@ -23,7 +23,7 @@ from deploy.gateway.feedback import Recorder, redacted
 from deploy.gateway.generation import Generation, key_of, until_disconnect
 from deploy.gateway.model_router import ModelRouter
 from deploy.gateway.schemas import ChatRequest
-from deploy.leaderboard import Leaderboard, leaderboard
+from deploy.leaderboard import CurrentLeaderboard, Leaderboard
 from registry.errors import RegistryError
 from registry.feedback import votes
 from registry.feedback.votes import Choice, GivenAnswer
@@ -100,7 +100,7 @@ class Arena:
     def __init__(self, models: ModelRouter, generation: Generation, catalog: Catalog, recorder: Recorder):
         self._models, self._generation, self._catalog, self._recorder = models, generation, catalog, recorder
         self._open: OrderedDict[str, PendingVote] = OrderedDict()
-        self._ranked: tuple[tuple[int, int], Leaderboard] | None = None
+        self._leaderboard = CurrentLeaderboard()
 
     async def ask(self, request: Request, body: BattleRequest) -> OpenBattle:
         """Both answers, in an order that says nothing.
@@ -146,26 +146,15 @@ class Arena:
         )  # fmt: skip
 
     async def ranked(self) -> Leaderboard:
-        """The leaderboard; computed when there is a new vote, or one was deleted.
+        """The leaderboard of all votes.
 
         Raises:
             ApiError: the registry cannot be read.
         """
         try:
-            return await asyncio.to_thread(self._rank)
+            return await asyncio.to_thread(lambda: self._leaderboard.of(self._catalog.registry()))
         except RegistryError as error:
             raise ApiError(503, f"the votes cannot be read: {error}", "registry_unavailable", retry_after=5) from None
-
-    def _rank(self) -> Leaderboard:
-        with self._catalog.registry().read() as session:
-            state = votes.count(session), votes.newest(session)
-            kept = self._ranked
-            if kept is not None and kept[0] == state:
-                return kept[1]
-            found = votes.votes(session)
-        board = leaderboard(found)
-        self._ranked = (state, board)
-        return board
 
     def _contestants(self) -> list[str]:
         """References of the models that may be asked, one a version."""

@@ -7,15 +7,14 @@ from fastapi.responses import Response
 
 from deploy.console.console import Console
 from deploy.console.rendering import page
-from deploy.leaderboard import leaderboard
-from registry.feedback import votes
+from deploy.leaderboard import CurrentLeaderboard
 from registry.lineage import listing
 
 VERSIONS = 8  # side by side
 
 
 def routes(console: Console) -> APIRouter:
-    router = APIRouter()
+    router, current = APIRouter(), CurrentLeaderboard()
 
     @router.get("/evaluate")
     def evaluate(request: Request, model: str = "") -> Response:
@@ -23,9 +22,8 @@ def routes(console: Console) -> APIRouter:
             models = [each.name for each in listing.registered(session)]
             chosen = model or (models[0] if models else "")
             table = listing.metrics_table(session, chosen, VERSIONS) if chosen else None
-            cast = votes.count(session)
-            board = leaderboard(votes.votes(session)) if cast else None
             doubt = console.doubt(session)
+        board = current.of(console.registry)
         return page(
             request, console, "evaluate.html", models=models, model=chosen, table=table, board=board, doubt=doubt
         )
