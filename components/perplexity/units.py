@@ -80,6 +80,17 @@ def kinds_of_signs() -> Array:
 
 
 @compiled
+def _word(codes, place, end, of_kind):  # type: ignore[no-untyped-def]
+    """Where the word or sign that begins at a place ends, and its hash."""
+    begin, kind = place, of_kind[codes[place]]
+    value = np.uint64(0)
+    while place < end and (place == begin or (kind == _WORD and of_kind[codes[place]] == _WORD)):
+        value = value * _FACTOR + np.uint64(codes[place]) + np.uint64(1)
+        place += 1
+    return place, mixed(value)
+
+
+@compiled
 def words(codes: Array, starts: Array, of_kind: Array) -> Array:
     """The hash of every word and sign of the texts (uint64), in order."""
     found = np.empty(len(codes), np.uint64)
@@ -87,16 +98,10 @@ def words(codes: Array, starts: Array, of_kind: Array) -> Array:
     for text in range(len(starts) - 1):
         place, end = starts[text], starts[text + 1]
         while place < end:
-            kind = of_kind[codes[place]]
-            if kind == _NONE:
+            if of_kind[codes[place]] == _NONE:
                 place += 1
                 continue
-            value = np.uint64(0)
-            begin = place
-            while place < end and (place == begin or (kind == _WORD and of_kind[codes[place]] == _WORD)):
-                value = value * _FACTOR + np.uint64(codes[place]) + np.uint64(1)
-                place += 1
-            found[count] = mixed(value)
+            place, found[count] = _word(codes, place, end, of_kind)
             count += 1
     return found[:count].copy()
 
@@ -126,18 +131,15 @@ def tokens(
     for text in range(len(starts) - 1):
         place, end = starts[text], starts[text + 1]
         while place < end:
-            kind = of_kind[codes[place]]
-            if kind == _NONE:
+            if of_kind[codes[place]] == _NONE:
                 place += 1
                 continue
-            value = np.uint64(0)
             begin = place
-            while place < end and (place == begin or (kind == _WORD and of_kind[codes[place]] == _WORD)):
-                code = codes[place]
-                value = value * _FACTOR + np.uint64(code) + np.uint64(1)
+            place, hashed = _word(codes, begin, end, of_kind)
+            for at in range(begin, place):
+                code = codes[at]
                 sizes[text] += 1 + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)
-                place += 1
-            known = found_in(word_table, word_hashes, mixed(value))
+            known = found_in(word_table, word_hashes, hashed)
             if known >= 0:
                 found[count] = first_word + known
                 count += 1
