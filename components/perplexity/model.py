@@ -17,10 +17,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from components import text_models
 from components.perplexity import units
 from components.perplexity.parameters import Bucket
-from core import bounded, files
-from core.errors import InputProblem
+from core import files
 
 Array = np.ndarray[Any, Any]
 
@@ -116,35 +116,20 @@ class PerplexityModel:
         Raises:
             InputProblem: it is not there, or it is no such file.
         """
-        from safetensors import SafetensorError
-
-        try:
-            with open(path, "rb") as file:
-                content = file.read(_LARGEST + 1)
-            return cls._of(content)
-        except OSError as error:
-            raise InputProblem(f"{name}: cannot be read ({error.strerror or error})") from None
-        except (ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
-            raise InputProblem(
-                f"{name}: is no model that `stemma data train-perplexity` has written ({error}): train it anew"
-            ) from None
+        return text_models.read(path, name, _LARGEST, cls._of, "model that `stemma data train-perplexity` has written")
 
     @classmethod
     def _of(cls, content: bytes) -> Self:
         """Every size, type and value is checked before it is relied on. Raises ValueError."""
         from safetensors.numpy import load
 
-        if len(content) > _LARGEST:
-            raise ValueError("it is too large")
         arrays = load(content)
         if set(arrays) != set(_KINDS) or any(
             arrays[name].dtype != kind or arrays[name].ndim != 1 for name, kind in _KINDS.items()
         ):
             raise ValueError(f"it must hold {', '.join(_KINDS)}")
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        manifest = json.loads(header["__metadata__"]["manifest"])
-        if bounded.deeper(manifest) or not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise ValueError(f"its format must be {FORMAT}")
+        manifest = text_models.manifest(header["__metadata__"], FORMAT)
         cutoffs = manifest.get("cutoffs")
         if (
             not isinstance(cutoffs, list)

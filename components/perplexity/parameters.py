@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from components.contract import StageParameters, outside_raw
+from components.contract import StageParameters
+from components.text_models import ModelFile
 
 Bucket = Literal["head", "middle", "tail"]
 
@@ -15,7 +15,7 @@ Bucket = Literal["head", "middle", "tail"]
 class PerplexityParameters(StageParameters):
     """Texts by how well an n-gram model of good text predicts them (Wenzek et al. 2020, arXiv:1911.00359)."""
 
-    model: str = Field(
+    model: ModelFile = Field(
         description="File under data/raw that `stemma data train-perplexity` has written, such as "
         "data/raw/perplexity/wiki.safetensors."
     )
@@ -30,11 +30,4 @@ class PerplexityParameters(StageParameters):
     def _some_stay(cls, value: tuple[Bucket, ...]) -> tuple[Bucket, ...]:
         if not value:
             raise ValueError("must name a bucket: head, middle or tail; otherwise nothing would be left")
-        return value
-
-    @field_validator("model")
-    @classmethod
-    def _among_the_inputs(cls, value: str) -> str:
-        if outside_raw(value) or PurePosixPath(value).suffix != ".safetensors":
-            raise ValueError("must be a .safetensors file under data/raw/, where changes are tracked")
         return value

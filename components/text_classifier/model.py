@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from components import text_models
 from components.text_classifier.features import BUCKETS, Features, extract, totals
-from core import bounded, files
-from core.errors import InputProblem
+from core import files
 
 FORMAT = "stemma-text-classifier-1"
 SCALE = 1 << 16  # of the weights' fixed point
@@ -83,22 +83,12 @@ class TextClassifier:
         Raises:
             InputProblem: it is not there, or it is no such file.
         """
-        try:
-            with open(path, "rb") as file:
-                content = file.read(_LARGEST + 1)
-            return cls._of(content)
-        except OSError as error:
-            raise InputProblem(f"{name}: cannot be read ({error.strerror or error})") from None
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputProblem(
-                f"{name}: is no classifier that `stemma data train-classifier` has written ({error}): train it anew"
-            ) from None
+        what = "classifier that `stemma data train-classifier` has written"
+        return text_models.read(path, name, _LARGEST, cls._of, what)
 
     @classmethod
     def _of(cls, content: bytes) -> Self:
         """Every size and type is checked before it is relied on. Raises ValueError."""
-        if len(content) > _LARGEST:
-            raise ValueError("it is too large")
         length = int.from_bytes(content[:8], "little")
         if not 0 < length <= min(_HEADER, len(content) - 8):
             raise ValueError("its header has a wrong length")
@@ -108,9 +98,7 @@ class TextClassifier:
         expected = {"dtype": "I32", "shape": [BUCKETS], "data_offsets": [0, 4 * BUCKETS]}
         if header["weights"] != expected or len(content) != 8 + length + 4 * BUCKETS:
             raise ValueError(f"its weights must be {BUCKETS} whole numbers")
-        manifest = json.loads(header["__metadata__"]["manifest"])
-        if bounded.deeper(manifest) or not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise ValueError(f"its format must be {FORMAT}")
+        manifest = text_models.manifest(header["__metadata__"], FORMAT)
         for key, least, most in (("bias", -1e6, 1e6), ("threshold", 0.0, 1.0)):
             value = manifest.get(key)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:

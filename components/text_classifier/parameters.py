@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from components.contract import StageParameters, outside_raw
+from components.contract import StageParameters
+from components.text_models import ModelFile
 
 
 class ClassifierParameters(StageParameters):
@@ -17,7 +17,7 @@ class ClassifierParameters(StageParameters):
         pattern=r"^[a-z][a-z0-9_]{0,39}$",
         description="Name of the score: column of the corpus, rule of the report (classifier_NAME).",
     )
-    model: str = Field(
+    model: ModelFile = Field(
         description="File under data/raw that `stemma data train-classifier` has written, such as "
         "data/raw/classifiers/quality.safetensors."
     )
@@ -29,10 +29,3 @@ class ClassifierParameters(StageParameters):
         description="below: texts with a score under the threshold go. above: those with the threshold or more. none: "
         "all stay, and the score is in the corpus and the report.",
     )
-
-    @field_validator("model")
-    @classmethod
-    def _among_the_inputs(cls, value: str) -> str:
-        if outside_raw(value) or PurePosixPath(value).suffix != ".safetensors":
-            raise ValueError("must be a .safetensors file under data/raw/, where changes are tracked")
-        return value
