@@ -78,5 +78,5 @@ def _found(workspace: Workspace, session: Session, text: str) -> tuple[str, list
     version = history.resolve(workspace, session, text)
     found = evaluations(session, version)
     if not found:
-        raise InputProblem(f"{version} was never evaluated: `stemma run evaluate` measures the workspace's models")
+        raise InputProblem(f"{version} was never evaluated: `stemma run` measures the workspace's models")
     return str(version), found
