@@ -90,6 +90,7 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     digests = {artifact.name: data_digest(root / artifact.path) for artifact in artifacts if artifact.optional}
     if parameters is not None:
         problems += component.check(parameters, root, {name: digest for name, (digest, _) in digests.items()})
+        problems += params.problems_of_checkpoints(component.name, parameters)
         processes = component.processes(parameters)
         problems += launch.problems(component.name, parameters.model_dump(), processes, os.environ)
     for folder in {root, _existing(home)}:

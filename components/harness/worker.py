@@ -22,10 +22,9 @@ from components.harness import launch
 from core import python
 from core.errors import InputProblem
 from core.files import read_json, write_json
-from core.processes import follow_parent
+from core.processes import follow_parent, notice_seconds
 
 OF_A_RANK = "outcome-of-a-rank.json"  # problems that a process other than the main one found, beside the outcome
-GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
 COMPLETE, PROBLEMS, INTERRUPTED, FAILED = "complete", "problems", "interrupted", "failed"
 EXIT_CODES = {COMPLETE: 0, FAILED: 1, PROBLEMS: 2, INTERRUPTED: os.EX_TEMPFAIL}
 
@@ -82,13 +81,18 @@ def _context(order: dict[str, Any]) -> Context:
     )
 
 
+def grace_seconds() -> int:
+    """From SIGTERM to the end, checkpoint included: a third of the notice; the rest is for what follows it."""
+    return int(notice_seconds() / 3)
+
+
 def _watch_signals(context: Context, resumable: bool) -> None:
     """SIGTERM and SIGINT mean: save a checkpoint and end. A component without checkpoints has nothing to save."""
 
     def stop(*_: object) -> None:
         context.stopping = True
         # The default action of SIGALRM ends even a process that sits in native code.
-        signal.alarm(GRACE_SECONDS if resumable else 1)
+        signal.alarm(grace_seconds() if resumable else 1)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
