@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from components.harness.job import Job
+from components.harness.outcomes import COMPLETE, INTERRUPTED, PROBLEMS
 from components.harness.remote_checkpoints import RemoteCheckpoints, Stopped
 from components.harness.scratch import Scratch
 from components.harness.uploads import Uploads
-from components.harness.worker import COMPLETE, INTERRUPTED, PROBLEMS
 from core import events, keys
 from core.errors import InputProblem
 from core.object_stores import said
