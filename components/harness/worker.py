@@ -33,9 +33,10 @@ def main() -> int:
     _hide_unused(order)
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
-    if launched or os.environ.get(launch.NODE_RANK, "0") == "0":
+    starter = os.environ.get(launch.LAUNCHER) or order["supervisor"]
+    if starter and (launched or os.environ.get(launch.NODE_RANK, "0") == "0"):
         # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
-        follow_parent(int(os.environ.get(launch.LAUNCHER) or order["supervisor"]))
+        follow_parent(int(starter))
     if order.get("compute"):
         return _drive(order)
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
@@ -55,10 +56,12 @@ def main() -> int:
 
 def _drive(order: dict[str, Any]) -> int:
     """Have the nodes of a cluster do the work, and leave what they made of it."""
-    from components.compute import driver
-
+    if order["compute"]["kind"] == "ray":
+        from components.compute.driver import run
+    else:
+        from components.compute.kubernetes import run
     try:
-        outcome = driver.run(order, grace_seconds())
+        outcome = run(order, grace_seconds())
     except InputProblem as problem:
         outcome = {"state": PROBLEMS, "problems": problem.problems}
     write_json(Path(order["outcome"]), outcome)
