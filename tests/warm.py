@@ -28,12 +28,12 @@ from tests import warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("cli.main", "registry.lineage.sync", "registry.promotion.promote", "mlflow",
-             "mlflow.store.tracking.sqlalchemy_store", "alembic.command", "rich.panel", "configobj", "graphviz")  # fmt: skip
+             "mlflow.store.tracking.sqlalchemy_store", "alembic.command", "rich.panel", "configobj")  # fmt: skip
 JUDGING = ("run", "promote", "retrain")  # verbs that may put a model before the gate
 FOR_JUDGING = ("model_signing.signing", "model_signing.verifying", "matplotlib.figure", "components.comparison",
                "matplotlib.backends.backend_agg", "detect_secrets.core.scan")  # fmt: skip
 WITH_PREFECT = ("flows.run", "flows.lifecycle", "flows.retrain", "prefect.task_engine", "prefect.flow_engine",
-                "cli.screens.live", "cli.screens.last")  # fmt: skip
+                "cli.screens.live", "cli.screens.last", "graphviz")  # fmt: skip
 _started: dict[str | None, subprocess.Popen[str]] = {}
 
 

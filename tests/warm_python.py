@@ -28,7 +28,8 @@ from pathlib import Path
 
 DVC = ("dvc.cli", "dvc.cli.parser", "dvc.repo", "dvc.lock", "networkx", "pydot", "ruamel.yaml", "scmrepo.git",
        "dvc.compare", "dvc.data_cloud", "psutil")  # fmt: skip
-LIBRARIES = (*DVC, "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "typer", "rich.console", "rich.table", "pydantic")  # fmt: skip
+LIBRARIES = (*DVC, "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "typer", "rich.console",
+             "rich.table", "pydantic")  # fmt: skip
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "DVC_NO_ANALYTICS": "true",
          "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
 
