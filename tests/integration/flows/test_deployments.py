@@ -74,7 +74,7 @@ def test_a_form_changes_only_what_was_changed_in_it_and_holds_over_its_recipe(st
     try:
         before = workspace.tree()
         form["preference_tune"]["beta"] = 0.55
-        run = stack.run("lifecycle", recipe="other", parameters=form, until="preference_tune")
+        run = stack.run("lifecycle", recipe="other", parameters=form, until="pretrain")
         stack.until(run, "Completed")
         assert workspace.tree() == before
     finally:
