@@ -233,7 +233,8 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, dict[str, list
             init = parent_model.init_in(values)
         except InputProblem as problem:
             problems += problem.problems
-        stages_graph, changed, stages = Graph({}), {}, []
+        stages_graph, stages = Graph({}), []
+        changed: dict[str, list[Any]] = {}
         try:
             stages_graph, changed = reading.result()
             stages = stages_graph.select(request.until, request.from_stage)
