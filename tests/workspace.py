@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
-import functools
 import os
 import shutil
 import subprocess
@@ -101,8 +99,8 @@ def make_workspace(folder: Path) -> Workspace:
     for name in SHIPPED:
         source = REPOSITORY / name
         if source.is_dir():
-            _compile(source)
-            shutil.copytree(source, folder / name)
+            # With its bytecode, which is valid there too; what numba has compiled is not.
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("compiled-*"))
         elif source.exists():
             shutil.copy(source, folder / name)
     (folder / "data" / "raw").mkdir(parents=True)
@@ -119,8 +117,7 @@ def make_workspace(folder: Path) -> Workspace:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
             "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.org",
-            "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",  # no command adds files to the tree; what it imports is compiled already
+            "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PYTHONDONTWRITEBYTECODE": "1",
             # A site cache of its own, as on a machine of its own.
             "DVC_SITE_CACHE_DIR": str(folder.parent / f"{folder.name}-dvc-site"),
         },
@@ -129,12 +126,6 @@ def make_workspace(folder: Path) -> Workspace:
     init_dvc(folder)
     workspace.commit("workspace")
     return workspace
-
-
-@functools.cache
-def _compile(source: Path) -> None:
-    """Compile a package of this checkout; copies of it that keep the times of change are imported as compiled."""
-    compileall.compile_dir(source, quiet=2)
 
 
 def init_dvc(folder: Path) -> None:
