@@ -95,7 +95,9 @@ def ladder(
     if seeds > 1:
         asked.append(f"pretrain.seed=1..{seeds}")
     sweep = define(workspace, Asked((*asked, *assignments), METRIC, parallel=parallel, name=name))
-    return sweep if name else replace(sweep, name=sweep.name.replace("sweep-", PREFIX, 1))
+    # What all trainings have in common is brought up to date with a budget too, whichever.
+    fixed = {**sweep.fixed, "pretrain.tokens": min(counts)}
+    return replace(sweep, fixed=fixed, name=name or sweep.name.replace("sweep-", PREFIX, 1))
 
 
 def is_ladder(sweep: Sweep) -> bool:
