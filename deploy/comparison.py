@@ -19,11 +19,12 @@ from registry.store.materialize import materialize_artifact
 
 @dataclass(frozen=True)
 class ComparedSide:
-    """One of the two: a name, its items, and the directions of its metrics."""
+    """One of the two: a name, its items, the directions of its metrics; ``model`` is its row, where there is one."""
 
     name: str
     items: list[Item]
     directions: dict[str, bool | None] = field(default_factory=dict)
+    model: int | None = None
 
 
 def sides(workspace: Workspace, a: str, b: str) -> tuple[ComparedSide, ComparedSide, list[str]]:
@@ -55,7 +56,8 @@ def sides(workspace: Workspace, a: str, b: str) -> tuple[ComparedSide, ComparedS
                 rows = list(read(folder))
             except InputProblem as problem:
                 raise InputProblem(f"{name} ({source.stage}): {problem}") from None
-            both.append(ComparedSide(f"{name} ({source.stage})" if name_a == name_b else name, rows, source.directions))
+            shown = f"{name} ({source.stage})" if name_a == name_b else name
+            both.append(ComparedSide(shown, rows, source.directions, source.model))
     first, second = chosen
     differences = first.differences(second) if not isinstance(first, Path) and not isinstance(second, Path) else []
     return both[0], both[1], differences

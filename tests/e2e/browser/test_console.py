@@ -102,7 +102,8 @@ def test_health_shows_disks_and_an_operator_audits(page, shown):
     check(page)
 
 
-def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(page, shown, picture):
+def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(page, shown, picture, monkeypatch):
+    monkeypatch.setattr("deploy.console.pages.decisions.WAIT_SECONDS", 0.0)  # as if each took longer
     sign_in(page, shown, "otto", "/models/base/1")
     page.get_by_role("link", name="Promote base:1").click()
     page.get_by_label("Reason").fill("shorter\nanswers")
@@ -114,6 +115,8 @@ def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(p
     check(page)
     picture(page, "console-promote")
     page.get_by_role("button", name="Promote base:1").click()
+    expect(page.get_by_role("heading", name="promotion of base:1 to @champion")).to_be_visible()
+    check(page)  # which leads on by itself
     refusal = page.get_by_role("article").first
     expect(refusal).to_contain_text("refusal of base:1 for @champion")
     expect(refusal).to_contain_text("otto")
@@ -128,6 +131,11 @@ def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(p
     check(page)
     page.get_by_role("button", name="Roll back to base:1").click()
     expect(page.get_by_role("heading", name="base:1 @champion")).to_be_visible()
+    page.goto(f"{shown.url}/runs")
+    done = page.get_by_role("listitem").filter(has_text="otto")
+    expect(done).to_contain_text(["rollback of @champion to base:1", "promotion of base:1 to @champion"])
+    expect(done).to_contain_text(["rolled back", "refused"])
+    check(page)
     with open_registry(shown.workspace.registry_url) as registry, registry.read() as session:
         rejected, rolled_back = history(session, "base")[-2:]
     assert (rejected.action, rejected.actor, rejected.reason) == ("reject", "otto", "shorter\nanswers")
