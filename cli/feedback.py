@@ -86,11 +86,16 @@ def choose(
     pairs. One in four is drawn at random: votes on these, and on people's own questions, count in ratings and in
     `human_win_rate`; those on disagreements do not, for they are no sample. All of them can be trained on.
     """
+    import sys
+
     from cli.output import print_json, print_table, say, shortened
     from core.workspace import Workspace
     from flows.feedback.choice import choose as prepare
 
-    done = prepare(Workspace.find(), a, b, questions=questions, seed=seed, say=say)
+    def note(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    done = prepare(Workspace.find(), a, b, questions=questions, seed=seed, say=note)
     pairs = done.pairs
     if as_json:
         about = {"same": done.same, "unusable": done.unusable, "opposed": done.opposed}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core import bounded, layout
 from core.errors import InputProblem
 from core.files import write_bytes
-from registry.feedback.selection import DISAGREEMENT, RANDOM, Selection
+from registry.feedback.selection import DISAGREEMENT, RANDOM, PairSelection
 
 
 class PreparedPair(BaseModel):
@@ -54,7 +54,7 @@ class PreparedPairs(BaseModel):
         """Those whose digest is not among ``taken``, the next one first."""
         return [pair for pair in self.pairs if pair.digest not in taken]
 
-    def selection(self, pair: PreparedPair, *, swapped: bool = False) -> Selection:
+    def selection(self, pair: PreparedPair, *, swapped: bool = False) -> PairSelection:
         """What is kept with what a person says of a pair.
 
         Args:
@@ -66,7 +66,7 @@ class PreparedPairs(BaseModel):
 
         reward = of_first(pair.reward)
         assert reward is not None
-        return Selection(
+        return PairSelection(
             RANDOM if pair.at_random else DISAGREEMENT, pair.digest, reward, of_first(pair.judge), pair.disagreement,
             self.pairs.index(pair) + 1, len(self.pairs), self.reward_model, self.judge_model,
         )  # fmt: skip

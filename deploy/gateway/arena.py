@@ -30,7 +30,7 @@ from deploy.leaderboard import CurrentLeaderboard, Leaderboard
 from deploy.prepared_pairs import PreparedPair
 from registry.errors import RegistryError
 from registry.feedback import votes
-from registry.feedback.selection import PERSON, Chosen, Selection, voted_on
+from registry.feedback.selection import PERSON, Chosen, PairSelection, voted_on
 from registry.feedback.votes import Choice, GivenAnswer
 
 MOST_OPEN = 1000  # battles that wait for their vote; where there are more, the oldest is forgotten
@@ -108,7 +108,7 @@ class PendingVote:
     question: str
     a: tuple[Version, str]
     b: tuple[Version, str]
-    selection: Selection | None = None
+    selection: PairSelection | None = None
 
 
 class Arena:

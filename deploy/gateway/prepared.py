@@ -22,7 +22,7 @@ from deploy.prepared_pairs import PreparedPair, PreparedPairs
 from registry.errors import RegistryError
 from registry.feedback import answers, selection
 from registry.feedback.answers import AnswerView, NewAnswer
-from registry.feedback.selection import Chosen, Selection
+from registry.feedback.selection import Chosen, PairSelection
 
 NONE_LEFT = "no prepared pair is left: `stemma feedback choose A B` prepares some"
 
@@ -34,7 +34,7 @@ class ShownPair:
     question: str
     a: tuple[Version, str]
     b: tuple[Version, str]
-    selection: Selection
+    selection: PairSelection
 
 
 class PairQueue:
@@ -103,7 +103,7 @@ class ToRate(BaseModel):
     left: int = Field(description="Pairs of which no answer is rated yet, this one among them.")
 
 
-class Rating:
+class RatingDesk:
     """Answers of prepared pairs, one at a time, for their stars."""
 
     def __init__(self, queue: PairQueue, catalog: Catalog, recorder: Recorder):
@@ -148,7 +148,7 @@ class Rating:
         return found
 
 
-def routes(rating: Rating, key_of: Callable[[Request], str]) -> APIRouter:
+def routes(rating: RatingDesk, key_of: Callable[[Request], str]) -> APIRouter:
     router = APIRouter(tags=["feedback"], route_class=BoundedRoute)
 
     @router.post("/v1/feedback/next", responses=documented_responses())

@@ -31,7 +31,7 @@ FILE = "preference"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedChoice:
     """What was prepared.
 
     Attributes:
@@ -53,7 +53,9 @@ class _Party:
     artifact: int
 
 
-def choose(workspace: Workspace, a: str, b: str, *, questions: int, seed: int, say: Callable[[str], None]) -> Prepared:
+def choose(
+    workspace: Workspace, a: str, b: str, *, questions: int, seed: int, say: Callable[[str], None]
+) -> PreparedChoice:
     """Prepare pairs of answers of two versions; they take the place of those prepared before.
 
     Args:
@@ -106,7 +108,7 @@ def choose(workspace: Workspace, a: str, b: str, *, questions: int, seed: int, s
     )
     prepared_pairs.write(workspace.home, made)
     opposed = sum(each.judge is not None and (each.reward - 0.5) * (each.judge - 0.5) < 0 for each in opinions)
-    return Prepared(made, len(usable) - len(kept), len(records) - len(usable), opposed)
+    return PreparedChoice(made, len(usable) - len(kept), len(records) - len(usable), opposed)
 
 
 def _parties(workspace: Workspace, a: str, b: str) -> tuple[_Party, _Party, _Party]:

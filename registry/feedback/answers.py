@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.database import Registry
 from registry.db.schema import KeptAnswer
 from registry.errors import NoSuchAnswer
-from registry.feedback.selection import PERSON, Selection, columns
+from registry.feedback.selection import PERSON, PairSelection, columns
 from registry.feedback.votes import storable
 
 Thumb = Literal["up", "down"]
@@ -48,7 +48,7 @@ class NewAnswer:
     answer: str
     consent: bool
     expires: float
-    selection: Selection | None = None
+    selection: PairSelection | None = None
 
 
 @dataclass(frozen=True)

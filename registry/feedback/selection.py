@@ -22,7 +22,7 @@ DISAGREEMENT: Chosen = "disagreement"
 
 
 @dataclass(frozen=True)
-class Selection:
+class PairSelection:
     """Of a prepared pair, as it was shown.
 
     Attributes:
@@ -49,7 +49,7 @@ class Selection:
         return {"chosen": about.pop("chosen"), "selection": about}
 
 
-def columns(selection: Selection | None) -> dict[str, Any]:
+def columns(selection: PairSelection | None) -> dict[str, Any]:
     """Of the row of something that people said; without a selection they thought of the question themselves."""
     return {"chosen": PERSON, "selection": None} if selection is None else selection.columns()
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.db.database import Registry
 from registry.db.schema import ModelVersion, Vote
-from registry.feedback.selection import DISAGREEMENT, PERSON, Selection, columns
+from registry.feedback.selection import DISAGREEMENT, PERSON, PairSelection, columns
 
 Choice = Literal["a", "b", "tie", "bad"]
 CHOICES: tuple[str, ...] = get_args(Choice)
@@ -70,7 +70,7 @@ def record(
     *,
     consent: bool = False,
     expires: float | None = None,
-    selection: Selection | None = None,
+    selection: PairSelection | None = None,
 ) -> int:
     """Keep a vote; how many votes there are now.
 

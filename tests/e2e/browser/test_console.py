@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from registry.db.database import open as open_registry
 from registry.promotion.history import history
 from tests.browser import check, profile
 from tests.console import RunningConsole, console
+from tests.e2e.browser.test_card import write_card
 from tests.integration.registry.conftest import Prepared, improved, made, prepared  # noqa: F401  (fixtures)
 from tests.unit.corpora.corpus import document, write
 
@@ -197,12 +197,16 @@ def test_documents_of_a_corpus_are_drawn_and_searched_and_what_was_dropped_is_se
     write(folder / "data" / "corpus", texts)
     example = {"origin": "twin", "reason": "repeats file1", "text": "text 1!"}
     rule = {"rule": "near_duplicate", "in": 12, "dropped": 2, "dropped_characters": 14, "examples": [example]}
-    (folder / "reports" / "curate").mkdir(parents=True)
-    (folder / "reports" / "curate" / "report.json").write_text(json.dumps({"rules": [rule]}))
+    write_card(folder, rules=[rule])
     sign_in(page, shown, "vera", "/data")
     page.get_by_label("Corpus").fill("other/data/corpus")
     page.get_by_role("button", name="Show it").click()
     expect(page.get_by_role("row", name="train 8")).to_be_visible()
+    card = page.frame_locator(".card-frame")
+    documents = card.get_by_label("documents", exact=True)
+    documents.get_by_role("searchbox").fill("TEXT 2")
+    expect(documents.locator("output")).to_have_text("1–5 of 5")
+    assert page.frames[-1].evaluate("self.origin") == "null", "it cannot act in the reader's name"
     check(page)
     page.get_by_role("link", name="near_duplicate").click()
     expect(page.get_by_role("article")).to_contain_text("repeats file1")

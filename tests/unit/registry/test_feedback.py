@@ -13,7 +13,7 @@ from registry.errors import NoSuchAnswer
 from registry.feedback import answers, selection, votes
 from registry.feedback.answers import NewAnswer, keep, rate
 from registry.feedback.retention import remove_expired
-from registry.feedback.selection import Selection
+from registry.feedback.selection import PairSelection
 from registry.feedback.votes import GivenAnswer
 from registry.lineage.recording import record_execution
 from tests.unit.registry.conftest import item
@@ -56,10 +56,12 @@ def test_what_is_too_long_or_too_much_of_one_person_is_not_kept(registry, versio
 
 def test_how_a_pair_was_chosen_is_kept_with_what_is_said_of_it(registry, version):
     about = {"reward_model": "reward:1", "judge_model": "a judge", "place": 1, "of": 2}
-    chosen = Selection("disagreement", "one", 0.9, 0.0, 0.9, **about)
+    chosen = PairSelection("disagreement", "one", 0.9, 0.0, 0.9, **about)
     a = GivenAnswer(version, "yes")
     votes.record(registry, "ada", "hi", a, a, "a", "", selection=chosen)
-    votes.record(registry, "ada", "hi", a, a, "b", "", selection=Selection("random", "two", 0.5, None, None, **about))
+    votes.record(
+        registry, "ada", "hi", a, a, "b", "", selection=PairSelection("random", "two", 0.5, None, None, **about)
+    )
     votes.record(registry, "ada", "hi", a, a, "tie", "")
     keep(registry, answered(version, selection=chosen))
     with registry.read() as session:
