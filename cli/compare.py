@@ -52,9 +52,11 @@ def compare(
     from core.errors import InputProblem
     from core.workspace import Workspace
     from deploy.comparison import sides
+    from registry.db.database import open as open_registry
 
     workspace = Workspace.find()
-    one, other, differences = sides(workspace, a, b)
+    with open_registry(workspace.registry_url) as registry:
+        one, other, differences = sides(workspace, registry, a, b)
     found = compare_items(one.items, other.items, one.directions | other.directions)
     names = [each.metric for each in found]
     if unknown := sorted(set(metrics or ()) - set(names)):

@@ -8,6 +8,7 @@ import subprocess
 
 import httpx
 import pytest
+import yaml
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from typer.testing import CliRunner
@@ -22,9 +23,11 @@ from flows.feedback.export import export
 from registry.db.database import open as open_registry
 from registry.db.schema import Deletion
 from registry.feedback.answers import answers
+from registry.lineage.recording import record_execution
 from tests.browser import check, chromium, context, page  # noqa: F401  (fixtures)
 from tests.integration.gateway.conftest import ENGINE, SMALL, Lab, eventually, gateway
 from tests.integration.gateway.test_arena import PAIRS
+from tests.unit.registry.conftest import finished, item  # noqa: F401  (a fixture)
 
 HELD_OUT = ("test", "development")
 KEYS = {name: f"{name}-{'k' * 40}" for name in ("ada", "bob")}
@@ -134,7 +137,7 @@ def test_a_person_allows_it_on_the_page_and_says_what_an_answer_should_have_been
     assert row.conversation == stored["talkName"] and [each["role"] for each in row.messages][-1] == "user"
 
 
-def test_what_was_said_becomes_training_data_and_goes_when_its_person_asks(own, keeping, monkeypatch):
+def test_what_was_said_becomes_training_data_and_goes_when_its_person_asks(own, keeping, finished, monkeypatch):  # noqa: F811
     allowed = {"store": True, "metadata": {"conversation": "the-circle", "training": "yes"}}
     name = ask(keeping, "one", **allowed).json()["id"]
     post(keeping, "feedback", answer=name, thumb="down", edit="a better one")
@@ -158,6 +161,10 @@ def test_what_was_said_becomes_training_data_and_goes_when_its_person_asks(own, 
     for split in HELD_OUT:
         (own.root / f"data/raw/{split}.jsonl").unlink()
 
+    raw = yaml.safe_load((own.root / "data/raw.dvc").read_text())["outs"][0]["md5"]
+    with open_registry(own.workspace.registry_url) as registry, registry.write() as session:
+        record_execution(session, finished("tune", [item("raw", raw, "raw")], [item("m", "ffff", "model", "tuned")]))
+
     monkeypatch.chdir(own.root)
     command = ["feedback", "delete", "--person", "ada"]
     with pytest.raises(InputProblem, match="add --yes") as refused:
@@ -165,15 +172,17 @@ def test_what_was_said_becomes_training_data_and_goes_when_its_person_asks(own, 
     assert len(refused.value.problems) == 2 and explain(refused.value)[0] == 2 and kept(own, name)
     ran = CliRunner().invoke(app, [*command, "--yes", "--json"], catch_exceptions=False)
     said = json.loads(ran.stdout)
-    assert ran.exit_code == 0 and len(said["files"]) == 3  # tests/e2e/browser/test_circle.py trains a model on them
+    assert ran.exit_code == 0 and said["versions"] == ["tuned:1"] and len(said["files"]) == 3
     assert kept(own, name) is None and kept(own, theirs).edit == "two!"
     left = {file: (own.root / file).read_text() for file in done.changed}
     assert not any("a better one" in text for text in left.values()) and "two!" in left[done.changed[0]]
     assert not export(own.workspace).changed, "the export has nothing of it either"
     with open_registry(own.workspace.registry_url) as registry, registry.read() as session:
         record = session.scalars(select(Deletion)).one()
-        assert (record.versions, record.files) == (said["versions"], said["files"]) and record.rows >= 2
+        assert (record.versions, record.files) == (["tuned:1"], said["files"]) and record.rows >= 2
         assert "ada" not in record.subject and len(record.digest) == 64
+    again = CliRunner().invoke(app, [*command, "--yes", "--json"], catch_exceptions=False)
+    assert json.loads(again.stdout)["versions"] == ["tuned:1"], "by the files of the past"
 
 
 def test_a_person_rates_an_answer_by_the_rubric(own, keeping, page: Page):  # noqa: F811
