@@ -118,7 +118,7 @@ def _run(
     runs.mkdir(parents=True)
     settings = {"length": 512, "rate": 2e-4, "rank": 16, "alpha": 32, "steps": given.steps, "batch": given.batch,
                 "seed": number, "precision": given.precision,
-                "recompute": None if given.gradient_checkpointing is None else given.gradient_checkpointing == "on"}  # fmt: skip
+                "recompute": {"on": True, "off": False}.get(given.gradient_checkpointing)}  # fmt: skip
     order = {"folder": str(runs), "data": str(data), "rows": training, **settings}
     (runs / "order.json").write_text(json.dumps(order))
     peer = name == "llamafactory"
