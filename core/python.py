@@ -76,3 +76,19 @@ def hide(*libraries: str) -> None:
     """
     for name in libraries:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def hidden(library: str) -> Iterator[None]:
+    """Let a library look absent while the block imports another one, which does without it; it may be imported later.
+
+    One that is imported already stays.
+    """
+    if library in sys.modules:
+        yield
+        return
+    hide(library)
+    try:
+        yield
+    finally:
+        del sys.modules[library]

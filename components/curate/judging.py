@@ -85,14 +85,29 @@ class Judged:
     found: bool
 
 
-def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
-    """Make the file of a chunk, unless it is there. ``numbered``: the chunk with its place among all.
+Task = tuple[int, Chunk, Path | None]
+"""A chunk with its place among all before it, and behind it its file where that is known to be there."""
+
+
+def known(orders: Orders, number: int, chunk: Chunk) -> Path | None:
+    """The file of a chunk that was judged before; ``None`` where it was not, or where only reading it can tell."""
+    try:
+        path = _path(number, chunk, orders, chunk.files)
+    except FileNotFoundError:  # it was removed just now: `judge` says so
+        return None
+    return path if path is not None and _taken(path, chunk) else None
+
+
+def judge(orders: Orders, task: Task) -> Judged:
+    """Make the file of a chunk, unless it is there.
 
     Raises:
         InputProblem: a file changed while it was read, or this machine has other code or libraries than the one that
             gives the orders.
     """
-    number, chunk = numbered
+    number, chunk, found = task
+    if found is not None:
+        return Judged(found, True)
     if orders.elsewhere and (here := made_by()) != orders.made_by:
         raise InputProblem(
             f"{os.uname().nodename} has another version of the code, of Python or of a library than the one on which "

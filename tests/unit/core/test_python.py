@@ -55,6 +55,9 @@ def test_a_hidden_library_looks_absent_and_an_imported_one_stays(monkeypatch) ->
         assert importlib.util.find_spec("this") is None and sys.modules["os"] is os
     finally:
         del sys.modules["this"]
+    with python.hidden("this"), python.hidden("os"):
+        assert importlib.util.find_spec("this") is None and sys.modules["os"] is os
+    assert "this" not in sys.modules and "os" in sys.modules
 
 
 def test_python_is_started_in_one_way_everywhere() -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contract import Context
-from components.curate import component, judging, parts
+from components.curate import component, judging, parts, pipeline
 from components.curate.chunks import Chunk, chunks
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
@@ -125,6 +125,27 @@ def test_a_changed_file_is_judged_again_and_no_other(tmp_path, monkeypatch, judg
     judged.clear()
     assert make(tmp_path, cache=tmp_path / "cold") == warm != first
     assert len(judged) == total
+
+
+def test_processes_and_compiled_code_are_for_what_is_new(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "CHUNK", 4_000)
+    sizes, seconds, run = [], [], pipeline.engine.run
+    monkeypatch.setattr(pipeline.compilation, "is_worth", lambda size: sizes.append(size))
+    monkeypatch.setattr(pipeline.engine, "run", lambda *given: seconds.append(given[3]) or run(*given))
+    put(tmp_path, "texts/a.jsonl", lines(range(200)))
+    cache, whole = tmp_path / "cache", (tmp_path / "data/raw/texts/a.jsonl").stat().st_size
+    make(tmp_path, cache=cache)
+    make(tmp_path, cache=cache)
+    put(tmp_path, "texts/a.jsonl", lines(range(201)))
+    make(tmp_path, cache=cache)
+    assert sizes[:2] == [whole, 0] and 0 < sizes[2] < 2 * 4_000 < whole
+    assert seconds == [size / pipeline.JUDGED for size in sizes]
+    # Where enough is new, what follows is not looked for.
+    monkeypatch.setattr(pipeline.compilation, "FROM_NOTHING", 8_000)
+    monkeypatch.setattr(pipeline.judging, "known", lambda *_: None)
+    parameters = CurateParameters(sources=SOURCES, labels={"source": "none"})
+    looked_at, rest, new = pipeline._look(None, chunks(parameters, tmp_path), whole)
+    assert (len(looked_at), new) == (2, whole) and next(rest)[0] == 2
 
 
 def test_other_rules_judge_anew_and_what_is_decided_globally_does_not(tmp_path, judged):
