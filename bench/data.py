@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _write(folder: Path, size: float, also: Sequence[Path], every: int) -> dict[str, int]:
-    """Write texts of at most 20,000 characters, at least ``size`` bytes in all, and ``every`` such text; bytes of both."""
+    """Write texts of at most 20,000 characters, ``size`` bytes or more, one of ``every`` for datatrove; the bytes."""
     written, count = dict.fromkeys(SIDES, 0), 0
     with open(folder / "stemma.jsonl", "w") as ours, open(folder / "datatrove.jsonl", "w") as theirs:
         for source in _files(also):
@@ -97,7 +97,7 @@ def _below(folders: Sequence[Path]) -> Iterator[Path]:
         for root, below, names in os.walk(folder):
             below.sort()
             found = (Path(root, name) for name in sorted(names) if name.endswith(NAMES))
-            yield from (path for path in found if path.is_file() and not path.is_symlink())
+            yield from (path for path in found if path.is_file())
 
 
 def _print(rounds: dict[str, list[dict[str, Any]]], sizes: dict[str, int]) -> None:

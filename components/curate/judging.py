@@ -30,6 +30,7 @@ from components.curate.placeholders import TYPED, Hashed, typed
 from components.curate.process import as_it_is, process, schema
 from components.curate.redaction import redact
 from components.curate.user_files import UserFile
+from core import python
 from core.errors import InputProblem
 from core.files import replacing
 
@@ -108,6 +109,7 @@ def judge(orders: Orders, task: Task) -> Judged:
     number, chunk, found = task
     if found is not None:
         return Judged(found, True)
+    spare_pandas(orders.parameters)
     if orders.elsewhere and (here := made_by()) != orders.made_by:
         raise InputProblem(
             f"{os.uname().nodename} has another version of the code, of Python or of a library than the one on which "
@@ -135,6 +137,12 @@ def judge(orders: Orders, task: Task) -> Judged:
         path.unlink(missing_ok=True)
         raise InputProblem(f"{chunk.name}: was changed while it was read: run the stage again")
     return Judged(path, False)
+
+
+def spare_pandas(parameters: CurateParameters) -> None:
+    """Work without pandas, where no library needs it that reads a source."""
+    if not any(source.type == "huggingface" for source in parameters.sources):
+        python.spare_pandas()
 
 
 def ledger_of(path: Path, examples: int) -> Ledger:
