@@ -53,9 +53,9 @@ class UserFile:
     Attributes:
         name: as the user knows it, relative to the workspace.
         format: one of the values of :data:`DOCUMENTS`.
-        start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or of a web archive,
-            from the start of a record, or of an archive, from the start of a member (of a compressed tar archive as
-            unpacked), or row groups of a parquet file; without ``stop`` to its end.
+        start, stop: the piece: bytes of a jsonl, csv or tsv file, from the start of a row to the end of one, or of a
+            web archive, from the start of a record, or of an archive, from the start of a member (of compressed tables
+            and tar archives as unpacked), or row groups of a parquet file; without ``stop`` to its end.
         first: number of the first row in it.
         url: where it is, for a file that is elsewhere; ``path`` is then its name until it is fetched.
         size, mark: of such a file, as its store says: bytes, and what changes with its content.

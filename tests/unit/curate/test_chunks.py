@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
+import io
 import json
 import os
 import signal
@@ -16,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from components.contract import Context
 from components.curate import component, judging, parts, pipeline
@@ -96,6 +100,34 @@ def test_large_files_are_cut_and_no_document_changes_by_it(tmp_path, monkeypatch
     assert documents(tmp_path) == whole
     # What max_documents counts does not depend on where files are cut.
     assert documents(tmp_path, max_documents=305) == whole[:305]
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "jsonl.zst"])
+def test_tables_without_an_index_are_cut_between_rows_and_no_document_changes_by_it(tmp_path, monkeypatch, kind):
+    rows = [f'{sentence(n)} "said"\n{sentence(n + 500)}' if n % 5 == 0 else sentence(n) for n in range(200)]
+    if kind.startswith("jsonl"):
+        text = lines(range(200)) + "broken\n"
+    else:
+        written = io.StringIO()
+        writer = csv.writer(written, delimiter="," if "csv" in kind else "\t", lineterminator="\n")
+        writer.writerows([["text", "n"], *([row, n] for n, row in enumerate(rows)), ["too", "many", "fields"]])
+        text = "\ufeff" + written.getvalue()
+    path = tmp_path / put(tmp_path, f"texts/a.{kind}", "")
+    pack = {"gz": gzip.compress, "zst": zstandard.compress}.get(kind.rpartition(".")[2], bytes)
+    path.write_bytes(pack(text.encode()))
+    monkeypatch.setattr(parts, "LEAST_UNPACKED", 1000)
+    whole, unlike = documents(tmp_path), str(make(tmp_path))
+    assert len(whole) == 200 and whole[150]["origin"] != whole[0]["origin"]
+    monkeypatch.setattr(parts, "CHUNK", 2000)
+    parameters = CurateParameters(sources=SOURCES, labels={"source": "none"})
+    cut = list(chunks(parameters, tmp_path))
+    assert len(cut) > 4 and sum(chunk.size for chunk in cut) <= path.stat().st_size
+    assert documents(tmp_path) == whole and str(make(tmp_path)) == unlike
+    # What could be read otherwise in pieces is one piece: here a line that is not UTF-8.
+    path.write_bytes(pack((text.replace("broken", "") + "é, 1\n").encode("latin-1", "replace").replace(b"?", b"")))
+    assert len(list(chunks(parameters, tmp_path))) == (len(cut) if kind.startswith("jsonl") else 1)
+    path.write_bytes(pack(text.encode())[:-9])
+    assert len(list(chunks(parameters, tmp_path))) == (1 if kind in ("csv.gz", "jsonl.zst") else len(cut))
 
 
 def test_small_files_are_together_and_one_that_comes_changes_few_of_the_parts(tmp_path):
