@@ -14,14 +14,16 @@ from typing import Any
 import psutil
 
 from components import pages
+from components.harness import outcomes
 from components.harness.fingerprint import data_digest
 from components.harness.job import Job, changes, make_job
+from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTED, OF_A_RANK, PROBLEMS
 from components.harness.parameters import non_default
 from components.harness.receipt import Surroundings, described_inputs, is_same_work, receipt
 from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread, cause
-from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
+from components.harness.worker import GRACE_SECONDS
 from core import events, keys, layout, python
 from core.environment import account
 from core.errors import InputProblem, KeyProblem
@@ -42,6 +44,13 @@ QUIET = {
     "TQDM_DISABLE": "1",
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
+SETTINGS = {
+    **QUIET,
+    "PYTHONHASHSEED": "0",
+    # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),  # huge pages for large tensors
 }
 
 
@@ -207,6 +216,9 @@ class _Execution:
                 "outcome": str(scratch.outcome),
                 "processes": self.surroundings.processes,
                 "supervisor": os.getpid(),
+                "compute": job.compute.model_dump() if job.compute.kind != "local" else None,
+                "root": str(job.root),
+                "environment": SETTINGS,
             },
         )
         adopt_orphans()
@@ -238,9 +250,7 @@ class _Execution:
         return self._outcome(worker.returncode)
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
-        outcome: dict[str, Any] | None = read_json(self.scratch.outcome, None)
-        if outcome is None or outcome["state"] not in (COMPLETE, PROBLEMS):
-            outcome = read_json(self.scratch.outcome.with_name(OF_A_RANK), outcome)
+        outcome = outcomes.left(self.scratch.outcome)
         if outcome is not None and not (outcome["state"] == COMPLETE and returncode):
             return outcome
         if self.stop_requested:
@@ -254,12 +264,8 @@ class _Execution:
         threads = max(1, (os.cpu_count() or 1) // self.surroundings.processes)
         return {
             **os.environ,
-            **QUIET,
+            **SETTINGS,
             "PYTHONPATH": python.with_code_of(self.job.root, os.environ),
-            "PYTHONHASHSEED": "0",
-            # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),  # huge pages for large tensors
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import components
+from components import compute
 from components.harness.parameters import validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
@@ -127,6 +128,10 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         if init is not None and reads_parent:
             parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
         changed = status.result()
+    if any(stage in changed for stage in stages):
+        wrong = problems_of_clusters(stages, values)
+        if wrong:
+            raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None:
         skip = skipping.resolve(stages_graph, request.skip)
         asked = [stage for stage in stages if stage not in skip]
@@ -278,6 +283,17 @@ def problems_of_stages(root: Path, stages: Iterable[str], values: Mapping[str, A
         with contextlib.suppress(InputProblem):
             problems += component.check(validate(values, name, component.parameters), root, {})
     return list(dict.fromkeys(problems))
+
+
+def problems_of_clusters(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """What keeps the wanted stages from running on the clusters that ``compute`` names; each is asked."""
+    problems, where = [], compute.read(values)
+    for name in stages:
+        if where.of(name).kind != "local":
+            component = components.load(name)
+            chosen = validate(values, name, component.parameters)
+            problems += compute.problems(component, where.of(name), chosen, {})
+    return problems
 
 
 def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:
