@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -18,7 +17,7 @@ from core import python
 numba.core.entrypoints._already_initialized = True
 # And, for products of matrices, SciPy: a quarter of a second.
 with python.hidden("scipy.linalg"):
-    importlib.import_module("numba.np.arraymath")
+    import numba.np.arraymath
 
 Array = np.ndarray[Any, Any]
 
