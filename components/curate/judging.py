@@ -60,7 +60,7 @@ class Orders:
         made_by: digest of the code and the versions of the libraries.
         elsewhere: the work is done on other machines, whose code may differ.
         compiled: there is so much text that compiled code is worth its start.
-        models: digests of the classifiers' models, and of that of the buckets by perplexity behind them.
+        models: digests of the classifiers' models, and of those of the buckets by perplexity behind them.
         ner: digest of the model that finds names.
         hashed: what is written for personal data, if not its type alone.
     """
@@ -234,7 +234,7 @@ def _models(orders: Orders) -> tuple[tuple[classifiers.Classifier, ...], perplex
     buckets = perplexity.load(orders.parameters.quality.perplexity, orders.workspace)
     here = [(each.parameters.model, each.model.digest) for each in found]
     if buckets is not None:
-        here.append((buckets.parameters.model, buckets.model.digest))
+        here += zip(buckets.files.values(), buckets.digests, strict=True)
     for (name, digest_here), wanted in zip(here, orders.models, strict=True):
         if digest_here != wanted:
             raise InputProblem(

@@ -58,7 +58,7 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
     models = classifiers.load(parameters.classifiers, workspace)
     buckets = perplexity.load(parameters.quality.perplexity, workspace)
-    digests = [each.model.digest for each in models] + ([buckets.model.digest] if buckets else [])
+    digests = [each.model.digest for each in models] + (buckets.digests if buckets else [])
     ner = entities.digest(parameters.ner, workspace)
     if parameters.ner is not None:
         entities.load(parameters.ner, workspace, ner)  # what is wrong with it is known before anything is judged
