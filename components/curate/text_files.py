@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, cast
 
 import pyarrow as pa
-import zstandard
 
 from components.curate import encodings
 from components.curate.user_files import UserFile
 from core import bounded
 from core.errors import InputProblem
 
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, pa.ArrowException)
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 """What reading a damaged file raises."""
 Noted = Callable[[str], None]
 """Called with the encoding of a file that is not UTF-8."""

@@ -189,9 +189,12 @@ def find(
                 f"there and write {RAW}/..."
             )
             continue
-        matches = [path for path in workspace.glob(pattern) if path.is_file()]
+        matches = [path for path in workspace.glob(pattern) if not path.is_dir()]
         names = {path: path.relative_to(workspace) for path in sorted(matches)}
         seen = {path: name for path, name in names.items() if not _is_hidden(name, parts)}
+        for path in [path for path in seen if not path.is_file()]:
+            what = "is a link that leads to no file" if path.is_symlink() else "is no regular file"
+            problems.append(f"{shown(seen.pop(path).as_posix())}: {what}: remove it")
         if not seen:
             what = "no file matches" if any(sign in pattern for sign in "*?[") else "there is no file"
             problems.append(f"{parameter}: {what} {pattern!r} (looked in {RAW}/): check the name, or add the file")
