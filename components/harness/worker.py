@@ -23,9 +23,7 @@ from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTE
 from core import python
 from core.errors import InputProblem
 from core.files import read_json, write_json
-from core.processes import follow_parent
-
-GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
+from core.processes import follow_parent, notice_seconds
 
 
 def main() -> int:
@@ -63,7 +61,7 @@ def _drive(order: dict[str, Any]) -> int:
     else:
         from components.compute.kubernetes import run
     try:
-        outcome = run(order, GRACE_SECONDS)
+        outcome = run(order, grace_seconds())
     except InputProblem as problem:
         outcome = {"state": PROBLEMS, "problems": problem.problems}
     write_json(Path(order["outcome"]), outcome)
@@ -97,13 +95,18 @@ def _context(order: dict[str, Any]) -> Context:
     )
 
 
+def grace_seconds() -> int:
+    """From SIGTERM to the end, checkpoint included: a third of the notice; the rest is for what follows it."""
+    return int(notice_seconds() / 3)
+
+
 def _watch_signals(context: Context, resumable: bool) -> None:
     """SIGTERM and SIGINT mean: save a checkpoint and end. A component without checkpoints has nothing to save."""
 
     def stop(*_: object) -> None:
         context.stopping = True
         # The default action of SIGALRM ends even a process that sits in native code.
-        signal.alarm(GRACE_SECONDS if resumable else 1)
+        signal.alarm(grace_seconds() if resumable else 1)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

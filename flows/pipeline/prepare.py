@@ -14,7 +14,7 @@ from typing import Any
 
 import components
 from components import compute
-from components.harness.parameters import validate
+from components.harness.parameters import problems_of_checkpoints, validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.files import private_folder
@@ -138,6 +138,10 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         wrong = parent_model.problems_of_family(workspace.root, parent, asked, values)
         if wrong:
             raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
+    # What an override changes, DVC cannot know yet.
+    stale = stages_graph.descendants(stages_graph.parents.keys() & changed.keys())
+    if wrong := _problems_of_stores(stages if request.overrides else stale.intersection(stages), values):
+        raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
@@ -283,6 +287,15 @@ def problems_of_stages(root: Path, stages: Iterable[str], values: Mapping[str, A
         with contextlib.suppress(InputProblem):
             problems += component.check(validate(values, name, component.parameters), root, {})
     return list(dict.fromkeys(problems))
+
+
+def _problems_of_stores(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Why the checkpoints of stages that are about to run cannot be kept where their parameters say."""
+    problems: list[str] = []
+    for name in sorted({stage.partition("@")[0] for stage in stages} & set(components.STAGES)):
+        with contextlib.suppress(InputProblem):
+            problems += problems_of_checkpoints(name, validate(values, name, components.load(name).parameters))
+    return problems
 
 
 def problems_of_clusters(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
