@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import components
 from tests.stage import run_component
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_model, write_records
-from tests.unit.pretrain.forked import Forked
+from tests.unit.pretrain.forked import FINETUNING, Forked
 from tests.unit.pretrain.launch_environment import launch_variables
 
 ANSWERS = (" alpha", " beta gamma delta omega sigma", " theta alpha beta")
@@ -27,11 +27,6 @@ STAGES = {
     "dpo": ("preference_tune", {"sampling": SAMPLING, "evaluate_every": 2}, "assistant"),
     "orpo": ("preference_tune", {"sampling": SAMPLING, "method": "orpo"}, "assistant"),
 }
-# Each process would import them again, which takes far longer than its steps.
-PRELOADED = ("components.instruct_finetune.stage", "components.preference_tune.stage", "components.reward_model.stage",
-             "tests.unit.finetuning.sharded_child", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer",
-             "trl.trainer.reward_trainer", "trl.experimental.orpo", "peft", "deepspeed", "mlflow",
-             "matplotlib.pyplot", "tests.frozen")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +48,7 @@ def curve(workspace, stage):
 
 def together(stage, workspace, parameters, module="child", **environment):
     started = Forked(f"tests.unit.finetuning.{module}", [stage, str(workspace), json.dumps(parameters)], processes=2,
-                     environment=environment, preloaded=PRELOADED)  # fmt: skip
+                     environment=environment, preloaded=FINETUNING)  # fmt: skip
     output, _ = started.communicate(timeout=300)
     assert started.returncode == 0, output[-4000:]
     return output
