@@ -125,6 +125,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
     assert digests(broken) == digests(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adapter", "steps", "kills"), [({"type": "none"}, 30, (3, 14)), (ADAPTER, 12, (3,))], ids=["weights", "adapter"]
 )
