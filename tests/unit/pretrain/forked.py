@@ -25,9 +25,9 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 PRELOADED = ("components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child",
              "transformers.models.llama.modeling_llama", "deepspeed.runtime.zero.muon.muon_optimizer",
              "matplotlib.pyplot", "tests.frozen")  # fmt: skip
-FINETUNING = ("components.instruct_finetune.stage", "components.preference_tune.stage", "components.reward_model.stage",
-              "tests.unit.finetuning.sharded_child", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer",
-              "trl.trainer.reward_trainer", "trl.experimental.orpo", "peft", "deepspeed",
+FINETUNING = ("tests.unit.finetuning.hidden", "components.instruct_finetune.stage", "components.preference_tune.stage",
+              "components.reward_model.stage", "tests.unit.finetuning.sharded_child", "trl.trainer.sft_trainer",
+              "trl.trainer.dpo_trainer", "trl.trainer.reward_trainer", "trl.experimental.orpo", "peft",
               "transformers.models.llama.modeling_llama", "matplotlib.pyplot", "tests.frozen")  # fmt: skip
 
 _context = multiprocessing.get_context("forkserver")
