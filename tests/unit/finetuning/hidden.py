@@ -1,4 +1,4 @@
-"""Imported first by a server of forked stages: hides what the harness's worker hides where a stage has no use for it."""
+"""Imported first by a server of forked stages: hides what the harness's worker hides where there is no use for it."""
 
 from core import python
 
