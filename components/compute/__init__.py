@@ -24,4 +24,8 @@ def problems(component: Component, compute: Compute, parameters: Any, environmen
         from components.compute import cluster
 
         return cluster.problems(component.name, compute, values, processes)
+    if compute.kind == "kubernetes":
+        from components.compute import kubernetes
+
+        return kubernetes.problems(component.name, compute, values, processes)
     return launch.problems(component.name, values, processes, environment)

@@ -96,6 +96,7 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     digests = {artifact.name: data_digest(root / artifact.path) for artifact in artifacts if artifact.optional}
     if parameters is not None:
         problems += component.check(parameters, root, {name: digest for name, (digest, _) in digests.items()})
+        problems += params.problems_of_checkpoints(component.name, parameters)
         problems += compute.problems(component, where, parameters, os.environ)
     for folder in {root, _existing(home)}:
         if (free := shutil.disk_usage(folder).free) < MINIMUM_FREE_BYTES:

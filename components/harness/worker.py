@@ -23,9 +23,7 @@ from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTE
 from core import python
 from core.errors import InputProblem
 from core.files import read_json, write_json
-from core.processes import follow_parent
-
-GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
+from core.processes import follow_parent, notice_seconds
 
 
 def main() -> int:
@@ -35,9 +33,10 @@ def main() -> int:
     _hide_unused(order)
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
-    if launched or os.environ.get(launch.NODE_RANK, "0") == "0":
+    starter = os.environ.get(launch.LAUNCHER) or order["supervisor"]
+    if starter and (launched or os.environ.get(launch.NODE_RANK, "0") == "0"):
         # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
-        follow_parent(int(os.environ.get(launch.LAUNCHER) or order["supervisor"]))
+        follow_parent(int(starter))
     if order.get("compute"):
         return _drive(order)
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
@@ -57,10 +56,12 @@ def main() -> int:
 
 def _drive(order: dict[str, Any]) -> int:
     """Have the nodes of a cluster do the work, and leave what they made of it."""
-    from components.compute import driver
-
+    if order["compute"]["kind"] == "ray":
+        from components.compute.driver import run
+    else:
+        from components.compute.kubernetes import run
     try:
-        outcome = driver.run(order, GRACE_SECONDS)
+        outcome = run(order, grace_seconds())
     except InputProblem as problem:
         outcome = {"state": PROBLEMS, "problems": problem.problems}
     write_json(Path(order["outcome"]), outcome)
@@ -94,13 +95,18 @@ def _context(order: dict[str, Any]) -> Context:
     )
 
 
+def grace_seconds() -> int:
+    """From SIGTERM to the end, checkpoint included: a third of the notice; the rest is for what follows it."""
+    return int(notice_seconds() / 3)
+
+
 def _watch_signals(context: Context, resumable: bool) -> None:
     """SIGTERM and SIGINT mean: save a checkpoint and end. A component without checkpoints has nothing to save."""
 
     def stop(*_: object) -> None:
         context.stopping = True
         # The default action of SIGALRM ends even a process that sits in native code.
-        signal.alarm(GRACE_SECONDS if resumable else 1)
+        signal.alarm(grace_seconds() if resumable else 1)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

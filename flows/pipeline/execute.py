@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol
 
-from core import dvc, layout
+from core import layout
 from core.errors import InputProblem
 from core.numbers import duration
 from core.processes import signals_as_exceptions
@@ -25,7 +25,7 @@ from flows.pipeline.planning import Planner, sentence, training_data
 from flows.pipeline.prepare import Prepared, new_run_name, problems_of_stages
 from flows.pipeline.progress import EventTail
 from flows.pipeline.run_state import RunState
-from flows.pipeline.stage_process import GRACE_SECONDS, Outcome, StageProcess, StageStopped
+from flows.pipeline.stage_process import Outcome, StageProcess, StageStopped, grace_seconds
 from registry.lineage.sync import sync
 from registry.promotion.promote import PromotionOutcome
 from registry.store.run_locks import running
@@ -242,7 +242,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
         for stage in at_work.values():
             stage.stop()
         with contextlib.suppress(Exception):
-            observer.wait(at_work, GRACE_SECONDS)
+            observer.wait(at_work, grace_seconds())
         raise
     finally:
         planner.close()
@@ -287,14 +287,15 @@ def execute_alone(
     values = parameters.load(workspace.root)
     problems = parameters.problems_in(values)
     stages: list[str] = []
+    changed: dict[str, list[Any]] = {}
     try:
-        stages = graph.read(workspace.root).resolve(name, "stage")
+        stages_graph, changed = graph.read_with_status(workspace.root)
+        stages = stages_graph.resolve(name, "stage")
     except InputProblem as problem:
         problems += problem.problems
     problems += problems_of_stages(workspace.root, stages, values)
     if problems:
         raise InputProblem(problems)
-    changed = dvc.status(workspace.root)
     if not parent_model.READERS.isdisjoint(stages):
         parent_model.bring(workspace, changed, values, say)
     if done := raw_data.ensure(workspace.root, changed):

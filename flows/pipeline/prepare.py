@@ -14,7 +14,7 @@ from typing import Any
 
 import components
 from components import compute
-from components.harness.parameters import validate
+from components.harness.parameters import problems_of_checkpoints, validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.files import private_folder
@@ -118,16 +118,13 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if request.downloads:
         _refuse_parameters(workspace, request)  # before minutes of fetching
         downloads.bring(workspace.root, request.downloads, say)
-    with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer
-        status = pool.submit(dvc.status, workspace.root)
-        stages_graph, stages, values = check(workspace, request)
-        init, takes_tokenizer = parent_model.init_in(values), parent_model.takes_tokenizer(values)
-        # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
-        reads_parent = not parent_model.READERS.isdisjoint(stages)
-        parent = None
-        if init is not None and reads_parent:
-            parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
-        changed = status.result()
+    stages_graph, changed, stages, values = check(workspace, request)
+    init, takes_tokenizer = parent_model.init_in(values), parent_model.takes_tokenizer(values)
+    # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
+    reads_parent = not parent_model.READERS.isdisjoint(stages)
+    parent = None
+    if init is not None and reads_parent:
+        parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
     if any(stage in changed for stage in stages):
         wrong = problems_of_clusters(stages, values)
         if wrong:
@@ -138,6 +135,10 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         wrong = parent_model.problems_of_family(workspace.root, parent, asked, values)
         if wrong:
             raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
+    # What an override changes, DVC cannot know yet.
+    stale = stages_graph.descendants(stages_graph.parents.keys() & changed.keys())
+    if wrong := _problems_of_stores(stages if request.overrides else stale.intersection(stages), values):
+        raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
@@ -225,14 +226,14 @@ def _prepare_isolated(
         raise
 
 
-def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dict[str, Any]]:
-    """The graph, the wanted stages and the parameters of a request that makes sense; changes nothing.
+def check(workspace: Workspace, request: Request) -> tuple[Graph, dict[str, list[Any]], list[str], dict[str, Any]]:
+    """(graph, what changed, wanted stages, parameters) of a request that makes sense; changes nothing.
 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once.
     """
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(graph.read, workspace.root)
+    with ThreadPoolExecutor(1) as pool:  # DVC takes a second to start
+        reading = pool.submit(graph.read_with_status, workspace.root)
         problems = [*request.problems, *_problems_of_name(workspace, request)]
         init, values = None, {}
         try:
@@ -242,8 +243,9 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dic
         except InputProblem as problem:
             problems += problem.problems
         stages_graph, stages = Graph({}), []
+        changed: dict[str, list[Any]] = {}
         try:
-            stages_graph = reading.result()
+            stages_graph, changed = reading.result()
             stages = stages_graph.select(request.until, request.from_stage)
         except InputProblem as problem:
             problems += problem.problems
@@ -259,7 +261,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dic
     problems += [parameters.attribute(line, request.options) for line in found]
     if problems:
         raise InputProblem(problems)
-    return stages_graph, stages, values
+    return stages_graph, changed, stages, values
 
 
 def _refuse_parameters(workspace: Workspace, request: Request) -> None:
@@ -283,6 +285,15 @@ def problems_of_stages(root: Path, stages: Iterable[str], values: Mapping[str, A
         with contextlib.suppress(InputProblem):
             problems += component.check(validate(values, name, component.parameters), root, {})
     return list(dict.fromkeys(problems))
+
+
+def _problems_of_stores(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Why the checkpoints of stages that are about to run cannot be kept where their parameters say."""
+    problems: list[str] = []
+    for name in sorted({stage.partition("@")[0] for stage in stages} & set(components.STAGES)):
+        with contextlib.suppress(InputProblem):
+            problems += problems_of_checkpoints(name, validate(values, name, components.load(name).parameters))
+    return problems
 
 
 def problems_of_clusters(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:

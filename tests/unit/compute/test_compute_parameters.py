@@ -12,9 +12,13 @@ from core.errors import InputProblem
     ("given", "reported"),
     [
         ({"pretrain": {"kind": "slurm"}}, "params.yaml: compute.pretrain.kind: Input should be 'local'"),
-        ({"pretrain": {"address": "head:6379"}}, "params.yaml: compute.pretrain: address: set, but kind is local"),
+        ({"pretrain": {"address": "head:6379"}}, "params.yaml: compute.pretrain: address: set, but of no use"),
         ({"pretrian": {"kind": "ray"}}, "params.yaml: compute.pretrian: unknown parameter; did you mean 'pretrain'?"),
         ({"pretrain": {"kind": "ray", "memory": 0}}, "params.yaml: compute.pretrain.memory: "),
+        (
+            {"pretrain": {"kind": "kubernetes"}},
+            "params.yaml: compute.pretrain: kind is kubernetes, which needs an im",
+        ),
     ],
 )
 def test_mistakes_are_named(given, reported):
