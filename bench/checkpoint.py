@@ -4,18 +4,23 @@
 
 One process on one core trains the benches' model (Llama, 6 layers, width 320, 12.7M parameters, batch 16 x 256) and
 saves by turns with the stage's TrainingState and with torch.distributed.checkpoint.async_save, as it is by default and
-with a stager that is kept, so that whatever else the machine does falls on all alike. Shares are given by the clock and
-in processor time of the training's thread, which other work on the machine does not stretch.
+with a stager that is kept, so that whatever else the machine does falls on all alike. A fourth way is the first with a
+process beside it, as the harness is, that copies each checkpoint to an S3 server (moto's, on this machine). Shares are
+given by the clock and in processor time of the training's thread, which other work on the machine does not stretch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -31,14 +36,19 @@ from transformers import PreTrainedModel
 
 from components import optimizers
 from components.contract import Context
+from components.harness.remote_checkpoints import RemoteCheckpoints
+from components.harness.uploads import Uploads
 from components.pretrain.architecture import from_scratch
 from components.pretrain.parameters import Architecture, PretrainParameters
 from components.pretrain.training_state import LoopState, TrainingState
+from core.network import free_port
+from core.object_stores import refused
 
 ARCHITECTURE = Architecture(
     hidden_size=320, intermediate_size=864, num_hidden_layers=6, num_attention_heads=5, tie_word_embeddings=False
 )
 CONTEXT, BATCH = 256, 16
+COPIED = "copied"  # folder of the checkpoints that are copied to S3
 
 
 class Vocabulary(SimpleNamespace):
@@ -51,7 +61,7 @@ class Vocabulary(SimpleNamespace):
 class CheckpointBench:
     """A model in training, and the ways to save it."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, uploaded: multiprocessing.SimpleQueue[str]):
         torch.manual_seed(0)
         vocabulary = Vocabulary(size=8192, bos_token_id=0, eos_token_id=0, pad_token_id=0)
         self.model: PreTrainedModel = from_scratch(ARCHITECTURE, CONTEXT, vocabulary)
@@ -60,8 +70,14 @@ class CheckpointBench:
         parameters = PretrainParameters(
             architecture=ARCHITECTURE, seq_length=CONTEXT, per_device_batch_size=BATCH, devices=1
         )
-        self.context = Context(parameters=parameters, seed=0, inputs={}, outputs={}, scratch=folder / "ours")
-        self.state = TrainingState(self.context, Accelerator(cpu=True), self.model, self.optimizer)
+        self.state, self.copied_state = (
+            TrainingState(
+                Context(parameters=parameters, seed=0, inputs={}, outputs={}, scratch=folder / name),
+                Accelerator(cpu=True), self.model, self.optimizer,
+            )
+            for name in ("ours", COPIED)
+        )  # fmt: skip
+        self.uploaded = uploaded
         self.stager = DefaultStager(StagingOptions(False, False, False, False))
         self.saves = 0
 
@@ -79,6 +95,14 @@ class CheckpointBench:
         self.state.save(LoopState(step=self.saves))
         return self.state.wait
 
+    def ours_copied(self) -> Callable[[], Any]:
+        self.copied_state.save(LoopState(step=self.saves))
+        return self._wait_for_copy
+
+    def _wait_for_copy(self) -> None:
+        self.copied_state.wait()
+        self.uploaded.get()
+
     def dcp_default(self) -> Callable[[], Any]:
         return dcp.async_save(self._state(), checkpoint_id=self.folder / f"dcp-{self.saves}", no_dist=True).result
 
@@ -95,7 +119,7 @@ class CheckpointBench:
         self.saves += 1
         before = time.process_time() - time.thread_time()
         wait, blocked, blocked_processor = _timed(save)
-        self.step()
+        step_beside, step_beside_processor = self.step()
         wait()
         # What threads other than this one took.
         beside = time.process_time() - time.thread_time() - before
@@ -105,6 +129,8 @@ class CheckpointBench:
             "blocked": blocked,
             "blocked_processor": blocked_processor,
             "beside": beside,
+            "step_beside": step_beside,
+            "step_beside_processor": step_beside_processor,
         }
 
     def resume(self) -> float:
@@ -126,11 +152,16 @@ class CheckpointBench:
 
 def measure(seconds: float, repeats: int | None) -> dict[str, Any]:
     """Turns of all ways, for ``seconds`` or ``repeats`` times, after one of each that is not counted."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
-        bench = CheckpointBench(Path(folder))
-        ways = {"stemma": bench.ours, "dcp async_save": bench.dcp_default, "dcp, stager kept": bench.dcp_kept_stager}
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder, uploading(Path(folder)) as uploaded:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        torch.set_num_threads(1)
+        bench = CheckpointBench(Path(folder), uploaded)
+        ways = {
+            "stemma": bench.ours,
+            "stemma, to S3": bench.ours_copied,
+            "dcp async_save": bench.dcp_default,
+            "dcp, stager kept": bench.dcp_kept_stager,
+        }
         turns: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
         for save in ways.values():
             bench.turn(save)
@@ -155,8 +186,55 @@ def measure(seconds: float, repeats: int | None) -> dict[str, Any]:
             name: _spread([t["blocked_processor"] / processor for t in each]) for name, each in turns.items()
         },
         "beside_share": {name: _spread([t["beside"] / processor for t in each]) for name, each in turns.items()},
+        "step_beside_share": {name: _spread([t["step_beside"] / step for t in each]) for name, each in turns.items()},
+        "step_beside_processor_share": {
+            name: _spread([t["step_beside_processor"] / processor for t in each]) for name, each in turns.items()
+        },
         "resume_seconds": {name: _spread(times) for name, times in resumed.items()},
     }
+
+
+@contextlib.contextmanager
+def uploading(folder: Path) -> Iterator[multiprocessing.SimpleQueue[str]]:
+    """An S3 server, and a process that copies checkpoints there as the harness does, both free to use every core.
+
+    Yields a queue of the names of those that got there.
+    """
+    port, spawn = free_port(), multiprocessing.get_context("spawn")
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret",
+        AWS_DEFAULT_REGION="us-east-1",
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    uploaded = spawn.SimpleQueue()
+    process = spawn.Process(target=_upload, args=(folder / COPIED / "checkpoints", uploaded), daemon=True)
+    try:
+        process.start()
+        if uploaded.get() != "ready":
+            raise RuntimeError("the S3 server did not start")
+        yield uploaded
+    finally:
+        process.kill()
+        server.kill()
+        server.wait()
+
+
+def _upload(folder: Path, uploaded: multiprocessing.SimpleQueue[str]) -> None:
+    import boto3
+
+    url, until = "s3://bench/checkpoints", time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(Exception):
+            boto3.client("s3").create_bucket(Bucket="bench")
+            break
+    uploaded.put(refused(url) or "ready")
+    with Uploads(
+        RemoteCheckpoints(url, "pretrain/bench", b"s" * 32), folder, keep=2, warn=print,
+        log=lambda name, seconds: uploaded.put(name),
+    ):  # fmt: skip
+        time.sleep(1e6)
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -183,6 +261,8 @@ def report(result: dict[str, Any]) -> str:
         "training blocked, by the clock": "blocked_share",
         "training blocked, processor time": "blocked_processor_share",
         "written beside it, processor time": "beside_share",
+        "the next step, by the clock": "step_beside_share",
+        "the next step, processor time": "step_beside_processor_share",
     }
     for title, kind in kinds.items():
         lines.append(f"  {title}")

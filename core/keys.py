@@ -86,6 +86,23 @@ def with_signature(workspace: Workspace, body: dict[str, Any]) -> dict[str, Any]
     return {**body, "signature": {"key": made.key_id, "value": made.signature}}
 
 
+def secret(workspace: Workspace, purpose: str) -> bytes:
+    """32 bytes that only who has the home's key can know, others for each purpose (HKDF-SHA-256, RFC 5869).
+
+    What is given one of them can neither sign nor learn another.
+
+    Raises:
+        KeyProblem: as :func:`signing_key`.
+    """
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    path, _ = signing_key(workspace)
+    number = _private(path).private_numbers().private_value
+    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=f"stemma {purpose}".encode())
+    return derived.derive(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
 def fault(trusted: dict[str, str], signed: Signed) -> str | None:
     """Why a text's signature does not hold; ``None`` where it does.
 

@@ -9,8 +9,11 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from core.errors import InputProblem
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NOTICE = "STEMMA_NOTICE_SECONDS"
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -48,6 +51,21 @@ def follow_parent(parent: int, signal_number: int = signal.SIGTERM) -> None:
     die_with_parent(signal_number)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)
+
+
+def notice_seconds() -> float:
+    """Seconds from SIGTERM to the end of the machine: ``STEMMA_NOTICE_SECONDS``, 30 where it is not set.
+
+    That is the notice of spot machines of Google Cloud and Azure, and the grace period of Kubernetes and Docker Swarm;
+    AWS gives 120.
+
+    Raises:
+        InputProblem: it is set to something else than 10 to 3600.
+    """
+    given = os.environ.get(NOTICE, "30")
+    if not given.isdecimal() or not 10 <= int(given) <= 3600:
+        raise InputProblem(f"{NOTICE} is {given!r}: set it to the seconds between SIGTERM and SIGKILL, 10 to 3600")
+    return float(given)
 
 
 class Terminated(BaseException):

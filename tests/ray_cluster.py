@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,7 @@ import psutil
 from core.processes import die_with_parent
 
 SPAN = 100  # ports of a node
+MOST = 3  # nodes of a cluster, those that were killed among them
 PATIENCE = 60  # seconds for a node to start
 
 
@@ -28,7 +29,18 @@ class Cluster:
 
     address: str
     variables: dict[str, str]
-    nodes: list[subprocess.Popen]
+    folder: Path
+    nodes: list[subprocess.Popen] = field(default_factory=list)
+
+    def join(self) -> None:
+        """Start one more node; the first one is the head."""
+        base = int(self.address.rpartition(":")[2])
+        head = ["--head", f"--port={base}", f"--temp-dir={self.folder}", "--include-dashboard=false"]
+        options = [f"--address={self.address}"] if self.nodes else head
+        # Two raylets count this machine's memory twice, and would end workers for it.
+        environment = {**os.environ, **self.variables, "RAY_memory_monitor_refresh_ms": "0"}
+        environment.pop("PYTHONPATH", None)
+        self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
 
     def workers(self) -> list[psutil.Process]:
         """Processes that work on tasks of the engine; between two of them they are idle."""
@@ -46,16 +58,12 @@ def cluster() -> Iterator[Cluster]:
     base = _free_base()
     token = secrets.token_hex(32)
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
-    # Two raylets count this machine's memory twice, and would end workers for it.
-    environment = {**os.environ, **variables, "RAY_memory_monitor_refresh_ms": "0"}
-    environment.pop("PYTHONPATH", None)
     # Names of sockets may have 107 characters: pytest's own folders are too deep.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        found = Cluster(f"127.0.0.1:{base}", variables, [])
+        found = Cluster(f"127.0.0.1:{base}", variables, Path(folder))
         try:
-            head = ["--head", f"--port={base}", f"--temp-dir={folder}", "--include-dashboard=false"]
-            for number, options in enumerate((head, [f"--address={found.address}"])):
-                found.nodes.append(_start(options, base + number * SPAN, environment, Path(folder)))
+            found.join()
+            found.join()
             yield found
         finally:
             for node in found.nodes:
@@ -94,8 +102,8 @@ def _answers(port: int) -> bool:
 
 def _free_base() -> int:
     """First of a range of ports that nobody uses: outside Ray's own for workers (10002 to 19999)."""
-    for base in range(20_000 + os.getpid() % 50 * SPAN, 32_000, 2 * SPAN):
-        if not any(_answers(port) for port in (*range(base, base + 12), *range(base + SPAN, base + SPAN + 12))):
+    for base in range(20_000 + os.getpid() % 50 * SPAN, 32_000, MOST * SPAN):
+        if not any(_answers(base + node * SPAN + port) for node in range(MOST) for port in range(12)):
             return base
     raise RuntimeError("no free ports for a Ray cluster")
 

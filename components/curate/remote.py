@@ -17,11 +17,10 @@ from typing import Any
 
 from components.curate.user_files import COMPRESSIONS, DOCUMENTS, UserFile, format_of, is_url, shown, unknown_kind
 from core.errors import InputProblem, redacted
+from core.object_stores import file_system, said
 
 ATTEMPTS = 3
 SPARE = 1 << 30  # bytes of the disk that a copy leaves free
-_PROTOCOLS = ("s3", "gs", "gcs", "hf", "http", "https", "az", "abfs")
-_INSTALL = {"s3": "stemma-llm[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 # What stores say of a file's content, best first: other content, other mark.
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation")
 
@@ -31,7 +30,7 @@ def problems(patterns: Iterable[str], parameter: str) -> list[str]:
     found = []
     for pattern in filter(is_url, patterns):
         try:
-            _file_system(pattern)
+            file_system(pattern)
         except InputProblem as problem:
             found += [f"{parameter}: {line}" for line in problem.problems]
     return found
@@ -111,7 +110,7 @@ def _fetch(file: UserFile, path: Path) -> None:
                 )
 
     assert file.url is not None
-    system, place = _file_system(file.url)
+    system, place = file_system(file.url)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             system.get_file(place, str(path), callback=Bounded())
@@ -120,14 +119,14 @@ def _fetch(file: UserFile, path: Path) -> None:
             raise
         except Exception as error:  # every store has errors of its own
             if attempt == ATTEMPTS:
-                raise InputProblem(f"{file.name}: cannot be fetched ({_said(error)}): run the stage again") from error
+                raise InputProblem(f"{file.name}: cannot be fetched ({said(error)}): run the stage again") from error
     if file.size is not None and path.stat().st_size != file.size:
         raise InputProblem(f"{file.name}: was changed while the stage ran: run it again")
 
 
 def _listed(pattern: str) -> dict[str, dict[str, Any]]:
     """What the store says of each file that matches, by URL."""
-    system, place = _file_system(pattern)
+    system, place = file_system(pattern)
     try:
         system.invalidate_cache()
         if any(sign in place for sign in "*?["):
@@ -138,33 +137,10 @@ def _listed(pattern: str) -> dict[str, dict[str, Any]]:
             found = {}
     except Exception as error:  # every store has errors of its own
         raise InputProblem(
-            f"{redacted(pattern)}: cannot be listed ({_said(error)}): check address and access"
+            f"{redacted(pattern)}: cannot be listed ({said(error)}): check address and access"
         ) from error
     return {
         system.unstrip_protocol(name): information
         for name, information in found.items()
         if information.get("type", "file") == "file"
     }
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    """The store of a URL, and the place in it."""
-    protocol, _, rest = url.partition("://")
-    protocol = protocol.lower()
-    if protocol not in _PROTOCOLS:
-        raise InputProblem(f"{redacted(url)}: unknown kind of address; supported are {', '.join(_PROTOCOLS)}")
-    if "::" in rest:  # fsspec would take what follows for another address, such as a file of this machine
-        raise InputProblem(f"{redacted(url)}: holds '::', which joins two addresses: name the file's own")
-    import fsspec
-
-    try:
-        system, place = fsspec.url_to_fs(f"{protocol}://{rest}")
-    except ImportError as error:
-        name = _INSTALL.get(protocol, protocol)
-        raise InputProblem(f"{redacted(url)}: needs a library ({error}): pip install '{name}'") from error
-    return system, str(place)
-
-
-def _said(error: Exception) -> str:
-    lines = redacted(str(error)).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,7 +1,8 @@
 """Public benchmarks in the files of their own repositories, as the lm-evaluation-harness's tasks want them.
 
 Each reader takes a file, or a folder that holds the files, and gives the items of one task of the harness or several,
-by split, in the columns of the data set that the task otherwise fetches from the hub.
+by split, in the columns of the data set that the task otherwise fetches from the hub. Every benchmark can also be read
+from a data set that `datasets` saved, in which it has these columns already.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.evaluate.saved_items import ARROW, Rows, arrow_rows, arrow_splits, olmes_items
 from core import bounded
 from core.errors import InputProblem
 from core.files import sha256
 
-Rows = list[dict[str, Any]]
+OLMES = "olmes_"  # begins the names of benchmarks that are read from OLMES's requests
 Splits = dict[str, Rows]  # the items of each split of a task
 _SHOWN = 3  # broken rows that a message names
 # What reading a file of another form raises, nested without end or packed without bounds among it.
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+
+
+def _only_saved(path: Path) -> dict[str, Splits]:
+    """Of a benchmark that is read from a saved data set alone."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Benchmark:
         tests: the split that is asked.
         examples: the split that few-shot examples come from, where the files have it; ``None``: the task has its own.
         hub: what the harness calls the task, or for code the data set on the hub and its configuration.
+        folder: of the harness's task files; ``None``: the first word of the benchmark's name.
+        saved: columns of a saved data set that the harness's differ from, by those that it has.
     """
 
     read: Callable[[Path], dict[str, Splits]]
@@ -42,6 +51,13 @@ class Benchmark:
     tests: str = "test"
     examples: str | None = "train"
     hub: str | tuple[str, str | None] | None = None
+    folder: str | None = None
+    saved: Callable[[dict[str, Any]], dict[str, Any]] = dict
+
+
+def find(name: str) -> Benchmark | None:
+    """The benchmark of this name; ``None`` where files of none can be read under it."""
+    return _REQUESTS if name.startswith(OLMES) else BENCHMARKS.get(name)
 
 
 def read(name: str, path: Path) -> dict[str, Splits]:
@@ -50,11 +66,13 @@ def read(name: str, path: Path) -> dict[str, Splits]:
     Raises:
         InputProblem: a file is missing, unreadable or has another form; it names the file and the row.
     """
-    benchmark = BENCHMARKS[name]
+    benchmark = find(name)
+    if benchmark is None:
+        raise InputProblem(f"{name} cannot be read from files")
     if not path.exists():
         raise InputProblem(f"there is no {path}; {name} is read from {benchmark.files}")
     try:
-        tasks = benchmark.read(path)
+        tasks = _saved(name, benchmark, path) if _is_saved(path) else benchmark.read(path)
     except InputProblem:
         raise
     except (*_BROKEN, csv.Error) as error:
@@ -63,8 +81,26 @@ def read(name: str, path: Path) -> dict[str, Splits]:
             f"{path} is not in the form of {benchmark.files}: {type(error).__name__}: {detail}"
         ) from None
     if not tasks or not all(splits.get(benchmark.tests) for splits in tasks.values()):
-        raise InputProblem(f"{path} holds no items of {name}, which is read from {benchmark.files}")
+        splits = sorted({split for splits in tasks.values() for split in splits})
+        only = f" in the split {benchmark.tests} (it has {', '.join(splits)})" if splits else ""
+        raise InputProblem(f"{path} holds no items of {name}{only}; it is read from {benchmark.files}")
     return tasks
+
+
+def _is_saved(path: Path) -> bool:
+    return path.suffix == ARROW or (path.is_dir() and any(path.rglob(f"*{ARROW}")))
+
+
+def _saved(name: str, benchmark: Benchmark, path: Path) -> dict[str, Splits]:
+    """A data set that `datasets` saved: one file is the split that is asked; a folder has one for each split, and of
+    MMLU one for each subject."""
+    found = {"": {benchmark.tests: arrow_rows(path)}} if path.is_file() else arrow_splits(path)
+    if name == "mmlu":
+        return {f"mmlu_{rows['test'][0]['subject']}": rows for rows in found.values() if rows.get("test")}
+    if len(found) != 1:
+        raise InputProblem(f"{path} holds several data sets ({', '.join(found)}); name the folder of one")
+    [splits] = found.values()
+    return {name: {split: [benchmark.saved(row) for row in rows] for split, rows in splits.items()}}
 
 
 def digest(path: Path) -> str:
@@ -211,11 +247,23 @@ def _mbpp(path: Path) -> dict[str, Splits]:
     }
 
 
+def _boolq(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "label": int(row["answer"])}
+
+
+_ARROW_FILES = "data-*.arrow, of a data set that `datasets` saved"
+_REQUESTS = Benchmark(
+    lambda path: {"olmes": {"test": olmes_items(_lines(path))}}, "OLMES's requests.jsonl.gz", examples=None
+)
 BENCHMARKS = {
     "arc_easy": Benchmark(_arc("arc_easy", "ARC-Easy"), "ARC-Easy-Test.jsonl"),
     "arc_challenge": Benchmark(_arc("arc_challenge", "ARC-Challenge"), "ARC-Challenge-Test.jsonl"),
     "hellaswag": Benchmark(_hellaswag, "hellaswag_val.jsonl", "validation"),
     "mmlu": Benchmark(_mmlu, "a folder with test/*_test.csv and dev/*_dev.csv", examples="dev"),
+    "boolq": Benchmark(_only_saved, _ARROW_FILES, "validation", folder="super_glue", saved=_boolq),
+    "piqa": Benchmark(_only_saved, _ARROW_FILES, "validation"),
+    "winogrande": Benchmark(_only_saved, _ARROW_FILES, "validation"),
+    "triviaqa": Benchmark(_only_saved, _ARROW_FILES, "validation"),
     "truthfulqa_mc1": Benchmark(_truthfulqa("truthfulqa_mc1"), "TruthfulQA.csv", "validation"),
     "truthfulqa_mc2": Benchmark(_truthfulqa("truthfulqa_mc2"), "TruthfulQA.csv", "validation"),
     "gsm8k": Benchmark(_gsm8k, "test.jsonl, with train.jsonl for the examples"),

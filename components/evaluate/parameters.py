@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from components.contract import StageParameters, outside_raw
-from components.evaluate.benchmarks import BENCHMARKS
+from components.evaluate.benchmarks import BENCHMARKS, OLMES, find
 from components.evaluate.judge.parameters import JudgeParameters
 
 
@@ -180,10 +180,12 @@ class SuiteParameters(StageParameters):
                 continue
             elif source.startswith("hub"):
                 problems.append(f"{task}: pin the data set by its commit: hub@ and 40 hexadecimal digits")
-            elif task not in BENCHMARKS:
-                problems.append(f"{task} cannot be read from files; these can: {', '.join(BENCHMARKS)}")
+            elif find(task) is None:
+                problems.append(f"{task} cannot be read from files; these can: {', '.join(BENCHMARKS)}, {OLMES}…")
             elif problem := outside_raw(source):
                 problems.append(f"{task}: {problem}")
+        if self.fewshot and (whole := [task for task in self.tasks if task.startswith(OLMES)]):
+            problems.append(f"{', '.join(whole)}: OLMES's requests hold their examples: leave fewshot out")
         if self.samples > 1 and self.temperature == 0:
             problems.append(f"{self.samples} samples at temperature 0 are all the same: set temperature, such as 0.8")
         if problems:
@@ -220,8 +222,8 @@ class EvaluateParameters(StageParameters):
             for check in checks
             if not (root / check.path).is_file()
         ] + [
-            f"evaluate.suites.{name}.tasks.{task}: there is no {source}; it is read from {BENCHMARKS[task].files}"
+            f"evaluate.suites.{name}.tasks.{task}: there is no {source}; it is read from {benchmark.files}"
             for name, suite in self.suites.items()
             for task, source in suite.tasks.items()
-            if not source.startswith(HUB) and not (root / source).exists()
+            if not source.startswith(HUB) and not (root / source).exists() and (benchmark := find(task))
         ]

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluate import benchmarks, code_tasks, harness
-from components.evaluate.benchmarks import BENCHMARKS, Splits
+from components.evaluate.benchmarks import BENCHMARKS, OLMES, Splits
 from components.evaluate.harness import Loaded, Outcomes, TaskMetric
 from components.evaluate.items import Item
 from components.evaluate.parameters import HUB, SuiteParameters
+from components.evaluate.saved_items import olmes_task
 from components.evaluate.subject import Subject
 from core.errors import InputProblem
 from core.files import write_json
@@ -95,18 +96,20 @@ def _load(benchmark: str, specifications: list[dict[str, Any]]) -> Loaded:
     import lm_eval.tasks
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if benchmark in BENCHMARKS:  # reading all of the harness's files, thousands, takes seconds
-        own = Path(lm_eval.tasks.__file__).parent / benchmark.partition("_")[0]
-        catalogue = lm_eval.tasks.TaskManager(include_path=own, include_defaults=False)
-    else:
-        catalogue = lm_eval.tasks.TaskManager()
-    # In a group the harness takes the rest of a task from its own file; ours for code stand for themselves.
-    wanted = specifications if benchmark in _CODE else [{"group": "suite", "task": specifications}]
+    own = None  # the folder of a known benchmark: reading all of the harness's files, thousands, takes seconds
+    if known := BENCHMARKS.get(benchmark):
+        own = Path(lm_eval.tasks.__file__).parent / (known.folder or benchmark.partition("_")[0])
+    by_itself = benchmark in _CODE or benchmark.startswith(OLMES)
+    catalogue = lm_eval.tasks.TaskManager(include_path=own, include_defaults=not (known or by_itself))
+    # In a group the harness takes the rest of a task from its own file; ours stand for themselves.
+    wanted = specifications if by_itself else [{"group": "suite", "task": specifications}]
     return {"tasks": catalogue.load(wanted)["tasks"], "groups": {}, "group_map": {}}
 
 
 def _from_files(suite: SuiteParameters, benchmark: str, task: str, splits: Splits, chat: bool) -> dict[str, Any]:
     """A task of the harness that reads ``splits`` instead of its data set on the hub."""
+    if benchmark.startswith(OLMES):
+        return {**olmes_task(benchmark, splits["test"]), "custom_dataset": _dataset(splits)}
     about = BENCHMARKS[benchmark]
     changes: dict[str, Any] = {"custom_dataset": _dataset(splits)}
     for kind in ("training", "validation"):

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 
 import components
-from components import code
+from components import code, compute
+from components.compute.parameters import Compute
 from components.contract import ArtifactSpec, Component
-from components.harness import launch
 from components.harness import parameters as params
 from components.harness.fingerprint import code_digest, data_digest, fingerprint
 from core.errors import InputProblem
@@ -46,6 +46,7 @@ class Job:
     code: str
     fingerprint: str
     states: Mapping[str, FolderState]
+    compute: Compute
     skipped: str | None = None  # why there is nothing to do
 
     @property
@@ -78,6 +79,11 @@ def make_job(stage: str, start: Path | None = None) -> Job:
         parameters = params.validate(values, component.name, component.parameters)
     except InputProblem as problem:
         problems += problem.problems
+    where = Compute()
+    try:
+        where = compute.read(values).of(component.name)
+    except InputProblem as problem:
+        problems += problem.problems
     artifacts = []
     for artifact in (each.for_instance(instance) for each in component.inputs):
         if artifact.optional and parameters is not None and not artifact.when(parameters):
@@ -90,8 +96,8 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     digests = {artifact.name: data_digest(root / artifact.path) for artifact in artifacts if artifact.optional}
     if parameters is not None:
         problems += component.check(parameters, root, {name: digest for name, (digest, _) in digests.items()})
-        processes = component.processes(parameters)
-        problems += launch.problems(component.name, parameters.model_dump(), processes, os.environ)
+        problems += params.problems_of_checkpoints(component.name, parameters)
+        problems += compute.problems(component, where, parameters, os.environ)
     for folder in {root, _existing(home)}:
         if (free := shutil.disk_usage(folder).free) < MINIMUM_FREE_BYTES:
             problems.append(
@@ -106,7 +112,7 @@ def make_job(stage: str, start: Path | None = None) -> Job:
     skipped = _nothing_to_do(component, parameters, root, artifacts)
     return Job(
         stage, component, instance, parameters, seed, root, home, _run_name(), inputs, outputs, digest, name, states,
-        skipped,
+        where, skipped,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,24 @@ def problems(stage: str, parameters: Mapping[str, Any], processes: int, environm
         parameters: the stage's; ``nodes`` and ``sharding`` are looked at.
         environment: this process's.
     """
-    nodes, sharding = parameters.get("nodes", 1), parameters.get("sharding", "ddp")
+    nodes = parameters.get("nodes", 1)
     found = _meeting_problems(nodes, environment) if nodes > 1 else []
+    return [*found, *sharding_problems(stage, parameters, processes, "this machine", _gpus)]
+
+
+def sharding_problems(
+    stage: str, parameters: Mapping[str, Any], processes: int, machine: str, gpus_of: Callable[[], int]
+) -> list[str]:
+    """What keeps ``processes`` from dividing a model as the stage's ``sharding`` asks.
+
+    Args:
+        machine: what has the GPUs, in words.
+        gpus_of: how many it has; asked only where it matters.
+    """
+    nodes, sharding = parameters.get("nodes", 1), parameters.get("sharding", "ddp")
     if sharding == "ddp" or processes == 1:
-        return found
+        return []
+    found = []
     where = f"params.yaml: {stage}.sharding: {sharding}"
     degree = _degree(sharding)
     # accelerate has to have at least two groups of the processes that share products to divide weights among.
@@ -39,11 +53,11 @@ def problems(stage: str, parameters: Mapping[str, Any], processes: int, environm
         found.append(f"{where}: needs {least} processes or a larger multiple of {degree}, and there are {processes}")
     if sharding == "zero3" and importlib.util.find_spec("deepspeed") is None:
         found.append(f"{where}: needs DeepSpeed; install Stemma with it: pip install 'stemma-llm[deepspeed]'")
-    gpus = _gpus()
+    gpus = gpus_of()
     if gpus == 0:
-        found.append(f"{where}: divides the model among GPUs, and this machine has none; make it ddp")
+        found.append(f"{where}: divides the model among GPUs, and {machine} has none; make it ddp")
     elif gpus < processes // nodes:
-        found.append(f"{where}: needs {processes // nodes} GPUs, one a process, and this machine has {gpus}")
+        found.append(f"{where}: needs {processes // nodes} GPUs, one a process, and {machine} has {gpus}")
     return found
 
 

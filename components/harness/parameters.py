@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from core import object_stores
 from core.errors import InputProblem
 from core.parameters_file import flatten
 
@@ -95,6 +96,13 @@ def _unknown(path: str, value: Any, model: type[BaseModel]) -> list[str]:
         return [f"params.yaml: {path}: unknown parameter; it is now called {RENAMED[path]}"]
     near = difflib.get_close_matches(path.rpartition(".")[2], _names(model), n=1)
     return [f"params.yaml: {path}: unknown parameter" + (f"; did you mean {near[0]!r}?" if near else "")]
+
+
+def problems_of_checkpoints(name: str, parameters: BaseModel) -> list[str]:
+    """Why the stage's checkpoints cannot be kept where its parameters say, found by writing there."""
+    url = getattr(parameters, "checkpoints", None)
+    wrong = object_stores.refused(url) if url is not None else None
+    return [] if wrong is None else [f"params.yaml: {name}.checkpoints: {wrong}"]
 
 
 def non_default(parameters: BaseModel) -> dict[str, Any]:

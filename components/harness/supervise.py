@@ -14,19 +14,22 @@ from typing import Any
 import psutil
 
 from components import pages
+from components.harness import offsite, outcomes
 from components.harness.fingerprint import data_digest
 from components.harness.job import Job, changes, make_job
+from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTED, OF_A_RANK, PROBLEMS
 from components.harness.parameters import non_default
 from components.harness.receipt import Surroundings, described_inputs, is_same_work, receipt
+from components.harness.remote_checkpoints import RemoteCheckpoints
 from components.harness.scratch import Scratch, prepare, publish, staging_of
 from components.harness.terminal import Terminal
 from components.harness.tracking import Replay, ReplayThread, cause
-from components.harness.worker import COMPLETE, EXIT_CODES, FAILED, GRACE_SECONDS, INTERRUPTED, OF_A_RANK, PROBLEMS
+from components.harness.worker import grace_seconds
 from core import events, keys, layout, python
 from core.environment import account
 from core.errors import InputProblem, KeyProblem
 from core.files import read_json, write_json
-from core.processes import adopt_orphans
+from core.processes import adopt_orphans, notice_seconds
 from core.workspace import Workspace
 
 RESTARTS = 2  # how often a worker that dies is started again from its checkpoint; STEMMA_RESTARTS says otherwise
@@ -43,6 +46,13 @@ QUIET = {
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
+SETTINGS = {
+    **QUIET,
+    "PYTHONHASHSEED": "0",
+    # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),  # huge pages for large tensors
+}
 
 
 def run_stage(stage: str) -> int:
@@ -52,6 +62,7 @@ def run_stage(stage: str) -> int:
     try:
         job = make_job(stage)
         keys.signing_key(Workspace(job.root, job.home))  # the receipt will be signed; better known before the work
+        notice_seconds()
     except InputProblem as problem:
         return _report_problems(stage, problem.problems)
     except KeyProblem as problem:
@@ -62,6 +73,8 @@ def run_stage(stage: str) -> int:
         if scratch.committed(job.root):
             # DVC already keeps this work's result; running it again means that it is to be made anew.
             scratch.clear()
+            if (remote := offsite.place_of(job)) is not None:
+                offsite.clear(remote)
         scratch.forget_older()
         return _Execution(job, scratch, lock, started).run()
 
@@ -73,23 +86,27 @@ class _Execution:
         self.job, self.scratch, self.lock = job, scratch, lock
         self.started = started
         self.surroundings = Surroundings.of(job)
-        self.stop_requested = False
+        self.remote = offsite.place_of(job)
+        self.worker: subprocess.Popen[bytes] | None = None
+        self.stopped_at: float | None = None  # when a signal asked for the end, on the monotonic clock
         self.warnings: list[str] = []
+
+    @property
+    def stop_requested(self) -> bool:
+        return self.stopped_at is not None
 
     def run(self) -> int:
         job, scratch = self.job, self.scratch
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
         self.attempts = scratch.begin_attempt(self.started)
         self._open_spool()
         thread = ReplayThread(Replay(job.home, scratch.events))
         thread.start()
-        outcome = self._attempt() if job.skipped is None else self._skip(job.skipped)
-        restarts = int(os.environ.get("STEMMA_RESTARTS", RESTARTS)) if job.component.resumable else 0
-        for number in range(1, restarts + 1):
-            if not outcome.get("died") or self.stop_requested:
-                break
-            self._warn(f"{outcome['problems'][0]}; started again from its checkpoint ({number} of at most {restarts})")
-            self.attempts = scratch.begin_attempt(time.time())
-            outcome = self._attempt()
+        if job.skipped is not None:
+            outcome = self._skip(job.skipped)
+        else:
+            outcome = self._attempts() if self.remote is None else self._kept_remotely(self.remote)
         outcome["warnings"] = [*self.warnings, *outcome.get("warnings", [])]
         if outcome["state"] == COMPLETE and (changed := changes(job)):
             outcome = {"state": PROBLEMS, "problems": changed}
@@ -105,6 +122,8 @@ class _Execution:
                 print(f"{job.stage}: the outputs cannot be published: {error}", file=sys.stderr)
                 outcome = {"state": FAILED, "problems": [str(error)]}
         if outcome["state"] == COMPLETE:
+            if self.remote is not None:
+                offsite.clear(self.remote)
             self._render_page()
         if outcome["state"] in (FAILED, PROBLEMS):
             self._keep_failure(outcome, thread.replay.cursor)
@@ -172,6 +191,34 @@ class _Execution:
         self.warnings.append(message)
         self._append("warning", message=message)
 
+    def _stop(self, *_: object) -> None:
+        if self.stopped_at is None:
+            self.stopped_at = time.monotonic()
+            if self.worker is not None:
+                self.worker.send_signal(signal.SIGTERM)
+
+    def _kept_remotely(self, remote: RemoteCheckpoints) -> dict[str, Any]:
+        return offsite.kept(
+            remote,
+            self._attempts,
+            scratch=self.scratch,
+            keep=self.job.parameters.keep_last,
+            warnings=self.warnings,
+            stopped_at=lambda: self.stopped_at,
+        )
+
+    def _attempts(self) -> dict[str, Any]:
+        """The outcome of the worker, started again a few times from its checkpoint where it dies."""
+        outcome = self._attempt()
+        restarts = int(os.environ.get("STEMMA_RESTARTS", RESTARTS)) if self.job.component.resumable else 0
+        for number in range(1, restarts + 1):
+            if not outcome.get("died") or self.stop_requested:
+                break
+            self._warn(f"{outcome['problems'][0]}; started again from its checkpoint ({number} of at most {restarts})")
+            self.attempts = self.scratch.begin_attempt(time.time())
+            outcome = self._attempt()
+        return outcome
+
     def _attempt(self) -> dict[str, Any]:
         """One worker's outcome, with empty outputs to write to."""
         prepare(self.job.output_paths)
@@ -207,40 +254,32 @@ class _Execution:
                 "outcome": str(scratch.outcome),
                 "processes": self.surroundings.processes,
                 "supervisor": os.getpid(),
+                "compute": job.compute.model_dump() if job.compute.kind != "local" else None,
+                "root": str(job.root),
+                "environment": SETTINGS,
             },
         )
         adopt_orphans()
-        worker = subprocess.Popen(
+        self.worker = worker = subprocess.Popen(
             python.command("components.harness.worker", str(order)),
             cwd=job.root,
             env=self._worker_environment(),
             pass_fds=() if self.lock is None else (self.lock,),
         )
-        deadline = None
-
-        def stop(*_: object) -> None:
-            nonlocal deadline
-            if deadline is None:
-                deadline = time.monotonic() + GRACE_SECONDS + 3
-                self.stop_requested = True
-                worker.send_signal(signal.SIGTERM)
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+        if self.stop_requested:  # while it was being started
+            worker.send_signal(signal.SIGTERM)
         with Terminal(job.stage, scratch.events) as terminal:
             while worker.poll() is None:
                 terminal.update()
                 time.sleep(0.1)
-                if deadline is not None and time.monotonic() > deadline:
+                if self.stopped_at is not None and time.monotonic() > self.stopped_at + grace_seconds() + 3:
                     worker.kill()
             terminal.update()
         _end_leftovers()
         return self._outcome(worker.returncode)
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
-        outcome: dict[str, Any] | None = read_json(self.scratch.outcome, None)
-        if outcome is None or outcome["state"] not in (COMPLETE, PROBLEMS):
-            outcome = read_json(self.scratch.outcome.with_name(OF_A_RANK), outcome)
+        outcome = outcomes.left(self.scratch.outcome)
         if outcome is not None and not (outcome["state"] == COMPLETE and returncode):
             return outcome
         if self.stop_requested:
@@ -254,12 +293,8 @@ class _Execution:
         threads = max(1, (os.cpu_count() or 1) // self.surroundings.processes)
         return {
             **os.environ,
-            **QUIET,
+            **SETTINGS,
             "PYTHONPATH": python.with_code_of(self.job.root, os.environ),
-            "PYTHONHASHSEED": "0",
-            # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),  # huge pages for large tensors
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         }
 
@@ -326,7 +361,7 @@ def _end_leftovers() -> None:
     Until then the next attempt must not touch the scratch folder.
     """
     own = psutil.Process()
-    psutil.wait_procs(own.children(recursive=True), timeout=GRACE_SECONDS + 1)
+    psutil.wait_procs(own.children(recursive=True), timeout=grace_seconds() + 1)
     for process in own.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

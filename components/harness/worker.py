@@ -19,15 +19,11 @@ from typing import Any
 import components
 from components.contract import Context, Interrupted
 from components.harness import launch
+from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTED, OF_A_RANK, PROBLEMS
 from core import python
 from core.errors import InputProblem
 from core.files import read_json, write_json
-from core.processes import follow_parent
-
-OF_A_RANK = "outcome-of-a-rank.json"  # problems that a process other than the main one found, beside the outcome
-GRACE_SECONDS = 10  # from SIGTERM to the end, checkpoint included
-COMPLETE, PROBLEMS, INTERRUPTED, FAILED = "complete", "problems", "interrupted", "failed"
-EXIT_CODES = {COMPLETE: 0, FAILED: 1, PROBLEMS: 2, INTERRUPTED: os.EX_TEMPFAIL}
+from core.processes import follow_parent, notice_seconds
 
 
 def main() -> int:
@@ -37,9 +33,12 @@ def main() -> int:
     _hide_unused(order)
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
-    if launched or os.environ.get(launch.NODE_RANK, "0") == "0":
+    starter = os.environ.get(launch.LAUNCHER) or order["supervisor"]
+    if starter and (launched or os.environ.get(launch.NODE_RANK, "0") == "0"):
         # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
-        follow_parent(int(os.environ.get(launch.LAUNCHER) or order["supervisor"]))
+        follow_parent(int(starter))
+    if order.get("compute"):
+        return _drive(order)
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
         return _launch(order, order_path, local, nodes)
     context = _context(order)
@@ -49,10 +48,24 @@ def main() -> int:
         launch.leave_group()
     if context.is_main:
         _report(order, context, state, problems)
-    elif state == PROBLEMS:
+    elif state in (PROBLEMS, FAILED):
         # The main process may never learn of it: it waits for this one, and is ended with it.
         write_json(Path(order["outcome"]).with_name(OF_A_RANK), {"state": state, "problems": problems})
     return EXIT_CODES[state]
+
+
+def _drive(order: dict[str, Any]) -> int:
+    """Have the nodes of a cluster do the work, and leave what they made of it."""
+    if order["compute"]["kind"] == "ray":
+        from components.compute.driver import run
+    else:
+        from components.compute.kubernetes import run
+    try:
+        outcome = run(order, grace_seconds())
+    except InputProblem as problem:
+        outcome = {"state": PROBLEMS, "problems": problem.problems}
+    write_json(Path(order["outcome"]), outcome)
+    return EXIT_CODES[outcome["state"]]
 
 
 def _hide_unused(order: dict[str, Any]) -> None:
@@ -82,13 +95,18 @@ def _context(order: dict[str, Any]) -> Context:
     )
 
 
+def grace_seconds() -> int:
+    """From SIGTERM to the end, checkpoint included: a third of the notice; the rest is for what follows it."""
+    return int(notice_seconds() / 3)
+
+
 def _watch_signals(context: Context, resumable: bool) -> None:
     """SIGTERM and SIGINT mean: save a checkpoint and end. A component without checkpoints has nothing to save."""
 
     def stop(*_: object) -> None:
         context.stopping = True
         # The default action of SIGALRM ends even a process that sits in native code.
-        signal.alarm(GRACE_SECONDS if resumable else 1)
+        signal.alarm(grace_seconds() if resumable else 1)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -208,10 +208,11 @@ def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:
 def _check_disk(context: Context, parameter_count: int) -> None:
     """The checkpoints kept and the one being written, each of weights and at most two moments, and the model."""
     parameters: PretrainParameters = context.parameters
-    checkpoints = parameters.keep_last + parameters.keep_best + 1
+    under_way = ["the one being written"] + ["the one being uploaded"] * (parameters.checkpoints is not None)
+    checkpoints = parameters.keep_last + parameters.keep_best + len(under_way)
     for name, folder, needed in (
         (
-            f"{checkpoints} checkpoints (pretrain.keep_last + keep_best + the one being written)",
+            f"{checkpoints} checkpoints ({' + '.join(['pretrain.keep_last', 'keep_best', *under_way])})",
             context.scratch,
             checkpoints * 3 * 4 * parameter_count,
         ),

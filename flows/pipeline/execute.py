@@ -25,7 +25,7 @@ from flows.pipeline.planning import Planner, sentence, training_data
 from flows.pipeline.prepare import Prepared, new_run_name, problems_of_stages
 from flows.pipeline.progress import EventTail
 from flows.pipeline.run_state import RunState
-from flows.pipeline.stage_process import GRACE_SECONDS, Outcome, StageProcess, StageStopped
+from flows.pipeline.stage_process import Outcome, StageProcess, StageStopped, grace_seconds
 from registry.lineage.sync import sync
 from registry.promotion.promote import PromotionOutcome
 from registry.store.run_locks import running
@@ -242,7 +242,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
         for stage in at_work.values():
             stage.stop()
         with contextlib.suppress(Exception):
-            observer.wait(at_work, GRACE_SECONDS)
+            observer.wait(at_work, grace_seconds())
         raise
     finally:
         planner.close()

@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import components
+from components.compute.parameters import NAME as COMPUTE
+from components.compute.parameters import ComputeParameters
 from components.harness.parameters import seed_of, validate
 from core.errors import InputProblem
 from core.parameters_file import read
@@ -36,13 +38,14 @@ class Explained:
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """The model of each section of ``params.yaml``: one a component, the registry's and the flows'."""
+    """The model of each section of ``params.yaml``: one a component, where they run, the registry's and the flows'."""
     from flows.deployments.notifications import NotificationParameters
     from flows.retraining.parameters import RetrainParameters
     from registry.lineage.cost import CostParameters
     from registry.promotion.parameters import PromotionParameters, SigningParameters
 
     models: dict[str, type[BaseModel]] = {name: components.load(name).parameters for name in components.STAGES}
+    models[COMPUTE] = ComputeParameters
     models["promotion"], models["signing"] = PromotionParameters, SigningParameters
     return {**models, "cost": CostParameters, "retrain": RetrainParameters, "notifications": NotificationParameters}
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import components
-from components.harness.parameters import validate
+from components import compute
+from components.harness.parameters import problems_of_checkpoints, validate
 from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.files import private_folder
@@ -127,12 +128,20 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         if init is not None and reads_parent:
             parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
         changed = status.result()
+    if any(stage in changed for stage in stages):
+        wrong = problems_of_clusters(stages, values)
+        if wrong:
+            raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None:
         skip = skipping.resolve(stages_graph, request.skip)
         asked = [stage for stage in stages if stage not in skip]
         wrong = parent_model.problems_of_family(workspace.root, parent, asked, values)
         if wrong:
             raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
+    # What an override changes, DVC cannot know yet.
+    stale = stages_graph.descendants(stages_graph.parents.keys() & changed.keys())
+    if wrong := _problems_of_stores(stages if request.overrides else stale.intersection(stages), values):
+        raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
@@ -278,6 +287,26 @@ def problems_of_stages(root: Path, stages: Iterable[str], values: Mapping[str, A
         with contextlib.suppress(InputProblem):
             problems += component.check(validate(values, name, component.parameters), root, {})
     return list(dict.fromkeys(problems))
+
+
+def _problems_of_stores(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Why the checkpoints of stages that are about to run cannot be kept where their parameters say."""
+    problems: list[str] = []
+    for name in sorted({stage.partition("@")[0] for stage in stages} & set(components.STAGES)):
+        with contextlib.suppress(InputProblem):
+            problems += problems_of_checkpoints(name, validate(values, name, components.load(name).parameters))
+    return problems
+
+
+def problems_of_clusters(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """What keeps the wanted stages from running on the clusters that ``compute`` names; each is asked."""
+    problems, where = [], compute.read(values)
+    for name in stages:
+        if where.of(name).kind != "local":
+            component = components.load(name)
+            chosen = validate(values, name, component.parameters)
+            problems += compute.problems(component, where.of(name), chosen, {})
+    return problems
 
 
 def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:

@@ -25,12 +25,11 @@ from core import dvc, layout
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
 from core.layout import slug
-from core.processes import die_with_parent
+from core.processes import die_with_parent, notice_seconds
 
 Outcome = Literal["cached", "restored", "ran"]
 
-GRACE_SECONDS = 60.0  # a stage that is to stop saves its checkpoint first
-ORPHAN_SECONDS = 20.0  # what a stage gets for the same whose DVC was killed
+GRACE_SECONDS = 60.0  # a stage that is to stop saves its checkpoint first; longer where the machine's notice is
 TRIES = 4
 
 _SHELLS = ("sh", "bash", "dash", "zsh", "ksh")
@@ -141,7 +140,7 @@ class StageProcess:
 
         The thread that waits for the stage signals it, also one that is only about to start.
         """
-        self._kill_at = min(self._kill_at, time.monotonic() + GRACE_SECONDS)
+        self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds())
         self._stopping.set()
 
     def _signal_stage(self, process: subprocess.Popen, signalled: set[int]) -> None:
@@ -206,6 +205,11 @@ class StageProcess:
         return StageFailed(self.stage, message, self.log)
 
 
+def grace_seconds() -> float:
+    """What a stage gets to stop."""
+    return max(GRACE_SECONDS, notice_seconds() + 5)
+
+
 def outcome_of(text: str) -> Outcome:
     """What DVC did, from its words: nothing, a check-out from its run-cache, or a run of the command."""
     if _STARTED.search(text):
@@ -230,7 +234,7 @@ def end_group(process: subprocess.Popen) -> None:
     """Leave nothing of a session behind: what outlived its leader is signalled to stop, and killed if it does not."""
     if process.poll() is None:
         _kill_group(process.pid)
-    deadline = time.monotonic() + ORPHAN_SECONDS
+    deadline = time.monotonic() + notice_seconds()
     signalled = False
     while _alive(process.pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -24,7 +24,7 @@ from flows.pipeline import graph, raw_data
 from flows.pipeline.execute import execute
 from flows.pipeline.prepare import Request, prepare
 from flows.pipeline.run_state import RunState
-from flows.pipeline.stage_process import GRACE_SECONDS, StageStopped
+from flows.pipeline.stage_process import StageStopped, grace_seconds
 from flows.pipeline.worktree import Worktree
 from flows.sweeps import tracking
 from flows.sweeps.definition import Sweep, SweepFailed
@@ -156,7 +156,7 @@ class _Trials:
                 error.add_note(f"The same command goes on with {self.sweep.name}; trials that ended are kept.")
                 for _, at_work, _ in self._at_work.values():
                     at_work.stop()
-                wait(self._at_work, GRACE_SECONDS)
+                wait(self._at_work, grace_seconds())
                 raise
         self.mirror.close()
 

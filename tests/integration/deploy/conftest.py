@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +10,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from core.network import free_port
 from tests.integration.deploy.lived import lived, promoted  # noqa: F401  (fixtures)
 from tests.integration.registry.conftest import _quiet, made, postgresql, project  # noqa: F401  (fixtures)
+from tests.s3 import credentials, storage  # noqa: F401  (fixtures)
 from tests.workspace import wait_until
 
 
@@ -66,34 +62,3 @@ def _refused(server: Server) -> bool:
     except psycopg.OperationalError:
         return True
     return False
-
-
-@pytest.fixture(scope="session")
-def storage(tmp_path_factory) -> Iterator[str]:
-    """URL of an S3-compatible server."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("storage") / "log"
-    with open(log, "w") as file:
-        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-
-        def listens() -> bool:
-            assert process.poll() is None, log.read_text()
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_until(listens, timeout=60, what="the S3 server listens")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def credentials(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What clients of the store read."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", storage)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")

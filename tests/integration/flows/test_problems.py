@@ -69,3 +69,10 @@ def test_a_prefect_server_that_is_down_is_told_before_anything_runs(workspace):
     assert "PREFECT_API_URL: http://127.0.0.1:9 does not answer" in text and "unset PREFECT_API_URL" in text
     assert "hunter2x" not in text
     assert "hunter2x" not in "".join(lost.start("doctor", "--json").communicate(timeout=60))
+
+
+def test_a_place_for_checkpoints_that_cannot_be_written_is_said_before_the_first_stage(workspace):
+    before = workspace.tree()
+    text = workspace.stemma("run", "--set", "pretrain.checkpoints=file:///proc/nowhere", code=2)
+    assert "--set pretrain.checkpoints: file:///proc/nowhere cannot be used (FileNotFoundError" in text
+    assert workspace.tree() == before

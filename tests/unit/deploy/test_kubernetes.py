@@ -199,7 +199,7 @@ def test_prefects_worker_takes_the_job_template():
 
     template = json.loads(TEMPLATE.read_text())
     unknown = set(template["variables"]["properties"]) - set(KubernetesWorkerVariables.model_fields)
-    assert unknown == {"gpus", "node_selector", "shared_memory", "grace_period_seconds"}
+    assert unknown == {"gpus", "node_selector", "shared_memory", "grace_period_seconds", "kubernetes_api"}
     config = KubernetesWorkerJobConfiguration.model_validate(
         {
             **{name: None for name in ("command", "cluster_config", "job_watch_timeout_seconds")},

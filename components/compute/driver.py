@@ -1,0 +1,216 @@
+"""Runs a stage's processes on the nodes of a Ray cluster, and follows them to their end.
+
+On each node an actor starts the worker that a machine of its own would start (``components/compute/node.py``), so that
+launchers, shardings, signals and checkpoints are those of any other training. Ray decides where, sees what is lost and
+carries the event log. Ray Train's trainer does the same and more, but runs a training function in a thread of its own
+processes: there are no signals there, and neither accelerate's launch files nor torchrun.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.compute import cluster
+from components.compute.node import Node, Place, State, versions
+from components.compute.parameters import Compute
+from components.engine.connection import connected
+from components.harness import outcomes
+from core.errors import InputProblem
+
+POLL_SECONDS = 0.2
+SILENT_SECONDS = 60.0  # from which on a node that does not answer is taken for lost
+
+
+class _Lost(Exception):
+    """The processes of a node are gone; the message says which node and what is known."""
+
+
+def run(order: Mapping[str, Any], grace: float) -> dict[str, Any]:
+    """The outcome of the stage of ``order``; one with ``died`` is to be started again, from its checkpoint.
+
+    SIGTERM is handed on to every node.
+
+    Args:
+        grace: seconds that a worker takes at most from SIGTERM to its end.
+
+    Raises:
+        InputProblem: the cluster cannot be used, or its nodes do not see the workspace.
+    """
+    stage, compute = order["component"], Compute(**order["compute"])
+    ray = connected(compute.address, f"params.yaml: compute.{stage}")
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)  # after Ray, which has a handler of its own
+    signal.signal(signal.SIGINT, stop)
+    nodes: list[Any] = []
+    try:
+        nodes = _reserved(ray, order, compute, lambda: stopping)
+        if not nodes:
+            return {"state": outcomes.INTERRUPTED, "problems": []}
+        run = _Run(ray, order, nodes)
+        run.start()
+        return run.follow(lambda: stopping, grace)
+    except _Lost as lost:
+        return {"state": outcomes.FAILED, "died": True, "problems": [str(lost)]}
+    finally:
+        ray.shutdown()
+
+
+def _reserved(ray: Any, order: Mapping[str, Any], compute: Compute, stopping: Callable[[], bool]) -> list[Any]:
+    """An actor on each of the nodes, which are waited for; none if it is to stop meanwhile."""
+    from ray.util.placement_group import placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    nodes = order["parameters"].get("nodes", 1)
+    gpus = max((int(node["resources"].get("GPU", 0)) for node in cluster.alive(ray)), default=0)
+    wanted = cluster.bundle(compute, order["processes"] // nodes, gpus)
+    group = placement_group(
+        [wanted] * nodes,
+        strategy="STRICT_SPREAD",
+        bundle_label_selector=[compute.labels] * nodes if compute.labels else None,
+    )
+    said = False
+    while not group.wait(timeout_seconds=1):
+        if stopping():
+            return []
+        if not said:
+            free = [node for node in cluster.alive(ray) if cluster.fits(node, wanted, compute.labels)]
+            print(
+                f"{order['component']}: waits for {nodes} nodes with {cluster.shown(wanted)} each; {len(free)} are "
+                f"there, in use or not",
+                file=sys.stderr,
+            )
+            said = True
+    actor = ray.remote(Node)
+    return [
+        actor.options(
+            num_cpus=wanted["CPU"],
+            num_gpus=wanted.get("GPU", 0),
+            memory=wanted.get("memory"),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
+        ).remote(Path(order["scratch"]).name)
+        for rank in range(nodes)
+    ]
+
+
+class _Run:
+    """The workers of one attempt."""
+
+    def __init__(self, ray: Any, order: Mapping[str, Any], nodes: list[Any]):
+        self.ray, self.order, self.nodes = ray, order, nodes
+        self.states: dict[int, State] = {}
+        self.lost: dict[int, str] = {}  # nodes that are gone, and how that was seen
+        self.heard = [time.monotonic()] * len(nodes)
+        self.addresses: list[str] = []
+        self.sent = 0  # bytes of the first worker's event log
+
+    def start(self) -> None:
+        """Start the worker of each node.
+
+        Raises:
+            InputProblem: a node does not see the workspace's files, or has other libraries.
+        """
+        places: list[Place] = self._asked([node.look.remote(self.order["scratch"]) for node in self.nodes])
+        if wrong := [line for place in places for line in self._problems_of(place)]:
+            raise InputProblem(wrong)
+        self.addresses = [place.host for place in places]
+        folder, meeting = self.order["root"], f"{places[0].host}:{places[0].port}"
+        self._asked([node.start.remote(self.order, folder, rank, meeting) for rank, node in enumerate(self.nodes)])
+
+    def _problems_of(self, place: Place) -> list[str]:
+        found, where = [], f"params.yaml: compute.{self.order['component']}: node {place.host}"
+        if not place.sees:
+            found.append(
+                f"{where} has no {self.order['scratch']}: let the workspace and its home (STEMMA_HOME) lie on a disk "
+                f"that all nodes share, under the same path"
+            )
+        here = versions()
+        names = sorted({**here, **place.versions})
+        other = [f"{name} {place.versions.get(name)}, not {here.get(name)}" for name in names
+                 if place.versions.get(name) != here.get(name)]  # fmt: skip
+        if other:
+            found.append(f"{where} has {'; '.join(other)}: install the same on all machines")
+        return found
+
+    def follow(self, stopping: Callable[[], bool], grace: float) -> dict[str, Any]:
+        """The outcome, once all workers have ended; the first one's events go to the order's log meanwhile.
+
+        Raises:
+            _Lost: a node, or a worker on it, is gone without a word.
+        """
+        until: float | None = None
+        while running := self._running():
+            if until is None and (stopping() or self.lost or any(state.code for state in self.states.values())):
+                # Where one has failed, the others wait for it in vain.
+                self._stop()
+                until = time.monotonic() + grace + 3
+            if until is not None and time.monotonic() > until:
+                break
+            self._poll(running)
+            time.sleep(POLL_SECONDS)
+        return self._outcome(stopping())
+
+    def _running(self) -> list[int]:
+        ended = {rank for rank, state in self.states.items() if state.code is not None}
+        return [rank for rank in range(len(self.nodes)) if rank not in ended and rank not in self.lost]
+
+    def _poll(self, running: list[int]) -> None:
+        asked = {self.nodes[rank].poll.remote(self.sent if rank == 0 else 0): rank for rank in running}
+        ready, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=5)
+        for reference in ready:
+            rank = asked[reference]
+            try:
+                state = self.ray.get(reference)
+            except self.ray.exceptions.ActorUnavailableError:
+                continue
+            except self.ray.exceptions.RayActorError:
+                self.lost[rank] = "was lost"
+                continue
+            self.states[rank], self.heard[rank] = state, time.monotonic()
+            if rank == 0 and state.events:
+                self.sent += len(state.events)
+                with open(self.order["events"], "ab", buffering=0) as file:
+                    file.write(state.events)
+        for rank in running:
+            if time.monotonic() - self.heard[rank] > SILENT_SECONDS:
+                self.lost.setdefault(rank, f"has not answered for {SILENT_SECONDS:g} seconds")
+
+    def _stop(self) -> None:
+        for rank in self._running():
+            self.nodes[rank].stop.remote()
+
+    def _outcome(self, stopping: bool) -> dict[str, Any]:
+        stage, left = self.order["component"], {rank: state.outcome for rank, state in self.states.items()}
+        for outcome in left.values():
+            if outcome is not None and outcome["state"] == outcomes.PROBLEMS:
+                return outcome
+        first = left.get(0)
+        if first is not None and first["state"] == outcomes.COMPLETE:
+            where = f"ray, {', '.join(self.addresses)}"
+            return {**first, "environment": {**first["environment"], "compute": where}}
+        if stopping:
+            return {"state": outcomes.INTERRUPTED, "problems": []}
+        killed = {rank: "was ended" for rank, state in self.states.items() if state.code and not state.spoke}
+        if not (gone := {**killed, **self.lost}) and first is not None and first["state"] == outcomes.FAILED:
+            return first
+        how = ", ".join(f"node {self.addresses[rank]} {word}" for rank, word in sorted(gone.items()))
+        raise _Lost(f"{how or 'a node was asked to end'} while {stage} ran on it")
+
+    def _asked(self, references: list[Any]) -> list[Any]:
+        try:
+            return list(self.ray.get(references))
+        except self.ray.exceptions.RayActorError as error:
+            raise _Lost(f"a node was lost before {self.order['component']} began ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,98 @@
+"""Section ``compute`` of ``params.yaml``: on which machines the processes of a training stage run.
+
+It stands beside the stages' own sections and is no part of them: what a stage makes is the same wherever it was made,
+so a change here makes nothing stale. How many processes there are is ``devices`` and ``nodes`` of the stage itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.contract import StageParameters
+
+NAME = "compute"
+_FIELDS: dict[str, set[str]] = {
+    "local": set(),
+    "ray": {"address", "cpus", "memory", "labels"},
+    "kubernetes": {"cpus", "memory", "labels", "image", "gpu", "namespace", "runtime"},
+}
+
+
+class Compute(StageParameters):
+    """Where one stage trains."""
+
+    kind: Literal["local", "ray", "kubernetes"] = Field(
+        "local",
+        description="local: this machine. ray: nodes of a Ray cluster that is running. kubernetes: pods, by a TrainJob "
+        "of Kubeflow Trainer (docs/scale.md).",
+    )
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="Of ray: address of the cluster's head (host:port); null: RAY_ADDRESS, or the cluster on this "
+        "machine.",
+    )
+    cpus: int = Field(1, ge=1, le=1024, description="Of a cluster: processors that each process is given.")
+    memory: float | None = Field(
+        None,
+        gt=0,
+        le=65_536,
+        description="Of a cluster: GiB that are set aside on each node; of kubernetes also the limit. Null: none.",
+    )
+    labels: dict[str, str] = Field(
+        {},
+        description="Of a cluster: labels that a node must have, such as {ray.io/market-type: spot} or "
+        "{karpenter.sh/capacity-type: spot}.",
+    )
+    image: str | None = Field(
+        None, min_length=1, description="Of kubernetes: the image that holds Stemma (deploy/docker/stemma.Dockerfile)."
+    )
+    gpu: str | None = Field(
+        None,
+        min_length=1,
+        description="Of kubernetes: name of the resource of which each process gets one, such as nvidia.com/gpu; null: "
+        "processors alone.",
+    )
+    namespace: str = Field("stemma", min_length=1, description="Of kubernetes: namespace of the TrainJob.")
+    runtime: str = Field(
+        "stemma", min_length=1, description="Of kubernetes: name of the TrainingRuntime, the form of its pods."
+    )
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        fields = type(self).model_fields.items()
+        given = [name for name, field in fields if name != "kind" and getattr(self, name) != field.default]
+        if useless := [name for name in given if name not in _FIELDS[self.kind]]:
+            raise ValueError(f"{', '.join(useless)}: set, but of no use where kind is {self.kind}; leave it out")
+        if self.kind == "kubernetes" and self.image is None:
+            raise ValueError("kind is kubernetes, which needs an image; name the one that holds Stemma")
+        return self
+
+
+class ComputeParameters(StageParameters):
+    """Where the training stages run; what they make is the same everywhere."""
+
+    pretrain: Compute = Compute()
+    classify_finetune: Compute = Compute()
+    instruct_finetune: Compute = Compute()
+    reward_model: Compute = Compute()
+    preference_tune: Compute = Compute()
+
+    def of(self, stage: str) -> Compute:
+        """That of a stage; one that does not train runs on this machine."""
+        found: Compute = getattr(self, stage, Compute())
+        return found
+
+
+def read(values: Mapping[str, Any]) -> ComputeParameters:
+    """The section as the content of ``params.yaml`` has it.
+
+    Raises:
+        InputProblem: every mistake in it.
+    """
+    from components.harness.parameters import validate
+
+    return validate(values, NAME, ComputeParameters)

@@ -1,0 +1,32 @@
+"""Mistakes in the section ``compute`` are reported with their path, and where a stage runs is no part of what it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from components import compute
+from core.errors import InputProblem
+
+
+@pytest.mark.parametrize(
+    ("given", "reported"),
+    [
+        ({"pretrain": {"kind": "slurm"}}, "params.yaml: compute.pretrain.kind: Input should be 'local'"),
+        ({"pretrain": {"address": "head:6379"}}, "params.yaml: compute.pretrain: address: set, but of no use"),
+        ({"pretrian": {"kind": "ray"}}, "params.yaml: compute.pretrian: unknown parameter; did you mean 'pretrain'?"),
+        ({"pretrain": {"kind": "ray", "memory": 0}}, "params.yaml: compute.pretrain.memory: "),
+        (
+            {"pretrain": {"kind": "kubernetes"}},
+            "params.yaml: compute.pretrain: kind is kubernetes, which needs an im",
+        ),
+    ],
+)
+def test_mistakes_are_named(given, reported):
+    with pytest.raises(InputProblem) as refused:
+        compute.read({"compute": given})
+    (problem,) = refused.value.problems
+    assert problem.startswith(reported)
+
+
+def test_what_does_not_train_runs_on_this_machine():
+    assert compute.read({}).of("pretrain").kind == compute.read({}).of("curate").kind == "local"
