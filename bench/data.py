@@ -5,6 +5,9 @@ round, and on how many texts they decide alike. The texts are documentation of t
 below the folders of :mod:`bench.data_engine`. Both sides apply Gopher's quality and repetition rules, C4's rules for
 documents and FineWeb's rules, replace personal data, and make MinHash signatures of 128 values. Gopher's rule for
 alphabetic words is off on both: datatrove counts punctuation as words, and drops nearly all of this text by it.
+
+`--also FOLDER` takes the same kinds of files from another folder, such as unpacked packages of RFCs, after each file of
+the machine. `--every 5` gives datatrove every fifth text: it judges each for itself, so that its speed is the same.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.data", description=__doc__)
     parser.add_argument("--megabytes", type=float, default=50)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--also", type=Path, action="append", default=[], metavar="FOLDER")
+    parser.add_argument("--every", type=int, default=1, help="datatrove judges one text of so many")
     parser.add_argument("--explain", action="store_true", help="what of the differences comes from words and sentences")
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/stemma-bench")
     given = parser.parse_args(arguments)
     folder: Path = given.folder / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    size, count = _write(folder / "texts.jsonl", given.megabytes * 1e6)
-    print(f"{count} texts, {size / 1e6:.0f} MB", flush=True)
+    sizes = _write(folder, given.megabytes * 1e6, given.also, given.every)
+    for name, size in sizes.items():
+        print(f"{name}: {size / 1e6:.0f} MB", flush=True)
     pythons = {"stemma": Path(sys.executable), "datatrove": python_of("datatrove", given.folder / "environments")}
 
     def measured(side: str) -> dict[str, Any]:
         python = pythons[side.partition("-")[0]]
-        command = [python, TRAINERS / "curation.py", side, folder / "texts.jsonl", folder / "result.json"]
+        texts = folder / ("stemma.jsonl" if side == "stemma" else "datatrove.jsonl")
+        command = [python, TRAINERS / "curation.py", side, texts, folder / "result.json"]
         run_pinned(command, [min(os.sched_getaffinity(0))], folder / "log.txt")
         return json.loads((folder / "result.json").read_text())
 
@@ -53,49 +61,56 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for side in SIDES if number % 2 == 0 else SIDES[::-1]:
             rounds[side].append(measured(side))
             took = rounds[side][-1]["seconds"]
-            print(f"round {number}: {side} {took:.1f} s, {size / 1e6 / took:.2f} MB/s", flush=True)
-    _print(rounds, size)
-    ours = rounds["stemma"][0]["rules"]
+            print(f"round {number}: {side} {took:.1f} s, {sizes[side] / 1e6 / took:.2f} MB/s", flush=True)
+    _print(rounds, sizes)
+    ours = rounds["stemma"][0]["rules"][:: given.every]
     _print_agreement("datatrove", ours, rounds["datatrove"][0]["rules"])
     for side in LIKE_US if given.explain else ():
         _print_agreement(side, ours, measured(side)["rules"])
 
 
-def _write(path: Path, size: float) -> tuple[int, int]:
-    """Write texts of at most 20,000 characters, at least ``size`` bytes in all; bytes and number of them."""
-    written = count = 0
-    with open(path, "w") as file:
-        for source in _files():
+def _write(folder: Path, size: float, also: Sequence[Path], every: int) -> dict[str, int]:
+    """Write texts of at most 20,000 characters, ``size`` bytes or more, one of ``every`` for datatrove; the bytes."""
+    written, count = dict.fromkeys(SIDES, 0), 0
+    with open(folder / "stemma.jsonl", "w") as ours, open(folder / "datatrove.jsonl", "w") as theirs:
+        for source in _files(also):
             text = source.read_text(errors="replace")
             for start in range(0, len(text), 20_000):
                 part = text[start : start + 20_000].strip()
                 if part:
-                    file.write(json.dumps(part) + "\n")
-                    written += len(part.encode())
+                    for side, file in zip(SIDES, (ours, theirs) if count % every == 0 else (ours,), strict=False):
+                        file.write(json.dumps(part) + "\n")
+                        written[side] += len(part.encode())
                     count += 1
-            if written >= size:
+            if written["stemma"] >= size:
                 break
-    return written, count
+    return written
 
 
-def _files() -> Iterator[Path]:
-    for folder in FOLDERS:
-        for root, folders, names in os.walk(folder):
-            folders.sort()
+def _files(also: Sequence[Path]) -> Iterator[Path]:
+    for files in zip_longest(_below(list(map(Path, FOLDERS))), _below(also)):
+        yield from (path for path in files if path is not None)
+
+
+def _below(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        for root, below, names in os.walk(folder):
+            below.sort()
             found = (Path(root, name) for name in sorted(names) if name.endswith(NAMES))
             yield from (path for path in found if path.is_file())
 
 
-def _print(rounds: dict[str, list[dict[str, Any]]], size: int) -> None:
+def _print(rounds: dict[str, list[dict[str, Any]]], sizes: dict[str, int]) -> None:
     print("| | MB a processor second (median; least to most) | largest memory, MB | texts kept |")
     print("|---|---|---|---|")
     for side, each in rounds.items():
-        speeds = [size / 1e6 / one["seconds"] for one in each]
+        speeds = [sizes[side] / 1e6 / one["seconds"] for one in each]
         memory = max(one["peak"] for one in each) / 1e6
         print(f"| {side} | {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f}) | {memory:.0f} | "
               f"{each[0]['rules'].count(None)} |")  # fmt: skip
-    ratios = [theirs["seconds"] / ours["seconds"]
-              for ours, theirs in zip(rounds["stemma"], rounds["datatrove"], strict=True)]  # fmt: skip
+    pairs = zip(rounds["stemma"], rounds["datatrove"], strict=True)
+    more = sizes["stemma"] / sizes["datatrove"]
+    ratios = [more * theirs["seconds"] / ours["seconds"] for ours, theirs in pairs]
     print(
         f"{statistics.median(ratios):.1f} times datatrove ({min(ratios):.1f} to {max(ratios):.1f}, n = {len(ratios)})"
     )

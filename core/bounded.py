@@ -209,9 +209,10 @@ def _gzip(file: IO[bytes]) -> IO[bytes]:
 
 
 def _zstandard(file: IO[bytes]) -> IO[bytes]:
-    import zstandard
+    import pyarrow
 
-    return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True))
+    # The reader of the library zstandard takes the end of a file that is cut off for the end of its text.
+    return cast(IO[bytes], pyarrow.CompressedInputStream(file, "zstd"))
 
 
 def _bz2(file: IO[bytes]) -> IO[bytes]:

@@ -7,14 +7,20 @@ what others wrote. Only a stage's own code comes from the tree that it runs in, 
 
 from __future__ import annotations
 
+import ast
 import atexit
 import contextlib
 import gc
+import importlib.abc
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cache
 from pathlib import Path
 
+_PARSING = threading.Lock()  # filters of warnings are those of all threads
 SAFE_PATH = "PYTHONSAFEPATH"  # Python's own: as the option -P, and what a process starts inherits it
 
 
@@ -76,3 +82,43 @@ def hide(*libraries: str) -> None:
     """
     for name in libraries:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def hidden(library: str) -> Iterator[None]:
+    """Let a library look absent while the block imports another one, which does without it; it may be imported later.
+
+    One that is imported already stays.
+    """
+    finder = _Hiding(library)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Hiding(importlib.abc.MetaPathFinder):
+    def __init__(self, library: str):
+        self._library = library
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == self._library:
+            raise ModuleNotFoundError(f"{fullname} is hidden", name=fullname)
+
+
+@cache
+def spare_pandas() -> None:
+    """Let Arrow make its arrays of lists without pandas, which it imports wherever that is: 35 MB and a quarter of a
+    second. It looks for it once in a process, so that pandas can be imported later, but not be given to Arrow."""
+    import pyarrow
+
+    with hidden("pandas"):
+        pyarrow.array([0])
+
+
+def parsed(source: str | bytes) -> ast.Module:
+    """The syntax tree of others' source, of whose old escapes nobody here is warned. Raises SyntaxError, ValueError."""
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)

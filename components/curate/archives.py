@@ -28,7 +28,7 @@ from core.errors import InputProblem
 LARGEST_MEMBER = 256 << 20  # bytes, of what is in memory at once
 LONGEST_NAME = 4096  # characters, as systems have it
 _LARGEST_HEADERS = 4 << 20  # bytes of headers between two members of a tar archive: long names, attributes
-_LEAST_UNPACKED = 16 << 20  # bytes of a piece of a compressed tar archive, all before which is unpacked too
+LEAST_UNPACKED = 16 << 20  # bytes of a piece of a compressed file, all before which is unpacked too
 _BROKEN = (*DAMAGE, zipfile.BadZipFile, tarfile.TarError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 """What the two libraries raise of archives that are damaged, encrypted or packed in another way."""
 
@@ -66,7 +66,7 @@ def cuts(path: Path, size: int, most: int) -> Iterator[int]:
         if path.suffix.lower() == ".zip":
             yield from _zip_cuts(path, most)
         else:
-            yield from _tar_cuts(path, most if path.suffix.lower() == ".tar" else max(most, size, _LEAST_UNPACKED))
+            yield from _tar_cuts(path, most if path.suffix.lower() == ".tar" else max(most, size, LEAST_UNPACKED))
     except _BROKEN:
         return
 

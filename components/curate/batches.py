@@ -1,8 +1,7 @@
 """Cleaning, redaction and the quality rules for a batch of texts.
 
 The compiled passes (:mod:`components.curate.screening`, :mod:`components.curate.kernels`) decide what the patterns and
-rules of single texts would; they cost a second to load, and on a new machine some to compile, so that they are for
-corpora of more than :data:`WORTH_COMPILING` bytes. The result is the same.
+rules of single texts would. The result is the same; :mod:`components.curate.compilation` says when they are used.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from components.curate.placeholders import Placeholder, typed
 from components.curate.quality import Finding
 from components.curate.quality_parameters import QualityParameters
 from components.curate.redaction import redact
-
-WORTH_COMPILING = 16_000_000
 
 
 def cleaned(texts: Sequence[str], form: Literal["NFC", "NFKC", "none"], *, compiled: bool) -> list[str]:

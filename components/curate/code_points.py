@@ -1,38 +1,29 @@
-"""Texts as code points laid end to end, which compiled passes read: what each code point is, and phrases among them.
-
-Compiled code is kept beside the sources, by the digest of all of them: numba looks for changes in a function's own file
-alone, and would go on with what it has made of another one's functions and constants.
-"""
+"""Texts as code points laid end to end, which compiled passes read: what each code point is, and phrases among them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numba.core.entrypoints
 import numpy as np
 
+from components.curate.compilation import KEPT
+from core import python
+
 # Numba would import what other packages have registered with it: awkward, of gigatoken, takes half a second.
 numba.core.entrypoints._already_initialized = True
+# And, for products of matrices, SciPy: a quarter of a second.
+with python.hidden("scipy.linalg"):
+    import numba.np.arraymath
 
 Array = np.ndarray[Any, Any]
 
 
-def kept_in(folder: Path) -> Path:
-    """Where what is compiled of the modules in ``folder`` is kept: elsewhere once any of them has changed."""
-    found = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        found.update(f"{path.name}\0".encode() + path.read_bytes())
-    return folder / "__pycache__" / f"compiled-{found.hexdigest()[:16]}"
-
-
-_KEPT = kept_in(Path(__file__).parent)
 try:
-    _KEPT.mkdir(parents=True, exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
 except OSError:  # an installation that is only read: compiled in every process
     _KEEPS = False
 else:
@@ -42,7 +33,7 @@ else:
 def compiled(function: Callable[..., Any]) -> Any:
     """The function, compiled at its first use on a machine."""
     config: Any = numba.config
-    usual, config.CACHE_DIR = config.CACHE_DIR, str(_KEPT)  # read when a function is decorated
+    usual, config.CACHE_DIR = config.CACHE_DIR, str(KEPT)  # read when a function is decorated
     try:
         return numba.njit(cache=_KEEPS, nogil=True, boundscheck=False)(function)
     finally:
@@ -65,7 +56,7 @@ def signs(characters: Sequence[str]) -> Array:
 @cache
 def every() -> str:
     """All code points in order, halves of surrogate pairs among them."""
-    return "".join(map(chr, range(0x110000)))
+    return np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def those(test: Callable[[str], bool], bit: int) -> Array:

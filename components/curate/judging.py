@@ -30,6 +30,7 @@ from components.curate.placeholders import TYPED, Hashed, typed
 from components.curate.process import as_it_is, process, schema
 from components.curate.redaction import redact
 from components.curate.user_files import UserFile
+from core import python
 from core.errors import InputProblem
 from core.files import replacing
 
@@ -59,7 +60,7 @@ class Orders:
         made_by: digest of the code and the versions of the libraries.
         elsewhere: the work is done on other machines, whose code may differ.
         compiled: there is so much text that compiled code is worth its start.
-        models: digests of the classifiers' models, and of that of the buckets by perplexity behind them.
+        models: digests of the classifiers' models, and of those of the buckets by perplexity behind them.
         ner: digest of the model that finds names.
         hashed: what is written for personal data, if not its type alone.
     """
@@ -85,14 +86,30 @@ class Judged:
     found: bool
 
 
-def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
-    """Make the file of a chunk, unless it is there. ``numbered``: the chunk with its place among all.
+Task = tuple[int, Chunk, Path | None]
+"""A chunk with its place among all before it, and behind it its file where that is known to be there."""
+
+
+def known(orders: Orders, number: int, chunk: Chunk) -> Path | None:
+    """The file of a chunk that was judged before; ``None`` where it was not, or where only reading it can tell."""
+    try:
+        path = _path(number, chunk, orders, chunk.files)
+    except FileNotFoundError:  # it was removed just now: `judge` says so
+        return None
+    return path if path is not None and _taken(path, chunk) else None
+
+
+def judge(orders: Orders, task: Task) -> Judged:
+    """Make the file of a chunk, unless it is there.
 
     Raises:
         InputProblem: a file changed while it was read, or this machine has other code or libraries than the one that
             gives the orders.
     """
-    number, chunk = numbered
+    number, chunk, found = task
+    if found is not None:
+        return Judged(found, True)
+    spare_pandas(orders.parameters)
     if orders.elsewhere and (here := made_by()) != orders.made_by:
         raise InputProblem(
             f"{os.uname().nodename} has another version of the code, of Python or of a library than the one on which "
@@ -120,6 +137,12 @@ def judge(orders: Orders, numbered: tuple[int, Chunk]) -> Judged:
         path.unlink(missing_ok=True)
         raise InputProblem(f"{chunk.name}: was changed while it was read: run the stage again")
     return Judged(path, False)
+
+
+def spare_pandas(parameters: CurateParameters) -> None:
+    """Work without pandas, where no library needs it that reads a source."""
+    if not any(source.type == "huggingface" for source in parameters.sources):
+        python.spare_pandas()
 
 
 def ledger_of(path: Path, examples: int) -> Ledger:
@@ -211,7 +234,7 @@ def _models(orders: Orders) -> tuple[tuple[classifiers.Classifier, ...], perplex
     buckets = perplexity.load(orders.parameters.quality.perplexity, orders.workspace)
     here = [(each.parameters.model, each.model.digest) for each in found]
     if buckets is not None:
-        here.append((buckets.parameters.model, buckets.model.digest))
+        here += zip(buckets.files.values(), buckets.digests, strict=True)
     for (name, digest_here), wanted in zip(here, orders.models, strict=True):
         if digest_here != wanted:
             raise InputProblem(

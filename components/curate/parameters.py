@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from components.contract import StageParameters
 from components.curate.entities import EntityParameters
-from components.curate.language_parameters import LanguageParameters
+from components.curate.language_parameters import LANGUAGES, LanguageParameters
 from components.curate.quality_parameters import QualityParameters
 from components.decontamination.parameters import DecontaminationParameters
 from components.engine.parameters import EngineParameters
@@ -315,6 +315,21 @@ class CurateParameters(StageParameters):
         taken = [*_COLUMNS, *(each.name for each in self.classifiers)]
         if twice := sorted({each.name for each in self.classifiers if taken.count(each.name) > 1}):
             raise ValueError(f"classifiers: {', '.join(twice)}: is the name of another column or classifier; rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _languages_are_known(self) -> Self:
+        languages = self.quality.perplexity.languages if self.quality.perplexity else {}
+        if unknown := [code for code in languages if code not in LANGUAGES]:
+            raise ValueError(
+                f"quality.perplexity.languages: {', '.join(unknown)}: not among the languages that are recognized "
+                "(ISO 639 codes, such as de)"
+            )
+        if languages and self.language is None:
+            raise ValueError(
+                "quality.perplexity.languages: the language of a document is not known: set curate.language, such as "
+                "{keep: null}"
+            )
         return self
 
     @model_validator(mode="after")

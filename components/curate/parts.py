@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.curate import archives, encodings, web_archives
-from components.curate.user_files import UserFile
+from components.curate import archives, encodings, row_cuts, web_archives
+from components.curate.archives import LEAST_UNPACKED
+from components.curate.tables import DELIMITERS, columns_of
+from components.curate.user_files import COMPRESSIONS, UserFile
 from core import bounded
 from core.errors import InputProblem
 
@@ -94,6 +96,8 @@ def digest(files: Sequence[UserFile]) -> str:
         ranges = _ranges(file)
         if file.format == "archive" and file.path.suffix.lower() == ".zip" and (file.start or file.stop):
             found.update(json.dumps(archives.entries(file)).encode())
+        if file.format in DELIMITERS and file.start:
+            found.update(json.dumps(columns_of(replace(file, start=0, stop=None, first=1), ())).encode())
         with open(file.path, "rb") as opened:
             for start, stop in ranges:
                 found.update(f"{file.name}\0{file.format}\0{file.first}\0".encode())
@@ -119,8 +123,10 @@ def _part(files: list[UserFile], size: int) -> SourcePart:
 def _cut(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
     if file.url is not None:
         yield SourcePart(file.name, size, (file,))
-    elif file.format == "jsonl" and file.path.suffix.lower() in (".jsonl", ".ndjson") and not _is_wide(file):
+    elif file.format == "jsonl" and not _is_packed(file) and not _is_wide(file):
         yield from _lines(file, size, most)
+    elif file.format in ("jsonl", *DELIMITERS):
+        yield from _rows(file, size, most)
     elif file.format == "warc":
         yield from _pieces(file, size, web_archives.cuts(file.path, most))
     elif file.format == "archive":
@@ -170,6 +176,19 @@ def _lines(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
             start, first = stop, first + lines
 
 
+def _rows(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
+    """Pieces of rows; of a compressed file they are as large as it is packed, since each unpacks all before it, too."""
+    places = row_cuts.cuts(file, max(most, size, LEAST_UNPACKED) if _is_packed(file) else most)
+    starts = [(0, 1), *places]
+    for (start, first), stop in zip(starts, [*(place for place, _ in places), None], strict=True):
+        name = f"{file.name} from line {first}" if places else file.name
+        yield SourcePart(name, size // len(starts), (replace(file, start=start, stop=stop, first=first),))
+
+
+def _is_packed(file: UserFile) -> bool:
+    return file.path.suffix.lower() in COMPRESSIONS
+
+
 def _groups(file: UserFile, size: int, most: int) -> Iterator[SourcePart]:
     """Row groups, several together while they are small; a file that is none is one part, which will say so."""
     try:
@@ -194,7 +213,8 @@ def _ranges(file: UserFile) -> list[tuple[int, int | None]]:
     """The ranges of its bytes that a file, or a piece of it, is made of."""
     if file.format == "parquet" and file.stop is not None:
         return _row_groups(file)
-    if file.format == "archive" and file.path.suffix.lower() not in (".zip", ".tar"):
+    packed_rows = file.format in ("jsonl", *DELIMITERS) and _is_packed(file)
+    if packed_rows or (file.format == "archive" and file.path.suffix.lower() not in (".zip", ".tar")):
         return [(0, None)]  # places are of what it unpacks to
     return [(file.start, file.stop)]
 

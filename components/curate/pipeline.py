@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 
 from components import engine
 from components.contract import Context, Interrupted
-from components.curate import classifiers, entities, judging, perplexity, placeholders
-from components.curate.batches import WORTH_COMPILING
-from components.curate.chunks import chunks
+from components.curate import classifiers, compilation, entities, judging, perplexity, placeholders
+from components.curate.chunks import Chunk, chunks
 from components.curate.ledger import Ledger
 from components.curate.sources import module_of
 from core.errors import InputProblem
 from core.workspace import Workspace
 
-JUDGED = 2e6  # bytes that a processor judges in a second, about
+JUDGED, JUDGED_COMPILED = 1e6, 6e6  # bytes that a processor judges in a second, about
+LOOKED_AT = 1 << 30  # bytes of chunks, at most, of which it is known before the work begins whether they are judged
 
 
 @dataclass
@@ -58,7 +58,7 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
     size = sum(module_of(source).size(source, workspace) for source in parameters.sources)
     models = classifiers.load(parameters.classifiers, workspace)
     buckets = perplexity.load(parameters.quality.perplexity, workspace)
-    digests = [each.model.digest for each in models] + ([buckets.model.digest] if buckets else [])
+    digests = [each.model.digest for each in models] + (buckets.digests if buckets else [])
     ner = entities.digest(parameters.ner, workspace)
     if parameters.ner is not None:
         entities.load(parameters.ner, workspace, ner)  # what is wrong with it is known before anything is judged
@@ -68,20 +68,20 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
         ledger.notes["placeholders"] = {"salt": hashed.mark}
     orders = judging.Orders(
         parameters, context.seed, workspace, folder, own, judging.made_by(),
-        elsewhere=parameters.engine.type == "ray",
-        # The size of a dataset of the hub is not known before it is read.
-        compiled=size >= WORTH_COMPILING or any(source.type == "huggingface" for source in parameters.sources),
-        models=tuple(digests), ner=ner, hashed=hashed,
+        elsewhere=parameters.engine.type == "ray", models=tuple(digests), ner=ner, hashed=hashed,
     )  # fmt: skip
     done, failed = JudgedChunks(classifiers=models, buckets=buckets), set[str]()
-    ahead, tasks = tee(chunks(parameters, workspace))
+    looked_at, rest, new = _look(orders, chunks(parameters, workspace), size)
+    # The size of a dataset of the hub is not known before it is read.
+    unknown = any(source.type == "huggingface" for source in parameters.sources)
+    orders = replace(orders, compiled=unknown or compilation.is_worth(new))
+    ahead, tasks = tee(chain(looked_at, rest))
+    seconds = new / (JUDGED_COMPILED if orders.compiled else JUDGED)
     with (
-        closing(
-            engine.run(partial(judging.judge, orders), enumerate(tasks), parameters.engine, size / JUDGED)
-        ) as results,
+        closing(engine.run(partial(judging.judge, orders), tasks, parameters.engine, seconds)) as results,
         context.progress("curate", size / 1e6, unit="MB") as advance,
     ):
-        for chunk, judged in zip(ahead, results, strict=True):
+        for (_, chunk, _), judged in zip(ahead, results, strict=True):
             if context.stopping:
                 raise Interrupted
             advance(chunk.size / 1e6)
@@ -96,6 +96,26 @@ def judge_all(context: Context, workspace: Path, folder: Path, own: Path, ledger
             done.compared += chunk.compared
             done.frozen += chunk.source is None and not chunk.compared
     return done
+
+
+def _look(
+    orders: judging.Orders, found: Iterable[Chunk], size: int
+) -> tuple[list[judging.Task], Iterator[judging.Task], int]:
+    """How much there is to judge, of sources of ``size`` bytes: by it processes and compiled code are started or not.
+
+    Returns the first chunks, which were looked for among those that are judged already; the rest; and the bytes of
+    those that are not, and of the rest.
+    """
+    numbered, first = enumerate(found), list[judging.Task]()
+    seen = new = 0
+    for number, chunk in numbered:
+        known = judging.known(orders, number, chunk)
+        first.append((number, chunk, known))
+        seen += chunk.size
+        new += 0 if known else chunk.size
+        if new >= compilation.FROM_NOTHING or seen >= LOOKED_AT:
+            return first, ((number, chunk, None) for number, chunk in numbered), new + max(0, size - seen)
+    return first, iter(()), new
 
 
 def broken_problems(ledger: Ledger, max_broken_share: float) -> list[str]:

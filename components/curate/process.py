@@ -118,7 +118,7 @@ def process(
     )  # fmt: skip
     for place, finding in zip(left, judged, strict=True):
         findings[place] = finding
-    bits = perplexity.judge(texts, findings, buckets, ledger)
+    bits = perplexity.judge(texts, findings, buckets, ledger, codes)
     scores = classifiers.judge(texts, findings, models, ledger)
     if buckets is not None:
         scores[perplexity.COLUMN] = bits

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ Built = TypeVar("Built")
 def run(context: Context) -> None:
     """Curate. Raises InputProblem with every problem of the sources."""
     parameters, outputs = context.parameters, context.outputs
+    judging.spare_pandas(parameters)
     workspace = context.inputs["raw"].parent.parent
     problems = [
         *user_files.problems(parameters, workspace),
@@ -49,27 +51,28 @@ def run(context: Context) -> None:
     ]
     ledger = Ledger(parameters.examples, judging.conceal)
     problems += _elsewhere(context, ledger)
-    instruction_data = _unless(
-        problems,
-        lambda: instructions.build(
-            parameters.instructions, context.seed, outputs["instructions"], workspace, context.warn
-        ),
-    )
     labels_report = None
-    if parameters.labels.source in ("files", "none"):  # needs no corpus: its problems are reported with the others
-        labels_report = _unless(
-            problems,
-            lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace, context.warn),
-        )
-    if problems:
-        raise InputProblem(list(dict.fromkeys(problems)))
-    assert instruction_data is not None  # otherwise it has left problems
-    _warn_of_drift(context, workspace)
-    own = _emptied(context.scratch / "judged")
+    own = context.scratch / "judged"
     folder = context.cache or context.scratch / "known"
-    with kept_files.using(folder):
-        judgement = judge_all(context, workspace, folder, own, ledger)
-        metrics = _make(context, judgement, ledger, own, instruction_data, labels_report, workspace)
+    with ThreadPoolExecutor(1) as beside:
+        # A task's instructions are made while chunks are judged, mostly by other processes.
+        building = beside.submit(
+            instructions.build, parameters.instructions, context.seed, outputs["instructions"], workspace, context.warn
+        )
+        if parameters.instructions.source in ("files", "none"):  # problems of files are reported with the others
+            _unless(problems, building.result)
+        if parameters.labels.source in ("files", "none"):  # needs no corpus
+            labels_report = _unless(
+                problems,
+                lambda: labels.build(parameters.labels, (), context.seed, outputs["labels"], workspace, context.warn),
+            )
+        if problems:
+            raise InputProblem(list(dict.fromkeys(problems)))
+        _warn_of_drift(context, workspace)
+        _empty(own)
+        with kept_files.using(folder):
+            judgement = judge_all(context, workspace, folder, own, ledger)
+            metrics = _make(context, judgement, ledger, own, building.result(), labels_report, workspace)
     _record(context, metrics)
     shutil.rmtree(own)
     if context.cache is None:
@@ -154,11 +157,10 @@ def _warn_of_drift(context: Context, workspace: Path) -> None:
                 context.warn(f"{source.id}: set a revision, or a rerun may read other data under the same parameters")
 
 
-def _emptied(folder: Path) -> Path:
-    """``folder``, without what a killed attempt left there."""
+def _empty(folder: Path) -> None:
+    """Remove what a killed attempt left there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return folder
 
 
 def _record(context: Context, metrics: dict[str, float]) -> None:

@@ -9,7 +9,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -68,8 +68,8 @@ def columns_of(file: UserFile, first: Iterable[Mapping[str, Any]]) -> list[str]:
     if file.format == "parquet":
         with _parquet_file(file) as opened:
             return list(opened.schema_arrow.names)
-    if file.format in _DELIMITERS:
-        return _header(file, _CsvLines(file), _DELIMITERS[file.format])[1]
+    if file.format in DELIMITERS:
+        return _header(file, CsvLines(file), DELIMITERS[file.format])[1]
     return list(dict.fromkeys(name for row in first for name in row))
 
 
@@ -175,19 +175,25 @@ def _broken(number: int, unit: str, error: str, excerpt: str = "") -> Row:
     return Row(number, f"{unit} {number}", None, error, shown(excerpt))
 
 
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
+DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
-class _CsvLines:
+class CsvLines:
     """Lines for Python's csv reader that remembers those of the present record.
 
     Bytes that are not UTF-8 become lone surrogates, so that they break their own row and not the file.
+
+    Attributes:
+        record: the lines.
+        given: bytes of UTF-8 of all lines so far.
+        foreign: a line was not UTF-8.
     """
 
     def __init__(self, file: UserFile, note: Noted | None = None):
         self._lines = text_lines(file, note)
         self._file, self._size = file, 0
         self.record: list[str] = []
+        self.given, self.foreign = 0, False
 
     def begin(self) -> None:
         """A new record begins with the next line."""
@@ -198,7 +204,12 @@ class _CsvLines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines).decode("utf-8", "surrogateescape")
+        read = next(self._lines)
+        self.given += len(read)
+        try:
+            line = read.decode()
+        except UnicodeDecodeError:
+            line, self.foreign = read.decode("utf-8", "surrogateescape"), True
         self.record.append(line)
         self._size += len(line)
         if self._size > bounded.LONGEST_LINE:
@@ -209,12 +220,17 @@ class _CsvLines:
         return line
 
 
-def _header(file: UserFile, lines: _CsvLines, delimiter: str) -> tuple[Any, list[str]]:
-    """The reader behind the header, and the names in it."""
+def csv_reader(lines: CsvLines, delimiter: str) -> Any:
+    """Python's reader of the lines' records."""
     csv.field_size_limit(sys.maxsize)  # Python's 128 KiB are less than a long document
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    return csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def _header(file: UserFile, lines: CsvLines, delimiter: str) -> tuple[Any, list[str]]:
+    """The reader behind the header, and the names in it."""
+    reader = csv_reader(lines, delimiter)
     try:
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
     except csv.Error as error:
         raise InputProblem(f"{file.name}: its header is not CSV ({error}): correct its first line") from error
     if repeated := sorted({name for name in header if header.count(name) > 1}):
@@ -223,10 +239,15 @@ def _header(file: UserFile, lines: _CsvLines, delimiter: str) -> tuple[Any, list
 
 
 def _csv(file: UserFile, columns: Sequence[str] | None, note: Noted | None) -> Iterator[Row]:
-    lines, delimiter = _CsvLines(file, note), _DELIMITERS[file.format]
-    reader, header = _header(file, lines, delimiter)
+    lines, delimiter = CsvLines(file, note), DELIMITERS[file.format]
+    if file.start:
+        header = columns_of(replace(file, start=0, stop=None, first=1), ())
+        reader = csv_reader(lines, delimiter)
+    else:
+        reader, header = _header(file, lines, delimiter)
+    before = file.first - 1  # lines of other pieces
     while True:
-        first = reader.line_num + 1
+        first = before + reader.line_num + 1
         lines.begin()
         try:
             values = next(reader)
@@ -238,22 +259,24 @@ def _csv(file: UserFile, columns: Sequence[str] | None, note: Noted | None) -> I
                 opened = first + _opening(lines.record, delimiter)
                 raise InputProblem(
                     f"{file.name}: a quotation mark in line {opened} opens a text that has no proper end (seen in line "
-                    f"{reader.line_num}), so the rows after it cannot be separated: close it, remove it, or double it"
+                    f"{before + reader.line_num}), so the rows after it cannot be separated: close it, remove it, or "
+                    "double it"
                 ) from error
-            yield _broken(reader.line_num, "line", f"is not CSV ({error})", "".join(lines.record))
+            yield _broken(before + reader.line_num, "line", f"is not CSV ({error})", "".join(lines.record))
             continue
         if not values:
             continue
         if len(values) != len(header):
             wrong = f"has {len(values)} fields, the header {len(header)}"
-            yield _broken(reader.line_num, "line", wrong, delimiter.join(values))
+            yield _broken(before + reader.line_num, "line", wrong, delimiter.join(values))
             continue
         row = dict(zip(header, values, strict=True))
         bad = next((name for name in columns or header if not _is_unicode(row.get(name, ""))), None)
         if bad is not None:
-            yield _broken(reader.line_num, "line", f"{bad!r} is not UTF-8", row[bad])
+            yield _broken(before + reader.line_num, "line", f"{bad!r} is not UTF-8", row[bad])
         else:
-            yield Row(reader.line_num, f"line {reader.line_num}", row)
+            number = before + reader.line_num
+            yield Row(number, f"line {number}", row)
 
 
 def _opening(lines: Sequence[str], delimiter: str) -> int:

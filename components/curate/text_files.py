@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, cast
 
 import pyarrow as pa
-import zstandard
 
 from components.curate import encodings
 from components.curate.user_files import UserFile
 from core import bounded
 from core.errors import InputProblem
 
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, pa.ArrowException)
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 """What reading a damaged file raises."""
 Noted = Callable[[str], None]
 """Called with the encoding of a file that is not UTF-8."""
 _SHOWN = 3
+_BLOCK = 1 << 20  # bytes
 _SAMPLE = 1 << 18  # bytes, from the first beyond ASCII on, by which an encoding is known
 
 
@@ -45,8 +45,9 @@ def text_lines(file: UserFile, note: Noted | None = None) -> Iterator[bytes]:
                     note(name)
                 yield from _transcoded(opened, name)
                 return
-            place = opened.seek(file.start) if file.start else 0
-            lines = _piece(opened, place, file.stop)
+            if file.start:
+                _go_to(opened, file.start)
+            lines = _piece(opened, file.start, file.stop)
             is_utf_8 = name is not None or file.format in ("jsonl", "json")
             yield from lines if is_utf_8 else _detected(lines, note)
     except DAMAGE as error:
@@ -95,6 +96,14 @@ def encoding_warnings(found: Mapping[str, str]) -> list[str]:
             "corpus, save as UTF-8"
         )
     return warnings
+
+
+def _go_to(opened: IO[bytes], place: int) -> None:
+    if opened.seekable():
+        opened.seek(place)
+        return
+    while place > 0 and (read := opened.read(min(place, _BLOCK))):  # unpacked for the sake of what follows
+        place -= len(read)
 
 
 def _piece(opened: IO[bytes], place: int, stop: int | None) -> Iterator[bytes]:

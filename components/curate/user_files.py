@@ -53,9 +53,9 @@ class UserFile:
     Attributes:
         name: as the user knows it, relative to the workspace.
         format: one of the values of :data:`DOCUMENTS`.
-        start, stop: the piece: bytes of a jsonl file, from the start of a line to the end of one, or of a web archive,
-            from the start of a record, or of an archive, from the start of a member (of a compressed tar archive as
-            unpacked), or row groups of a parquet file; without ``stop`` to its end.
+        start, stop: the piece: bytes of a jsonl, csv or tsv file, from the start of a row to the end of one, or of a
+            web archive, from the start of a record, or of an archive, from the start of a member (of compressed tables
+            and tar archives as unpacked), or row groups of a parquet file; without ``stop`` to its end.
         first: number of the first row in it.
         url: where it is, for a file that is elsewhere; ``path`` is then its name until it is fetched.
         size, mark: of such a file, as its store says: bytes, and what changes with its content.
@@ -189,9 +189,12 @@ def find(
                 f"there and write {RAW}/..."
             )
             continue
-        matches = [path for path in workspace.glob(pattern) if path.is_file()]
+        matches = [path for path in workspace.glob(pattern) if not path.is_dir()]
         names = {path: path.relative_to(workspace) for path in sorted(matches)}
         seen = {path: name for path, name in names.items() if not _is_hidden(name, parts)}
+        for path in [path for path in seen if not path.is_file()]:
+            what = "is a link that leads to no file" if path.is_symlink() else "is no regular file"
+            problems.append(f"{shown(seen.pop(path).as_posix())}: {what}: remove it")
         if not seen:
             what = "no file matches" if any(sign in pattern for sign in "*?[") else "there is no file"
             problems.append(f"{parameter}: {what} {pattern!r} (looked in {RAW}/): check the name, or add the file")

@@ -200,12 +200,14 @@ def _rules(page: Page, report: Report) -> None:
 
 
 def _perplexity(page: Page, found: Report) -> None:
-    low, high = found["cutoffs"]
     page.heading("Buckets by perplexity")
-    page.text(
-        f"Bits per byte by the model {found['model']}: head under {low:.3f}, tail from {high:.3f}, middle between. "
-        f"{' and '.join(found['keep'])} stay; {found['dropped']:,} documents go."
-    )
+    for each in found["models"]:
+        low, high = each["cutoffs"]
+        what = "Bits" if each["language"] is None else f"Language {each['language']}: bits"
+        page.text(f"{what} per byte by the model {each['file']}: head under {low:.3f}, tail from {high:.3f}.")
+    page.text(f"{' and '.join(found['keep'])} stay; {found['dropped']:,} documents go.")
+    if found["unjudged"]:
+        page.text(f"{found['unjudged']:,} documents in languages without a model were not judged, and stay.")
     page.table(["bucket", "documents"], found["buckets"].items())
     bins = {f"{place * found['bin_width']:.2f}": count for place, count in enumerate(found["histogram"])}
     page.bars(bins, "documents by bits per byte (from)")

@@ -125,6 +125,7 @@ def batches(part: CorpusPart, size: int, more: Sequence[str] = ()) -> Iterator[p
                     )
                 row += len(batch)
                 batch = batch.set_column(batch.schema.get_field_index("text"), "text", texts.cast(pa.large_string()))
+                del texts  # one may be long
                 start = 0
                 for piece in pieces(batch.column("text"), BATCH_BYTES):
                     yield batch.slice(start, len(piece))
@@ -165,16 +166,21 @@ def joined(texts: pa.LargeStringArray, separator: bytes) -> pa.Buffer:
 
 def words(texts: pa.LargeStringArray) -> NDArray[np.int64]:
     """Words of each text: its runs of bytes other than ASCII's white space."""
-    offsets = _offsets(texts)
-    if not len(texts) or offsets[0] == offsets[-1]:
-        return np.zeros(len(texts), dtype=np.int64)
-    space = _SPACES[np.frombuffer(texts.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]]
-    begins = ~space
-    begins[1:] &= space[:-1]
-    inner = offsets[:-1] - offsets[0]
-    inner = inner[inner < len(space)]
-    begins[inner] = ~space[inner]  # a document's first word, whatever the one before it ends with
-    return np.diff(np.searchsorted(np.flatnonzero(begins), offsets - offsets[0]))
+    bounds = _offsets(texts)
+    found = np.zeros(len(texts), dtype=np.int64)
+    if not len(texts):
+        return found
+    for start in range(int(bounds[0]), int(bounds[-1]), BATCH_BYTES):  # a long text is no reason for long arrays
+        stop = min(start + BATCH_BYTES, int(bounds[-1]))
+        first = max(start - 1, int(bounds[0]))
+        space = _SPACES[np.frombuffer(texts.buffers()[2], dtype=np.uint8)[first:stop]]
+        begins = ~space
+        begins[1:] &= space[:-1]
+        inner = bounds[(bounds >= start) & (bounds < stop)] - first
+        begins[inner] = ~space[inner]  # a document's first word, whatever the one before it ends with
+        begins[: start - first] = False
+        found += np.diff(np.searchsorted(np.flatnonzero(begins), bounds - first))
+    return found
 
 
 def sample(corpus: Path, documents: int = 20, places: int = 24) -> list[str]:

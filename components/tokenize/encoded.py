@@ -113,11 +113,10 @@ def tokens_of(batch: pa.RecordBatch) -> tuple[NDArray[np.unsignedinteger], NDArr
 
 def _encoded(batch: pa.RecordBatch, encoder: Encoder, dtype: np.dtype[np.unsignedinteger]) -> pa.RecordBatch:
     texts = batch.column("text")
-    ids, lengths = encoder.encode(texts)
+    counted = {"bytes": _numbers(text_bytes(texts)), "words": _numbers(words(texts))}
     columns = {
-        "ids": _lists(ids.astype(dtype, copy=False), lengths),
-        "bytes": _numbers(text_bytes(texts)),
-        "words": _numbers(words(texts)),
+        "ids": _lists(*encoder.encode(texts), dtype),
+        **counted,
         **{name: _plain(batch.column(name)) for name in batch.schema.names if name != "text"},
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
@@ -128,7 +127,10 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _lists(values: NDArray[np.unsignedinteger], lengths: NDArray[np.int64]) -> pa.LargeListArray:
+def _lists(
+    values: NDArray[np.unsignedinteger], lengths: NDArray[np.int64], dtype: np.dtype[np.unsignedinteger]
+) -> pa.LargeListArray:
+    values = values.astype(dtype, copy=False)
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     kind = pa.large_list(pa.from_numpy_dtype(values.dtype))
     return pa.Array.from_buffers(kind, len(lengths), [None, pa.py_buffer(ends)], children=[_numbers(values)])

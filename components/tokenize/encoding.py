@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.tokenize.corpus import array, joined, pieces
+from components.tokenize.corpus import BATCH_BYTES, array, joined, pieces
 
 if TYPE_CHECKING:
     from gigatoken import gigatoken_rs
@@ -204,15 +204,17 @@ def _gigatoken(tokenizer: str, end: int) -> gigatoken_rs.BPETokenizer | gigatoke
 def _blocks(text: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which blocks of 64 characters the UTF-8 has characters of, ASCII left out; [17408]."""
     found = np.zeros(0x110000 // _BLOCK, dtype=bool)
-    starts = np.flatnonzero(text >= 0xC0)
-    if not len(starts):
-        return found
-    first = text[starts].astype(np.int32)
-    padded = np.concatenate([text, np.zeros(2, dtype=np.uint8)])
-    second, third = padded[starts + 1] & 0x3F, padded[starts + 2] & 0x3F
-    found[first[first < 0xE0] & 0x1F] = True
-    three = (first >= 0xE0) & (first < 0xF0)
-    found[(first[three] & 0xF) << 6 | second[three]] = True
-    four = first >= 0xF0
-    found[(first[four] & 0x7) << 12 | second[four].astype(np.int32) << 6 | third[four]] = True
+    for start in range(0, len(text), BATCH_BYTES):  # a long text is no reason for long arrays
+        piece = text[start : start + BATCH_BYTES + 2]  # with what may belong to its last character
+        starts = np.flatnonzero(piece[:BATCH_BYTES] >= 0xC0)
+        if not len(starts):
+            continue
+        first = piece[starts].astype(np.int32)
+        padded = np.concatenate([piece, np.zeros(2, dtype=np.uint8)])
+        second, third = padded[starts + 1] & 0x3F, padded[starts + 2] & 0x3F
+        found[first[first < 0xE0] & 0x1F] = True
+        three = (first >= 0xE0) & (first < 0xF0)
+        found[(first[three] & 0xF) << 6 | second[three]] = True
+        four = first >= 0xF0
+        found[(first[four] & 0x7) << 12 | second[four].astype(np.int32) << 6 | third[four]] = True
     return found

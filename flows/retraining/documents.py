@@ -54,10 +54,8 @@ def unseen(new: Iterable[Content], known: Iterable[Content]) -> int:
 
 def _unreadable() -> tuple[type[Exception], ...]:
     import pyarrow as pa
-    import zstandard
 
-    damage = lzma.LZMAError, zlib.error, zstandard.ZstdError, pa.ArrowException
-    return OSError, EOFError, ValueError, RecursionError, csv.Error, *damage
+    return OSError, EOFError, ValueError, RecursionError, csv.Error, lzma.LZMAError, zlib.error, pa.ArrowException
 
 
 def _digests(content: Content) -> Iterator[bytes]:

@@ -187,8 +187,8 @@ def reads(values: Mapping[str, Any]) -> Iterator[str]:
             yield from files
     yield from (curate.get("labels") or {}).get("files") or ()
     for judge in (*(curate.get("classifiers") or ()), (curate.get("quality") or {}).get("perplexity")):
-        if isinstance(judge, Mapping) and "model" in judge:
-            yield judge["model"]
+        if isinstance(judge, Mapping):
+            yield from (name for name in (judge.get("model"), *(judge.get("languages") or {}).values()) if name)
     if isinstance(finder := curate.get("ner"), Mapping) and "model" in finder:
         yield f"{finder['model']}/**/*"
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import sysconfig
 import textwrap
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,7 @@ from components.curate.parameters import PythonDocsSource
 from components.curate.parts import SourcePart, packed
 from components.curate.sources import c_docs
 from components.curate.user_files import UserFile
+from core import python
 
 NAME = "python_docs"
 LICENSE = "PSF-2.0"
@@ -126,9 +126,7 @@ def _document(text: str, kind: str, group: str, origin: str) -> Document:
 
 
 def _module_documents(module: str, text: str, kinds: tuple[str, ...]) -> Iterator[Document]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old escapes in the library's own strings
-        tree = ast.parse(text)
+    tree = python.parsed(text)
     if "docstring" in kinds:
         for origin, docstring in _docstrings(tree, module):
             yield _document(docstring, "docstring", module, origin)
@@ -207,9 +205,7 @@ def is_code(comment: str) -> bool:
     if sum(bool(_CODE_LINE.match(line)) for line in lines) > len(lines) / 2:
         return True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(comment).body
+        body = python.parsed(comment).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return not all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name | ast.Constant) for node in body)

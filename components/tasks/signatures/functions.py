@@ -10,11 +10,12 @@ import ast
 import os
 import re
 import sysconfig
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from core import python
 
 _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "lib-dynload"}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -92,10 +93,7 @@ def render(parameters: tuple[Parameter, ...]) -> str:
 
 def parse(source: str | bytes, module: str) -> list[Function]:
     """Functions of one module's source, nested ones included, in source order. Raises SyntaxError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old escapes in the library's own strings
-        tree = ast.parse(source)
-    return _functions(tree, module, "", in_class=False, found=[])
+    return _functions(python.parsed(source), module, "", in_class=False, found=[])
 
 
 def standard_library(root: Path | None = None) -> tuple[list[Function], list[str]]:

@@ -45,6 +45,15 @@ def test_a_packed_text_is_read_as_it_is(tmp_path: Path, suffix: str) -> None:
         assert bounded.whole(file) == text
 
 
+@pytest.mark.parametrize("suffix", sorted(PACK))
+def test_a_packed_file_that_is_cut_off_or_followed_by_something_else_is_no_shorter_text(suffix: str) -> None:
+    whole = PACK[suffix](b"some text\n" * 900)
+    assert bounded.whole(bounded.unpacked(whole + whole, suffix)) == b"some text\n" * 1800
+    for wrong in (whole[:-3], whole + whole[: len(whole) // 2]):
+        with pytest.raises((OSError, EOFError)):
+            bounded.whole(bounded.unpacked(wrong, suffix))
+
+
 def test_a_line_and_a_whole_have_a_largest_size(monkeypatch) -> None:
     monkeypatch.setattr(bounded, "LONGEST_LINE", 10)
     monkeypatch.setattr(bounded, "LARGEST_WHOLE", 20)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from core import python
 from core.environment import child_environment
 
@@ -55,6 +57,19 @@ def test_a_hidden_library_looks_absent_and_an_imported_one_stays(monkeypatch) ->
         assert importlib.util.find_spec("this") is None and sys.modules["os"] is os
     finally:
         del sys.modules["this"]
+    with python.hidden("this"), python.hidden("os"), pytest.raises(ImportError):
+        assert importlib.import_module("os") is os
+        importlib.import_module("this")
+    assert importlib.util.find_spec("this") is not None
+
+
+def test_arrow_does_without_pandas() -> None:
+    program = (
+        "import sys; from core import python; python.spare_pandas(); import pyarrow as pa\n"
+        "assert pa.array(['a', None]).to_pylist() == ['a', None]\n"
+        "assert 'pandas' not in sys.modules; import pandas"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_python_is_started_in_one_way_everywhere() -> None:

@@ -241,7 +241,7 @@ def test_a_damaged_header_is_no_end(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_pieces_of_a_large_archive_are_all_of_it(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(archives, "_LEAST_UNPACKED", 4096)
+    monkeypatch.setattr(archives, "LEAST_UNPACKED", 4096)
     contents = {f"{LONG}{n}.txt": sentence(n).encode() * (n % 7) for n in range(60)}
     path = tmp_path / f"x{suffix}"
     path.write_bytes(made(suffix, {**contents, "a.png": b"png", "e.zip": b"PK"}))
@@ -260,7 +260,7 @@ def test_pieces_of_a_large_archive_are_all_of_it(tmp_path, monkeypatch, suffix):
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_workers_that_divide_an_archive_change_no_byte(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(parts, "CHUNK", 3000)
-    monkeypatch.setattr(archives, "_LEAST_UNPACKED", 20_000)
+    monkeypatch.setattr(archives, "LEAST_UNPACKED", 20_000)
     put(tmp_path, f"texts/x{suffix}", made(suffix, {f"{n}.txt": f"{sentence(n)}\n".encode() for n in range(80)}))
     assert make(tmp_path) == make(tmp_path, engine={"workers": 2})
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
+import io
 import json
 import os
 import signal
@@ -16,9 +19,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from components.contract import Context
-from components.curate import component, judging, parts
+from components.curate import component, judging, parts, pipeline
 from components.curate.chunks import Chunk, chunks
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
@@ -98,6 +102,34 @@ def test_large_files_are_cut_and_no_document_changes_by_it(tmp_path, monkeypatch
     assert documents(tmp_path, max_documents=305) == whole[:305]
 
 
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "jsonl.zst"])
+def test_tables_without_an_index_are_cut_between_rows_and_no_document_changes_by_it(tmp_path, monkeypatch, kind):
+    rows = [f'{sentence(n)} "said"\n{sentence(n + 500)}' if n % 5 == 0 else sentence(n) for n in range(200)]
+    if kind.startswith("jsonl"):
+        text = lines(range(200)) + "broken\n"
+    else:
+        written = io.StringIO()
+        writer = csv.writer(written, delimiter="," if "csv" in kind else "\t", lineterminator="\n")
+        writer.writerows([["text", "n"], *([row, n] for n, row in enumerate(rows)), ["too", "many", "fields"]])
+        text = "\ufeff" + written.getvalue()
+    path = tmp_path / put(tmp_path, f"texts/a.{kind}", "")
+    pack = {"gz": gzip.compress, "zst": zstandard.compress}.get(kind.rpartition(".")[2], bytes)
+    path.write_bytes(pack(text.encode()))
+    monkeypatch.setattr(parts, "LEAST_UNPACKED", 1000)
+    whole, unlike = documents(tmp_path), str(make(tmp_path))
+    assert len(whole) == 200 and whole[150]["origin"] != whole[0]["origin"]
+    monkeypatch.setattr(parts, "CHUNK", 2000)
+    parameters = CurateParameters(sources=SOURCES, labels={"source": "none"})
+    cut = list(chunks(parameters, tmp_path))
+    assert len(cut) > 4 and sum(chunk.size for chunk in cut) <= path.stat().st_size
+    assert documents(tmp_path) == whole and str(make(tmp_path)) == unlike
+    # What could be read otherwise in pieces is one piece: here a line that is not UTF-8.
+    path.write_bytes(pack((text.replace("broken", "") + "é, 1\n").encode("latin-1", "replace").replace(b"?", b"")))
+    assert len(list(chunks(parameters, tmp_path))) == (len(cut) if kind.startswith("jsonl") else 1)
+    path.write_bytes(pack(text.encode())[:-9])
+    assert len(list(chunks(parameters, tmp_path))) == (1 if kind in ("csv.gz", "jsonl.zst") else len(cut))
+
+
 def test_small_files_are_together_and_one_that_comes_changes_few_of_the_parts(tmp_path):
     names = [put(tmp_path, f"texts/{n:04d}.txt", sentence(n) * 3) for n in range(300)]
     files = [parts.UserFile(name, tmp_path / name, "text") for name in names]
@@ -125,6 +157,27 @@ def test_a_changed_file_is_judged_again_and_no_other(tmp_path, monkeypatch, judg
     judged.clear()
     assert make(tmp_path, cache=tmp_path / "cold") == warm != first
     assert len(judged) == total
+
+
+def test_processes_and_compiled_code_are_for_what_is_new(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "CHUNK", 4_000)
+    sizes, seconds, run = [], [], pipeline.engine.run
+    monkeypatch.setattr(pipeline.compilation, "is_worth", lambda size: sizes.append(size))
+    monkeypatch.setattr(pipeline.engine, "run", lambda *given: seconds.append(given[3]) or run(*given))
+    put(tmp_path, "texts/a.jsonl", lines(range(200)))
+    cache, whole = tmp_path / "cache", (tmp_path / "data/raw/texts/a.jsonl").stat().st_size
+    make(tmp_path, cache=cache)
+    make(tmp_path, cache=cache)
+    put(tmp_path, "texts/a.jsonl", lines(range(201)))
+    make(tmp_path, cache=cache)
+    assert sizes[:2] == [whole, 0] and 0 < sizes[2] < 2 * 4_000 < whole
+    assert seconds == [size / pipeline.JUDGED for size in sizes]
+    # Where enough is new, what follows is not looked for.
+    monkeypatch.setattr(pipeline.compilation, "FROM_NOTHING", 8_000)
+    monkeypatch.setattr(pipeline.judging, "known", lambda *_: None)
+    parameters = CurateParameters(sources=SOURCES, labels={"source": "none"})
+    looked_at, rest, new = pipeline._look(None, chunks(parameters, tmp_path), whole)
+    assert (len(looked_at), new) == (2, whole) and next(rest)[0] == 2
 
 
 def test_other_rules_judge_anew_and_what_is_decided_globally_does_not(tmp_path, judged):

@@ -6,12 +6,14 @@ import gzip
 import io
 import json
 import lzma
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from components.curate import user_files
 from core.errors import InputProblem
 from tests.unit.curate.workspace import curate, sentence
 
@@ -244,3 +246,15 @@ def test_sources_of_files_have_names(tmp_path, monkeypatch):
     context = curate(tmp_path, sources, monkeypatch)
     assert {row["source"] for row in all_rows(context)} == {"wiki", "web", "books", "notes"}
     assert [row["name"] for row in report(context)["sources"]] == ["books", "notes", "web", "wiki"]
+
+
+def test_what_a_pattern_matches_that_is_no_file_is_named(tmp_path):
+    put(tmp_path, "a.txt", sentence(1))
+    (tmp_path / "data/raw/gone.txt").symlink_to("nothing.txt")
+    os.mkfifo(tmp_path / "data/raw/pipe.txt")
+    files, problems = user_files.find(["data/raw/*"], "curate.sources", tmp_path, user_files.DOCUMENTS)
+    assert [file.name for file in files] == ["data/raw/a.txt"]
+    assert problems == [
+        "data/raw/gone.txt: is a link that leads to no file: remove it",
+        "data/raw/pipe.txt: is no regular file: remove it",
+    ]

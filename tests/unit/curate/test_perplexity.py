@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from components.curate import component, judging
+from components.curate import component, judging, perplexity
+from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.pages import curate as page
 from components.perplexity.model import PerplexityModel
+from components.perplexity.parameters import PerplexityParameters
 from components.perplexity.training import train
 from core.errors import InputProblem
 from tests.unit.curate.workspace import curate
@@ -55,13 +59,39 @@ def test_the_buckets_that_are_not_kept_go_and_the_others_have_their_value(worksp
         assert row["bits_per_byte"] == pytest.approx(bits[text], abs=1e-6)
     report = json.loads((context.outputs["report"] / "report.json").read_text())
     found = report["perplexity"]
-    assert found["digest"] == model.digest and found["cutoffs"] == list(model.cutoffs)
+    assert found["models"] == [
+        {"language": None, "file": NAME, "digest": model.digest, "cutoffs": list(model.cutoffs)}
+    ] and not found["unjudged"]  # fmt: skip
     assert found["buckets"] == {name: buckets.count(name) for name in ("head", "middle", "tail")}
     assert sum(found["histogram"]) == 80 and found["dropped"] == buckets.count("tail")
     rules = {rule["rule"]: rule for rule in report["rules"]}
     assert rules["perplexity"]["dropped"] == buckets.count("tail")
     assert rules["perplexity"]["examples"][0]["reason"].startswith("tail: ")
     assert "head under" in (shown := page.render(context.outputs["report"]).html()) and "bits per byte" in shown
+
+
+def test_a_language_has_its_own_model_and_one_without_is_not_judged(workspace, content):
+    model = PerplexityModel.read(workspace / NAME, NAME)
+    german = "data/raw/perplexity/de.safetensors"
+    replace(model, cutoffs=(100.0, 200.0)).save(workspace / german)
+    asked = texts("bad", 6, seed=5)
+    languages, bits = ["de", "fr", "en", "de", "fr", "en"], model.bits_per_byte(asked)
+    for parameters, judged in (
+        (PerplexityParameters(languages={"de": german, "en": NAME}, keep=["head"]), {"de", "en"}),
+        (PerplexityParameters(model=NAME, languages={"de": german}, keep=["head"]), {"de", "en", "fr"}),
+    ):
+        buckets = perplexity.load(parameters, workspace)
+        findings, ledger = [None] * 6, Ledger(3)
+        found = perplexity.judge(asked, findings, buckets, ledger, languages)
+        assert found == [each if language in judged else None
+                         for each, language in zip(bits, languages, strict=True)]  # fmt: skip
+        assert [finding is None for finding in findings] == [
+            language == "de" or language not in judged or model.bucket(each) == "head"
+            for each, language in zip(bits, languages, strict=True)
+        ]
+        report = perplexity.report(buckets, ledger.scores, Counter())
+        assert report["unjudged"] == sum(language not in judged for language in languages)
+        assert len(set(buckets.digests)) == 2 and report["models"][-1]["cutoffs"] != report["models"][0]["cutoffs"]
 
 
 def test_a_model_that_is_none_is_refused_before_anything_runs(workspace):
@@ -89,6 +119,9 @@ def test_a_worker_with_another_file_stops(workspace):
     [
         {"quality": {"perplexity": {"model": "models/good.safetensors"}}},
         {"quality": {"perplexity": {"model": NAME, "keep": []}}},
+        {"quality": {"perplexity": {"keep": ["head"]}}},
+        {"quality": {"perplexity": {"languages": {"de": NAME}}}},
+        {"language": {"keep": None}, "quality": {"perplexity": {"languages": {"xx": NAME}}}},
         {"quality": {"perplexity": {"model": NAME, "keep": ["best"]}}},
         {"classifiers": [{"name": "bits_per_byte", "model": NAME}]},
     ],
