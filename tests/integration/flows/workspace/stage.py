@@ -53,6 +53,8 @@ def progress(done: int, total: int, began: float) -> None:
     point = {"kind": "point", "time": time.time(), "step": done, "metrics": {"accuracy": done / total}}
     with open(events, "a") as file:
         file.write(json.dumps({**body, "fields": {"loss": 1.0 / (done + 1)}}) + "\n" + json.dumps(point) + "\n")
+    # MLflow has everything, also where the stage is stopped: sending the rest takes a process that imports it.
+    events.with_name("cursor.json").write_text(json.dumps({"offset": events.stat().st_size}))
 
 
 def main() -> int:
@@ -134,9 +136,6 @@ def main() -> int:
         "ended": time.time(),
         "seconds": time.time() - started,
     }
-    events = HOME / "scratch" / SLUG / "0" / "tracking" / "events.jsonl"
-    cursor = json.dumps({"offset": events.stat().st_size})  # MLflow has everything
-    events.with_name("cursor.json").write_text(cursor)
     Path("receipts").mkdir(exist_ok=True)
     Path(f"receipts/{SLUG}.json").write_text(json.dumps(with_signature(Workspace.find(), receipt)))
     return 0
