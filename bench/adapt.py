@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument(
+        "--gradient-checkpointing", choices=("on", "off"), help="for all; each one's default if not given"
+    )
     parser.add_argument("--trainer", action="append", choices=TRAINERS_COMPARED, help="only these; may be repeated")
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/stemma-bench")
     given = parser.parse_args(arguments)
@@ -114,7 +117,8 @@ def _run(
     runs = folder / "runs" / f"{name}-{number}"
     runs.mkdir(parents=True)
     settings = {"length": 512, "rate": 2e-4, "rank": 16, "alpha": 32, "steps": given.steps, "batch": given.batch,
-                "seed": number, "precision": given.precision}  # fmt: skip
+                "seed": number, "precision": given.precision,
+                "recompute": {"on": True, "off": False}.get(given.gradient_checkpointing)}  # fmt: skip
     order = {"folder": str(runs), "data": str(data), "rows": training, **settings}
     (runs / "order.json").write_text(json.dumps(order))
     peer = name == "llamafactory"

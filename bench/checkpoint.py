@@ -16,8 +16,6 @@ import json
 import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +32,7 @@ from accelerate import Accelerator
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from transformers import PreTrainedModel
 
+from bench import s3
 from components import optimizers
 from components.contract import Context
 from components.harness.remote_checkpoints import RemoteCheckpoints
@@ -41,8 +40,6 @@ from components.harness.uploads import Uploads
 from components.pretrain.architecture import from_scratch
 from components.pretrain.parameters import Architecture, PretrainParameters
 from components.pretrain.training_state import LoopState, TrainingState
-from core.network import free_port
-from core.object_stores import refused
 
 ARCHITECTURE = Architecture(
     hidden_size=320, intermediate_size=864, num_hidden_layers=6, num_attention_heads=5, tie_word_embeddings=False
@@ -200,40 +197,20 @@ def uploading(folder: Path) -> Iterator[multiprocessing.SimpleQueue[str]]:
 
     Yields a queue of the names of those that got there.
     """
-    port, spawn = free_port(), multiprocessing.get_context("spawn")
-    os.environ.update(
-        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret",
-        AWS_DEFAULT_REGION="us-east-1",
-    )  # fmt: skip
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    spawn = multiprocessing.get_context("spawn")
     uploaded = spawn.SimpleQueue()
-    process = spawn.Process(target=_upload, args=(folder / COPIED / "checkpoints", uploaded), daemon=True)
-    try:
+    with s3.store("bench") as url:
+        process = spawn.Process(target=_upload, args=(url, folder / COPIED / "checkpoints", uploaded), daemon=True)
         process.start()
-        if uploaded.get() != "ready":
-            raise RuntimeError("the S3 server did not start")
-        yield uploaded
-    finally:
-        process.kill()
-        server.kill()
-        server.wait()
+        try:
+            yield uploaded
+        finally:
+            process.kill()
 
 
-def _upload(folder: Path, uploaded: multiprocessing.SimpleQueue[str]) -> None:
-    import boto3
-
-    url, until = "s3://bench/checkpoints", time.monotonic() + 60
-    while time.monotonic() < until:
-        with contextlib.suppress(Exception):
-            boto3.client("s3").create_bucket(Bucket="bench")
-            break
-    uploaded.put(refused(url) or "ready")
-    with Uploads(
-        RemoteCheckpoints(url, "pretrain/bench", b"s" * 32), folder, keep=2, warn=print,
-        log=lambda name, seconds: uploaded.put(name),
-    ):  # fmt: skip
+def _upload(url: str, folder: Path, uploaded: multiprocessing.SimpleQueue[str]) -> None:
+    remote = RemoteCheckpoints(url, "pretrain/bench", b"s" * 32)
+    with Uploads(remote, folder, keep=2, warn=print, log=lambda name, seconds: uploaded.put(name)):
         time.sleep(1e6)
 
 

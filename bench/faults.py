@@ -8,12 +8,14 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+
+from core.processes import notice_seconds
 
 if TYPE_CHECKING:
     from bench.goodput import MeasuredWorkspace
@@ -67,21 +69,42 @@ def _fill_disk(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random
     _send(_workers(stage), signal.SIGKILL)
 
 
+def _take_back(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
+    """A spot machine is taken back: SIGTERM, and after the notice, or the stage's end, nothing of its disk is left."""
+    _send([stage], signal.SIGTERM)
+    _, alive = psutil.wait_procs([stage], timeout=notice_seconds())
+    _send([each for process in alive for each in (process, *process.children(recursive=True))], signal.SIGKILL)
+    workspace.lose_disk()
+
+
+def _lose(stage: psutil.Process, workspace: MeasuredWorkspace, draw: random.Random) -> None:
+    """A machine is gone without a word, with its disk, once there is a checkpoint elsewhere to go on from."""
+    _wait(stage, lambda: any("checkpoint_upload_seconds" in event.get("metrics", {}) for event in workspace.events()))
+    processes = [stage, *stage.children(recursive=True)]
+    _send(processes, signal.SIGKILL)
+    psutil.wait_procs(processes, timeout=10)
+    workspace.lose_disk()
+
+
 KILL_WORKER = Fault("kill -9 of the worker", _kill_worker)
 KILL_HARNESS = Fault("kill -9 of the harness", _kill_harness)
 SIGTERM = Fault("SIGTERM", _ask)
 POWER_CUT = Fault("power cut, newest checkpoint damaged", _cut_power)
 DISK_FULL = Fault("disk full at a checkpoint, then kill -9", _fill_disk)
+TAKEN_BACK = Fault("spot machine taken back, another goes on", _take_back)
+LOST = Fault("machine lost, another goes on", _lose)
+#: Of a training whose checkpoints are kept elsewhere too.
+OF_MACHINES = (TAKEN_BACK, LOST)
 KINDS = (KILL_WORKER, KILL_HARNESS, SIGTERM, POWER_CUT, DISK_FULL)
 
 
-def plan(draw: random.Random, interval: float, count: int) -> list[tuple[float, Fault]]:
+def plan(draw: random.Random, interval: float, count: int, kinds: Sequence[Fault]) -> list[tuple[float, Fault]]:
     """``count`` faults, each with the seconds of training before it: exponential with mean ``interval``, as faults that
     know nothing of each other are. The kinds come in shuffled rounds, so that none is left out for long."""
-    kinds: list[Fault] = []
-    while len(kinds) < count:
-        kinds += draw.sample(KINDS, len(KINDS))
-    return [(draw.expovariate(1 / interval), kind) for kind in kinds[:count]]
+    drawn: list[Fault] = []
+    while len(drawn) < count:
+        drawn += draw.sample(kinds, len(kinds))
+    return [(draw.expovariate(1 / interval), kind) for kind in drawn[:count]]
 
 
 def damage(path: Path, draw: random.Random) -> None:

@@ -2,6 +2,9 @@
 
     python -m bench.goodput [--steps 600] [--interval 12] [--seed 0] [--json]
 
+With ``--machines`` checkpoints are kept in an S3 store too (moto's server, started here), and the faults are spot
+machines that are taken back and machines that are lost, each with its disk: another one goes on from the store.
+
 The pretrain stage runs to its end undisturbed, and again under a seeded schedule of faults after each of which it is
 started anew, as a scheduler or a person would. It must end with the same bytes. Effective training time is Llama 3's
 (Grattafiori et al. 2024, arXiv 2407.21783, section 3.3.4): time spent on training that counts over the time elapsed.
@@ -9,6 +12,7 @@ started anew, as a scheduler or a person would. It must end with the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +32,7 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from bench import corpus, faults
+from bench import corpus, faults, s3
 
 ROOT = Path(__file__).resolve().parent.parent
 LLAMA3_SECONDS = 54 * 86_400 / 466  # between interruptions of Llama 3's snapshot period
@@ -149,6 +153,14 @@ class MeasuredWorkspace:
         """The stage's scratch folder, once it exists."""
         return next(iter((self.root / ".stemma/scratch/pretrain").glob("*")), None)
 
+    def lose_disk(self) -> None:
+        """Another machine is there, with the same workspace and none of the training's files; the events are kept."""
+        if self.scratch is not None:
+            kept = self.scratch / "tracking"
+            for path in self.scratch.iterdir():
+                if path != kept:
+                    shutil.rmtree(path)
+
     def start(self) -> psutil.Popen:
         with open(self.root / "log.txt", "a") as log:
             return psutil.Popen(
@@ -244,15 +256,26 @@ class Result:
         return self.disturbed.wall / max(1, self.disturbed.interruptions)
 
 
-def measure(folder: Path, data: Path, parameters: dict[str, Any], *, interval: float, count: int, seed: int) -> Result:
+def measure(
+    folder: Path,
+    data: Path,
+    parameters: dict[str, Any],
+    *,
+    interval: float,
+    count: int,
+    seed: int,
+    kinds: Sequence[faults.Fault] = faults.KINDS,
+) -> Result:
     """Run the stage in two workspaces under ``folder``, the second time under at most ``count`` faults."""
     draw = random.Random(seed)
     quiet = MeasuredWorkspace(folder / "undisturbed", data, PARAMETERS | parameters)
     first = run(quiet, [], draw)
     noisy = MeasuredWorkspace(folder / "disturbed", data, PARAMETERS | parameters)
-    attempts = run(noisy, faults.plan(draw, interval, count), draw)
-    signalled = [a for a in attempts if a.fault in (faults.SIGTERM.name, faults.KILL_HARNESS.name)]
-    wrong = [a.code for a in attempts if a.fault == faults.SIGTERM.name and a.code != os.EX_TEMPFAIL]
+    attempts = run(noisy, faults.plan(draw, interval, count, kinds), draw)
+    told = (faults.SIGTERM.name, faults.KILL_HARNESS.name, faults.TAKEN_BACK.name)
+    signalled = [a for a in attempts if a.fault in told]
+    asked = (faults.SIGTERM.name, faults.TAKEN_BACK.name)
+    wrong = [a.code for a in attempts if a.fault in asked and a.code != os.EX_TEMPFAIL]
     if wrong:
         raise RuntimeError(f"after SIGTERM the stage ended with {wrong}, not with {os.EX_TEMPFAIL} (resume)")
     return Result(
@@ -293,9 +316,10 @@ def report(result: Result) -> str:
 def main(
     steps: Annotated[int, typer.Option(min=10, help="Optimizer steps of the run.")] = 600,
     interval: Annotated[float, typer.Option(min=0.1, help="Mean seconds of training before a fault.")] = 12.0,
-    faults: Annotated[int, typer.Option(min=1, help="Interruptions at most.")] = 20,
+    count: Annotated[int, typer.Option("--faults", min=1, help="Interruptions at most.")] = 20,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the schedule of faults.")] = 0,
+    machines: Annotated[bool, typer.Option("--machines", help="Lose whole machines; checkpoints are in S3.")] = False,
     cache: Annotated[Path, typer.Option(help="Where the bench keeps its corpus.")] = ROOT / ".stemma/bench",
     as_json: Annotated[bool, typer.Option("--json", help="Print data.")] = False,
 ) -> None:
@@ -304,7 +328,11 @@ def main(
     cache.mkdir(parents=True, exist_ok=True)
     data = corpus.prepare(cache, vocabulary=2048)
     with tempfile.TemporaryDirectory(prefix="goodput-") as folder:
-        result = measure(Path(folder), data, parameters, interval=interval, count=faults, seed=seed)
+        with s3.store("goodput") if machines else contextlib.nullcontext() as url:
+            result = measure(
+                Path(folder), data, parameters | {"checkpoints": url}, interval=interval, count=count, seed=seed,
+                kinds=faults.OF_MACHINES if machines else faults.KINDS,
+            )  # fmt: skip
     if as_json:
         rate = {
             "llama3_seconds": LLAMA3_SECONDS,

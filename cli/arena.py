@@ -56,22 +56,23 @@ def arena(
                     vote.a,
                     vote.b,
                     vote.choice,
+                    vote.chosen,
                     vote.voter or "-",
                     *(shortened(text, 80) for text in (vote.question, vote.reason)),
                 )
                 for vote in found
             ]
-            print_table(("A", "B", "vote", "by", "question", "reason"), shown)
+            print_table(("A", "B", "vote", "chosen by", "by", "question", "reason"), shown)
         return
     from deploy.leaderboard import leaderboard
 
     board = leaderboard(found)
-    whole = [vote for vote in found if vote.question]  # of others the texts have expired
+    whole = [vote for vote in found if vote.counts and vote.question]  # of others the texts have expired
     agreed = _agreement(workspace, whole) if judge and whole else None
     if as_json:
         print_json(board.as_dict() | ({"judge": agreed.as_dict()} if agreed is not None else {}))
         return
-    if not board.ratings:
+    if not board.votes and not board.left_out:
         print("No votes yet. Serve two versions (`stemma serve A B`) and vote on the page /arena.")
         return
     rows = [
@@ -81,6 +82,11 @@ def arena(
     ]  # fmt: skip
     print_table(("version", "rating", "95 %", "Elo", "votes", "won : tied : lost"), rows)
     say(f"{board.votes} votes; {board.both_bad} found both answers bad and count as ties.")
+    if board.left_out:
+        say(
+            f"{board.left_out} votes on pairs that were chosen because reward model and judge disagree do not count: "
+            "they are no sample of all questions."
+        )
     if not board.connected:
         say(
             "Some versions were never compared with the others, not even through a third: do not compare their ratings."
@@ -92,16 +98,14 @@ def arena(
 def _agreement(workspace: Workspace, votes: list[VoteView]) -> Agreement:
     """The judge's agreement with the votes, the newest ones if there are more than `evaluate.judge.prompts`."""
     from components.comparison.agreement import agreement
-    from components.evaluate.parameters import EvaluateParameters
-    from core import layout
-    from core.errors import InputProblem
+    from deploy.judging import judge_for
     from deploy.leaderboard import WON
-    from registry.promotion.parameters import load_section
+    from registry.db.database import open as open_registry
+    from registry.db.references import resolve
 
-    parameters = load_section(workspace.root, "evaluate", EvaluateParameters).judge
-    if parameters is None:
-        raise InputProblem("--judge: params.yaml has no evaluate.judge; name an endpoint and a model there")
-    votes = votes[-parameters.prompts :]
-    pairs = [(vote.question, vote.answer_a, vote.answer_b) for vote in votes]
-    kept = layout.cache(workspace.home) / "evaluate"
-    return agreement(parameters, pairs, [WON[vote.choice] for vote in votes], kept, [vote.question for vote in votes])
+    with open_registry(workspace.registry_url) as registry, registry.read() as session:
+        models = [resolve(session, name).artifact_id for name in {each for vote in votes for each in (vote.a, vote.b)}]
+    with judge_for(workspace, "arena", models) as judge:
+        votes = votes[-judge.parameters.prompts :]
+        pairs = [(vote.question, vote.answer_a, vote.answer_b) for vote in votes]
+        return agreement(judge, pairs, [WON[vote.choice] for vote in votes], [vote.question for vote in votes])

@@ -52,9 +52,11 @@ def compare(
     from core.errors import InputProblem
     from core.workspace import Workspace
     from deploy.comparison import sides
+    from registry.db.database import open as open_registry
 
     workspace = Workspace.find()
-    one, other, differences = sides(workspace, a, b)
+    with open_registry(workspace.registry_url) as registry:
+        one, other, differences = sides(workspace, registry, a, b)
     found = compare_items(one.items, other.items, one.directions | other.directions)
     names = [each.metric for each in found]
     if unknown := sorted(set(metrics or ()) - set(names)):
@@ -73,15 +75,10 @@ def compare(
 
 def _judged(workspace: Workspace, a: ComparedSide, b: ComparedSide) -> JudgedPairs:
     from components.comparison.judged import judge_pairs
-    from components.evaluate.parameters import EvaluateParameters
-    from core import layout
-    from core.errors import InputProblem
-    from registry.promotion.parameters import load_section
+    from deploy.judging import judge_for
 
-    parameters = load_section(workspace.root, "evaluate", EvaluateParameters).judge
-    if parameters is None:
-        raise InputProblem("--judge: params.yaml has no evaluate.judge; name an endpoint and a model there")
-    return judge_pairs(parameters, a.items, b.items, layout.cache(workspace.home) / "evaluate")
+    with judge_for(workspace, "compare", [a.model, b.model]) as judging:
+        return judge_pairs(judging, a.items, b.items)
 
 
 def _show(

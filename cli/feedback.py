@@ -23,8 +23,19 @@ stemma feedback delete --conversation 9f2c4e… --yes
 """
 
 
+CHOOSE_EPILOG = """[bold]Examples[/]
+
+stemma feedback choose assistant@champion assistant:3      then /arena of a gateway offers them
+
+stemma arena --votes
+"""
+
+
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Make data to train on of what people say of answers, or delete it.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Choose what to ask people, make data to train on of what they say, or delete it.", no_args_is_help=True
+    )
+    group.command(epilog=CHOOSE_EPILOG)(choose)
     group.command(epilog=EXPORT_EPILOG)(export)
     group.command(epilog=DELETE_EPILOG)(delete)
     app.add_typer(group, name="feedback")
@@ -59,6 +70,52 @@ def export(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     for reason, count in done.left_out.items():
         print(f"left out: {count} {reason}")
     print("\n".join(done.notes))
+
+
+def choose(
+    a: Annotated[str, typer.Argument(metavar="A", help="MODEL[:VERSION|@ALIAS]")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another version that chats.")],
+    questions: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="Questions to put to both.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample of questions, and of the random share.")] = 1337,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, every pair included.")] = False,
+) -> None:
+    """Prepare pairs of answers for people to judge: those first about which reward model and judge disagree.
+
+    Both versions answer questions of `data/instructions/preference.jsonl`, `reward@champion` and the judge of
+    `evaluate.judge` say which answer they prefer. The pages /arena and /rate of this workspace's gateway then offer the
+    pairs. One in four is drawn at random: votes on these, and on people's own questions, count in ratings and in
+    `human_win_rate`; those on disagreements do not, for they are no sample. All of them can be trained on.
+    """
+    import sys
+
+    from cli.output import print_json, print_table, say, shortened
+    from core.workspace import Workspace
+    from flows.feedback.choice import choose as prepare
+
+    def note(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    done = prepare(Workspace.find(), a, b, questions=questions, seed=seed, say=note)
+    pairs = done.pairs
+    if as_json:
+        about = {"same": done.same, "unusable": done.unusable, "opposed": done.opposed}
+        print_json({**pairs.model_dump(), **about})
+        return
+    rows = [
+        ("random" if each.at_random else "disagreement",
+         "-" if each.disagreement is None else f"{each.disagreement:.2f}", f"{each.reward:.2f}",
+         "-" if each.judge is None else f"{each.judge:g}", shortened(each.question, 60))
+        for each in pairs.pairs[:10]
+    ]  # fmt: skip
+    print_table(("chosen by", "disagreement", f"{pairs.reward_model}: A", "judge: A", "question"), rows)
+    if len(pairs.pairs) > len(rows):
+        say(f"… and {len(pairs.pairs) - len(rows)} more")
+    say(
+        f"A is {pairs.a}, B is {pairs.b}. {len(pairs.pairs)} pairs, of which reward model and judge name different "
+        f"winners of {done.opposed}; {done.same} questions with equal answers and {done.unusable} that a model cannot "
+        "be asked are left out."
+    )
+    say("Ask people: the pages /arena and /rate of a gateway of this workspace (`stemma serve`).")
 
 
 def delete(

@@ -40,6 +40,7 @@ from cli import (
     retrain,
     rollback,
     run,
+    scale,
     serve,
     setup,
     stages,
@@ -91,6 +92,7 @@ def options(
 for module in (
     run,
     sweep,
+    scale,
     up,
     down,
     retrain,

@@ -188,6 +188,11 @@ def api_keys(home: Path) -> Path:
     return home / "api_keys.json"
 
 
+def prepared_pairs(home: Path) -> Path:
+    """Pairs of answers that people are to be asked about, in their order."""
+    return home / "prepared-pairs.json"
+
+
 # The stack.
 
 

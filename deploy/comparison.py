@@ -11,7 +11,7 @@ from components.evaluate.items import FILE, Item, read
 from core.errors import InputProblem
 from core.files import read_json
 from core.workspace import Workspace
-from registry.db.database import open as open_registry
+from registry.db.database import Registry
 from registry.integrity import history
 from registry.lineage.evaluations import Evaluation, best_pair, evaluation_of_run, evaluations
 from registry.store.materialize import materialize_artifact
@@ -19,14 +19,15 @@ from registry.store.materialize import materialize_artifact
 
 @dataclass(frozen=True)
 class ComparedSide:
-    """One of the two: a name, its items, and the directions of its metrics."""
+    """One of the two: a name, its items, the directions of its metrics; ``model`` is its row, where there is one."""
 
     name: str
     items: list[Item]
     directions: dict[str, bool | None] = field(default_factory=dict)
+    model: int | None = None
 
 
-def sides(workspace: Workspace, a: str, b: str) -> tuple[ComparedSide, ComparedSide, list[str]]:
+def sides(workspace: Workspace, registry: Registry, a: str, b: str) -> tuple[ComparedSide, ComparedSide, list[str]]:
     """Both sides, and how their evaluations were made differently.
 
     Args:
@@ -36,26 +37,26 @@ def sides(workspace: Workspace, a: str, b: str) -> tuple[ComparedSide, ComparedS
         InputProblem: one of them was never evaluated, or its report has no items.
         UnknownReference, MissingBytes, InvalidBytes, UnsoundHistory: it is not there, or cannot be believed.
     """
-    with open_registry(workspace.registry_url) as registry:
-        with registry.read() as session:
-            (name_a, of_a), (name_b, of_b) = (_found(workspace, session, text) for text in (a, b))
-            chosen: list[Evaluation | Path] = []
-            if isinstance(of_a, list) and isinstance(of_b, list) and (pair := best_pair(of_a, of_b)):
-                chosen = list(pair)
-            else:
-                chosen = [found[0] if isinstance(found, list) else found for found in (of_a, of_b)]
-            session.expunge_all()
-        both = []
-        for name, source in zip((name_a, name_b), chosen, strict=True):
-            if isinstance(source, Path):
-                both.append(ComparedSide(name, list(read(source)), _directions(workspace, source)))
-                continue
-            folder = materialize_artifact(workspace, registry, source.report)
-            try:
-                rows = list(read(folder))
-            except InputProblem as problem:
-                raise InputProblem(f"{name} ({source.stage}): {problem}") from None
-            both.append(ComparedSide(f"{name} ({source.stage})" if name_a == name_b else name, rows, source.directions))
+    with registry.read() as session:
+        (name_a, of_a), (name_b, of_b) = (_found(workspace, session, text) for text in (a, b))
+        chosen: list[Evaluation | Path] = []
+        if isinstance(of_a, list) and isinstance(of_b, list) and (pair := best_pair(of_a, of_b)):
+            chosen = list(pair)
+        else:
+            chosen = [found[0] if isinstance(found, list) else found for found in (of_a, of_b)]
+        session.expunge_all()
+    both = []
+    for name, source in zip((name_a, name_b), chosen, strict=True):
+        if isinstance(source, Path):
+            both.append(ComparedSide(name, list(read(source)), _directions(workspace, source)))
+            continue
+        folder = materialize_artifact(workspace, registry, source.report)
+        try:
+            rows = list(read(folder))
+        except InputProblem as problem:
+            raise InputProblem(f"{name} ({source.stage}): {problem}") from None
+        shown = f"{name} ({source.stage})" if name_a == name_b else name
+        both.append(ComparedSide(shown, rows, source.directions, source.model))
     first, second = chosen
     differences = first.differences(second) if not isinstance(first, Path) and not isinstance(second, Path) else []
     return both[0], both[1], differences

@@ -18,7 +18,8 @@ class Leaderboard:
     """Ratings, the best first.
 
     Attributes:
-        votes: all of them; ``both_bad``: those that found neither answer good, which count as ties.
+        votes: that count; ``both_bad``: those that found neither answer good, which count as ties.
+        left_out: votes that do not count: :attr:`registry.feedback.votes.VoteView.counts`.
         connected: every model is linked to every other by battles.
     """
 
@@ -26,17 +27,20 @@ class Leaderboard:
     votes: int
     both_bad: int
     connected: bool
+    left_out: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         rows = [rating.as_dict() for rating in self.ratings]
-        return {"ratings": rows, "votes": self.votes, "both_bad": self.both_bad, "connected": self.connected}
+        about = ("votes", "both_bad", "connected", "left_out")
+        return {"ratings": rows, **{name: getattr(self, name) for name in about}}
 
 
 def leaderboard(cast: list[VoteView]) -> Leaderboard:
     """The leaderboard of these votes."""
-    battles = [Battle(vote.a, vote.b, WON[vote.choice]) for vote in cast]
-    both_bad = sum(vote.choice == "bad" for vote in cast)
-    return Leaderboard(ratings(battles), len(cast), both_bad, are_connected(battles))
+    counted = [vote for vote in cast if vote.counts]
+    battles = [Battle(vote.a, vote.b, WON[vote.choice]) for vote in counted]
+    both_bad = sum(vote.choice == "bad" for vote in counted)
+    return Leaderboard(ratings(battles), len(counted), both_bad, are_connected(battles), len(cast) - len(counted))
 
 
 class CurrentLeaderboard:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 import uvicorn
 
@@ -55,18 +56,20 @@ def main() -> int:
 def gate(workspace: Workspace) -> Gate:
     """What `stemma promote` gives to the gate; imported when it is needed first, since stages come with it."""
 
-    def measure(version: str, gap: Gap) -> None:
-        from flows.pipeline.measure import measuring
+    def measuring(say: Callable[[str], None]) -> Measure:
+        def measure(version: str, gap: Gap) -> None:
+            from flows.pipeline.measure import measuring as measuring_by
 
-        chosen: Measure = measuring(workspace, log.info)
-        chosen(version, gap)
+            measuring_by(workspace, say)(version, gap)
+
+        return measure
 
     from flows.pipeline.overlap import comparing
     from flows.pipeline.pairing import pairing
 
     compare: Compare = comparing(workspace)
     pair: Pair = pairing(workspace)
-    return Gate(measure, compare, pair)
+    return Gate(measuring, compare, pair)
 
 
 if __name__ == "__main__":

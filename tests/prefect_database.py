@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,29 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from core import locks
+from tests.made_once import made_once
 
 
 @pytest.fixture(scope="session")
 def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a new server leaves its ``PREFECT_HOME``; the processes of pytest-xdist share it."""
-    from flows.prefect_server import local_server  # not before it is needed: unit tests do without
+    """A folder as a new server leaves its ``PREFECT_HOME``."""
 
-    base = tmp_path_factory.getbasetemp()
-    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-database"
-    with locks.holding(made.with_suffix(".lock")):
-        if not made.exists():
-            home = tmp_path_factory.mktemp("new-prefect")
-            with local_server(home) as server:
-                server.wait()
-            partial = home / "made"
-            partial.mkdir()
-            with closing(sqlite3.connect(home / "prefect.db")) as source:
-                with closing(sqlite3.connect(partial / "prefect.db")) as copy:
-                    source.backup(copy)
-            shutil.copy(home / "memo_store.toml", partial)  # says which blocks are registered
-            partial.rename(made)
-    return made
+    def make(folder: Path) -> None:
+        from flows.prefect_server import local_server  # not before it is needed: unit tests do without
+
+        home = tmp_path_factory.mktemp("new-prefect")
+        with local_server(home) as server:
+            server.wait()
+        with closing(sqlite3.connect(home / "prefect.db")) as source:
+            with closing(sqlite3.connect(folder / "prefect.db")) as copy:
+                source.backup(copy)
+        shutil.copy(home / "memo_store.toml", folder)  # says which blocks are registered
+
+    return made_once(tmp_path_factory, "prefect-database", make)
 
 
 def give(made: Path, home: Path) -> Path:

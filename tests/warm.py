@@ -19,14 +19,21 @@ import threading
 from collections.abc import Mapping
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 
+from core import dvc
 from core.python import isolated_children
 from registry.promotion import trial
+from tests import warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("cli.main", "registry.lineage.sync", "registry.promotion.promote", "mlflow")
+LIBRARIES = ("cli.main", "registry.lineage.sync", "registry.promotion.promote", "mlflow",
+             "mlflow.store.tracking.sqlalchemy_store", "alembic.command", "rich.panel", "configobj")  # fmt: skip
 JUDGING = ("run", "promote", "retrain")  # verbs that may put a model before the gate
-WITH_PREFECT = ("flows.run", "flows.lifecycle", "flows.retrain", "prefect.task_engine")
+FOR_JUDGING = ("model_signing.signing", "model_signing.verifying", "matplotlib.figure", "components.comparison",
+               "matplotlib.backends.backend_agg", "detect_secrets.core.scan")  # fmt: skip
+WITH_PREFECT = ("flows.run", "flows.lifecycle", "flows.retrain", "prefect.task_engine", "prefect.flow_engine",
+                "cli.screens.live", "cli.screens.last", "graphviz")  # fmt: skip
 _started: dict[str | None, subprocess.Popen[str]] = {}
 
 
@@ -71,12 +78,16 @@ def serve() -> None:
         importlib.import_module(name)
     assert threading.active_count() == 1, "a fork would lose a thread"
     gc.freeze()
+    warm_python.server()  # here, that all commands have the same one
     answers = os.fdopen(os.dup(1), "w")
     shared = False
     for line in sys.stdin:
         order = json.loads(line)
         if not shared and order["arguments"][0] in JUDGING:
             _share_trials()
+            for name in FOR_JUDGING:
+                importlib.import_module(name)
+            gc.freeze()
             shared = True
         child = os.fork()
         if child == 0:
@@ -102,6 +113,7 @@ def _share_trials() -> None:
 def _run(order: dict, shared: bool) -> None:
     if shared:
         forkserver._forkserver.ensure_running = lambda: None  # it runs, and is no child of this process
+    dvc.subprocess = SimpleNamespace(run=_run_dvc)
     os.setsid()
     for number, name in enumerate((os.devnull, order["out"], order["err"])):
         opened = os.open(name, os.O_RDWR | os.O_CREAT)
@@ -117,6 +129,12 @@ def _run(order: dict, shared: bool) -> None:
 
     main()
     sys.exit()
+
+
+def _run_dvc(line: list[str], *, cwd: Path, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+    """A command line of :mod:`core.dvc`; a stage's own DVC, which is watched and signalled, is started."""
+    module, *arguments = line[line.index("-m") + 1 :]
+    return warm_python.run(module, arguments, cwd=cwd, env=env)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LIBRARIES = ("dvc.cli", "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "psutil", "ruamel.yaml",
-             "typer", "rich.console", "rich.table", "pydantic")  # fmt: skip
+DVC = ("dvc.cli", "dvc.cli.parser", "dvc.repo", "dvc.lock", "networkx", "pydot", "ruamel.yaml", "scmrepo.git",
+       "dvc.compare", "dvc.data_cloud", "psutil")  # fmt: skip
+LIBRARIES = (*DVC, "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "typer", "rich.console",
+             "rich.table", "pydantic")  # fmt: skip
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "DVC_NO_ANALYTICS": "true",
          "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
 
@@ -41,7 +43,7 @@ def run(
         with reply, theirs:
             request = json.dumps([module, *arguments]), str(cwd), dict(env)
             descriptors = [output.fileno(), errors.fileno(), theirs.fileno()]
-            socket.send_fds(_server(), [json.dumps(request).encode()], descriptors)
+            socket.send_fds(server(), [json.dumps(request).encode()], descriptors)
             theirs.close()
             pid = int(reply.recv(32))  # at once, or after the imports
             reply.settimeout(timeout)
@@ -56,12 +58,18 @@ def run(
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """The end of a socket on which the process with the libraries, started once, takes requests."""
+def server() -> socket.socket:
+    """The end of a socket on which the process with the libraries, started once, takes requests.
+
+    It may be used by processes that are forked from this one, too.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, __file__, str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env={**os.environ, **QUIET})
+        process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], env={**os.environ, **QUIET},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def end() -> None:
         ours.close()
@@ -73,10 +81,6 @@ def _server() -> socket.socket:
 
 def _serve(requests: socket.socket) -> None:
     """Fork a program for each request; in the program, return from here to run it."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # else a program's first collection copies all of the libraries' memory
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -97,6 +101,7 @@ def _serve(requests: socket.socket) -> None:
             if not message:
                 sys.exit()
             output, errors, reply_to = descriptors
+            _import_for(json.loads(json.loads(message)[0])[0])
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -112,6 +117,16 @@ def _serve(requests: socket.socket) -> None:
             programs[pid] = reply_to
             with contextlib.suppress(BrokenPipeError):
                 os.write(reply_to, str(pid).encode())
+
+
+def _import_for(module: str) -> None:
+    """Import the libraries that programs of a module use, once."""
+    names = DVC if module in ("dvc", "core.guarded_dvc") else LIBRARIES
+    if any(name not in sys.modules for name in names):
+        for name in names:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # else a program's first collection copies all of the libraries' memory
 
 
 def _become(command: str, folder: str, environment: dict[str, str]) -> None:

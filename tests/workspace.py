@@ -99,7 +99,8 @@ def make_workspace(folder: Path) -> Workspace:
     for name in SHIPPED:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            # With its bytecode, which is valid there too; what numba has compiled is not.
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("compiled-*"))
         elif source.exists():
             shutil.copy(source, folder / name)
     (folder / "data" / "raw").mkdir(parents=True)

@@ -57,6 +57,7 @@ def stemma(order: dict[str, Any]) -> float:
         "checkpoint_every": order["steps"],
         "log_every": order["steps"],
         "generation": {"max_new_tokens": 1},
+        **_checkpointing(order, "gradient_checkpointing"),
     }
     run_stage(
         "instruct_finetune", Path(order["folder"]), parameters, inputs=Path(order["data"]), seed=order["seed"],
@@ -94,6 +95,7 @@ def trl(order: dict[str, Any]) -> float:
             use_cpu=not torch.cuda.is_available(),
             report_to="none",
             save_strategy="no",
+            **_checkpointing(order, "gradient_checkpointing"),
         ),
     )  # fmt: skip
     seconds = trainer.train().metrics["train_runtime"]
@@ -125,8 +127,14 @@ def llamafactory(order: dict[str, Any]) -> float:
         "max_steps": order["steps"], "per_device_train_batch_size": order["batch"], "gradient_accumulation_steps": 1,
         "learning_rate": order["rate"], "lr_scheduler_type": "constant", "warmup_steps": 0, "seed": order["seed"],
         "bf16": order["precision"] == "bf16", "use_cpu": True, "preprocessing_num_workers": 1,
+        **_checkpointing(order, "disable_gradient_checkpointing", off=True),
     })  # fmt: skip
     return json.loads((out / "train_results.json").read_text())["train_runtime"]
+
+
+def _checkpointing(order: dict[str, Any], name: str, *, off: bool = False) -> dict[str, bool]:
+    """The trainer's parameter ``name`` as the order says (``off``: it switches recomputation off), or its default."""
+    return {} if order["recompute"] is None else {name: order["recompute"] is not off}
 
 
 if __name__ == "__main__":

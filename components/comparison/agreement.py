@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from components.evaluate.judge.pairs import Pair, compare
-from components.evaluate.judge.parameters import JudgeParameters, key_problems
-from components.evaluate.judge.verdicts import judging
+from components.evaluate.judge.verdicts import Judge
 from components.statistics import Estimate, estimate
-from core.errors import InputProblem
 
 
 @dataclass(frozen=True)
@@ -52,25 +49,18 @@ class Agreement:
         )
 
 
-def agreement(
-    parameters: JudgeParameters, pairs: Sequence[Pair], people: Sequence[float], kept: Path, questions: Sequence[str]
-) -> Agreement:
+def agreement(judge: Judge, pairs: Sequence[Pair], people: Sequence[float], questions: Sequence[str]) -> Agreement:
     """The judge's agreement with people's votes.
 
     Args:
         pairs: question, answer A, answer B.
         people: 1 where A was preferred, 0 where B was, 0.5 for a tie.
-        kept: folder of the verdicts.
         questions: cluster of each pair: votes on one question are no independent evidence.
 
     Raises:
-        InputProblem: the judge's key is not set.
-        JudgeFailed: the judge cannot be reached, or stopped answering.
+        JudgeFailed: the judge stopped answering.
     """
-    if found := key_problems(parameters):
-        raise InputProblem(found)
-    with judging(parameters, kept, "agreement") as judge:
-        outcomes = compare(judge, pairs)
+    outcomes = compare(judge, pairs)
     judged = [
         (person, outcome.win, question)
         for person, outcome, question in zip(people, outcomes, questions, strict=True)
@@ -78,7 +68,7 @@ def agreement(
     ]
     both = [(float(person == win), question) for person, win, question in judged if person != 0.5 and win != 0.5]
     return Agreement(
-        judge=f"{judge.identity} at {parameters.endpoint}",
+        judge=f"{judge.identity} at {judge.parameters.endpoint}",
         votes=len(pairs),
         unjudged=len(pairs) - len(judged),
         decided=len(both),

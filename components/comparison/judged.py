@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from components.evaluate.items import Item
 from components.evaluate.judge.length_control import length_controlled
 from components.evaluate.judge.pairs import Outcome, compare
-from components.evaluate.judge.parameters import JudgeParameters, key_problems
-from components.evaluate.judge.verdicts import judging
+from components.evaluate.judge.verdicts import Judge
 from components.statistics import Estimate, estimate
 from core.errors import InputProblem
 
@@ -54,23 +52,21 @@ class JudgedPairs:
         return {**asdict(self), "pairs": pairs}
 
 
-def judge_pairs(parameters: JudgeParameters, a: Iterable[Item], b: Iterable[Item], kept: Path) -> JudgedPairs:
-    """Have the judge compare the answers to every item that both models answered, the first ``parameters.prompts``.
+def judge_pairs(judge: Judge, a: Iterable[Item], b: Iterable[Item]) -> JudgedPairs:
+    """Have the judge compare the answers to every item that both models answered, at most ``parameters.prompts``.
 
     Raises:
-        InputProblem: there are none, or the judge's key is not set.
-        JudgeFailed: the judge cannot be reached, or stopped answering.
+        InputProblem: there are none, or too few have a verdict.
+        JudgeFailed: the judge stopped answering.
     """
-    if found := key_problems(parameters):
-        raise InputProblem(found)
+    parameters = judge.parameters
     ours = {(item.task, item.item): item for item in a if item.answer is not None and item.question}
     theirs = {(item.task, item.item): item for item in b if item.answer is not None and item.question}
     shared = [key for key in theirs if key in ours][: parameters.prompts]
     if not shared:
         raise InputProblem("--judge: no item has a question and an answer of both models")
     pairs = [(theirs[key].question or "", theirs[key].answer or "", ours[key].answer or "") for key in shared]
-    with judging(parameters, kept, "compare") as judge:
-        outcomes = compare(judge, pairs)
+    outcomes = compare(judge, pairs)
     decided = [
         (outcome.win, len(pair[1]), len(pair[2]), theirs[key].group, outcome)
         for key, pair, outcome in zip(shared, pairs, outcomes, strict=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from components.encoder_decoder import plain
 from components.finetuning.models import context_length, load_reward_model, load_tokenizer
@@ -87,7 +87,8 @@ class Rewarder:
         return rewards(self.model, ids, pad=self.tokenizer.pad_token_id)
 
 
-def load_rewarder(folder: Path, seed: int, seq_length: int | Literal["auto"] | None = None) -> Rewarder:
-    """The reward model saved in ``folder``; ``seq_length``, if it is a number, shortens what it reads."""
+def load_rewarder(folder: Path, seed: int) -> Rewarder:
+    """The reward model saved in ``folder``, which reads as much as it can: a limit of the answering model counts other
+    tokens."""
     model, tokenizer = load_reward_model(folder, seed), load_tokenizer(folder)
-    return Rewarder(model, tokenizer, context_length(model, tokenizer, seq_length))
+    return Rewarder(model, tokenizer, context_length(model, tokenizer))

@@ -41,7 +41,7 @@ def run(context: Context) -> None:
     limit = lengths.settle(context, limit, lambda: answered_lengths(tokenizer, records, room, drawn=drawn))
     rewarder = None
     if "reward" in context.inputs:  # of an empty folder nothing is read
-        rewarder = load_rewarder(context.inputs["reward"], context.seed, context.parameters.seq_length)
+        rewarder = load_rewarder(context.inputs["reward"], context.seed)
 
     earning: dict[str, RewardFunction] = {}
     training: Sequence[Any]

@@ -87,6 +87,21 @@ def _llama(
     return Preset("llama", settings, parameters, parameters, source)
 
 
+def _depth(depth: int) -> Preset:
+    """One dial: the width is 64 times the depth (nanochat's aspect ratio), a head has 64 dimensions.
+
+    A decoder of the Llama family, untied; of these 12 x depth x width^2 numbers are the blocks', so that a scaling law
+    is fitted to models of one shape.
+    """
+    vocabulary, width = 32_768, 64 * depth
+    feed_forward = -(-8 * width // 3 // 64) * 64  # as many numbers in three matrices as 4 x width has in two
+    blocks = depth * (4 * width**2 + 3 * width * feed_forward + 2 * width) + width
+    return _llama(
+        vocabulary, 2048, width, feed_forward, depth, depth, 2 * vocabulary * width + blocks,
+        "https://github.com/karpathy/nanochat",
+    )  # fmt: skip
+
+
 _LLAMA3 = "https://arxiv.org/abs/2407.21783"
 _SMALL = "the Llama family at sizes that train on a processor"
 
@@ -101,6 +116,7 @@ PRESETS: dict[str, Preset] = {
     "llama-34m": _llama(16_384, 1024, 512, 1376, 8, 8, 33_694_208, _SMALL, tied=True),
     "llama-60m": _llama(16_384, 1024, 640, 1728, 10, 10, 60_060_800, _SMALL, tied=True),
     "llama-110m": _llama(32_000, 1024, 768, 2048, 12, 12, 109_529_856, _SMALL, tied=True),
+    **{f"depth-{depth}": _depth(depth) for depth in (1, 2, 3, 4, 6, 8, 12, 20, 32)},
     "llama2-7b": _llama(32_000, 4096, 4096, 11_008, 32, 32, 6_738_415_616, "https://arxiv.org/abs/2307.09288"),
     "llama3-8b": _llama(
         128_256, 8192, 4096, 14_336, 32, 32, 8_030_261_248, _LLAMA3, key_value_heads=8, rope_theta=500_000.0

@@ -6,6 +6,7 @@ Modules, in reading order:
 - ``console``: what the pages share: the workspace, the open registry, the gate
 - ``rendering``: templates, and how values are written in them
 - ``forms``: what browsers send
+- ``deciding``: promotions and rollbacks in the background
 - ``starting``: runs of deployments, by Prefect's API
 - ``pages``: one module a page: ``models``, ``decisions`` (promote, roll back), ``tree``, ``compare``, ``data``,
   ``evaluate``, ``runs``, ``system``

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
 from deploy.console.access import Person
+from deploy.console.deciding import DecisionsAtWork
 from deploy.stack import state
 from deploy.stack.state import GATEWAY, MLFLOW, PREFECT
 from registry.db.database import Registry
@@ -23,12 +25,15 @@ from registry.promotion.contamination import Compare
 from registry.promotion.gate import Pair
 from registry.promotion.promote import Measure
 
+PORTS_VARIABLE = "STEMMA_CONSOLE_PORTS"
+Measuring = Callable[[Callable[[str], None]], Measure]  # with a function that takes a line for each thing it does
+
 
 @dataclass(frozen=True)
 class Gate:
     """What :func:`registry.promotion.promote.promote` needs of the floor above to judge a candidate."""
 
-    measure: Measure | None = None
+    measuring: Measuring | None = None
     compare: Compare | None = None
     pair: Pair | None = None
 
@@ -39,7 +44,7 @@ class Console:
 
     workspace: Workspace
     gate: Gate
-    deciding: threading.Lock = field(default_factory=threading.Lock)  # one decision at a time
+    decisions: DecisionsAtWork = field(default_factory=DecisionsAtWork)
     auditing: threading.Lock = field(default_factory=threading.Lock)
     _registry: Registry | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock)
@@ -93,16 +98,23 @@ def allowed(request: Request, role: str) -> Person:
     return person
 
 
+def _published() -> dict[str, int | None]:
+    words = (word.partition("=") for word in os.environ.get(PORTS_VARIABLE, "").split())
+    return {name: int(port) for name, _, port in words if port.isdigit()}
+
+
 class Links:
     """Addresses of pages of the other services of a stack, as the browser that asks reaches them.
 
-    ``None`` where a service does not run.
+    ``None`` where a service does not run. Where the stack is no `stemma up`, ``STEMMA_CONSOLE_PORTS`` says on which
+    ports the others are published, such as ``prefect=4200 mlflow=5000 gateway=8000``.
     """
 
     def __init__(self, request: Request, stack: state.Stack | None):
         self._host = request.url.hostname or "localhost"
         self._scheme = request.url.scheme
-        self._ports = {each.name: urlsplit(each.url).port for each in stack.services if each.url} if stack else {}
+        started = {each.name: urlsplit(each.url).port for each in stack.services if each.url} if stack else {}
+        self._ports = started or _published()
 
     def _page(self, service: str, path: str) -> str | None:
         port = self._ports.get(service)

@@ -1,7 +1,8 @@
-"""Whether the service of this container is healthy: ``python -m deploy.docker.health gateway`` or ``… deployments``.
+"""Whether the service of this container is healthy: ``python -m deploy.docker.health gateway``, ``… console`` or
+``… deployments``.
 
-The gateway is when it answers. The process that runs the flows has no port: it is when it has polled Prefect for work
-in the last minute.
+The gateway and the console are when they answer. The process that runs the flows has no port: it is when it has polled
+Prefect for work in the last minute.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from collections.abc import Callable
 
 from deploy.stack.services import Unhealthy, answers, polls_for_work
 
-GATEWAY = "http://127.0.0.1:8000/health"
+GATEWAY, CONSOLE = "http://127.0.0.1:8000/health", "http://127.0.0.1:8001/health"
 
 
 def gateway() -> None:
     answers(os.environ.get("STEMMA_HEALTH_URL", GATEWAY))
 
 
+def console() -> None:
+    answers(os.environ.get("STEMMA_HEALTH_URL", CONSOLE))
+
+
 def deployments() -> None:
     polls_for_work(os.environ["PREFECT_API_URL"], os.environ.get("PREFECT_API_AUTH_STRING"), 0.0)
 
 
-CHECKS: dict[str, Callable[[], None]] = {"gateway": gateway, "deployments": deployments}
+CHECKS: dict[str, Callable[[], None]] = {"gateway": gateway, "console": console, "deployments": deployments}
 
 
 def main(arguments: list[str]) -> int:

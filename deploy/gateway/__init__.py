@@ -6,7 +6,8 @@ From the outside in:
 - ``connections``: deadlines, limits and strictness of HTTP itself; ``log_limits``
 - ``access``: keys, rates and sizes, before a request is read; ``api_keys``; ``errors``; ``metrics``
 - ``fair_queue``: a few slots, shared among keys
-- ``schemas``: the requests; ``generation``, ``classification``, ``status``, ``arena``, ``feedback``: the endpoints
+- ``schemas``: the requests; ``generation``, ``classification``, ``status``, ``arena``, ``feedback``, ``prepared``:
+  the endpoints
 - ``model_router``: finds the model that a request names; ``model_server``: keeps one model served, following its alias
 - ``catalog``: the registry's aliases and verified files; ``deployment_log``: the registry's rows of deployments
 - ``backends``: the engines that can be started; ``engine_process``: one of them that runs

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, Response
 
-from deploy.gateway import arena, classification, errors, feedback, generation, status
+from deploy.gateway import arena, classification, errors, feedback, generation, prepared, status
 from deploy.gateway.access import AccessControl
 from deploy.gateway.api_keys import Keyring
 from deploy.gateway.arena import Arena
@@ -19,6 +19,7 @@ from deploy.gateway.feedback import Recorder
 from deploy.gateway.generation import ClientDisconnected, Generation, key_of
 from deploy.gateway.metrics import Metrics, RequestMetrics
 from deploy.gateway.model_router import ModelRouter
+from deploy.gateway.prepared import PairQueue, RatingDesk
 from deploy.gateway.settings import GatewaySettings
 
 ABOUT = (
@@ -61,6 +62,7 @@ def build(models: ModelRouter, metrics: Metrics, keyring: Keyring, settings: Gat
     app.include_router(generation.routes(generate))
     app.include_router(arena.routes(Arena(models, generate, models.catalog, recorder)))
     app.include_router(feedback.routes(recorder, key_of))
+    app.include_router(prepared.routes(RatingDesk(PairQueue(models.catalog), models.catalog, recorder), key_of))
     app.include_router(classification.routes(models, metrics, settings.limits))
     app.include_router(status.routes(models, metrics, keyring))
     app.include_router(_page())

@@ -1,5 +1,7 @@
 """The arena: a question, two anonymous answers of different versions in random order, and a vote between them.
 
+The question is a person's, and both versions answer it now; or it is the next of the prepared pairs.
+
 ``/arena`` is the page; it uses ``/v1/arena/…``, under the same keys, rates and checks of origin as the rest of the API.
 Which version gave which answer is known to the gateway alone until the vote is recorded in the registry's database.
 """
@@ -22,10 +24,13 @@ from deploy.gateway.errors import ApiError, ErrorAnswer, documented_responses
 from deploy.gateway.feedback import Recorder, redacted
 from deploy.gateway.generation import Generation, key_of, until_disconnect
 from deploy.gateway.model_router import ModelRouter
+from deploy.gateway.prepared import NONE_LEFT, PairQueue
 from deploy.gateway.schemas import ChatRequest
 from deploy.leaderboard import CurrentLeaderboard, Leaderboard
+from deploy.prepared_pairs import PreparedPair
 from registry.errors import RegistryError
 from registry.feedback import votes
+from registry.feedback.selection import PERSON, Chosen, PairSelection, voted_on
 from registry.feedback.votes import Choice, GivenAnswer
 
 MOST_OPEN = 1000  # battles that wait for their vote; where there are more, the oldest is forgotten
@@ -43,7 +48,9 @@ class OpenBattle(BaseModel):
     """Two answers; who gave them is said after the vote."""
 
     battle: str = Field(description="For the vote, which is to be given with the same key.")
+    question: str
     answers: list[str] = Field(description="A's and B's.")
+    chosen: Chosen = Field(description="How the question was: a person's own, at random, or for a disagreement.")
 
 
 class VoteRequest(TextBody):
@@ -61,6 +68,14 @@ class Revealed(BaseModel):
     a: str
     b: str
     votes: int = Field(description="In the registry now.")
+    reward: float | None = Field(None, description="Of a prepared pair: that A is better, by the reward model.")
+    judge: float | None = Field(None, description="Of a prepared pair: 1 where the judge prefers A, 0.5 for a tie.")
+
+
+class Waiting(BaseModel):
+    """Prepared pairs that nobody has voted on."""
+
+    left: int
 
 
 class Ranked(BaseModel):
@@ -82,6 +97,7 @@ class RankedModels(BaseModel):
     votes: int
     both_bad: int
     connected: bool
+    left_out: int = Field(description="Votes on pairs that were chosen for a disagreement; they do not count.")
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,7 @@ class PendingVote:
     question: str
     a: tuple[Version, str]
     b: tuple[Version, str]
+    selection: PairSelection | None = None
 
 
 class Arena:
@@ -101,6 +118,7 @@ class Arena:
         self._models, self._generation, self._catalog, self._recorder = models, generation, catalog, recorder
         self._open: OrderedDict[str, PendingVote] = OrderedDict()
         self._leaderboard = CurrentLeaderboard()
+        self._queue = PairQueue(catalog)
 
     async def ask(self, request: Request, body: BattleRequest) -> OpenBattle:
         """Both answers, in an order that says nothing.
@@ -112,11 +130,37 @@ class Arena:
         key = key_of(request)
         asked = [self._answer(reference, body, key) for reference in chosen]
         a, b = await until_disconnect(request, asyncio.gather(*asked))
+        return self._opened(PendingVote(key, body.question, a, b))
+
+    def waiting(self) -> list[PreparedPair]:
+        """The prepared pairs that nobody has voted on, or is asked about now; the next one first. Blocks.
+
+        Raises:
+            ApiError: they cannot be read.
+        """
+        asked = {each.selection.pair for each in list(self._open.values()) if each.selection is not None}
+        return self._queue.left(voted_on, asked)
+
+    async def next_pair(self, request: Request) -> OpenBattle:
+        """The next prepared pair.
+
+        Raises:
+            ApiError: there is none, or it cannot be read.
+        """
+        left = await asyncio.to_thread(self.waiting)
+        if not left:
+            raise ApiError(404, NONE_LEFT, "nothing_prepared")
+        pair = await asyncio.to_thread(self._queue.shown, left[0])
+        return self._opened(PendingVote(key_of(request), pair.question, pair.a, pair.b, pair.selection))
+
+    def _opened(self, pending: PendingVote) -> OpenBattle:
         name = secrets.token_urlsafe(16)
-        self._open[name] = PendingVote(key, body.question, a, b)
+        self._open[name] = pending
         while len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)
-        return OpenBattle(battle=name, answers=[a[1], b[1]])
+        chosen = PERSON if pending.selection is None else pending.selection.chosen
+        answers = [pending.a[1], pending.b[1]]
+        return OpenBattle(battle=name, question=pending.question, answers=answers, chosen=chosen)
 
     async def vote(self, request: Request, body: VoteRequest) -> Revealed:
         """Record a vote, once.
@@ -136,13 +180,15 @@ class Arena:
         except RegistryError as error:
             self._open[body.battle] = found
             raise ApiError(503, f"the vote was not recorded: {error}", "registry_unavailable", retry_after=5) from None
-        return Revealed(a=found.a[0].name, b=found.b[0].name, votes=count)
+        prepared = found.selection
+        opinions = {"reward": prepared.reward, "judge": prepared.judge} if prepared is not None else {}
+        return Revealed(a=found.a[0].name, b=found.b[0].name, votes=count, **opinions)
 
     def _record(self, found: PendingVote, body: VoteRequest) -> int:
         a, b = (GivenAnswer(version.id, redacted(answer)) for version, answer in (found.a, found.b))
         return votes.record(
             self._catalog.registry(), found.key, redacted(found.question), a, b, body.choice, redacted(body.reason),
-            consent=body.training, expires=self._recorder.expires,
+            consent=body.training, expires=self._recorder.expires, selection=found.selection,
         )  # fmt: skip
 
     async def ranked(self) -> Leaderboard:
@@ -189,6 +235,16 @@ def routes(arena: Arena) -> APIRouter:
     async def battles(request: Request, body: BattleRequest) -> OpenBattle:
         """Ask two of the served versions, which stay anonymous until the vote."""
         return await arena.ask(request, body)
+
+    @router.get("/v1/arena/pairs", responses=documented_responses())
+    async def pairs() -> Waiting:
+        """How many prepared pairs wait for a vote."""
+        return Waiting(left=len(await asyncio.to_thread(arena.waiting)))
+
+    @router.post("/v1/arena/pairs", responses=documented_responses())
+    async def next_pair(request: Request) -> OpenBattle:
+        """The next prepared pair: those first about which reward model and judge disagree."""
+        return await arena.next_pair(request)
 
     @router.post("/v1/arena/votes", responses=documented_responses())
     async def vote(request: Request, body: VoteRequest) -> Revealed:

@@ -102,17 +102,18 @@ def _of_vote(vote: VoteView, salt: bytes) -> Iterator[tuple[str, Row]]:
     if vote.choice not in ("a", "b"):
         return
     better, worse = (vote.answer_a, vote.answer_b) if vote.choice == "a" else (vote.answer_b, vote.answer_a)
-    about = _about("vote", f"vote:{vote.id}", pseudonym(salt, "person", vote.voter), [vote.a, vote.b], vote.time)
+    about = _about("vote", f"vote:{vote.id}", pseudonym(salt, "person", vote.voter), [vote.a, vote.b], vote.time,
+                   vote.chosen)  # fmt: skip
     asked = [{"role": "user", "content": vote.question}]
     yield PAIRS, {"chosen": _ended(asked, better), "rejected": _ended(asked, worse), **about}
 
 
 def _of_answer(kept: AnswerView, salt: bytes) -> Iterator[tuple[str, Row]]:
     person, time = pseudonym(salt, "person", kept.person), kept.rated or kept.time
-    about = _about("rating", kept.name, person, [kept.version], time, kept.conversation)
+    about = _about("rating", kept.name, person, [kept.version], time, kept.chosen, kept.conversation)
     edit = None if kept.edit in (None, kept.answer) else kept.edit
     if edit is not None:
-        edited = _about("edit", kept.name, person, [kept.version], time, kept.conversation)
+        edited = _about("edit", kept.name, person, [kept.version], time, kept.chosen, kept.conversation)
         yield PAIRS, {
             "chosen": _ended(kept.messages, edit), "rejected": _ended(kept.messages, kept.answer), **edited
         }  # fmt: skip
@@ -146,11 +147,12 @@ def _ended(messages: list[dict[str, Any]], answer: str) -> list[dict[str, Any]]:
 
 
 def _about(
-    kind: str, name: str, person: str, versions: list[str], time: float, conversation: str | None = None
+    kind: str, name: str, person: str, versions: list[str], time: float, chosen: str, conversation: str | None = None
 ) -> dict[str, Any]:
-    """The columns of consent and provenance."""
+    """The columns of consent and provenance; ``chosen`` as :mod:`registry.feedback.selection` has it."""
     recorded = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    provenance = {"kind": kind, "id": name, "person": person, "versions": versions, "recorded": recorded}
+    provenance = {"kind": kind, "id": name, "person": person, "versions": versions, "recorded": recorded,
+                  "chosen": chosen}  # fmt: skip
     if conversation is not None:
         provenance["conversation"] = conversation
     return {"consent": "training", "provenance": provenance}

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol
 
-from core import dvc, layout
+from core import layout
 from core.errors import InputProblem
 from core.numbers import duration
 from core.processes import signals_as_exceptions
@@ -287,14 +287,15 @@ def execute_alone(
     values = parameters.load(workspace.root)
     problems = parameters.problems_in(values)
     stages: list[str] = []
+    changed: dict[str, list[Any]] = {}
     try:
-        stages = graph.read(workspace.root).resolve(name, "stage")
+        stages_graph, changed = graph.read_with_status(workspace.root)
+        stages = stages_graph.resolve(name, "stage")
     except InputProblem as problem:
         problems += problem.problems
     problems += problems_of_stages(workspace.root, stages, values)
     if problems:
         raise InputProblem(problems)
-    changed = dvc.status(workspace.root)
     if not parent_model.READERS.isdisjoint(stages):
         parent_model.bring(workspace, changed, values, say)
     if done := raw_data.ensure(workspace.root, changed):

@@ -118,16 +118,13 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if request.downloads:
         _refuse_parameters(workspace, request)  # before minutes of fetching
         downloads.bring(workspace.root, request.downloads, say)
-    with ThreadPoolExecutor(1) as pool:  # DVC takes a second for each answer
-        status = pool.submit(dvc.status, workspace.root)
-        stages_graph, stages, values = check(workspace, request)
-        init, takes_tokenizer = parent_model.init_in(values), parent_model.takes_tokenizer(values)
-        # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
-        reads_parent = not parent_model.READERS.isdisjoint(stages)
-        parent = None
-        if init is not None and reads_parent:
-            parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
-        changed = status.result()
+    stages_graph, changed, stages, values = check(workspace, request)
+    init, takes_tokenizer = parent_model.init_in(values), parent_model.takes_tokenizer(values)
+    # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
+    reads_parent = not parent_model.READERS.isdisjoint(stages)
+    parent = None
+    if init is not None and reads_parent:
+        parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
     if any(stage in changed for stage in stages):
         wrong = problems_of_clusters(stages, values)
         if wrong:
@@ -229,14 +226,14 @@ def _prepare_isolated(
         raise
 
 
-def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dict[str, Any]]:
-    """The graph, the wanted stages and the parameters of a request that makes sense; changes nothing.
+def check(workspace: Workspace, request: Request) -> tuple[Graph, dict[str, list[Any]], list[str], dict[str, Any]]:
+    """(graph, what changed, wanted stages, parameters) of a request that makes sense; changes nothing.
 
     Raises:
         InputProblem: every problem of the request and of ``params.yaml`` at once.
     """
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(graph.read, workspace.root)
+    with ThreadPoolExecutor(1) as pool:  # DVC takes a second to start
+        reading = pool.submit(graph.read_with_status, workspace.root)
         problems = [*request.problems, *_problems_of_name(workspace, request)]
         init, values = None, {}
         try:
@@ -246,8 +243,9 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dic
         except InputProblem as problem:
             problems += problem.problems
         stages_graph, stages = Graph({}), []
+        changed: dict[str, list[Any]] = {}
         try:
-            stages_graph = reading.result()
+            stages_graph, changed = reading.result()
             stages = stages_graph.select(request.until, request.from_stage)
         except InputProblem as problem:
             problems += problem.problems
@@ -263,7 +261,7 @@ def check(workspace: Workspace, request: Request) -> tuple[Graph, list[str], dic
     problems += [parameters.attribute(line, request.options) for line in found]
     if problems:
         raise InputProblem(problems)
-    return stages_graph, stages, values
+    return stages_graph, changed, stages, values
 
 
 def _refuse_parameters(workspace: Workspace, request: Request) -> None:

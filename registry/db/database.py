@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -94,7 +95,9 @@ def open(url: str) -> Registry:
         location = location.set(drivername="postgresql+psycopg")
     if location.get_backend_name() not in ("sqlite", "postgresql"):
         raise DatabaseError(f"{location.get_backend_name()} is not supported; use SQLite or PostgreSQL")
-    engine = _sqlite(location) if location.get_backend_name() == "sqlite" else create_engine(location)
+    if location.get_backend_name() == "sqlite":
+        _make_private(location)
+    engine = _engine(location, os.getpid())
     try:
         _migrate(engine)
     except (SQLAlchemyError, sqlite3.Error) as error:
@@ -106,13 +109,24 @@ def open(url: str) -> Registry:
     return Registry(engine)
 
 
-def _sqlite(location: URL) -> Engine:
+def _make_private(location: URL) -> None:
+    """Where there is no file yet, an empty one that only this account can read; SQLite gives its others that mode."""
     if (file := sqlite_path(location)) is not None:
         with contextlib.suppress(OSError):  # SQLite says the same in the end, and where
             private_folder(file.parent)
-            # SQLite gives its other files the same mode. Never one that is there: to close what this process has open
-            # elsewhere drops its locks (https://www.sqlite.org/howtocorrupt.html, 2.2).
+            # Never one that is there: to close what this process has open elsewhere drops its locks
+            # (https://www.sqlite.org/howtocorrupt.html, 2.2).
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+@functools.lru_cache(maxsize=4)
+def _engine(location: URL, _process: int) -> Engine:
+    """The same one whenever a process opens a database again: it keeps compiled statements, not connections.
+
+    To compile a statement takes many times as long as to run it. A forked process has its own.
+    """
+    if location.get_backend_name() != "sqlite":
+        return create_engine(location)
     engine = create_engine(location, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")

@@ -25,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from core.keys import Signed
 
-REVISION = "0005"  # newest migration; a database at this revision needs no alembic at all
+REVISION = "0006"  # newest migration; a database at this revision needs no alembic at all
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -326,14 +326,45 @@ class SignedReceipt(_SignedRow, Base):
     execution_id: Mapped[int] = mapped_column(ForeignKey("executions.id"), primary_key=True)
 
 
-class Vote(Base):
+class Judging(Base):
+    """What a command asked of a judging model, beyond what evaluations did; see :mod:`registry.lineage.judgings`."""
+
+    __tablename__ = "judgings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[float]
+    command: Mapped[str] = mapped_column(String(40))
+    judge: Mapped[str] = mapped_column(String(200))
+    endpoint: Mapped[str]
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+
+
+class JudgedModel(Base):
+    """A model whose answers were judged."""
+
+    __tablename__ = "judged_models"
+    __table_args__ = (Index(None, "artifact_id"),)
+
+    judging_id: Mapped[int] = mapped_column(ForeignKey("judgings.id"), primary_key=True)
+    artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"), primary_key=True)
+
+
+class _Chosen:
+    """How it was chosen what a person was asked; see :mod:`registry.feedback.selection`."""
+
+    chosen: Mapped[str] = mapped_column(String(20), server_default="person")
+    selection: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class Vote(_Chosen, Base):
     """A person's vote on two answers to one question, A as it was shown first; see :mod:`registry.feedback.votes`.
 
     Once it ``expires`` the vote stays and its texts go.
     """
 
     __tablename__ = "votes"
-    __table_args__ = (CheckConstraint("choice IN ('a', 'b', 'tie', 'bad')", name="choice"),)
+    __table_args__ = (CheckConstraint("choice IN ('a', 'b', 'tie', 'bad')", name="choice"), Index(None, "chosen"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     time: Mapped[float]
@@ -349,7 +380,7 @@ class Vote(Base):
     expires: Mapped[float | None]
 
 
-class KeptAnswer(Base):
+class KeptAnswer(_Chosen, Base):
     """An answer with the conversation before it, and what its person said of it; see :mod:`registry.feedback.answers`.
 
     Personal data of a fixed form was replaced before it was written.
@@ -362,6 +393,7 @@ class KeptAnswer(Base):
         Index(None, "conversation"),
         Index(None, "person"),
         Index(None, "expires"),
+        Index(None, "chosen"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.database import Registry
 from registry.db.schema import KeptAnswer
 from registry.errors import NoSuchAnswer
+from registry.feedback.selection import PERSON, PairSelection, columns
 from registry.feedback.votes import storable
 
 Thumb = Literal["up", "down"]
@@ -36,6 +37,7 @@ class NewAnswer:
         messages: before the answer, each with ``role`` and ``content``.
         consent: whether models may be trained on it.
         expires: when it is to be deleted, in unix seconds.
+        selection: how a prepared question was chosen; ``None``: it is the person's own.
     """
 
     name: str
@@ -46,6 +48,7 @@ class NewAnswer:
     answer: str
     consent: bool
     expires: float
+    selection: PairSelection | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class AnswerView:
     stars: int | None
     edit: str | None
     rated: float | None
+    chosen: str = PERSON
+    selection: dict[str, Any] | None = None
 
 
 def keep(registry: Registry, given: NewAnswer) -> bool:
@@ -81,9 +86,17 @@ def keep(registry: Registry, given: NewAnswer) -> bool:
                 name=given.name, conversation=given.conversation, person=person, version_id=given.version_id,
                 messages=[{name: storable(value) for name, value in message.items()} for message in given.messages],
                 answer=storable(given.answer), consent=given.consent, time=time.time(), expires=given.expires,
+                **columns(given.selection),
             )
         )  # fmt: skip
     return True
+
+
+def unrated(session: Session, person: str, pair: str, consent: bool) -> AnswerView | None:
+    """An answer of the prepared pair that this person was shown and has said nothing of."""
+    query = select(KeptAnswer).filter_by(person=person[:100], rated=None, consent=consent)
+    rows = session.scalars(query.where(KeptAnswer.chosen != PERSON, KeptAnswer.expires > time.time()))
+    return next((view(row) for row in rows if row.selection and row.selection["pair"] == pair), None)
 
 
 def rate(
@@ -120,5 +133,5 @@ def answers(session: Session) -> list[AnswerView]:
 def view(row: KeptAnswer) -> AnswerView:
     return AnswerView(
         row.id, row.name, row.conversation, row.person, str(row.version), row.messages, row.answer, row.consent,
-        row.time, row.expires, row.thumb, row.stars, row.edit, row.rated,
+        row.time, row.expires, row.thumb, row.stars, row.edit, row.rated, row.chosen, row.selection,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.db.database import Registry
 from registry.db.schema import ModelVersion, Vote
+from registry.feedback.selection import DISAGREEMENT, PERSON, PairSelection, columns
 
 Choice = Literal["a", "b", "tie", "bad"]
 CHOICES: tuple[str, ...] = get_args(Choice)
@@ -31,6 +32,7 @@ class VoteView:
     Attributes:
         consent: whether models may be trained on it.
         expires: when its texts are deleted, in unix seconds; ``None``: never, or they have been.
+        chosen, selection: how the pair was chosen; see :mod:`registry.feedback.selection`.
     """
 
     id: int
@@ -45,6 +47,13 @@ class VoteView:
     reason: str
     consent: bool
     expires: float | None
+    chosen: str = PERSON
+    selection: dict[str, Any] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether ratings count it: a pair that was chosen for a disagreement says nothing of all pairs."""
+        return self.chosen != DISAGREEMENT
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,6 +70,7 @@ def record(
     *,
     consent: bool = False,
     expires: float | None = None,
+    selection: PairSelection | None = None,
 ) -> int:
     """Keep a vote; how many votes there are now.
 
@@ -69,6 +79,7 @@ def record(
         a, b: the answers as they were shown, the first one first.
         consent: whether models may be trained on it.
         expires: when its texts are to be deleted, in unix seconds.
+        selection: how a prepared pair was chosen; ``None``: the question is the person's own.
     """
     with registry.write() as session:
         session.add(
@@ -76,6 +87,7 @@ def record(
                 time=time.time(), voter=voter[:100], question=storable(question), version_a_id=a.version_id,
                 version_b_id=b.version_id, answer_a=storable(a.answer), answer_b=storable(b.answer), choice=choice,
                 reason=storable(reason), consent=consent, expires=expires,
+                **columns(selection),
             )
         )  # fmt: skip
         session.flush()
@@ -103,7 +115,7 @@ def votes(session: Session) -> list[VoteView]:
     )
     return [
         VoteView(vote.id, vote.time, vote.voter, str(a), str(b), vote.choice, vote.question, vote.answer_a,
-                 vote.answer_b, vote.reason, vote.consent, vote.expires)
+                 vote.answer_b, vote.reason, vote.consent, vote.expires, vote.chosen, vote.selection)
         for vote, a, b in rows
     ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.db.schema import Artifact, Execution, MetricValue
+from registry.lineage import judgings
 from registry.lineage.trace import ExecutionNode, Trace, trace
 from registry.lineage.traversal import chunks
 from registry.promotion.parameters import load_section
@@ -79,7 +80,7 @@ class ExecutionCost:
 
 @dataclass
 class JudgingCost:
-    """What an execution asked of a judging model; verdicts that it took from the cache cost it nothing.
+    """What an execution or a command asked of a judging model; verdicts that it took from the cache cost it nothing.
 
     Attributes:
         money: ``None`` where the judge has no price.
@@ -140,7 +141,13 @@ def cost(session: Session, reference: str, parameters: CostParameters) -> Cost:
 
 
 def _judging(session: Session, traced: Trace, parameters: CostParameters) -> list[JudgingCost]:
-    """What the executions that measured the models of the tree asked of judges, oldest first."""
+    """What was asked of judges about the models of the tree, oldest first: by executions, then by commands."""
+
+    def line(by: str, judge: str, endpoint: str, prompt: int, completion: int) -> JudgingCost:
+        price = parameters.price_per_million_tokens.get(judge)
+        money = None if price is None else (price.prompt * prompt + price.completion * completion) / 1e6
+        return JudgingCost(by, judge, endpoint, prompt, completion, money)
+
     digests = [node.digest for node in traced.artifacts() if node.type == "model"]
     found: dict[int, Execution] = {}
     for chunk in chunks(digests):
@@ -162,10 +169,9 @@ def _judging(session: Session, traced: Trace, parameters: CostParameters) -> lis
         if not (judge := environment.get("judge_model")):
             continue
         prompt, completion = (int(environment[f"judge_{part}_tokens"]) for part in ("prompt", "completion"))
-        price = parameters.price_per_million_tokens.get(judge)
-        money = None if price is None else (price.prompt * prompt + price.completion * completion) / 1e6
-        endpoint = environment.get("judge_endpoint", "")
-        lines.append(JudgingCost(execution.stage, judge, endpoint, prompt, completion, money))
+        lines.append(line(execution.stage, judge, environment.get("judge_endpoint", ""), prompt, completion))
+    for each in judgings.of_models(session, digests):
+        lines.append(line(each.command, each.judge, each.endpoint, each.prompt_tokens, each.completion_tokens))
     return lines
 
 

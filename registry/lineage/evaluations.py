@@ -20,6 +20,7 @@ class Evaluation:
         report: the artifact; :func:`registry.store.materialize.materialize_artifact` fetches its files.
         directions: of its metrics, by name: whether higher is better.
         made_with: code, parameters, seed; ``read``: digests of the data it read, by role.
+        model: row of the artifact that was measured.
     """
 
     execution: int
@@ -28,6 +29,7 @@ class Evaluation:
     directions: dict[str, bool | None]
     made_with: tuple[str, str, str]
     read: dict[str, str]
+    model: int | None = None
 
     def differences(self, other: Evaluation) -> list[str]:
         """How the other was made differently, such as ``parameters``; two that were made alike have none."""
@@ -97,5 +99,6 @@ def _with_reports(session: Session, query: Select[tuple[Execution]]) -> list[Eva
             execution.component.spec_digest, json.dumps(execution.parameters, sort_keys=True), str(execution.seed)
         )  # fmt: skip
         directions = {row.name: row.higher_is_better for row in rows}
-        found.append(Evaluation(execution.id, execution.stage, report, directions, made_with, read))
+        found.append(Evaluation(execution.id, execution.stage, report, directions, made_with, read,
+                                rows[0].artifact_id if rows else None))  # fmt: skip
     return found

@@ -1,6 +1,7 @@
 """``human_win_rate``: how often people prefer the candidate to the version that holds the alias, in the arena.
 
 No stage measures it: the gate counts the votes that there are. A tie, and a vote that both are bad, is half a win.
+Votes on pairs that were chosen because reward model and judge disagree about them do not count: they are no sample.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from registry.db.schema import ModelVersion, Vote
+from registry.feedback.selection import DISAGREEMENT
 
 NAME = "human_win_rate"
 _EVEN = 1.96**2  # votes that are added, half of them won: Agresti and Coull (1998)
@@ -44,13 +46,13 @@ class WinRate:
 
 
 def win_rate(session: Session, candidate: ModelVersion, champion: ModelVersion) -> WinRate:
-    """Of all votes between the two."""
+    """Of the votes between the two that count."""
     pairs = or_(
         (Vote.version_a_id == candidate.id) & (Vote.version_b_id == champion.id),
         (Vote.version_a_id == champion.id) & (Vote.version_b_id == candidate.id),
     )
     wins = ties = losses = 0
-    counted = select(Vote.version_a_id, Vote.choice, func.count()).where(pairs)
+    counted = select(Vote.version_a_id, Vote.choice, func.count()).where(pairs, Vote.chosen != DISAGREEMENT)
     for first, choice, count in session.execute(counted.group_by(Vote.version_a_id, Vote.choice)):
         if choice not in ("a", "b"):
             ties += count

@@ -59,6 +59,7 @@ def lived(tmp_path_factory, prefect_database) -> tuple[Workspace, str]:
     workspace = make_workspace(tmp_path_factory.mktemp("lifecycle") / "workspace")
     give(prefect_database, workspace.home / "prefect")
     workspace.environment["OMP_NUM_THREADS"] = "1"  # a second thread costs more than it computes of models this small
+    del workspace.environment["PYTHONDONTWRITEBYTECODE"]  # fifty processes run this code
     done = workspace.run(workspace.tool("stemma"), "run", *_set(TINY), timeout=900, COLUMNS="160")
     # Few steps make a model that has nothing to say, and the gate tells; a person may still want it.
     reason = "a budget this small is only a rehearsal"

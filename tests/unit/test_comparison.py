@@ -12,6 +12,7 @@ from components.comparison.judged import judge_pairs
 from components.comparison.paired import BOOTSTRAP, MCNEMAR, compare, paired
 from components.evaluate.items import Item
 from components.evaluate.judge.parameters import JudgeParameters
+from components.evaluate.judge.verdicts import judging
 from core.errors import InputProblem
 from tests.unit.evaluate.judging_server import judging_server
 
@@ -90,17 +91,25 @@ def test_the_judge_compares_the_answers_and_keeps_its_verdicts(tmp_path):
 
         server.answer = prefer
         given = JudgeParameters(endpoint=server.url, model="judge", attempts=1, min_judged=1.0)
-        found = judge_pairs(given, a, b, tmp_path)
+        counted: list[int] = []
+
+        def judged(a, b, count=lambda tally: counted.append(tally.own_prompt_tokens)):
+            with judging(given, tmp_path, f"compare-{len(counted)}", count) as judge:
+                return judge_pairs(judge, a, b)
+
+        found = judged(a, b)
         assert found.win_rate.value == pytest.approx(2.5 / 3) and found.win_rate.n == 3
         asked = len(server.asked)
-        assert asked == 4 and judge_pairs(given, a, b, tmp_path).as_dict() == found.as_dict()
+        assert asked == 4 and judged(a, b).as_dict() == found.as_dict()
         assert len(server.asked) == asked
+        assert counted[0] > 0 and counted[1] == 0, "what was kept costs nothing again"
         assert "prefers B in 0.833" in found.in_words("A", "B")
         server.answer = lambda text: "Hm."
         with pytest.raises(InputProblem, match=r"a verdict on 1 of 3 pairs.*does not give \[\[A\]\]"):
-            judge_pairs(given, rows([0] * 3, answers=["p", "q", "same"]), b, tmp_path)
+            judged(rows([0] * 3, answers=["p", "q", "same"]), b)
+        assert counted[2] > 0, "also where it failed"
         with pytest.raises(InputProblem, match="no item has a question and an answer of both"):
-            judge_pairs(given, a, rows([1], start=9), tmp_path)
+            judged(a, rows([1], start=9))
 
 
 def test_a_judge_is_held_against_peoples_votes(tmp_path):
@@ -118,7 +127,8 @@ def test_a_judge_is_held_against_peoples_votes(tmp_path):
 
         server.answer = prefer
         given = JudgeParameters(endpoint=server.url, model="judge", attempts=1)
-        found = agreement(given, pairs, people, tmp_path, [question for question, *_ in pairs])
+        with judging(given, tmp_path, "arena") as judge:
+            found = agreement(judge, pairs, people, [question for question, *_ in pairs])
     assert (found.votes, found.unjudged, found.decided) == (6, 1, 4)
     assert found.share.value == 0.75 and found.share.stderr == pytest.approx(0.25)
     # Of the five judged pairs four agree; by chance 3/5 * 4/5 + 1/5 * 1/5 + 1/5 * 0 = 0.52 would.

@@ -136,9 +136,8 @@ class Judge:
                         )
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        verdicts = [verdict for verdict in found if verdict is not None]
-        self._count(verdicts, {place for of in places.values() for place in of[1:]})
-        return verdicts
+            self._count(found, {place for of in places.values() for place in of[1:]})
+        return [verdict for verdict in found if verdict is not None]
 
     def _one(self, key: str, question: Case) -> Ruling:
         path = self.kept / f"verdict-{key}.json" if self.kept else None
@@ -161,9 +160,11 @@ class Judge:
         body = json.dumps({"judge": judge, "messages": question.messages}, sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()
 
-    def _count(self, verdicts: Sequence[Ruling], repeated: set[int]) -> None:
+    def _count(self, verdicts: Sequence[Ruling | None], repeated: set[int]) -> None:
         tally = self.tally
         for place, verdict in enumerate(verdicts):
+            if verdict is None:  # the judging ended before it
+                continue
             tally.asked += 1
             if verdict.value is None:
                 tally.failures[verdict.failure or "no verdict"] += 1
@@ -181,14 +182,23 @@ class Judge:
 
 
 @contextlib.contextmanager
-def judging(parameters: JudgeParameters, kept: Path | None, work: str) -> Iterator[Judge]:
+def judging(
+    parameters: JudgeParameters, kept: Path | None, work: str, count: Callable[[Tally], None] = lambda tally: None
+) -> Iterator[Judge]:
     """A judge that can be reached.
+
+    Args:
+        count: called at the end, also where the judging failed, with what it took.
 
     Raises:
         JudgeFailed: it cannot.
     """
     with JudgeClient(parameters) as client:
-        yield Judge(parameters, client, kept, work)
+        judge = Judge(parameters, client, kept, work)
+        try:
+            yield judge
+        finally:
+            count(judge.tally)
 
 
 def _read(path: Path, prompt: Prompt) -> Ruling | None:

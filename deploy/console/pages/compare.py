@@ -34,7 +34,7 @@ def routes(console: Console) -> APIRouter:
         differences: list[str] = []
         problem = None
         try:
-            one, other, differences = sides(console.workspace, a, b)
+            one, other, differences = sides(console.workspace, console.registry, a, b)
             metrics = compare_items(one.items, other.items, one.directions | other.directions)
             if not metrics:
                 raise InputProblem("they share no item: they were measured on different data or tasks")

@@ -6,36 +6,42 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
 from components.corpora import finding
 from components.corpora.shards import Corpus
 from components.corpora.summary import summarize, tokens_of
 from core.errors import InputProblem
 from deploy.console.console import Console
-from deploy.console.rendering import page
-from deploy.corpora import open_corpus
+from deploy.console.rendering import HEADERS, page
+from deploy.corpora import card, open_corpus
 from registry.errors import RegistryError
 from registry.lineage import listing
 
 DOCUMENTS = 10  # on a page
 VALUES = 20  # of a column
+# A document of its own, that shows what others wrote: what it may run and load is its own policy, by digests; it has no
+# origin, so no script in it could act in the reader's name.
+CARD_HEADERS = {**HEADERS, "content-security-policy": "sandbox allow-scripts; frame-ancestors 'self'"}
 Seed = Annotated[int, Query(ge=0, lt=2**31)]
 
 
 def routes(console: Console) -> APIRouter:
     router = APIRouter()
 
-    def opened(name: str) -> tuple[Corpus, dict[str, Any]]:
-        """The corpus of a run, a version, a revision or a folder of the workspace: a page reads no other folder."""
+    def allowed(name: str) -> str | None:
+        """The name of a run, a version, a revision or a folder of the workspace: a page reads no other folder."""
         if name and Path(console.workspace.root, name).exists():
             folder = Path(console.workspace.root, name).resolve()
             if not folder.is_relative_to(console.workspace.root.resolve()):
                 raise InputProblem(f"{name} is outside the workspace; `stemma data show` reads it in a terminal")
-            name = str(folder)
-        elif name.startswith(("/", "~", ".")):
+            return str(folder)
+        if name.startswith(("/", "~", ".")):
             raise InputProblem(f"{name}: no such folder in the workspace")
-        return open_corpus(console.workspace, name or None)
+        return name or None
+
+    def opened(name: str) -> tuple[Corpus, dict[str, Any]]:
+        return open_corpus(console.workspace, allowed(name))
 
     @router.get("/data")
     def data(request: Request, corpus: str = "") -> Response:
@@ -53,7 +59,12 @@ def routes(console: Console) -> APIRouter:
         return page(
             request, console, "data.html", corpus=corpus, runs=names, found=found, problem=None, summary=summary,
             tokens=tokens_of(summary, reports["tokenized"]), rules=rules, values=VALUES,
+            has_card=reports["report"] is not None,
         )  # fmt: skip
+
+    @router.get("/data/card")
+    def shown_card(corpus: str = "") -> Response:
+        return HTMLResponse(card(console.workspace, allowed(corpus.strip())), headers=CARD_HEADERS)
 
     @router.get("/data/documents")
     def documents(

@@ -8,20 +8,22 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from core.errors import InputProblem
 from deploy.console.console import Console, allowed
+from deploy.console.deciding import Decision, Say
 from deploy.console.forms import form
 from deploy.console.rendering import page, quoted
 from registry.db.references import current, find_model, resolve
-from registry.errors import PromotionRefused
+from registry.errors import PromotionRefused, UnknownReference
 from registry.lineage import listing
 from registry.lineage.catalog import ModelSummary
 from registry.promotion.promote import PromotionOutcome, assess, check_request, promote
 from registry.promotion.rollback import holders, rollback
 
 Number = Annotated[int, Path(ge=1, lt=2**31)]
+WAIT_SECONDS = 2.0  # for a decision, before its own page is shown
 HOLDER = "holder"  # field of a second look: the version that held the alias when it was shown
 
 
@@ -54,14 +56,17 @@ def routes(console: Console) -> APIRouter:
                 given={"alias": alias, "reason": reason},
             )  # fmt: skip
 
-        def do() -> PromotionOutcome:
+        await run_in_threadpool(_require_holder, console, model, alias, given[HOLDER])
+
+        def decide(say: Say) -> PromotionOutcome:
+            measure = gate.measuring(say) if gate.measuring else None
             return promote(
-                console.workspace, name, alias, reason, person.name, force=force, measure=gate.measure,
+                console.workspace, name, alias, reason, person.name, force=force, measure=measure,
                 compare=gate.compare, pair=gate.pair,
             )  # fmt: skip
 
-        await run_in_threadpool(_alone, console, model, alias, given[HOLDER], do)
-        return RedirectResponse(f"/models/{quoted(model)}/{version}", 303)
+        what = f"{'forced ' if force else ''}promotion of {name} to @{alias}"
+        return await _decided(console, what, f"/models/{quoted(model)}/{version}", person.name, decide)
 
     @router.get("/models/{model}/aliases/{alias}/rollback")
     def ask_to_roll_back(request: Request, model: str, alias: str) -> Response:
@@ -86,38 +91,65 @@ def routes(console: Console) -> APIRouter:
             shown = {"version": version, "reason": reason}
             return page(request, console, "rollback.html", model=model, alias=alias, given=shown, **found)
 
-        def do() -> PromotionOutcome:
+        await run_in_threadpool(_require_holder, console, model, alias, given[HOLDER])
+
+        def decide(say: Say) -> PromotionOutcome:
+            say(f"hashing the files of {model}:{version}")
             return rollback(console.workspace, model, reason, person.name, alias=alias, to_version=version)
 
-        await run_in_threadpool(_alone, console, model, alias, given[HOLDER], do)
-        return RedirectResponse(f"/models/{quoted(model)}/{version}", 303)
+        what = f"rollback of @{alias} to {model}:{version}"
+        return await _decided(console, what, f"/models/{quoted(model)}/{version}", person.name, decide)
+
+    def asked_for(identity: str) -> Decision:
+        found = console.decisions.find(identity)
+        if found is None:
+            raise UnknownReference(
+                "this console knows no such decision: it was started anew since, or many have been made; the history "
+                "of the model says what was decided"
+            )
+        return found
+
+    @router.get("/decisions/{identity}/state")
+    def state(identity: str) -> Response:
+        found = asked_for(identity)
+        return JSONResponse({"at_work": found.at_work, "lines": found.steps}, headers={"cache-control": "no-store"})
+
+    @router.get("/decisions/{identity}")
+    def decision(request: Request, identity: str) -> Response:
+        found = asked_for(identity)
+        if found.outcome is not None:
+            return RedirectResponse(found.page, 303)
+        return page(request, console, "decision.html", decision=found)
 
     return router
 
 
-def _alone(
-    console: Console, model: str, alias: str, holder: str, decide: Callable[[], PromotionOutcome]
-) -> PromotionOutcome:
-    """Decide, where nobody else is deciding and the alias is held as it was at the second look.
+async def _decided(
+    console: Console, what: str, where: str, person: str, decide: Callable[[Say], PromotionOutcome]
+) -> Response:
+    """The page of the outcome, where it is there in a moment; else the one on which it is waited for.
 
     Raises:
-        InputProblem: either is not so.
-        StemmaError: as the decision itself.
+        InputProblem: another decision is being made.
+        StemmaError: as the decision itself, where it ends in a moment.
     """
-    if not console.deciding.acquire(blocking=False):
-        raise InputProblem("another decision is being made; wait for its end and look at its outcome first")
-    try:
-        with console.read() as session:
-            standing = current(session, find_model(session, model).id, alias)
-            now = str(standing.to_version.version) if standing else ""
-        if now != holder:
-            raise InputProblem(
-                f"{model}@{alias} has moved since you looked: {f'version {now}' if now else 'no version'} holds it "
-                "now; nothing was changed, so look again"
-            )
-        return decide()
-    finally:
-        console.deciding.release()
+    begun = console.decisions.start(what, where, person, decide)
+    await run_in_threadpool(begun.ended.wait, WAIT_SECONDS)
+    if begun.problem is not None:
+        raise begun.problem
+    return RedirectResponse(f"/decisions/{begun.id}" if begun.at_work else where, 303)
+
+
+def _require_holder(console: Console, model: str, alias: str, holder: str) -> None:
+    """Raise an :class:`InputProblem` where the alias is not held as it was at the second look."""
+    with console.read() as session:
+        standing = current(session, find_model(session, model).id, alias)
+        now = str(standing.to_version.version) if standing else ""
+    if now != holder:
+        raise InputProblem(
+            f"{model}@{alias} has moved since you looked: {f'version {now}' if now else 'no version'} holds it now; "
+            "nothing was changed, so look again"
+        )
 
 
 def _earlier(console: Console, model: str, alias: str) -> dict[str, Any]:

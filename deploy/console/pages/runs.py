@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -26,7 +27,11 @@ def routes(console: Console) -> APIRouter:
             found = listing.runs(session, before)
         more = found[-1].id if len(found) == listing.ROWS else None
         working = at_work(console.workspace) if before is None else []
-        return page(request, console, "runs.html", runs=found, more=more, working=working, offered=OFFERED)
+        return page(
+            request, console, "runs.html", runs=found, more=more, working=working, offered=OFFERED,
+            startable=bool(os.environ.get("PREFECT_API_URL")),
+            decisions=console.decisions.all() if before is None else [],
+        )  # fmt: skip
 
     @router.post("/runs/start")
     async def begin(request: Request) -> Response:

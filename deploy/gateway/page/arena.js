@@ -33,22 +33,49 @@ async function busy(work) {
   }
 }
 
+const CHOSEN = {
+  disagreement: "Chosen because the reward model and the judge disagree about it. Your vote teaches; it does not count in the ratings.",
+  random: "Drawn at random from the prepared questions. Your vote counts in the ratings.",
+};
+
+function show(got) {
+  battle = got.battle;
+  $("asked").hidden = !CHOSEN[got.chosen];
+  $("asked-text").textContent = got.question;
+  $("chosen").textContent = CHOSEN[got.chosen] || "";
+  for (const [place, side] of ["a", "b"].entries()) {
+    $(`name-${side}`).textContent = side.toUpperCase();
+    $(`answer-${side}`).replaceChildren(markdown(got.answers[place] || "(an empty answer)"));
+  }
+  $("reason").value = "";
+  $("answers").hidden = $("vote").hidden = false;
+  $("state").textContent = "Which answer is better? The models are named after your vote.";
+}
+
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   busy(async () => {
     $("state").textContent = "Both models are answering …";
-    $("answers").hidden = $("vote").hidden = true;
-    const got = await call("/v1/arena/battles", { question: $("question").value });
-    battle = got.battle;
-    for (const [place, side] of ["a", "b"].entries()) {
-      $(`name-${side}`).textContent = side.toUpperCase();
-      $(`answer-${side}`).replaceChildren(markdown(got.answers[place] || "(an empty answer)"));
-    }
-    $("reason").value = "";
-    $("answers").hidden = $("vote").hidden = false;
-    $("state").textContent = "Which answer is better? The models are named after your vote.";
+    $("asked").hidden = $("answers").hidden = $("vote").hidden = true;
+    show(await call("/v1/arena/battles", { question: $("question").value }));
   });
 });
+
+$("next").addEventListener("click", () => busy(async () => show(await call("/v1/arena/pairs", {}))));
+
+async function showWaiting() {
+  const { left } = await call("/v1/arena/pairs");
+  $("next").hidden = $("waiting").hidden = !left;
+  $("waiting").textContent = `${left} prepared questions wait for a vote, those first about which the reward model and the judge disagree; one in four was drawn at random.`;
+}
+
+// What reward model and judge thought of a prepared pair; said after the vote, which it must not lead.
+function opinions({ reward, judge }) {
+  if (reward === null) return "";
+  const side = (value) => (value > 0.5 ? "A" : value < 0.5 ? "B" : "neither");
+  const sure = Math.round(100 * Math.max(reward, 1 - reward));
+  return ` The reward model prefers ${side(reward)} (${sure} %), the judge ${judge === null ? "gave no verdict" : `prefers ${side(judge)}`}.`;
+}
 
 $("vote").addEventListener("submit", (event) => event.preventDefault()); // Enter in the reason is no vote
 for (const button of document.querySelectorAll("#vote button")) {
@@ -60,9 +87,9 @@ for (const button of document.querySelectorAll("#vote button")) {
       $("name-a").textContent = `A: ${said.a}`;
       $("name-b").textContent = `B: ${said.b}`;
       $("vote").hidden = true;
-      $("state").textContent = `Recorded. A was ${said.a}, B was ${said.b}.`;
-      await showBoard();
-      $("question").focus();
+      $("state").textContent = `Recorded. A was ${said.a}, B was ${said.b}.${opinions(said)}`;
+      await Promise.all([showBoard(), showWaiting()]);
+      ($("asked").hidden || $("next").hidden ? $("question") : $("next")).focus();
     }),
   );
 }
@@ -79,8 +106,12 @@ async function showBoard() {
   $("board").tBodies[0].replaceChildren(...rows);
   $("board").hidden = !rows.length;
   $("board-note").textContent = rows.length
-    ? `${board.votes} votes. Bradley-Terry ratings: 400 points are odds of ten to one; a tie is half a win for each.${board.connected ? "" : " Some versions were never compared with the others: do not compare their ratings."}`
-    : "No votes yet.";
+    ? `${board.votes} votes. Bradley-Terry ratings: 400 points are odds of ten to one; a tie is half a win for each.${board.connected ? "" : " Some versions were never compared with the others: do not compare their ratings."}${leftOut(board)}`
+    : `No votes yet.${leftOut(board)}`;
+}
+
+function leftOut(board) {
+  return board.left_out ? ` ${board.left_out} votes on questions that were chosen for a disagreement do not count.` : "";
 }
 
 async function showDays() {
@@ -88,4 +119,4 @@ async function showDays() {
   $("days").textContent = days ? `; the texts for ${days} days, the vote for good` : " until they are asked to be deleted";
 }
 
-Promise.all([showBoard(), showDays()]).catch((error) => problem(error.message));
+Promise.all([showBoard(), showWaiting(), showDays()]).catch((error) => problem(error.message));

@@ -32,6 +32,8 @@ async function begin() {
     $("model").replaceChildren(...models.map((model) => Object.assign(element("option", model.id), { value: model.id })));
     await loadKeeping(headers());
     $("send").disabled = !models.length || !keepDays;
+    const { left } = await call("/v1/arena/pairs");
+    $("next").hidden = !left || !keepDays;
     if (!keepDays) problem("This gateway keeps no answers, so none can be rated: start it with --feedback-days.");
     else if (!models.length) problem("No model that chats is served yet; see /health");
   } catch (error) {
@@ -63,8 +65,23 @@ $("ask").addEventListener("submit", async (event) => {
   }
 });
 
+$("next").addEventListener("click", async () => {
+  problem("");
+  if (!wantsKeeping()) return problem("To be rated an answer has to be kept: tick that it may be.");
+  try {
+    const got = await call("/v1/feedback/next", { training: $("training").checked });
+    show({ id: got.answer, model: got.model, choices: [{ message: { content: got.text } }] });
+    $("chosen").textContent = `Question: ${got.question} (${got.chosen === "random" ? "drawn at random" : "chosen because the reward model and the judge disagree about its answers"})`;
+    $("chosen").hidden = false;
+    $("state").textContent = "How good is the answer? You can edit it too.";
+  } catch (error) {
+    problem(error.message);
+  }
+});
+
 // The answer with its stars and what can be said of it.
 function show(made) {
+  $("chosen").hidden = true;
   const answer = { id: made.id, text: made.choices[0].message.content || "", thumb: null };
   $("name").textContent = `Answer of ${made.model}`;
   $("text").replaceChildren(markdown(answer.text || "(an empty answer)"));

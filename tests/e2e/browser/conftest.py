@@ -28,6 +28,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) 
     workspace.commit("small")
     give(prefect_database, workspace.home / "prefect")
     workspace.environment["OMP_NUM_THREADS"] = "1"
+    del workspace.environment["PYTHONDONTWRITEBYTECODE"]  # many processes run this code
     workspace.environment["PYTHONPATH"] = str(workspace.root)  # as installed from there: the chat model is known
     stemma = workspace.tool("stemma")
     workspace.dvc("repro", "-q", STEMMA_RUN="first", timeout=900)

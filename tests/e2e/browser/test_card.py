@@ -13,8 +13,8 @@ from tests.e2e.browser.conftest import SCREENSHOTS
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 
 
-@pytest.fixture
-def card(tmp_path):
+def write_card(root, rules=()):
+    """The report of a corpus of 25 documents, one of which attacks the page, below ``root``."""
     split = {
         "documents": 25, "groups": 1, "characters": 100, "question_documents": 0, "bytes": 1, "digest": "d",
         "kinds": {}, "kind_characters": {}, "licenses": {}, "lengths": dict.fromkeys(map(str, LENGTH_EDGES), 2),
@@ -23,7 +23,7 @@ def card(tmp_path):
     report = {
         "metrics": {"documents_kept": 25, "documents_read": 25, "share_kept": 1, "characters_kept": 1},
         "python": "3", "corpus_digest": "d", "sources": [], "notes": {}, "splits": {"train": split, "test": split},
-        "clusters": clusters, "rules": [], "changes": {}, "broken_rows": [], "instructions": {}, "labels": {},
+        "clusters": clusters, "rules": list(rules), "changes": {}, "broken_rows": [], "instructions": {}, "labels": {},
     }  # fmt: skip
     rows = [
         {"origin": f"file#{n}", "source": "s", "kind": "file", "license": "MIT", "characters": 9, "text": f"Text {n}"}
@@ -37,10 +37,15 @@ def card(tmp_path):
         ],
         "bounds": {"documents": 40, "characters": 1000, "examples": 10},
     }
-    folder = tmp_path / "reports" / "curate"
+    folder = root / "reports" / "curate"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(report))
     (folder / "samples.json").write_text(json.dumps(samples))
+
+
+@pytest.fixture
+def card(tmp_path):
+    write_card(tmp_path)
     return pages.render(tmp_path, "curate")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from registry.db.database import open as open_registry
 from registry.promotion.history import history
 from tests.browser import check, profile
 from tests.console import RunningConsole, console
+from tests.e2e.browser.test_card import write_card
 from tests.integration.registry.conftest import Prepared, improved, made, prepared  # noqa: F401  (fixtures)
 from tests.unit.corpora.corpus import document, write
 
@@ -102,7 +102,8 @@ def test_health_shows_disks_and_an_operator_audits(page, shown):
     check(page)
 
 
-def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(page, shown, picture):
+def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(page, shown, picture, monkeypatch):
+    monkeypatch.setattr("deploy.console.pages.decisions.WAIT_SECONDS", 0.0)  # as if each took longer
     sign_in(page, shown, "otto", "/models/base/1")
     page.get_by_role("link", name="Promote base:1").click()
     page.get_by_label("Reason").fill("shorter\nanswers")
@@ -114,6 +115,8 @@ def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(p
     check(page)
     picture(page, "console-promote")
     page.get_by_role("button", name="Promote base:1").click()
+    expect(page.get_by_role("heading", name="promotion of base:1 to @champion")).to_be_visible()
+    check(page)  # which leads on by itself
     refusal = page.get_by_role("article").first
     expect(refusal).to_contain_text("refusal of base:1 for @champion")
     expect(refusal).to_contain_text("otto")
@@ -128,6 +131,11 @@ def test_a_refused_promotion_and_a_rollback_are_recorded_with_the_persons_name(p
     check(page)
     page.get_by_role("button", name="Roll back to base:1").click()
     expect(page.get_by_role("heading", name="base:1 @champion")).to_be_visible()
+    page.goto(f"{shown.url}/runs")
+    done = page.get_by_role("listitem").filter(has_text="otto")
+    expect(done).to_contain_text(["rollback of @champion to base:1", "promotion of base:1 to @champion"])
+    expect(done).to_contain_text(["rolled back", "refused"])
+    check(page)
     with open_registry(shown.workspace.registry_url) as registry, registry.read() as session:
         rejected, rolled_back = history(session, "base")[-2:]
     assert (rejected.action, rejected.actor, rejected.reason) == ("reject", "otto", "shorter\nanswers")
@@ -189,12 +197,16 @@ def test_documents_of_a_corpus_are_drawn_and_searched_and_what_was_dropped_is_se
     write(folder / "data" / "corpus", texts)
     example = {"origin": "twin", "reason": "repeats file1", "text": "text 1!"}
     rule = {"rule": "near_duplicate", "in": 12, "dropped": 2, "dropped_characters": 14, "examples": [example]}
-    (folder / "reports" / "curate").mkdir(parents=True)
-    (folder / "reports" / "curate" / "report.json").write_text(json.dumps({"rules": [rule]}))
+    write_card(folder, rules=[rule])
     sign_in(page, shown, "vera", "/data")
     page.get_by_label("Corpus").fill("other/data/corpus")
     page.get_by_role("button", name="Show it").click()
     expect(page.get_by_role("row", name="train 8")).to_be_visible()
+    card = page.frame_locator(".card-frame")
+    documents = card.get_by_label("documents", exact=True)
+    documents.get_by_role("searchbox").fill("TEXT 2")
+    expect(documents.locator("output")).to_have_text("1–5 of 5")
+    assert page.frames[-1].evaluate("self.origin") == "null", "it cannot act in the reader's name"
     check(page)
     page.get_by_role("link", name="near_duplicate").click()
     expect(page.get_by_role("article")).to_contain_text("repeats file1")

@@ -146,21 +146,17 @@ def test_what_the_configuration_does_not_name_is_told_all_at_once(lived, tmp_pat
 
 
 def test_the_command_tells_what_it_did_and_what_it_left_out(lived, tmp_path):
-    def stemma(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "cli", *arguments]
-        return subprocess.run(command, cwd=lived.root, capture_output=True, text=True)
-
-    made = stemma("backup", str(tmp_path / "backups"))
+    made = lived.stemma("backup", str(tmp_path / "backups"))
     assert made.returncode == 0, made.stderr
     assert (
         "  signed by key " in made.stdout
         and "signing keys: not included" in made.stdout
         and "objects ..." in made.stderr
     )
-    refused = stemma("backup", "restore", str(tmp_path / "backups"))
+    refused = lived.stemma("backup", "restore", str(tmp_path / "backups"))
     assert refused.returncode == 2 and "3 problems; nothing was changed:" in refused.stderr
-    restored = stemma("backup", "restore", str(tmp_path / "backups"), "--force")
+    restored = lived.stemma("backup", "restore", str(tmp_path / "backups"), "--force")
     assert restored.returncode == 0, restored.stderr
     assert "Restored the back-up of" in restored.stdout and "stemma audit" in restored.stdout
-    as_json = stemma("backup", str(tmp_path / "more"), "--without", "prefect", "--json")
+    as_json = lived.stemma("backup", str(tmp_path / "more"), "--without", "prefect", "--json")
     assert json.loads(as_json.stdout)["left_out"] == {"prefect": "left out by --without"}

@@ -104,12 +104,11 @@ class ToyWorkspace:
         return found
 
     def wait_for_process_of(self, slug: str, timeout: float = 120) -> None:
-        """Until the stage's own process runs."""
-        deadline = time.monotonic() + timeout
-        while not (self.home / f"{slug}.pid").exists():
+        """Until the stage's own process runs, and minds signals."""
+        deadline, pid = time.monotonic() + timeout, self.home / f"{slug}.pid"
+        while not (pid.exists() and pid.read_text()):
             assert time.monotonic() < deadline, f"{slug} did not start"
             time.sleep(0.1)
-        time.sleep(0.5)
 
     def wait_for_silence(self, timeout: float = 60) -> None:
         """Until nothing works in the workspace any more."""

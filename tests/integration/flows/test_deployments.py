@@ -63,7 +63,8 @@ def test_a_run_is_started_from_the_console_under_a_persons_name(stack):
 
 def test_a_form_changes_only_what_was_changed_in_it_and_holds_over_its_recipe(stack):
     workspace = stack.workspace
-    form = stack.deployment("lifecycle")["parameters"]["parameters"]
+    shown = stack.deployment("lifecycle")["parameters"]
+    form = shown["parameters"]
     assert form["preference_tune"]["beta"] == 0.1 and form["seed"] == 1337
     params = workspace.root / "params.yaml"
     original = params.read_text()
@@ -74,7 +75,7 @@ def test_a_form_changes_only_what_was_changed_in_it_and_holds_over_its_recipe(st
     try:
         before = workspace.tree()
         form["preference_tune"]["beta"] = 0.55
-        run = stack.run("lifecycle", recipe="other", parameters=form, until="preference_tune")
+        run = stack.run("lifecycle", recipe="other", parameters=form, drawn=shown["drawn"], until="pretrain")
         stack.until(run, "Completed")
         assert workspace.tree() == before
     finally:

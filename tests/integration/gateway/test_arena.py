@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from deploy import prepared_pairs
 from registry.db.database import open as open_registry
 from registry.feedback.votes import votes
 from tests.browser import check, chromium, context, page  # noqa: F401  (fixtures)
@@ -50,7 +51,7 @@ def test_a_vote_is_recorded_once_and_names_come_after_it(lab, arena):
     assert [vote.answer_a, vote.answer_b] == asked.json()["answers"]
     again = post(arena, "votes", battle=battle, choice="b")
     assert again.status_code == 404 and len(recorded(lab)) == before + 1
-    board = httpx.get(f"{arena.url}/v1/arena/leaderboard", trust_env=False).json()
+    board = httpx.get(f"{arena.url}/v1/arena/leaderboard", trust_env=False, timeout=60).json()
     assert board["votes"] == before + 1 and board["ratings"][0]["model"] == vote.a
 
 
@@ -99,6 +100,48 @@ def test_a_person_votes_on_the_page_and_sees_the_leaderboard(lab, arena, page: P
     done = json.loads(_arena(lab, "--json"))
     assert done["votes"] == before + 1 and {each["model"] for each in done["ratings"]} == {"assistant:1", "assistant:2"}
     assert "both say it" in _arena(lab, "--votes")
+
+
+PAIRS = {
+    "a": "assistant:1", "b": "assistant:2", "made": 1.0, "reward_model": "reward:1", "judge_model": "a judge",
+    "pairs": [
+        {"question": f"{name}?", "a": "one", "b": "two", "at_random": at_random, "reward": 0.9, "judge": 0.0,
+         "disagreement": 0.9}
+        for name, at_random in (("first", False), ("second", True), ("third", False))
+    ],
+}  # fmt: skip
+
+
+def test_prepared_pairs_are_asked_about_in_their_order_and_say_how_they_were_chosen(lab, arena, page: Page):  # noqa: F811
+    assert post(arena, "pairs").status_code == 404
+    prepared_pairs.write(lab.workspace.home, prepared_pairs.PreparedPairs.model_validate(PAIRS))
+    before = httpx.get(f"{arena.url}/v1/arena/leaderboard", trust_env=False, timeout=60).json()
+    page.goto(f"{arena.url}/arena")
+    expect(page.locator("#waiting")).to_contain_text("3 prepared questions wait for a vote")
+    page.get_by_role("button", name="Next prepared question").click()
+    expect(page.locator("#asked-text")).to_have_text("first?")
+    expect(page.locator("#chosen")).to_contain_text("reward model and the judge disagree")
+    shown = page.locator("#answers").inner_text()
+    assert "assistant" not in shown and "0.9" not in page.locator("main").inner_text(), "an opinion would lead the vote"
+    check(page)
+    first_is_one = page.locator("#answer-a").inner_text() == "one"
+    page.get_by_role("button", name="A is better").click()
+    prefers = ("A (90 %)", "B") if first_is_one else ("B (90 %)", "A")
+    expect(page.get_by_role("status")).to_contain_text(
+        f"The reward model prefers {prefers[0]}, the judge prefers {prefers[1]}."
+    )
+    vote = recorded(lab)[-1]
+    assert (vote.question, vote.chosen, vote.answer_a) == ("first?", "disagreement", "one" if first_is_one else "two")
+    assert vote.a == ("assistant:1" if first_is_one else "assistant:2")
+    assert vote.selection["reward"] == pytest.approx(0.9 if first_is_one else 0.1)
+    assert (vote.selection["judge"], vote.selection["place"], vote.selection["of"]) == (0 if first_is_one else 1, 1, 3)
+    after = httpx.get(f"{arena.url}/v1/arena/leaderboard", trust_env=False, timeout=60).json()
+    assert (after["votes"], after["left_out"]) == (before["votes"], before["left_out"] + 1)
+    expect(page.locator("#board-note")).to_contain_text("do not count")
+    second, third = post(arena, "pairs").json(), post(arena, "pairs").json()
+    assert (second["question"], second["chosen"], third["question"]) == ("second?", "random", "third?")
+    assert post(arena, "votes", battle=second["battle"], choice="tie").json()["reward"] is not None
+    assert "random" in _arena(lab, "--votes") and "1 votes on pairs that were chosen because" in _arena(lab)
 
 
 def _arena(lab, *arguments):

@@ -18,6 +18,7 @@ from cli.main import app
 from components.curate.instructions import read_splits
 from components.curate.parameters import InstructionsParameters
 from core.errors import InputProblem
+from deploy import prepared_pairs
 from flows.feedback.export import export
 from registry.db.database import open as open_registry
 from registry.db.schema import Deletion
@@ -25,6 +26,7 @@ from registry.feedback.answers import answers
 from registry.lineage.recording import record_execution
 from tests.browser import check, chromium, context, page  # noqa: F401  (fixtures)
 from tests.integration.gateway.conftest import ENGINE, SMALL, Lab, eventually, gateway
+from tests.integration.gateway.test_arena import PAIRS
 from tests.unit.registry.conftest import finished, item  # noqa: F401  (a fixture)
 
 HELD_OUT = ("test", "development")
@@ -200,3 +202,18 @@ def test_a_person_rates_an_answer_by_the_rubric(own, keeping, page: Page):  # no
     expect(page.get_by_text("Recorded.")).to_be_visible()
     row = kept(own, made.value.json()["id"])
     assert (row.stars, row.thumb, row.person, row.consent) == (4, None, "bob", True)
+
+    prepared_pairs.write(own.workspace.home, prepared_pairs.PreparedPairs.model_validate(PAIRS))
+    page.reload()
+    page.get_by_label("Keep my answers").check()
+    for _ in range(2):  # the same answer until something is said of it
+        with page.expect_response(lambda each: each.url.endswith("/v1/feedback/next")) as offered:
+            page.get_by_role("button", name="Next prepared answer").click()
+        expect(page.locator("#chosen")).to_contain_text("first? (chosen because")
+    assert "Answer of assistant:" in page.locator("#name").inner_text() and offered.value.json()["left"] == 3
+    page.get_by_label("2 – mostly wrong").check()
+    expect(page.get_by_text("Recorded.")).to_be_visible()
+    row = kept(own, offered.value.json()["answer"])
+    assert (row.chosen, row.stars, row.consent) == ("disagreement", 2, False)
+    assert row.answer == page.locator("#text").inner_text()
+    assert post(keeping, "feedback/next", "bob").json()["question"] == "second?"

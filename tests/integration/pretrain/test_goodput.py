@@ -27,10 +27,11 @@ def test_a_run_that_is_interrupted_again_and_again_ends_with_the_same_bytes(tmp_
     # One tracking database for both runs: MLflow takes long to make one.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     # The two that do more than send a signal, by this seed in an order in which there is a checkpoint to damage.
-    monkeypatch.setattr(faults, "KINDS", (faults.POWER_CUT, faults.DISK_FULL))
-    result = goodput.measure(tmp_path, tiny.tokens(tmp_path / "data"), PARAMETERS, interval=0.3, count=2, seed=9)
+    kinds = (faults.POWER_CUT, faults.DISK_FULL)
+    data = tiny.tokens(tmp_path / "data")
+    result = goodput.measure(tmp_path, data, PARAMETERS, interval=0.3, count=2, seed=9, kinds=kinds)
     assert result.identical
-    assert sorted(result.faults) == sorted(fault.name for fault in faults.KINDS)
+    assert sorted(result.faults) == sorted(fault.name for fault in kinds)
     for problem in ("is damaged", "no disk space"):
         assert any(problem in warning for warning in result.warnings)
     noisy = result.disturbed

@@ -13,17 +13,20 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
+from core import dvc
 from core.workspace import Workspace
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
 from tests import warm_python
+from tests.made_once import made_once
 from tests.workspace import init_dvc
 
 STAGES = Path(__file__).parent / "stages.py"
@@ -162,29 +165,39 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("DVC_NO_ANALYTICS", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, "true")
+    monkeypatch.setattr(dvc, "subprocess", SimpleNamespace(run=_forked))
+
+
+def _forked(line: list[str], *, cwd: Path, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+    """A command of :mod:`core.dvc`, forked from a process that has DVC's libraries."""
+    module, *arguments = line[line.index("-m") + 1 :]
+    return warm_python.run(module, arguments, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose pipeline ran once, as pipeline run ``first``; copied for each test. No registry yet."""
-    root = tmp_path_factory.mktemp("made") / "workspace"
-    (root / "data" / "raw").mkdir(parents=True)
-    (root / "data" / "raw" / "a.txt").write_text("the raw text\n")
-    (root / "dvc.yaml").write_text(PIPELINE)
-    (root / "params.yaml").write_text(PARAMETERS)
-    (root / ".gitignore").write_text("/.stemma/\n/data/corpus\n/models/\n/reports/\n__pycache__/\n")
-    shutil.copy(STAGES, root / "stages.py")
-    shutil.copy(DECODER, root / "tiny_decoder.py")
-    project = Project(root)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    project.git("init", "-q", "-b", "main")
-    project.git("config", "user.name", "Ada")
-    project.git("config", "user.email", "ada@example.org")
-    init_dvc(root)
-    project.git("add", ".")
-    project.git("commit", "-qm", "A workspace")
-    project.repro("first", tracked=("curate", "pretrain", "evaluate@base"), PATH=path, DVC_NO_ANALYTICS="true")
-    return root
+
+    def make(folder: Path) -> None:
+        root = folder / "workspace"
+        (root / "data" / "raw").mkdir(parents=True)
+        (root / "data" / "raw" / "a.txt").write_text("the raw text\n")
+        (root / "dvc.yaml").write_text(PIPELINE)
+        (root / "params.yaml").write_text(PARAMETERS)
+        (root / ".gitignore").write_text("/.stemma/\n/data/corpus\n/models/\n/reports/\n__pycache__/\n")
+        shutil.copy(STAGES, root / "stages.py")
+        shutil.copy(DECODER, root / "tiny_decoder.py")
+        project = Project(root)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        project.git("init", "-q", "-b", "main")
+        project.git("config", "user.name", "Ada")
+        project.git("config", "user.email", "ada@example.org")
+        init_dvc(root)
+        project.git("add", ".")
+        project.git("commit", "-qm", "A workspace")
+        project.repro("first", tracked=("curate", "pretrain", "evaluate@base"), PATH=path, DVC_NO_ANALYTICS="true")
+
+    return made_once(tmp_path_factory, "pipeline-ran-once", make) / "workspace"
 
 
 @pytest.fixture
@@ -200,13 +213,14 @@ def project(made: Path, tmp_path: Path, registry_url: str | None, monkeypatch: p
 @pytest.fixture(scope="session")
 def improved(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same workspace after a second pipeline run, ``second``, with a better model of the same data."""
-    root = tmp_path_factory.mktemp("improved") / "workspace"
-    shutil.copytree(made, root, symlinks=True)
-    project = Project(root)
-    project.set("quality: 0.8", "quality: 0.95")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    project.repro("second", tracked=("pretrain", "evaluate@base"), PATH=path, DVC_NO_ANALYTICS="true")
-    return root
+
+    def make(folder: Path) -> None:
+        project = Project(shutil.copytree(made, folder / "workspace", symlinks=True))
+        project.set("quality: 0.8", "quality: 0.95")
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        project.repro("second", tracked=("pretrain", "evaluate@base"), PATH=path, DVC_NO_ANALYTICS="true")
+
+    return made_once(tmp_path_factory, "pipeline-ran-twice", make) / "workspace"
 
 
 @pytest.fixture
@@ -238,21 +252,26 @@ def prepared(made: Path, improved: Path, tmp_path_factory: pytest.TempPathFactor
     workspace's home.
     """
 
-    @functools.cache
-    def prepare(state: str, server: str | None) -> Path:
-        root = tmp_path_factory.mktemp(state) / "workspace"
+    def make(state: str, server: str | None, folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
             for name in ("STEMMA_REGISTRY_URL", "MLFLOW_TRACKING_URI"):
                 patched.delenv(name, raising=False)
-            project = Project(
-                shutil.copytree(improved if state == "known" else prepare("known", server), root, symlinks=True)
-            )
+            before = improved if state == "known" else prepare("known", server)
+            project = Project(shutil.copytree(before, folder / "workspace", symlinks=True))
             if server is not None:
                 create_database(server, state, template=None if state == "known" else "known")
                 patched.setenv("STEMMA_REGISTRY_URL", f"{server}/{state}")
             know_both(project, made, improved) if state == "known" else promote_both(project)
-        return root
+
+    @functools.cache
+    def prepare(state: str, server: str | None) -> Path:
+        fill = functools.partial(make, state, server)
+        if server is None:
+            return made_once(tmp_path_factory, state, fill) / "workspace"
+        folder = tmp_path_factory.mktemp(state)  # a server is one process's own
+        fill(folder)
+        return folder / "workspace"
 
     return prepare
 

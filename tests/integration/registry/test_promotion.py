@@ -24,10 +24,12 @@ from registry.promotion.promote import promote
 # Three processes that promote at the same moment, forked where everything is imported: imports take far longer.
 # So one process does it for each line (a folder, the registry's URL, who gets which alias) that it reads.
 AT_ONCE = """
-import json, multiprocessing, os, sys
-import registry.promotion.sanity, mlflow
+import gc, json, multiprocessing, os, sys
+import registry.promotion.sanity, mlflow.store.tracking.sqlalchemy_store
+import matplotlib.figure, matplotlib.backends.backend_agg, model_signing.signing, model_signing.verifying
 from registry.promotion.promote import promote
 from core.workspace import Workspace
+gc.freeze()  # else each process's first collection copies all of the libraries' memory
 
 context = multiprocessing.get_context("fork")
 multiprocessing.get_context = lambda method=None: context  # those that try the model have their imports, too

@@ -14,5 +14,6 @@ def made(tmp_path_factory) -> Workspace:
     """A workspace of one quick stage that has run once, without any server. Not to be changed: copies are made."""
     workspace = make_workspace(tmp_path_factory.mktemp("made") / "workspace")
     install_counter(workspace)
+    del workspace.environment["PYTHONDONTWRITEBYTECODE"]  # all services run this code
     workspace.dvc("repro", "-q", STEMMA_RUN="alone")
     return workspace

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from fastapi.testclient import TestClient
 
+from core.errors import InputProblem
 from core.workspace import Workspace
 from deploy.console.access import COOKIE, own_path
 from deploy.console.app import build
 from deploy.console.console import Console, Gate
 from deploy.gateway import api_keys
 from deploy.gateway.api_keys import Keyring
+from registry.errors import PromotionConflict
+from registry.promotion.promote import PromotionOutcome
+from tests.workspace import wait_until
 
 HERE = "http://127.0.0.1:8001"
 
@@ -115,3 +121,33 @@ def test_what_an_address_says_is_shown_and_not_done(browser, workspace):
 )  # fmt: skip
 def test_nobody_is_led_elsewhere(given, led_to):
     assert own_path(given) == led_to
+
+
+def test_a_decision_that_takes_long_has_a_page_and_no_other_is_begun_meanwhile(workspace):
+    held, console = threading.Event(), Console(workspace, Gate())
+    browser = TestClient(build(console, Keyring(workspace.home), "Ada"), base_url=HERE, follow_redirects=False)
+    browser.headers["Authorization"] = f"Bearer {api_keys.add(workspace.home, 'otto', 'operator')}"
+
+    def decide(say):
+        say("evaluate@base measures base:1")
+        held.wait(60)
+        raise PromotionConflict("it moved")
+
+    begun = console.decisions.start("promotion of base:2 to @champion", "/models/base/2", "otto", decide)
+    address = f"/decisions/{begun.id}"
+    wait_until(lambda: "measures base:1" in browser.get(address).text)
+    page = browser.get(address).text
+    assert "At work" in page and "asked for by otto" in page
+    lines = ["evaluate@base measures base:1", "the gate judges"]
+    assert browser.get(f"{address}/state").json() == {"at_work": True, "lines": lines}
+    with pytest.raises(InputProblem, match=r"promotion of base:2 to @champion, by otto"):
+        console.decisions.start("rollback", "/", "ada", decide)
+    held.set()
+    begun.ended.wait(60)
+    page = browser.get(address).text
+    assert "Nothing was decided: it moved" in page and not browser.get(f"{address}/state").json()["at_work"]
+    unchanged = PromotionOutcome("unchanged", "base", 1, "champion", 1)
+    made = console.decisions.start("rollback", "/models/base/1", "ada", lambda say: unchanged)
+    made.ended.wait(60)
+    assert browser.get(f"/decisions/{made.id}").headers["location"] == "/models/base/1"
+    assert browser.get("/decisions/none").status_code == 404

@@ -40,10 +40,12 @@ def test_a_page_reads_corpora_of_the_workspace_and_no_other_folder(viewer, works
     assert page.status_code == 200 and "<mark>secret 3</mark>" in page.text
     assert "f2" in viewer.get("/data/documents", params={"corpus": "texts"}).text
     assert "MIT" in viewer.get("/data", params={"corpus": "texts"}).text
+    without = viewer.get("/data/card", params={"corpus": "texts"})
+    assert without.status_code == 400 and "no report of curate" in without.text
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "texts"
     write(elsewhere, {"train": [document(f"secret {n}", f"f{n}") for n in range(4)]})
     (workspace.root / "link").symlink_to(elsewhere)
     for name in (str(elsewhere), "link", os.path.relpath(elsewhere, workspace.root)):
-        for path in ("/data", "/data/documents"):
+        for path in ("/data", "/data/documents", "/data/card"):
             answer = viewer.get(path, params={"corpus": name})
             assert answer.status_code in (400, 404) and "secret" not in answer.text, name

@@ -60,7 +60,7 @@ def test_each_service_has_a_role_and_a_key_of_its_own_and_no_administrators():
     assert has["prefect"] == {"PREFECT_DATABASE_PASSWORD", "PREFECT_AUTH"}
     assert has["mlflow"] == {"MLFLOW_DATABASE_PASSWORD", "MLFLOW_S3_SECRET_KEY", "MLFLOW_ADMIN_PASSWORD",
                              "MLFLOW_SECRET_KEY"}  # fmt: skip
-    assert has["worker"] == {"REGISTRY_DATABASE_PASSWORD", "WORKER_S3_SECRET_KEY", "PREFECT_AUTH",
+    assert has["console"] == has["worker"] == {"REGISTRY_DATABASE_PASSWORD", "WORKER_S3_SECRET_KEY", "PREFECT_AUTH",
                              "MLFLOW_ADMIN_PASSWORD"}  # fmt: skip
     assert has["backup"] == {"BACKUP_DATABASE_PASSWORD", "BACKUP_S3_SECRET_KEY"}
 
@@ -69,7 +69,7 @@ def test_the_signing_key_is_where_promotions_and_back_ups_are_signed_and_nowhere
     volumes = {name: service.get("volumes", ()) for name, service in services.items()}
     mounted = [name for name, given in volumes.items() if any(each.startswith("keys:/keys") for each in given)]
     named = [name for name, service in services.items() if "STEMMA_SIGNING_KEY" in service.get("environment", {})]
-    assert mounted == named == ["worker", "backup"] and "keys:/keys:ro" in volumes["backup"]
+    assert mounted == named == ["worker", "console", "backup"] and "keys:/keys:ro" in volumes["backup"]
     assert services["worker"]["environment"]["STEMMA_SIGNING_KEY"].startswith("/keys/")
 
 
@@ -85,7 +85,7 @@ def test_addresses_hold_no_password(services):
 
 def test_only_loopback_is_published(services):
     published = [port for service in services.values() for port in service.get("ports", ())]
-    assert sorted(port.rpartition(":")[2] for port in published) == ["4200", "5000", "8000"]
+    assert sorted(port.rpartition(":")[2] for port in published) == ["4200", "5000", "8000", "8001"]
     assert all(port.startswith("127.0.0.1:") for port in published)
     for name in ("postgres", "storage"):
         assert services[name]["networks"] == ["inside"] and "ports" not in services[name]

@@ -146,16 +146,16 @@ def test_each_pod_has_a_role_and_a_key_of_its_own_and_no_administrators():
     assert [name for name in has if "POSTGRES_PASSWORD" in has[name]] == ["postgres"]
     assert sorted(name for name in has if "S3_SECRET_KEY" in has[name]) == ["buckets", "storage"]
     assert has["gateway"] == {"GATEWAY_DATABASE_PASSWORD", "GATEWAY_S3_SECRET_KEY", "STEMMA_API_KEYS"}
-    assert has["prefect-job"] == {"REGISTRY_DATABASE_PASSWORD", "WORKER_S3_SECRET_KEY", "PREFECT_AUTH",
-                                  "MLFLOW_ADMIN_PASSWORD"}  # fmt: skip
+    decides = {"REGISTRY_DATABASE_PASSWORD", "WORKER_S3_SECRET_KEY", "PREFECT_AUTH", "MLFLOW_ADMIN_PASSWORD"}
+    assert has["console"] == has["prefect-job"] == decides
     assert has["backup"] == {"BACKUP_DATABASE_PASSWORD", "BACKUP_S3_SECRET_KEY"}
 
 
-def test_the_signing_key_is_in_the_pods_of_flow_runs_and_of_back_ups_alone():
+def test_the_signing_key_is_in_the_pods_of_flow_runs_of_the_console_and_of_back_ups_alone():
     def has_it(pod: dict) -> bool:
         return any(each.get("persistentVolumeClaim", {}).get("claimName") == "keys" for each in pod.get("volumes", ()))
 
-    assert [pod["containers"][0]["name"] for pod in pods(RESOURCES) if has_it(pod)] == ["backup"]
+    assert [pod["containers"][0]["name"] for pod in pods(RESOURCES) if has_it(pod)] == ["console", "backup"]
     (run,) = pods(JOB)
     assert has_it(run) and {"name": "keys", "mountPath": "/keys"} in run["containers"][0]["volumeMounts"]
 
@@ -178,7 +178,7 @@ def test_services_find_pods_and_pods_find_their_accounts_and_claims():
 def test_nothing_is_reached_that_no_policy_names():
     policies = {body["metadata"]["name"]: body["spec"] for body in RESOURCES if body["kind"] == "NetworkPolicy"}
     assert policies["nothing-by-default"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    for name in ("postgres", "storage", "prefect", "mlflow", "gateway"):
+    for name in ("postgres", "storage", "prefect", "mlflow", "gateway", "console"):
         (service,) = [body for body in RESOURCES if name_of(body) == f"Service/{name}"]
         opened = [port["port"] for rule in policies[name]["ingress"] for port in rule["ports"]]
         assert opened == [port["port"] for port in service["spec"]["ports"]]

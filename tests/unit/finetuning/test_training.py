@@ -129,3 +129,18 @@ def test_bfloat16_trains_like_float32_with_its_own_rounding(trained, stage, opti
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.03)
     assert all(math.isfinite(value) for point in curves["bf16"] for value in point.values())
+
+
+@pytest.mark.parametrize("stage", ["instruct_finetune", "preference_tune"])
+def test_activations_that_are_computed_again_train_to_the_same_numbers(trained, stage, monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    calls, forward = count(), LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda *given: (next(calls), forward(*given))[1])
+    curves, before = [], next(calls)
+    computed = []
+    for again in (False, True):
+        curves.append(trained(stage, adapter={"type": "lora"}, precision="bf16", gradient_checkpointing=again))
+        computed.append(next(calls) - before)
+        before += computed[-1]
+    assert curves[0] == curves[1] and computed[1] > 1.2 * computed[0]

@@ -23,8 +23,8 @@ def test_seconds_are_counted_once_and_steps_done_again_are_lost():
 
 
 def test_a_plan_is_its_seed_and_leaves_no_kind_out():
-    plan = faults.plan(random.Random(5), 12.0, 100)
-    assert plan == faults.plan(random.Random(5), 12.0, 100)
+    plan = faults.plan(random.Random(5), 12.0, 100, faults.KINDS)
+    assert plan == faults.plan(random.Random(5), 12.0, 100, faults.KINDS)
     for start in range(0, 100, len(faults.KINDS)):
         assert {fault for _, fault in plan[start : start + len(faults.KINDS)]} == set(faults.KINDS)
     assert sum(after for after, _ in plan) / 100 == pytest.approx(12.0, rel=0.3)

@@ -40,6 +40,17 @@ def test_opening_a_current_database_needs_no_alembic(registry):
     subprocess.run([sys.executable, "-c", code, str(registry.engine.url)], check=True)
 
 
+def test_a_database_opened_again_keeps_compiled_statements_and_nothing_of_a_file_that_is_gone(tmp_path):
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    with open_registry(url) as first, first.write() as session:
+        record_context(session, "kept in the file alone")
+    for file in tmp_path.glob("registry.db*"):
+        file.unlink()
+    with open_registry(url) as second, second.read() as session:
+        assert session.query(ExecutionContext).count() == 0
+    assert second.engine is first.engine, "SQLAlchemy keeps what it compiled with the engine"
+
+
 def test_a_failing_block_leaves_nothing(registry):
     with pytest.raises(RuntimeError), registry.write() as session:
         record_context(session, "half")

@@ -7,11 +7,13 @@ import time
 import pytest
 from sqlalchemy import select
 
+from deploy.leaderboard import leaderboard
 from registry.db.schema import KeptAnswer, ModelVersion
 from registry.errors import NoSuchAnswer
-from registry.feedback import answers, votes
+from registry.feedback import answers, selection, votes
 from registry.feedback.answers import NewAnswer, keep, rate
 from registry.feedback.retention import remove_expired
+from registry.feedback.selection import PairSelection
 from registry.feedback.votes import GivenAnswer
 from registry.lineage.recording import record_execution
 from tests.unit.registry.conftest import item
@@ -50,6 +52,33 @@ def test_what_is_too_long_or_too_much_of_one_person_is_not_kept(registry, versio
     monkeypatch.setattr(answers, "MOST", 2)
     assert [keep(registry, answered(version, f"chatcmpl-{number}")) for number in range(3)] == [True, True, False]
     assert keep(registry, answered(version, "chatcmpl-3", person="bob"))
+
+
+def test_how_a_pair_was_chosen_is_kept_with_what_is_said_of_it(registry, version):
+    about = {"reward_model": "reward:1", "judge_model": "a judge", "place": 1, "of": 2}
+    chosen = PairSelection("disagreement", "one", 0.9, 0.0, 0.9, **about)
+    a = GivenAnswer(version, "yes")
+    votes.record(registry, "ada", "hi", a, a, "a", "", selection=chosen)
+    votes.record(
+        registry, "ada", "hi", a, a, "b", "", selection=PairSelection("random", "two", 0.5, None, None, **about)
+    )
+    votes.record(registry, "ada", "hi", a, a, "tie", "")
+    keep(registry, answered(version, selection=chosen))
+    with registry.read() as session:
+        cast = votes.votes(session)
+        assert (selection.voted_on(session), selection.rated(session)) == ({"one", "two"}, set())
+        assert answers.unrated(session, "ada", "one", True).name == "chatcmpl-1"
+        for other in (("bob", "one", True), ("ada", "two", True), ("ada", "one", False)):
+            assert answers.unrated(session, *other) is None
+    assert [(vote.chosen, vote.counts) for vote in cast] == [
+        ("disagreement", False), ("random", True), ("person", True)
+    ]  # fmt: skip
+    assert cast[0].selection == {"pair": "one", "reward": 0.9, "judge": 0.0, "disagreement": 0.9, **about}
+    board = leaderboard(cast)
+    assert (board.votes, board.left_out) == (2, 1)
+    rate(registry, "chatcmpl-1", "ada", stars=4)
+    with registry.read() as session:
+        assert selection.rated(session) == {"one"} and answers.unrated(session, "ada", "one", True) is None
 
 
 def test_what_has_expired_is_deleted_and_of_votes_the_choice_stays(registry, version):

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from registry.db.schema import ModelVersion
 from registry.feedback import votes
+from registry.feedback.selection import PairSelection
 from registry.feedback.votes import GivenAnswer
 from registry.lineage.recording import record_execution
 from registry.promotion.gate import Check, judge
@@ -29,6 +30,9 @@ def judged(registry, finished, tmp_path):
             versions = list(session.scalars(select(ModelVersion).order_by(ModelVersion.version)))
         answers = [GivenAnswer(version.id, "x") for version in versions]
         votes.record(registry, "", "q", answers[1], answers[2], "a", "")  # against another one: does not count
+        chosen = PairSelection("disagreement", "f" * 32, 0.9, 0.0, 0.9, 1, 2, "reward:1", "a judge")
+        for _ in range(20):  # chosen for a disagreement: they do not count
+            votes.record(registry, "", "q", answers[1], answers[0], "a", "", selection=chosen)
         for shown, choice in given:
             votes.record(registry, "", "q", answers[shown - 1], answers[2 - shown], choice, "")
         parameters = PromotionParameters.model_validate({"base": {"human_win_rate": rule}})

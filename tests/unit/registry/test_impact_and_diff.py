@@ -7,14 +7,15 @@ import subprocess
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import Session
 
 from core.errors import InputProblem, WorkspaceError
 from core.workspace import Workspace
 from registry.db.references import find_artifacts, resolve
-from registry.db.schema import Artifact, Base
+from registry.db.schema import Artifact, Base, ModelVersion
 from registry.errors import UnknownReference
+from registry.lineage import judgings
 from registry.lineage.cost import CostParameters, cost
 from registry.lineage.diff import diff
 from registry.lineage.family_tree import write_figure
@@ -131,6 +132,15 @@ def test_cost_counts_what_judges_were_asked(registry, finished):
             ("evaluate@base", 2_000_000, 5.0), ("evaluate@base", 0, 0.0),
         ]  # fmt: skip
         assert (found.money, found.unpriced) == (5.0, [])
+        [model] = session.scalars(select(ModelVersion.artifact_id))
+        corpus = session.scalar(select(Artifact.id).filter_by(digest="cccc01"))
+    judgings.record(registry, "compare", "j", "http://judge/v1", 1_000_000, 0, [model, model])
+    judgings.record(registry, "arena", "j", "http://judge/v1", 0, 0, [model])  # all of it was kept already
+    judgings.record(registry, "compare", "j", "http://judge/v1", 7, 0, [corpus])  # of something else
+    with registry.read() as session:
+        found = cost(session, "base", priced)
+        assert (found.judging[-1].stage, found.judging[-1].prompt_tokens, found.money) == ("compare", 1_000_000, 6.5)
+        assert len(found.judging) == 3
         assert cost(session, "base", CostParameters(price_per_device_hour={"cpu": 0.0})).unpriced == ["j"]
 
 

@@ -98,7 +98,7 @@ def test_rows_say_where_they_come_from_without_the_persons_name_and_curation_kno
     first, second, edit = (row["provenance"] for row in rows.files[PAIRS])
     assert first["person"] == edit["person"] != second["person"] and "ada" not in json.dumps(rows.files)
     assert edit == {"kind": "edit", "id": "chatcmpl-1", "person": first["person"], "versions": ["assistant:1"],
-                    "recorded": "1970-01-01T00:00:02Z", "conversation": "talk"}  # fmt: skip
+                    "recorded": "1970-01-01T00:00:02Z", "conversation": "talk", "chosen": "person"}  # fmt: skip
     folder = tmp_path / "data/raw/feedback"
     folder.mkdir(parents=True)
     for name in FILES:

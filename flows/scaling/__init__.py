@@ -1,0 +1,1 @@
+"""A ladder of small trainings, the scaling law fitted to them, and what it predicts."""
