@@ -14,8 +14,8 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 test: $(VENV)/.tests ## set up everything and pass the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/.tests ## the unit tests alone, in two minutes or less
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
+test-fast: $(VENV)/.tests ## the unit tests alone, without trainings in several processes
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not nightly and not slow" tests/unit
 
 test-nightly: $(VENV)/.tests ## the measurements of whole trainings, which make test leaves out
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m nightly tests/integration

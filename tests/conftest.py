@@ -1,8 +1,10 @@
 """What holds for all tests."""
 
+import compileall
 import gc
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +23,17 @@ settings.register_profile("stemma", deadline=None, max_examples=50, suppress_hea
 settings.load_profile("stemma")
 
 
+ROOT = Path(__file__).resolve().parents[1]
+WITH_TRL = {f"tests/unit/{stage}" for stage in ("instruct_finetune", "preference_tune", "reward_model")}
+
+
+def pytest_configure(config):
+    """Compile what thousands of processes import: each would compile it anew where nothing writes bytecode."""
+    if not hasattr(config, "workerinput"):
+        for package in ("core", "components", "registry", "deploy", "flows", "cli"):
+            compileall.compile_dir(ROOT / package, quiet=2)
+
+
 _modules = 0  # that were imported when garbage was last collected
 
 
@@ -35,9 +48,10 @@ def pytest_runtest_setup():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With ``--dist loadfile``, one process runs all files of a folder of tests/integration.
+    """With ``--dist loadfile``, one process runs all files of a folder.
 
-    They share workspaces, servers and models that take longer to make than most tests take to run.
+    They share workspaces, servers, models and imports that take longer to make than most tests take to run; the
+    fine-tuning stages share TRL.
     """
     if config.getvalue("dist") != "loadfile":
         return None
@@ -45,7 +59,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class ByFolder(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return file.rpartition("/")[0] if file.startswith("tests/integration/") else file
+            folder = super()._split_scope(nodeid).rpartition("/")[0]
+            return "tests/unit/finetuning" if folder in WITH_TRL else folder
 
     return ByFolder(config, log)

@@ -38,7 +38,7 @@ class Cluster:
         head = ["--head", f"--port={base}", f"--temp-dir={self.folder}", "--include-dashboard=false"]
         options = [f"--address={self.address}"] if self.nodes else head
         # Two raylets count this machine's memory twice, and would end workers for it.
-        environment = {**os.environ, **self.variables, "RAY_memory_monitor_refresh_ms": "0"}
+        environment = {**os.environ, **self.variables, "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_niceness": "0"}
         environment.pop("PYTHONPATH", None)
         self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
 

@@ -25,7 +25,9 @@ from scipy.optimize import minimize
 from components.planning.flops import ParametricLoss, training_flops
 
 HUBER = 1e-3  # Hoffmann et al., appendix D.2
-LEAST_SIZES, LEAST_LENGTHS, LEAST_TRAININGS = 3, 2, 6  # five constants need more trainings than constants
+# Two differences of losses determine a factor and its exponent, so two lengths would leave the entropy free, with a law
+# that meets every loss and foretells none. Five constants need more trainings than constants.
+LEAST_SIZES, LEAST_LENGTHS, LEAST_TRAININGS = 3, 3, 6
 LEVELS = 24  # of compute, between those that two sizes and more have in common
 #: Share of the lowest loss that is entropy, and the two exponents.
 _STARTS = tuple(itertools.product((0.3, 0.6, 0.9), ((0.2, 0.2), (0.5, 0.5), (0.25, 0.6), (0.6, 0.25))))
@@ -149,7 +151,7 @@ def fit(trainings: Sequence[Training], *, samples: int = 200, seed: int = 0) -> 
     for _ in range(samples):
         chosen = [trainings[number] for number in draw.integers(0, len(trainings), len(trainings))]
         if not problems(chosen):
-            drawn.append(_minimised(chosen, [_vector(best)]))
+            drawn.append(_minimised(chosen, [_vector(best), *_starts(chosen)[::4]]))
     missing = {}
     approaches: dict[str, PowerLaw | None] = {"envelope": None, "profiles": None}
     for name, approach in (("envelope", envelope), ("profiles", profiles)):
@@ -167,13 +169,17 @@ def fit(trainings: Sequence[Training], *, samples: int = 200, seed: int = 0) -> 
 
 def parametric(trainings: Sequence[Training]) -> ParametricLoss:
     """Approach 3: L(N, D) = E + A / N^alpha + B / D^beta."""
+    return _minimised(trainings, _starts(trainings))
+
+
+def _starts(trainings: Sequence[Training]) -> list[Any]:
     lowest, middle = (choose([each.loss for each in trainings]) for choose in (min, statistics.median))
     starts = []
     for share, (alpha, beta) in _STARTS:
         term = math.log((middle - share * lowest) / 2)  # the two others have equal parts of what is left
         sizes, lengths = _centres(trainings)
         starts.append(np.array([term + alpha * sizes, term + beta * lengths, math.log(share * lowest), alpha, beta]))
-    return _minimised(trainings, starts)
+    return starts
 
 
 def envelope(trainings: Sequence[Training]) -> PowerLaw:

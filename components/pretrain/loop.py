@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -12,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components import optimizers
+from components import attention, optimizers
 from components.contract import Context, Interrupted
 from components.pretrain.data import Batches, Prefetch, TokenSplit, TrainingOrder, Window, document_positions
 from components.pretrain.evaluation import evaluate, sample
@@ -56,6 +57,7 @@ def train(
         muon_learning_rate=parameters.muon_learning_rate,
         weight_decay=parameters.weight_decay,
         betas=(parameters.beta1, parameters.beta2),
+        bf16=accelerator.mixed_precision == "bf16",
     )
     parallelism = Parallelism.of(accelerator)
     if not parallelism.sharded:  # else it comes there shard by shard
@@ -80,7 +82,14 @@ def train(
 
     context.tokens = batches.tokens(progress.step)
     total = batches.tokens(steps)
-    with state, Prefetch(read, steps) as data, context.progress("pretrain", total, unit="tokens") as advance:
+    # A compiled model and one whose processes share products or sequences have an attention of their own.
+    own = parameters.compile or parallelism.model_parallel > 1
+    with (
+        contextlib.nullcontext() if own else attention.in_blocks(model),
+        state,
+        Prefetch(read, steps) as data,
+        context.progress("pretrain", total, unit="tokens") as advance,
+    ):
         if progress.step:
             advance(context.tokens)
         clock = _Clock(context)

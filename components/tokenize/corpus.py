@@ -110,7 +110,7 @@ def batches(part: CorpusPart, size: int, more: Sequence[str] = ()) -> Iterator[p
     names = pq.read_schema(part.path).names
     columns = ["text", *(name for name in GROUPS if name in names), *(name for name in more if name not in GROUPS)]
     # Nothing is read ahead: it would take more memory, and threads that come to more CPU time.
-    with pq.ParquetFile(part.path, pre_buffer=False) as file:
+    with pq.ParquetFile(part.path, pre_buffer=False, buffer_size=BATCH_BYTES) as file:
         row = sum(file.metadata.row_group(number).num_rows for number in range(part.first))
         for number in range(part.first, part.stop):
             group = file.metadata.row_group(number)

@@ -151,6 +151,8 @@ def use(encoder: Encoder, orders: EncodingOrders) -> None:
 def _encoder(orders: EncodingOrders) -> Encoder:
     """This process's encoder, which it keeps from part to part."""
     if (orders.tokenizer, orders.end, orders.fast) not in _loaded:
+        from tokenizers import Tokenizer
+
         body = (orders.folder / orders.tokenizer).read_text(encoding="utf-8")
-        use(Encoder(body, orders.end, fast=orders.fast), orders)
+        use(Encoder(Tokenizer.from_str(body), orders.end, fast=orders.fast), orders)
     return _loaded[orders.tokenizer, orders.end, orders.fast]

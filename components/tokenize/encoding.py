@@ -29,6 +29,7 @@ from components.tokenize.corpus import BATCH_BYTES, array, joined, pieces
 
 if TYPE_CHECKING:
     from gigatoken import gigatoken_rs
+    from tokenizers import Tokenizer
 
 Encoded = tuple[NDArray[np.uint32], NDArray[np.int64]]
 
@@ -55,7 +56,7 @@ class Encoder:
     """Encodes batches of documents.
 
     Args:
-        tokenizer: content of ``tokenizer.json``.
+        tokenizer: that of `tokenizers`; from now on it takes what spells a special token for text.
         end: the token that follows each document.
         fast: use gigatoken, as far as it encodes each character as `tokenizers` does.
 
@@ -63,13 +64,10 @@ class Encoder:
         avoided: characters of the documents so far that gigatoken encodes differently.
     """
 
-    def __init__(self, tokenizer: str, end: int, *, fast: bool):
-        from tokenizers import Tokenizer
-
-        self._reference = Tokenizer.from_str(tokenizer)
+    def __init__(self, tokenizer: Tokenizer, end: int, *, fast: bool):
         # Text that spells a special token is text: a document must not be able to end itself or to speak as the user.
-        self._reference.encode_special_tokens = True
-        self._tokenizer, self._end = tokenizer, end
+        tokenizer.encode_special_tokens = True
+        self._reference, self._end = tokenizer, end
         self._fast = _gigatoken(tokenizer, end) if fast else None
         self._encoded = 0  # bytes since gigatoken was loaded
         self._renewed_after = _CACHED_BYTES * max(1, self._reference.get_vocab_size() // 8192)
@@ -89,7 +87,7 @@ class Encoder:
         self._meet(np.frombuffer(blob, dtype=np.uint8))
         self._encoded += len(blob)
         if self._encoded > self._renewed_after:
-            self._fast, self._encoded = _gigatoken(self._tokenizer, self._end), len(blob)
+            self._fast, self._encoded = _gigatoken(self._reference, self._end), len(blob)
         if self.avoided and pc.any(slow := pc.match_substring_regex(texts, self._pattern())).as_py():
             return self._mixed(texts, np.array(slow.to_pylist()))
         return self._quickly(blob, texts)
@@ -142,11 +140,11 @@ class Encoder:
         return "[" + "".join(f"\\x{{{ord(character):x}}}" for character in self.avoided) + "]"
 
 
-def choose(tokenizer: str, end: int, sample: Sequence[str]) -> tuple[Encoder, str]:
+def choose(tokenizer: Tokenizer, end: int, sample: Sequence[str]) -> tuple[Encoder, str]:
     """The fastest encoder that gives the ids of `tokenizers`; and its name, with why gigatoken is not used.
 
     Args:
-        tokenizer: content of ``tokenizer.json``.
+        tokenizer: as :class:`Encoder` takes it.
         end: the token that follows each document.
         sample: documents of the corpus, on which both encoders must give the same ids.
     """
@@ -181,11 +179,11 @@ def _joined(texts: pa.LargeStringArray) -> bytes:
     return joined(texts, _SEPARATOR.encode()).to_pybytes()
 
 
-def _gigatoken(tokenizer: str, end: int) -> gigatoken_rs.BPETokenizer | gigatoken_rs.SentencePieceTokenizer:
+def _gigatoken(tokenizer: Tokenizer, end: int) -> gigatoken_rs.BPETokenizer | gigatoken_rs.SentencePieceTokenizer:
     """gigatoken's form of the tokenizer, which knows one special token: the separator, in place of the end token."""
     from gigatoken import gigatoken_rs
 
-    body = json.loads(tokenizer)
+    body = json.loads(tokenizer.to_str())
     vocabulary: dict[str, int] = body["model"]["vocab"]
     if not isinstance(vocabulary, dict):
         raise ValueError(f"it knows no {body['model'].get('type')} models")

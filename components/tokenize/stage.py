@@ -177,7 +177,7 @@ def _orders(context: Context, tokenizer: Packing) -> EncodingOrders:
     parameters: TokenizeParameters = context.parameters
     body = tokenizer.backend.to_str()
     encoder, context.environment["encoder"] = encoding.choose(
-        body, tokenizer.end, corpora.sample(context.inputs["corpus"])
+        tokenizer.backend, tokenizer.end, corpora.sample(context.inputs["corpus"])
     )
     folder, name = context.scratch / "encoded", f"tokenizer-{hashlib.sha256(body.encode()).hexdigest()[:16]}.json"
     folder.mkdir(parents=True, exist_ok=True)

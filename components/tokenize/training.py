@@ -125,7 +125,7 @@ def _trained_fast(
     if len(vocabulary) != vocabulary_size:  # too little text, or one token made by two merges
         return None
     tokenizer = _untrained(models.BPE(vocab=vocabulary, merges=merges))
-    encoder = Encoder(tokenizer.to_str(), 0, fast=True)
+    encoder = Encoder(tokenizer, 0, fast=True)
     # No merge was of a pair that was rarer than the last one's, whose token nothing has merged any further.
     found = 0
     for texts in read():

@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.finetuning import families
+from components.finetuning import demands, families
 from components.harness.parameters import validate
 from components.pretrain.parameters import REGISTRY, PretrainParameters
 from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer
@@ -124,7 +124,8 @@ def find(
 
 
 def problems_of_family(root: Path, parent: Parent, stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
-    """Which of the wanted ``stages`` cannot work with a model of the parent's family, as far as its files are here.
+    """Which of the wanted ``stages`` cannot work with a model of the parent's family, as far as its files are here, or,
+    where it is new, with its context and chat template.
 
     Stages that ``values``, the content of ``params.yaml``, give no data to are left out: they will be skipped.
     """
@@ -138,7 +139,11 @@ def problems_of_family(root: Path, parent: Parent, stages: Iterable[str], values
     wanted = [stage for stage in stages if stage not in skipped]
     packing = [stage for stage in wanted if (values.get(stage) or {}).get("packing", "none") != "none"]
     found = families.problems(parent.folder or root / PARENT, wanted, packing)
-    return [f"params.yaml: pretrain.init: {line}" for line in found]
+    found = [f"pretrain.init: {line}" for line in found]
+    if parent.folder is not None and not found:
+        decoder = families.draws_answers(parent.folder)
+        found = demands.problems(parent.folder, wanted, values, asks=decoder and takes_tokenizer(values))
+    return [f"params.yaml: {line}" for line in found]
 
 
 def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) -> None:

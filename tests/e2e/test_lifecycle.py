@@ -160,18 +160,17 @@ def test_the_run_can_be_restored_from_git_and_dvc_alone(lived, tmp_path):
         assert kept == (workspace.root / name).read_text().strip()
 
 
-def test_a_trained_model_is_made_again_bit_by_bit(lived):
-    """That a pretrained one is: tests/integration/registry/test_old_layout.py, by the code of its time."""
+def test_the_base_model_is_made_again_bit_by_bit(lived):
     workspace, _ = lived
-    receipt = _receipts(workspace)["classify_finetune"]
-    told = json.loads(_stemma(workspace, "reproduce", "classifier:1", "--json", timeout=600).stdout)
+    receipt = _receipts(workspace)["pretrain"]
+    told = json.loads(_stemma(workspace, "reproduce", "base:1", "--json", timeout=600).stdout)
     assert (told["verdict"], told["stage"], told["notes"]) == ("bit-identical", None, [])
-    assert [stage["stage"] for stage in told["stages"]] == ["curate", "classify_finetune"]
+    assert [stage["stage"] for stage in told["stages"]] == ["curate", "tokenize", "pretrain", "evaluate@base"]
     assert all(stage["same"] for stage in told["stages"])
     client = MlflowClient(tracking_uri=f"sqlite:///{workspace.home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("stemma").experiment_id
-    again = client.search_runs([experiment], "tags.`stemma.reproduction_of` = 'classifier:1'")
-    assert len(again) == 3, "two stages and the run they lie under"
+    again = client.search_runs([experiment], "tags.`stemma.reproduction_of` = 'base:1'")
+    assert len(again) == 5, "four stages and the run they lie under"
     first = client.get_run(receipt["mlflow"]["run_id"])
     assert first.info.run_id not in {run.info.run_id for run in again}
     (second,) = [run for run in again if run.data.tags.get("stemma.fingerprint") == receipt["fingerprint"]]

@@ -68,11 +68,13 @@ def test_decay_spares_vectors():
             assert group["weight_decay"] == (0.0 if vectors else 0.3)
 
 
-def test_agrees_with_torchs_muon_to_the_rounding_of_bfloat16():
+@pytest.mark.parametrize("bf16", [False, True])
+def test_agrees_with_torchs_muon_to_the_rounding_of_bfloat16(bf16, monkeypatch):
+    monkeypatch.setattr(optimizers, "bf16_units", lambda: "units" if bf16 else None)
     ours, theirs = tiny(), tiny()
     hidden, _, _ = optimizers.split_parameters(ours)
     before = [p.detach().clone() for p in hidden]
-    one = optimizers.Muon(hidden, lr=0.02, weight_decay=0.1)
+    one = optimizers.Muon(hidden, bf16=True, lr=0.02, weight_decay=0.1)
     other = torch.optim.Muon(optimizers.split_parameters(theirs)[0], lr=0.02, weight_decay=0.1)
     for seed in (1, 2, 3):
         one_step(ours, one, seed)

@@ -12,7 +12,7 @@ from core.workspace import Workspace
 from flows.scaling.ladder import ladder
 
 LAW = ParametricLoss(entropy=1.5, a=30, b=20, alpha=0.35, beta=0.4)  # of tests/integration/flows/workspace/stage.py
-LADDER = ("scale", "--name", "rungs", "--sizes", "depth-1,depth-3,depth-8", "--tokens", "2k,40k")
+LADDER = ("scale", "--name", "rungs", "--sizes", "depth-1,depth-3,depth-8", "--tokens", "2k,9k,40k")
 
 
 @pytest.mark.slow
@@ -21,11 +21,12 @@ def test_a_ladder_gives_the_law_back_and_a_later_training_is_held_against_it(unj
     before = workspace.tree()
     shown = json.loads(workspace.stemma(*LADDER, "--parallel", "2", "--hours", "2", "--json"))
     assert [(rung["size"], rung["training"]["tokens"]) for rung in shown["trainings"]] == [
-        (size, tokens) for size in ("depth-1", "depth-3", "depth-8") for tokens in (2000, 40000)
+        (size, tokens) for size in ("depth-1", "depth-3", "depth-8") for tokens in (2000, 9000, 40000)
     ]
     for rung in shown["trainings"]:
         training = rung["training"]
         assert training["loss"] == pytest.approx(LAW.loss(training["parameters"], training["tokens"]))
+    assert shown["law"]["loss"]["entropy"] == pytest.approx(1.5, rel=1e-3)
     assert workspace.tree() == before
     assert shown["best"]["flops"] > 0 and shown["best"]["beyond"] > 1
     page = workspace.home / "sweeps" / "rungs" / "scale.html"
@@ -55,7 +56,7 @@ def test_every_mistake_of_a_ladder_is_reported_at_once(first_run):
         "--set pretrain.tokens: the ladder sets it itself",
     ):
         assert any(words in line for line in caught.value.problems), (words, caught.value.problems)
-    assert "--tokens: a law needs 2 different lengths" in workspace.stemma(
+    assert "--tokens: a law needs 3 different lengths" in workspace.stemma(
         "scale", "--sizes", "depth-1,depth-2,depth-3", "--tokens", "1k", code=2
     )
     assert "give one budget" in workspace.stemma("scale", "show", "x", "--flops", "1e9", "--hours", "1", code=2)

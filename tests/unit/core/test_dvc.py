@@ -14,6 +14,7 @@ import pytest
 
 from core import dvc
 from core.errors import DvcError
+from tests.workspace import init_dvc
 
 
 def settings(file: Path, folder: str) -> None:
@@ -28,7 +29,7 @@ def test_the_folder_is_the_one_that_dvc_says(tmp_path: Path, monkeypatch: pytest
     root = tmp_path / "a workspace"
     root.mkdir()
     subprocess.run(["git", "init", "-q", root], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
+    init_dvc(root)
     assert dvc.cache_folder(root) == (root / ".dvc" / "cache").resolve()
     settings(personal / "config", "shared")
     assert dvc.cache_folder(root) == personal / "shared"
@@ -57,7 +58,7 @@ def test_a_folder_without_dvc_and_settings_that_are_none_are_refused(tmp_path: P
 
 def test_two_commands_of_one_start(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
+    init_dvc(tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: touch x, outs: [x]}, two: {cmd: touch y, deps: [x]}}\n")
     dot, status = dvc.run_both(tmp_path, ["dag", "--dot"], ["status", "--json"])
     assert '"one" -> "two"' in dot and dvc.parse_status(status).keys() == {"one", "two"}
@@ -71,7 +72,7 @@ def test_dvc_writes_nothing_that_a_manifest_names_outside_its_folder(tmp_path: P
     (root / "folder").mkdir(parents=True)
     (root / "folder" / "a").write_text("a key of the attacker's")
     subprocess.run(["git", "init", "-q", root], check=True)
-    dvc.run(root, "init", "--quiet")
+    init_dvc(root)
     dvc.run(root, "remote", "add", "--quiet", "--default", "remote", str(remote))
     dvc.run(root, "add", "--quiet", "folder")
     pointer = root / "folder.dvc"
@@ -97,13 +98,14 @@ def test_dvc_writes_nothing_that_a_manifest_names_outside_its_folder(tmp_path: P
     assert not list(tmp_path.rglob("trusted.pem"))
 
 
-@pytest.mark.parametrize("left", ["", '{"read": {}, "wri', "[]"])
-def test_a_list_of_paths_in_use_that_a_kill_left_half_written_stops_no_command(tmp_path: Path, left: str) -> None:
+def test_a_list_of_paths_in_use_that_a_kill_left_half_written_stops_no_command(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
-    (tmp_path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    init_dvc(tmp_path)
+    (tmp_path / ".dvc" / "tmp").mkdir()
     (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo made > made\n    outs: [made]\n")
-    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(left)
-    assert list(dvc.status(tmp_path)) == ["one"]
+    for left in ("", '{"read": {}, "wri', "[]"):
+        (tmp_path / ".dvc" / "tmp" / "rwlock").write_text(left)
+        assert list(dvc.status(tmp_path)) == ["one"]
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text("")
     dvc.run(tmp_path, "repro")
     assert (tmp_path / "made").read_text() == "made\n" and dvc.status(tmp_path) == {}

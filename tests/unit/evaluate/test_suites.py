@@ -176,7 +176,7 @@ def test_a_killed_evaluation_goes_on_behind_the_tasks_it_had_finished(workspace,
 
 
 def test_the_values_are_the_harness_s_own_to_the_last_digit(workspace):
-    """The harness's entry point, given the same items as a data set on disk, says what the suite says."""
+    """The harness's evaluation, given the same items as a data set on disk, says what the suite says."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
@@ -188,10 +188,11 @@ def test_the_values_are_the_harness_s_own_to_the_last_digit(workspace):
     manager = lm_eval.tasks.TaskManager(include_path=folder, include_defaults=False)
     where = {"data_files": {"validation": str(workspace / "data/raw/hellaswag_val.jsonl")},
              "cache_dir": str(workspace / "cache")}  # fmt: skip
-    task = {"task": "hellaswag", "dataset_path": "json", "dataset_kwargs": where, "training_split": None}
-    loaded = manager.load([{"group": "own", "task": [task]}])["tasks"]["hellaswag"]
+    task = {"task": "hellaswag", "dataset_path": "json", "dataset_kwargs": where, "training_split": None,
+            "num_fewshot": 0}  # fmt: skip
+    loaded = manager.load([{"group": "own", "task": [task]}])
     model = HFLM(pretrained=str(workspace / "models/base"), device="cpu", dtype="auto", batch_size=1, max_length=128)
-    own = lm_eval.simple_evaluate(model=model, tasks=[loaded], bootstrap_iters=1)["results"]["hellaswag"]
+    own = lm_eval.evaluate(model, loaded, bootstrap_iters=1)["results"]["hellaswag"]
     for name in ("acc", "acc_norm"):
         metric = found[f"lm_eval_some_hellaswag_{name}"]
         assert (metric.value, metric.stderr) == (own[f"{name},none"], own[f"{name}_stderr,none"])

@@ -13,6 +13,7 @@ from core import dvc
 from core.environment import child_environment
 from flows.pipeline import damage
 from flows.pipeline.graph import Graph
+from tests.workspace import init_dvc
 
 GRAPH = Graph({"copy": frozenset(), "count": frozenset({"copy"})})
 PIPELINE = """stages:
@@ -35,10 +36,10 @@ def made(tmp_path_factory):
     (root / "data" / "raw" / "text.txt").write_text("what was recorded")
     (root / "dvc.yaml").write_text(PIPELINE)
     (root / "code.txt").write_text("1")
-    for command in (["git", "init", "-q"], *([sys.executable, "-m", "dvc", *verb] for verb in (
-        ["init", "-q"], ["add", "-q", "data/raw"], ["repro", "-q"]
-    ))):  # fmt: skip
-        subprocess.run(command, cwd=root, env=child_environment(), check=True)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    init_dvc(root)
+    for verb in ("add", "-q", "data/raw"), ("repro", "-q"):
+        subprocess.run([sys.executable, "-m", "dvc", *verb], cwd=root, env=child_environment(), check=True)
     return root
 
 

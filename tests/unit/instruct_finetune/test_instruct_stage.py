@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import signal
 import time
 
@@ -16,6 +15,7 @@ from components.instruct_finetune.examples import read
 from core.errors import InputProblem
 from tests.stage import run_component, run_until_stopped
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
+from tests.unit.pretrain.forked import FINETUNING, Forked
 
 
 def digests(workspace):
@@ -125,10 +125,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
     assert digests(broken) == digests(tmp_path / "whole")
 
 
-def train_and_be_killed(workspace, parameters):
-    run_component(component, workspace, parameters)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adapter", "steps", "kills"), [({"type": "none"}, 30, (3, 14)), (ADAPTER, 12, (3,))], ids=["weights", "adapter"]
 )
@@ -137,22 +134,17 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path, a
     run_component(component, make_workspace(tmp_path / "whole"), parameters)
     workspace = make_workspace(tmp_path / "killed")
     checkpoints = workspace / "scratch" / "instruct_finetune" / "checkpoints"
-    # Forked from a process that has imported the libraries and computed nothing: each would import them again.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["datasets", "trl.trainer.sft_trainer", "components.optimizers", "peft", "deepspeed", "mlflow", "tests.frozen"]
-    )
     deaths = []
     for least in kills:  # the weights twice, at different places, once while resumed
-        process = processes.Process(target=train_and_be_killed, args=(workspace, parameters))
-        process.start()
-        while process.is_alive() and not any(
+        process = Forked("tests.unit.finetuning.child", ["instruct_finetune", str(workspace), json.dumps(parameters)],
+                         preloaded=FINETUNING)  # fmt: skip
+        while process.poll() is None and not any(
             int(path.name.rpartition("-")[2]) >= least for path in checkpoints.glob("checkpoint-*")
         ):
             time.sleep(0.005)
         process.kill()
-        process.join()
-        deaths.append(process.exitcode)
+        process.communicate()
+        deaths.append(process.returncode)
     assert deaths == [-signal.SIGKILL] * len(kills)
     assert not (workspace / "models" / "instruct" / "model.safetensors").exists()
     context = run_component(component, workspace, parameters)

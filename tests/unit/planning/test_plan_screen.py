@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.screens.plan import screen
+from components.planning import command
+from components.planning.options import Options
+from core.errors import InputProblem
 from core.numbers import count, size
 from flows.pipeline import planning
 
@@ -77,20 +80,17 @@ def test_a_plan_in_a_line(answer):
 
 def test_mistakes_are_told_together_and_end_with_two(tmp_path):
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    from core.errors import InputProblem
-
     with pytest.raises(InputProblem) as caught:
         planning.ask(["--device=h10", "--tokens=5", "--mfu=7"], tmp_path)
     assert len(caught.value.problems) == 3
 
 
-def test_wrong_parameters_are_told_as_everywhere(tmp_path):
+def test_wrong_parameters_are_told_as_everywhere(tmp_path, monkeypatch):
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     (tmp_path / "params.yaml").write_text("pretrain: {context: 0, stps: 3}\n")
-    from core.errors import InputProblem
-
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InputProblem) as caught:
-        planning.ask(["--stage", "pretrain"], tmp_path)
+        command.plans(Options(), ["pretrain"])
     messages = "\n".join(caught.value.problems)
     assert "pretrain.context" in messages and "did you mean 'steps'" in messages
 

@@ -61,7 +61,7 @@ def test_what_trainings_cannot_show_is_said():
     assert not problems(made(LOSS))
     for trainings, words in (
         (made(LOSS, sizes=SIZES[:2]), "2 sizes"),
-        (made(LOSS, lengths=LENGTHS[:1]), "1 lengths"),
+        (made(LOSS, lengths=LENGTHS[:2]), "2 lengths"),
         (made(LOSS, sizes=SIZES[:3], lengths=LENGTHS[:1]), "3 trainings do not determine"),
     ):
         assert any(words in line for line in problems(trainings))

@@ -5,6 +5,7 @@ Only what is imported is shared, so such a process is as new as one that was sta
 
 from __future__ import annotations
 
+import functools
 import importlib
 import multiprocessing
 import os
@@ -21,8 +22,13 @@ ROOT = Path(__file__).resolve().parents[3]
 # The server imports torch, which reads them then.
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
-PRELOADED = ("components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child", "deepspeed",
-             "mlflow", "matplotlib.pyplot", "tests.frozen")  # fmt: skip
+PRELOADED = ("components.pretrain.stage", "tests.unit.pretrain.child", "tests.unit.pretrain.sharded_child",
+             "transformers.models.llama.modeling_llama", "deepspeed.runtime.zero.muon.muon_optimizer",
+             "matplotlib.pyplot", "tests.frozen")  # fmt: skip
+FINETUNING = ("tests.unit.finetuning.hidden", "components.instruct_finetune.stage", "components.preference_tune.stage",
+              "components.reward_model.stage", "tests.unit.finetuning.sharded_child", "trl.trainer.sft_trainer",
+              "trl.trainer.dpo_trainer", "trl.trainer.reward_trainer", "trl.experimental.orpo", "peft",
+              "transformers.models.llama.modeling_llama", "matplotlib.pyplot", "tests.frozen")  # fmt: skip
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -35,7 +41,7 @@ class Forked:
         arguments: what follows in ``sys.argv``.
         cores: on which they run.
         environment: in addition to this process's.
-        preloaded: what the server imports, where this starts it; a later one takes the server as it is.
+        preloaded: what the server has imported that they are forked from.
     """
 
     def __init__(
@@ -48,9 +54,7 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         preloaded: Sequence[str] = PRELOADED,
     ):
-        _context.set_forkserver_preload(list(preloaded))
-        with mock.patch.dict(os.environ, ENVIRONMENT):
-            forkserver.ensure_running()
+        server = _server(tuple(preloaded))
         handle, name = tempfile.mkstemp(suffix=".log")
         os.close(handle)
         self._log = Path(name)
@@ -62,8 +66,9 @@ class Forked:
             )
             for rank in _ranks(processes)
         ]
-        for process in self._processes:
-            process.start()
+        with mock.patch.object(forkserver, "connect_to_new_process", server.connect_to_new_process):
+            for process in self._processes:
+                process.start()
 
     def poll(self) -> int | None:
         """The exit code of the first that failed, once all have ended."""
@@ -89,6 +94,16 @@ class Forked:
             if process.exitcode is None:
                 raise subprocess.TimeoutExpired(str(process.pid), timeout)
         return self._log.read_text(), None
+
+
+@functools.cache
+def _server(preloaded: tuple[str, ...]) -> forkserver.ForkServer:
+    """One of its own: that of :mod:`multiprocessing` may have been started with something else to import."""
+    server = forkserver.ForkServer()
+    server.set_forkserver_preload(list(preloaded))
+    with mock.patch.dict(os.environ, ENVIRONMENT):
+        server.ensure_running()
+    return server
 
 
 def _ranks(processes: int) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ ALL = {
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
+@pytest.mark.slow
 def test_all_options_killed_amid_and_run_again_end_with_the_same_bytes(made, tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()

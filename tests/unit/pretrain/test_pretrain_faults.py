@@ -24,6 +24,7 @@ def same_as(finished, workspace) -> None:
             assert (workspace / part / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_killed_twice_and_run_again_ends_with_the_same_bytes(finished, workspace):
     for step in (12, 35):
         tiny.kill_amid(workspace, tiny.start(workspace), step)

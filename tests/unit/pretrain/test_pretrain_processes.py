@@ -17,6 +17,7 @@ import components
 from components.pretrain.parameters import PretrainParameters
 from tests.unit.pretrain import tiny
 
+pytestmark = pytest.mark.slow
 # Without dropout, of which each process draws its own; long enough to be interrupted on a busy machine.
 CHANGES = {"architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": 120}
 

@@ -18,6 +18,7 @@ from tests.unit.pretrain import tiny
 from tests.unit.pretrain.forked import Forked
 from tests.unit.pretrain.launch_environment import launch_variables
 
+pytestmark = pytest.mark.slow
 # Both optimizers' parts, gradients of several micro-batches, validation, samples; no dropout, of which each process
 # draws its own.
 CHANGES = {

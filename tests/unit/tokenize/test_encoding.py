@@ -33,7 +33,7 @@ def encoders(tokenizer) -> dict[str, tuple[Encoder, Encoder]]:
     body = json.loads(tokenizer.to_str())
     body["normalizer"] = {"type": "NFC"}
     return {
-        name: (Encoder(content, 0, fast=True), Encoder(content, 0, fast=False))
+        name: (Encoder(Tokenizer.from_str(content), 0, fast=True), Encoder(Tokenizer.from_str(content), 0, fast=False))
         for name, content in (("plain", tokenizer.to_str()), ("normalizing", json.dumps(body)))
     }
 
@@ -59,24 +59,23 @@ def test_characters_of_a_newer_unicode_are_left_to_the_reference(encoders):
 
 
 def test_the_fast_one_is_chosen_and_named(tokenizer):
-    encoder, name = choose(tokenizer.to_str(), 0, ["some text"])
+    encoder, name = choose(tokenizer, 0, ["some text"])
     assert name.startswith("gigatoken ") and encoder._fast is not None
 
 
 def test_a_difference_on_a_document_of_the_corpus_means_the_slow_one(tokenizer, monkeypatch):
     body = json.loads(tokenizer.to_str())
     first = body["model"]["merges"].pop(0)  # gigatoken is given other merges than the reference
-    monkeypatch.setattr(
-        encoding, "_gigatoken", lambda content, end, load=encoding._gigatoken: load(json.dumps(body), end)
-    )
-    encoder, name = choose(tokenizer.to_str(), 0, ["".join(first)])
+    other = Tokenizer.from_str(json.dumps(body))
+    monkeypatch.setattr(encoding, "_gigatoken", lambda _, end, load=encoding._gigatoken: load(other, end))
+    encoder, name = choose(tokenizer, 0, ["".join(first)])
     assert name.startswith("tokenizers ") and "texts differently, such as" in name and encoder._fast is None
 
 
 def test_what_gigatoken_does_not_know_is_left_to_the_reference(tokenizer, monkeypatch):
     body = json.loads(tokenizer.to_str())
     del body["model"]["vocab"]["\u0100"]  # the byte 00
-    encoder, name = choose(json.dumps(body), 0, ["some text"])
+    encoder, name = choose(Tokenizer.from_str(json.dumps(body)), 0, ["some text"])
     assert "gigatoken: it does not take this tokenizer" in name
     assert len(encoder.encode(pa.array(["some text"], pa.large_string()))[0]) > 1
     original = builtins.__import__
@@ -84,4 +83,4 @@ def test_what_gigatoken_does_not_know_is_left_to_the_reference(tokenizer, monkey
         builtins, "__import__",
         lambda name, *rest: (_ for _ in ()).throw(ImportError(name)) if name == "gigatoken" else original(name, *rest),
     )  # fmt: skip
-    assert "gigatoken: it is not installed" in choose(tokenizer.to_str(), 0, [])[1]
+    assert "gigatoken: it is not installed" in choose(tokenizer, 0, [])[1]

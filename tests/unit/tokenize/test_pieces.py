@@ -57,7 +57,7 @@ def test_the_same_texts_give_the_same_tokenizer(tokenizer):
 
 def test_gigatoken_encodes_the_bpe_and_leaves_unigram_alone(tokenizer):
     unigram = json.loads(tokenizer.to_str())["model"]["type"] == "Unigram"
-    _, name = choose(tokenizer.to_str(), 0, TEXTS[:50])
+    _, name = choose(tokenizer, 0, TEXTS[:50])
     assert ("it knows no Unigram models" in name) if unigram else name.startswith("gigatoken ")
 
 

@@ -33,7 +33,7 @@ def both(texts, scratch, **parameters):
     return made, reference, fast is not None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     texts=st.lists(st.one_of(st.text(), st.text(alphabet="ab c1\n\u00e9\u6f22")), min_size=1, max_size=20),
     more=st.integers(1, 40),
