@@ -113,7 +113,8 @@ def _share_trials() -> None:
 def _run(order: dict, shared: bool) -> None:
     if shared:
         forkserver._forkserver.ensure_running = lambda: None  # it runs, and is no child of this process
-    dvc.subprocess = SimpleNamespace(run=_run_dvc)
+    # A stage's own DVC, which is watched and signalled, is started.
+    dvc.subprocess = SimpleNamespace(run=warm_python.run_line)
     os.setsid()
     for number, name in enumerate((os.devnull, order["out"], order["err"])):
         opened = os.open(name, os.O_RDWR | os.O_CREAT)
@@ -129,12 +130,6 @@ def _run(order: dict, shared: bool) -> None:
 
     main()
     sys.exit()
-
-
-def _run_dvc(line: list[str], *, cwd: Path, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
-    """A command line of :mod:`core.dvc`; a stage's own DVC, which is watched and signalled, is started."""
-    module, *arguments = line[line.index("-m") + 1 :]
-    return warm_python.run(module, arguments, cwd=cwd, env=env)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,14 @@ def run(
         return subprocess.CompletedProcess([module, *arguments], code, output.read(), errors.read())
 
 
+def run_line(
+    line: Sequence[str], *, cwd: Path, env: Mapping[str, str], **_: object
+) -> subprocess.CompletedProcess[str]:
+    """A command line that names a module after ``-m``; to stand for :func:`subprocess.run` in :mod:`core.dvc`."""
+    module, *arguments = line[line.index("-m") + 1 :]
+    return run(module, arguments, cwd=cwd, env=env)
+
+
 @functools.cache
 def server() -> socket.socket:
     """The end of a socket on which the process with the libraries, started once, takes requests.

@@ -15,7 +15,7 @@ from core.errors import InputProblem
 from deploy.console.console import Console
 from deploy.console.rendering import HEADERS, page
 from deploy.corpora import card, open_corpus
-from registry.errors import RegistryError
+from registry.errors import MissingBytes, RegistryError
 from registry.lineage import listing
 
 DOCUMENTS = 10  # on a page
@@ -63,8 +63,16 @@ def routes(console: Console) -> APIRouter:
         )  # fmt: skip
 
     @router.get("/data/card")
-    def shown_card(corpus: str = "") -> Response:
-        return HTMLResponse(card(console.workspace, allowed(corpus.strip())), headers=CARD_HEADERS)
+    def shown_card(request: Request, corpus: str = "") -> Response:
+        try:
+            return HTMLResponse(card(console.workspace, allowed(corpus.strip())), headers=CARD_HEADERS)
+        except MissingBytes as problem:
+            answer = page(request, console, "problem.html", 400, problems=[str(problem)])
+            policy = answer.headers["content-security-policy"]  # shown in the frame as the card would be
+            answer.headers["content-security-policy"] = policy.replace(
+                "frame-ancestors 'none'", "frame-ancestors 'self'"
+            )
+            return answer
 
     @router.get("/data/documents")
     def documents(

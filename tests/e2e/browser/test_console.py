@@ -196,7 +196,8 @@ def test_documents_of_a_corpus_are_drawn_and_searched_and_what_was_dropped_is_se
     texts = {"train": [document(f"text {n}", f"file{n}") for n in range(8)], "test": [document("exam", "last")] * 2}
     write(folder / "data" / "corpus", texts)
     example = {"origin": "twin", "reason": "repeats file1", "text": "text 1!"}
-    rule = {"rule": "near_duplicate", "in": 12, "dropped": 2, "dropped_characters": 14, "examples": [example]}
+    rule = {"rule": "near_duplicate", "in": 12, "out": 10, "dropped": 2, "dropped_characters": 14,
+            "examples": [example]}  # fmt: skip
     write_card(folder, rules=[rule])
     sign_in(page, shown, "vera", "/data")
     page.get_by_label("Corpus").fill("other/data/corpus")

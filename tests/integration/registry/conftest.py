@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,13 +165,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("DVC_NO_ANALYTICS", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, "true")
-    monkeypatch.setattr(dvc, "subprocess", SimpleNamespace(run=_forked))
-
-
-def _forked(line: list[str], *, cwd: Path, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
-    """A command of :mod:`core.dvc`, forked from a process that has DVC's libraries."""
-    module, *arguments = line[line.index("-m") + 1 :]
-    return warm_python.run(module, arguments, cwd=cwd, env=env)
+    monkeypatch.setattr(dvc, "subprocess", SimpleNamespace(run=warm_python.run_line))
 
 
 @pytest.fixture(scope="session")
