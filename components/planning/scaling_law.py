@@ -34,7 +34,7 @@ _STARTS = tuple(itertools.product((0.3, 0.6, 0.9), ((0.2, 0.2), (0.5, 0.5), (0.2
 
 
 @dataclass(frozen=True)
-class Training:
+class Observation:
     """A training that ended.
 
     Attributes:
@@ -88,7 +88,7 @@ class ScalingLaw:
         residual: standard deviation of the logarithms of the losses around the law.
     """
 
-    trainings: tuple[Training, ...]
+    trainings: tuple[Observation, ...]
     loss: ParametricLoss
     envelope: PowerLaw | None
     profiles: PowerLaw | None
@@ -117,7 +117,7 @@ class ScalingLaw:
         return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def problems(trainings: Sequence[Training]) -> list[str]:
+def problems(trainings: Sequence[Observation]) -> list[str]:
     """What is missing for a fit, each with what to do."""
     found = []
     sizes, lengths = {each.parameters for each in trainings}, {each.tokens for each in trainings}
@@ -134,7 +134,7 @@ def problems(trainings: Sequence[Training]) -> list[str]:
     return found
 
 
-def fit(trainings: Sequence[Training], *, samples: int = 200, seed: int = 0) -> ScalingLaw:
+def fit(trainings: Sequence[Observation], *, samples: int = 200, seed: int = 0) -> ScalingLaw:
     """Fit all approaches that the trainings suffice for.
 
     Args:
@@ -167,12 +167,12 @@ def fit(trainings: Sequence[Training], *, samples: int = 200, seed: int = 0) -> 
     )  # fmt: skip
 
 
-def parametric(trainings: Sequence[Training]) -> ParametricLoss:
+def parametric(trainings: Sequence[Observation]) -> ParametricLoss:
     """Approach 3: L(N, D) = E + A / N^alpha + B / D^beta."""
     return _minimised(trainings, _starts(trainings))
 
 
-def _starts(trainings: Sequence[Training]) -> list[Any]:
+def _starts(trainings: Sequence[Observation]) -> list[Any]:
     lowest, middle = (choose([each.loss for each in trainings]) for choose in (min, statistics.median))
     starts = []
     for share, (alpha, beta) in _STARTS:
@@ -182,7 +182,7 @@ def _starts(trainings: Sequence[Training]) -> list[Any]:
     return starts
 
 
-def envelope(trainings: Sequence[Training]) -> PowerLaw:
+def envelope(trainings: Sequence[Observation]) -> PowerLaw:
     """Approach 1: at each compute the size with the lowest loss, and the power law through these.
 
     Raises:
@@ -200,7 +200,7 @@ def envelope(trainings: Sequence[Training]) -> PowerLaw:
     return _power_law(best)
 
 
-def profiles(trainings: Sequence[Training]) -> PowerLaw:
+def profiles(trainings: Sequence[Observation]) -> PowerLaw:
     """Approach 2: at each compute the minimum of a parabola through the losses over the logarithm of size.
 
     Raises:
@@ -222,7 +222,7 @@ def profiles(trainings: Sequence[Training]) -> PowerLaw:
     return _power_law(best)
 
 
-def _at_equal_compute(trainings: Sequence[Training]) -> tuple[Any, Any, list[float]]:
+def _at_equal_compute(trainings: Sequence[Observation]) -> tuple[Any, Any, list[float]]:
     """(levels of compute, loss of each size there, sizes): between trainings of one size by their logarithms.
 
     A size has no loss (nan) at a compute that its trainings do not span.
@@ -260,7 +260,7 @@ def _power_law(best: Sequence[tuple[float, float]]) -> PowerLaw:
     return PowerLaw(math.exp(intercept), float(exponent))
 
 
-def _centres(trainings: Sequence[Training]) -> tuple[float, float]:
+def _centres(trainings: Sequence[Observation]) -> tuple[float, float]:
     """Mean logarithms of sizes and lengths."""
     return (
         statistics.fmean(math.log(each.parameters) for each in trainings),
@@ -268,7 +268,7 @@ def _centres(trainings: Sequence[Training]) -> tuple[float, float]:
     )
 
 
-def _minimised(trainings: Sequence[Training], starts: Sequence[Any]) -> ParametricLoss:
+def _minimised(trainings: Sequence[Observation], starts: Sequence[Any]) -> ParametricLoss:
     """The law with the lowest loss that is reached from ``starts``: log A, log B, log E, alpha, beta.
 
     Logarithms are counted from their means meanwhile: else each exponent and its factor are nearly one number, and the

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from components.planning.options import parse_count
-from components.planning.scaling_law import LEAST_LENGTHS, LEAST_SIZES, Training
+from components.planning.scaling_law import LEAST_LENGTHS, LEAST_SIZES, Observation
 from components.pretrain.presets import PRESETS
 from core.errors import InputProblem
 from core.git import git_bytes
@@ -37,7 +37,7 @@ class Rung:
 
     run: str
     size: str
-    training: Training
+    training: Observation
     stderr: float | None
     seconds: float
     devices: int
@@ -121,7 +121,7 @@ def rungs(workspace: Workspace, study: Study) -> list[Rung]:
     return sorted(found, key=lambda rung: (rung.training.parameters, rung.training.tokens))
 
 
-def training_of(receipt: dict[str, Any]) -> tuple[Training, float | None]:
+def training_of(receipt: dict[str, Any]) -> tuple[Observation, float | None]:
     """Size, length and loss of a pretraining by its receipt, and the loss's standard error.
 
     Raises:
@@ -131,7 +131,7 @@ def training_of(receipt: dict[str, Any]) -> tuple[Training, float | None]:
     if not {"parameters", "validation_loss"} <= metrics.keys() or not receipt.get("tokens"):
         raise InputProblem("receipts/pretrain.json is of no training that had a validation loss: run pretrain first")
     loss = metrics["validation_loss"]
-    return Training(metrics["parameters"]["value"], receipt["tokens"], loss["value"]), loss.get("stderr")
+    return Observation(metrics["parameters"]["value"], receipt["tokens"], loss["value"]), loss.get("stderr")
 
 
 def _rung(run: str, size: str, receipt: dict[str, Any]) -> Rung:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from components.pages.page import Page
 from components.planning.flops import tokens_by_rule, training_flops
-from components.planning.scaling_law import Interval, ScalingLaw, Training, fit
+from components.planning.scaling_law import Interval, Observation, ScalingLaw, fit
 from core import files
 from core.errors import InputProblem
 from core.numbers import count, duration, figure
@@ -71,10 +72,10 @@ def best(law: ScalingLaw, rungs: Sequence[Rung], flops: float, devices: int) -> 
 
 
 @dataclass(frozen=True)
-class Held:
+class CheckedPrediction:
     """A later training beside what the law said of it."""
 
-    training: Training
+    training: Observation
     stderr: float | None
     predicted: Interval
 
@@ -86,9 +87,9 @@ class Held:
         return f"{abs(off):.2%} {'above' if off > 0 else 'below'} the prediction, {where}"
 
 
-def hold(law: ScalingLaw, training: Training, stderr: float | None) -> Held:
+def hold(law: ScalingLaw, training: Observation, stderr: float | None) -> CheckedPrediction:
     """A later training held against the law."""
-    return Held(training, stderr, law.predicted(training.parameters, training.tokens))
+    return CheckedPrediction(training, stderr, law.predicted(training.parameters, training.tokens))
 
 
 def shown(interval: Interval, write: Any = figure) -> str:
@@ -101,7 +102,7 @@ def shown(interval: Interval, write: Any = figure) -> str:
 def constants(law: ScalingLaw) -> list[tuple[str, str]]:
     """The law's constants with their intervals, in words."""
     names = {"E": "entropy", "A": "a", "B": "b", "alpha": "alpha", "beta": "beta"}
-    found = [(sign, shown(law.interval(lambda each, name=name: getattr(each, name)))) for sign, name in names.items()]
+    found = [(sign, shown(law.interval(operator.attrgetter(name)))) for sign, name in names.items()]
     exponent = law.interval(lambda each: each.beta / (each.alpha + each.beta))
     found.append(("best size grows as compute^", shown(exponent)))
     for name, title in APPROACHES.items():
@@ -131,7 +132,7 @@ def as_dict(name: str, rungs: Sequence[Rung], law: ScalingLaw, spent: Best | Non
     body.pop("samples")
     body.pop("trainings")
     names = ("entropy", "a", "b", "alpha", "beta")
-    intervals = {each: asdict(law.interval(lambda law, each=each: getattr(law, each))) for each in names}
+    intervals = {each: asdict(law.interval(operator.attrgetter(each))) for each in names}
     return {
         "ladder": name,
         "trainings": [asdict(rung) for rung in rungs],

@@ -8,16 +8,16 @@ import pytest
 
 from components.planning import scaling_law
 from components.planning.flops import LOSS, ParametricLoss
-from components.planning.scaling_law import Training, fit, parametric, problems
+from components.planning.scaling_law import Observation, fit, parametric, problems
 
 HOFFMANN = ParametricLoss(entropy=1.69, a=406.4, b=410.7, alpha=0.34, beta=0.28)  # as printed in the paper
 SIZES = (70e6, 150e6, 400e6, 1e9, 2.8e9, 7e9)
 LENGTHS = (1e9, 3e9, 10e9, 30e9, 100e9, 300e9)
 
 
-def made(law: ParametricLoss, noise: float = 0.0, sizes=SIZES, lengths=LENGTHS) -> list[Training]:
+def made(law: ParametricLoss, noise: float = 0.0, sizes=SIZES, lengths=LENGTHS) -> list[Observation]:
     draw = random.Random(3)
-    return [Training(n, d, law.loss(n, d) * (1 + draw.gauss(0, noise))) for n in sizes for d in lengths]
+    return [Observation(n, d, law.loss(n, d) * (1 + draw.gauss(0, noise))) for n in sizes for d in lengths]
 
 
 @pytest.mark.parametrize("law", [HOFFMANN, LOSS], ids=["as printed", "Besiroglu et al."])
@@ -53,7 +53,7 @@ def test_the_interval_of_a_prediction_holds_the_truth_and_is_wider_further_out()
 
 def test_one_training_that_went_wrong_moves_the_law_little():
     trainings = made(LOSS)
-    trainings[7] = Training(trainings[7].parameters, trainings[7].tokens, trainings[7].loss * 1.5)
+    trainings[7] = Observation(trainings[7].parameters, trainings[7].tokens, trainings[7].loss * 1.5)
     assert parametric(trainings).loss(70e9, 1.4e12) == pytest.approx(LOSS.loss(70e9, 1.4e12), rel=0.01)
 
 
@@ -67,7 +67,7 @@ def test_what_trainings_cannot_show_is_said():
         assert any(words in line for line in problems(trainings))
         with pytest.raises(ValueError, match=words):
             fit(trainings)
-    apart = [Training(n, d, LOSS.loss(n, d)) for n, d in zip(SIZES, LENGTHS, strict=True)]
+    apart = [Observation(n, d, LOSS.loss(n, d)) for n, d in zip(SIZES, LENGTHS, strict=True)]
     law = fit(apart, samples=0)
     assert law.envelope is None and "two lengths" in law.missing["envelope"]
     assert law.profiles is None
