@@ -23,7 +23,10 @@ from tests.workspace import Workspace, make_workspace, wait_until
 
 STEPS = 24
 # Without dropout, of which each process draws its own.
-CHANGES = {"architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": STEPS, "evaluate_every": STEPS}
+CHANGES = {
+    "architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": STEPS, "evaluate_every": STEPS,
+    "learning_rate": 0.003,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

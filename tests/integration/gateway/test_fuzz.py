@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 MODELS = {"/v1/chat/completions": "assistant", "/v1/completions": "base", "/v1/classify": "classifier"}
-PEOPLE = ("/v1/arena/battles", "/v1/arena/votes", "/v1/feedback")
+PEOPLE = ("/v1/arena/battles", "/v1/arena/pairs", "/v1/arena/votes", "/v1/feedback", "/v1/feedback/next")
 ADDRESSES = [*(("POST", path) for path in (*MODELS, *PEOPLE)), ("GET", "/v1/models"), ("GET", "/v1/models/{name}"),
-             ("GET", "/v1/arena/leaderboard"), ("GET", "/v1/feedback"), ("GET", "/health"),
+             ("GET", "/v1/arena/leaderboard"), ("GET", "/v1/arena/pairs"), ("GET", "/v1/feedback"), ("GET", "/health"),
              ("GET", "/metrics")]  # fmt: skip
 
 
