@@ -82,7 +82,7 @@ def test_the_few_that_people_change_first_stand_before_everything_else(values):
     ]
     assert max(drawn["properties"], key=lambda name: drawn["properties"][name]["position"]) == "parameters"
     few = form.common(values)
-    assert tuple(few) == form.COMMON and few["pretrain.steps"] == 3600
+    assert tuple(few) == form.COMMON and few["pretrain.steps"] == 3000
     assert validate({"common": few}, drawn) == []
     assert validate({"common": {"pretrain.steps": -1}}, drawn) and validate({"common": {"pretrain.step": 1}}, drawn)
     assert form.all_changes(few, values, values) == {}
@@ -150,7 +150,7 @@ def test_a_section_with_mistakes_is_shown_by_its_defaults(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     parameters_file.write(tmp_path / "params.yaml", {"pretrain.steps": "many", "tokenize.vocabulary_size": 500})
     shown = form.values(tmp_path)
-    assert shown["pretrain"]["steps"] == 3600 and shown["tokenize"]["vocabulary_size"] == 500
+    assert shown["pretrain"]["steps"] == 3000 and shown["tokenize"]["vocabulary_size"] == 500
 
 
 def test_what_set_gives_is_nested_as_the_form_is():
