@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -16,7 +17,7 @@ from core.errors import InputProblem
 from deploy import prepared_pairs
 from deploy.gateway.bodies import BoundedRoute, TextBody
 from deploy.gateway.catalog import Catalog, Version
-from deploy.gateway.errors import ApiError, documented_responses
+from deploy.gateway.errors import ApiError, ErrorAnswer, documented_responses
 from deploy.gateway.feedback import Recorder
 from deploy.prepared_pairs import PreparedPair, PreparedPairs
 from registry.errors import RegistryError
@@ -150,8 +151,11 @@ class RatingDesk:
 
 def routes(rating: RatingDesk, key_of: Callable[[Request], str]) -> APIRouter:
     router = APIRouter(tags=["feedback"], route_class=BoundedRoute)
+    not_kept: dict[int | str, dict[str, Any]] = {
+        409: {"model": ErrorAnswer, "description": "Answers are not kept here, or as many of this key as may be"}
+    }
 
-    @router.post("/v1/feedback/next", responses=documented_responses())
+    @router.post("/v1/feedback/next", responses=documented_responses() | not_kept)
     async def next_answer(request: Request, body: RateRequest) -> ToRate:
         """The next prepared answer to rate: those first about which reward model and judge disagree."""
         return await asyncio.to_thread(rating.next, key_of(request), body.training)

@@ -150,7 +150,7 @@ def test_a_section_with_mistakes_is_shown_by_its_defaults(tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     parameters_file.write(tmp_path / "params.yaml", {"pretrain.steps": "many", "tokenize.vocabulary_size": 500})
     shown = form.values(tmp_path)
-    assert shown["pretrain"]["steps"] == 3000 and shown["tokenize"]["vocabulary_size"] == 500
+    assert shown["pretrain"]["steps"] == 600 and shown["tokenize"]["vocabulary_size"] == 500
 
 
 def test_what_set_gives_is_nested_as_the_form_is():
