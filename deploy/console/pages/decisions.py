@@ -56,9 +56,8 @@ def routes(console: Console) -> APIRouter:
                 given={"alias": alias, "reason": reason},
             )  # fmt: skip
 
-        await run_in_threadpool(_require_holder, console, model, alias, given[HOLDER])
-
         def decide(say: Say) -> PromotionOutcome:
+            _require_holder(console, model, alias, given[HOLDER])
             measure = gate.measuring(say) if gate.measuring else None
             return promote(
                 console.workspace, name, alias, reason, person.name, force=force, measure=measure,
@@ -91,9 +90,8 @@ def routes(console: Console) -> APIRouter:
             shown = {"version": version, "reason": reason}
             return page(request, console, "rollback.html", model=model, alias=alias, given=shown, **found)
 
-        await run_in_threadpool(_require_holder, console, model, alias, given[HOLDER])
-
         def decide(say: Say) -> PromotionOutcome:
+            _require_holder(console, model, alias, given[HOLDER])
             say(f"hashing the files of {model}:{version}")
             return rollback(console.workspace, model, reason, person.name, alias=alias, to_version=version)
 
