@@ -16,7 +16,12 @@ def measured(value: float, stderr: float | None) -> str:
 
 
 def count(value: float) -> str:
-    """``6.74B``, ``1.5T``, ``140B``, ``2.46M``, ``950``: three significant digits, as people name sizes."""
+    """``6.74B``, ``1.5T``, ``140B``, ``2.46M``, ``950``: three significant digits, as people name sizes.
+
+    From 1e18 on, which no size has but a prediction may, it is written with an exponent.
+    """
+    if abs(value) >= 1e18:
+        return f"{value:.3g}"
     for factor, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * factor:
             return f"{value / factor:.3g}{letter}" if abs(value) < 999.5 * factor else f"{value / factor:,.0f}{letter}"
