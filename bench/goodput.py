@@ -272,8 +272,8 @@ def measure(
     first = run(quiet, [], draw)
     noisy = MeasuredWorkspace(folder / "disturbed", data, PARAMETERS | parameters)
     attempts = run(noisy, faults.plan(draw, interval, count, kinds), draw)
-    told = (faults.SIGTERM.name, faults.KILL_HARNESS.name, faults.TAKEN_BACK.name)
-    signalled = [a for a in attempts if a.fault in told]
+    warned = (faults.SIGTERM.name, faults.KILL_HARNESS.name, faults.TAKEN_BACK.name)
+    signalled = [a for a in attempts if a.fault in warned]
     asked = (faults.SIGTERM.name, faults.TAKEN_BACK.name)
     wrong = [a.code for a in attempts if a.fault in asked and a.code != os.EX_TEMPFAIL]
     if wrong:

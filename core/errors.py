@@ -12,6 +12,18 @@ def redacted(text: str) -> str:
     return _CREDENTIALS.sub("", text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its kind, where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def said(error: BaseException) -> str:
+    """Kind and first line of an error of a library, each of which has errors of its own."""
+    kind, line = type(error).__name__, redacted(first_line(error))
+    return kind if line == kind else f"{kind}: {line}"
+
+
 class StemmaError(Exception):
     """Base of everything that Stemma refuses or cannot do."""
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from core.errors import InputProblem, redacted
+from core.errors import InputProblem, redacted, said
 
 READABLE = ("s3", "gs", "gcs", "hf", "http", "https", "az", "abfs")
 WRITABLE = ("s3", "gs", "gcs", "az", "abfs", "file")
@@ -65,12 +65,6 @@ def misspelt(url: str) -> str | None:
     if not rest.strip("/") or any(sign in rest for sign in "?#*[]\\") or "::" in rest or ".." in rest.split("/"):
         return "an address is a bucket and a folder, without signs such as ? # * [ or '..'"
     return None
-
-
-def said(error: BaseException) -> str:
-    """Kind and first line of a store's error; every store has errors of its own."""
-    lines = redacted(str(error)).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def refused(url: str, seconds: float = ANSWER_SECONDS) -> str | None:

@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
 
-from components.evaluate.judge.parameters import key_problems
+from components.evaluate.judge.parameters import JudgeParameters, key_problems
 from components.evaluate.judge.verdicts import Judge, Tally, judging
 from components.evaluate.parameters import EvaluateParameters
 from core import layout
@@ -15,6 +15,18 @@ from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.lineage import judgings
 from registry.promotion.parameters import load_section
+
+
+def problems(workspace: Workspace) -> list[str]:
+    """What keeps the judge of ``evaluate.judge`` from being asked: there is no such section, or its key is not set."""
+    parameters = _section(workspace)
+    if parameters is None:
+        return ["params.yaml has no evaluate.judge; name an endpoint and a model there"]
+    return key_problems(parameters)
+
+
+def _section(workspace: Workspace) -> JudgeParameters | None:
+    return load_section(workspace.root, "evaluate", EvaluateParameters).judge
 
 
 @contextlib.contextmanager
@@ -31,11 +43,10 @@ def judge_for(workspace: Workspace, command: str, models: Iterable[int | None]) 
         InputProblem: there is no such section, or its key is not set.
         JudgeFailed: the judge cannot be reached.
     """
-    parameters = load_section(workspace.root, "evaluate", EvaluateParameters).judge
-    if parameters is None:
-        raise InputProblem("params.yaml has no evaluate.judge; name an endpoint and a model there")
-    if found := key_problems(parameters):
+    if found := problems(workspace):
         raise InputProblem(found)
+    parameters = _section(workspace)
+    assert parameters is not None  # it would be a problem
     known = [each for each in models if each is not None]
 
     def count(tally: Tally) -> None:

@@ -20,7 +20,7 @@ from components.compute.node import Node, Place, State, versions
 from components.compute.parameters import Compute
 from components.engine.connection import connected
 from components.harness import outcomes
-from core.errors import InputProblem
+from core.errors import InputProblem, first_line
 
 POLL_SECONDS = 0.2
 SILENT_SECONDS = 60.0  # from which on a node that does not answer is taken for lost
@@ -209,8 +209,4 @@ class _Run:
         try:
             return list(self.ray.get(references))
         except self.ray.exceptions.RayActorError as error:
-            raise _Lost(f"a node was lost before {self.order['component']} began ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+            raise _Lost(f"a node was lost before {self.order['component']} began ({first_line(error)})") from error

@@ -1,8 +1,8 @@
 """A stage as a TrainJob of Kubeflow Trainer: a pod a node, each with the worker that a machine of its own would start.
 
-The pods' form (volumes, rights, account) is that of a TrainingRuntime, which whoever runs the cluster applies once
-(``deploy/k8s/training``); the manifest here says what differs from one stage to the next. Trainer gives each pod its
-number and the address to meet at, as torchrun's own variables.
+The pods' form (volumes, rights, account) is that of a TrainingRuntime, which an administrator of the cluster applies
+once (``deploy/k8s/training``); the manifest here says what differs from one stage to the next. Trainer gives each pod
+its number and the address to meet at, as torchrun's own variables.
 """
 
 from __future__ import annotations

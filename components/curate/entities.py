@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from components.contract import StageParameters, outside_raw
 from components.curate.placeholders import Placeholder, typed
-from core.errors import InputProblem
+from core.errors import InputProblem, first_line
 
 _WINDOW, _OVERLAP = 512, 64  # tokens, at most; an entity at a window's end is seen whole in the next one
 _BATCH = 16  # windows
@@ -88,8 +88,9 @@ class Finder:
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False
             ).eval()
         except Exception as error:  # every architecture has errors of its own
-            said = str(error).splitlines() or [type(error).__name__]
-            raise InputProblem(f"curate.ner: {asked.model} cannot be loaded ({said[0]}): check the model") from error
+            raise InputProblem(
+                f"curate.ner: {asked.model} cannot be loaded ({first_line(error)}): check the model"
+            ) from error
         if not self._tokenizer.is_fast:
             raise InputProblem(f"curate.ner: {asked.model} has no tokenizer.json, by which places in a text are known")
         labels = {int(index): _PREFIX.sub("", label) for index, label in self._model.config.id2label.items()}

@@ -91,7 +91,7 @@ Task = tuple[int, Chunk, Path | None]
 
 
 def known(orders: Orders, number: int, chunk: Chunk) -> Path | None:
-    """The file of a chunk that was judged before; ``None`` where it was not, or where only reading it can tell."""
+    """The file of a chunk that was judged before; ``None`` where it was not, or only reading it shows."""
     try:
         path = _path(number, chunk, orders, chunk.files)
     except FileNotFoundError:  # it was removed just now: `judge` says so

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.curate.user_files import COMPRESSIONS, DOCUMENTS, UserFile, format_of, is_url, shown, unknown_kind
-from core.errors import InputProblem, redacted
-from core.object_stores import file_system, said
+from core.errors import InputProblem, redacted, said
+from core.object_stores import file_system
 
 ATTEMPTS = 3
 SPARE = 1 << 30  # bytes of the disk that a copy leaves free

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from components.code import ROOT
-from core.errors import InputProblem
+from core.errors import InputProblem, said
 
 VERSION = "2.60.0"
 
@@ -56,8 +56,7 @@ def _require_open(address: str, parameter: str) -> None:
 
 
 def _unreachable(address: str, parameter: str, error: Exception) -> InputProblem:
-    reason = str(error).splitlines()[0] if str(error) else ""
     return InputProblem(
-        f"{parameter}: no Ray cluster answers at {address} ({type(error).__name__}: {reason}): start one "
+        f"{parameter}: no Ray cluster answers at {address} ({said(error)}): start one "
         "(docs/data.md), correct its address, give the token (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN), or make it local"
     )

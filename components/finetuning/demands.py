@@ -40,7 +40,7 @@ def _context(folder: Path) -> int | None:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError):
-        return None  # whoever loads the model says what is wrong with it
+        return None  # the stage that loads the model says what is wrong with it
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     return longest if isinstance(longest, int) else None
 

@@ -15,8 +15,7 @@ from components.harness.remote_checkpoints import RemoteCheckpoints, Stopped
 from components.harness.scratch import Scratch
 from components.harness.uploads import Uploads
 from core import events, keys
-from core.errors import InputProblem
-from core.object_stores import said
+from core.errors import InputProblem, said
 from core.processes import notice_seconds
 from core.workspace import Workspace
 

@@ -11,7 +11,6 @@ The digest in the name is the manifest's, so that no checkpoint is ever written 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import hmac
 import json
@@ -172,8 +171,7 @@ class RemoteCheckpoints:
         try:
             for name, (digest, bytes_) in checkpoint.files.items():
                 target = partial / name
-                source, ending = f"{place}/{checkpoint.name}/{name}", functools.partial(_ending, stopping, bytes_)
-                _retried(lambda: system.get_file(source, str(target), callback=ending()))  # noqa: B023
+                _get(system, f"{place}/{checkpoint.name}/{name}", target, stopping, bytes_)
                 if not target.is_file() or target.stat().st_size != bytes_ or sha256(target) != digest:
                     raise NotAsWritten(f"{name} differs from its SHA-256")
                 sync(target)
@@ -258,10 +256,11 @@ def _ending(stopping: Callable[[], bool], most: int | None = None) -> Any:
     return Ending()
 
 
-def _retried(transfer: Callable[[], Any]) -> None:
+def _get(system: Any, source: str, target: Path, stopping: Callable[[], bool], most: int) -> None:
+    """Copy a file of at most ``most`` bytes from the store, in a few attempts."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            transfer()
+            system.get_file(source, str(target), callback=_ending(stopping, most))
             return
         except (NotAsWritten, Stopped, FileNotFoundError):
             raise

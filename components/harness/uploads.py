@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from components.harness.remote_checkpoints import STEP, RemoteCheckpoints, Stopped
-from core.object_stores import said
+from core.errors import said
 
 LOOK_SECONDS = 0.5  # between looks for a new checkpoint
 ATTEMPTS = 3  # for one checkpoint; then the next one is waited for
@@ -27,8 +27,8 @@ class Uploads:
     Args:
         folder: in which checkpoints appear whole, under names ``step-…``.
         keep: newest checkpoints that stay in the store.
-        warn: is told, from the thread, of what does not reach the store.
-        log: is told name and seconds of a checkpoint that reached it.
+        warn: called, from the thread, with a sentence about what does not reach the store.
+        log: called with name and seconds of a checkpoint that reached it.
     """
 
     def __init__(

@@ -17,9 +17,8 @@ from components.evaluate.parameters import EvaluateParameters
 from components.finetuning.records import Record, conversation, read_records
 from core.errors import InputProblem
 from core.workspace import Workspace
-from deploy import prepared_pairs
+from deploy import judging, prepared_pairs
 from deploy.gateway.local_generation import checked_files
-from deploy.judging import judge_for
 from deploy.prepared_pairs import PreparedPair, PreparedPairs
 from registry.db.database import open as open_registry
 from registry.errors import RegistryError
@@ -74,7 +73,7 @@ def choose(
     one, other, rewarding = _parties(workspace, a, b)
     parameters = load_section(workspace.root, "evaluate", EvaluateParameters)
     records = _questions(workspace.root, questions, seed)
-    with judge_for(workspace, "feedback choose", [one.artifact, other.artifact]) as judge:
+    with judging.judge_for(workspace, "feedback choose", [one.artifact, other.artifact]) as judge:
         usable = list(range(len(records)))
         said: list[dict[int, str]] = []
         for party in (one, other):
@@ -123,10 +122,7 @@ def _parties(workspace: Workspace, a: str, b: str) -> tuple[_Party, _Party, _Par
             problems.append(f"{reference}: {error}")
     if not problems and found[0].name == found[1].name:
         problems.append(f"{a} and {b} are both {found[0].name}; name two versions")
-    if load_section(workspace.root, "evaluate", EvaluateParameters).judge is None:
-        problems.append(
-            "params.yaml has no evaluate.judge, whose opinion is needed; name an endpoint and a model there"
-        )
+    problems += judging.problems(workspace)
     if problems:
         raise InputProblem(problems)
     one, other, rewarding = found

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.exc import DatabaseError as DriverError
 from sqlalchemy.orm import Session
 
-from core.errors import redacted
+from core.errors import first_line, redacted
 from core.files import private_folder
 from core.workspace import sqlite_path
 from registry.db.schema import REVISION
@@ -200,7 +200,7 @@ def _explained(error: SQLAlchemyError | sqlite3.Error, location: URL) -> Excepti
     if isinstance(error, IntegrityError) or not isinstance(error, DriverError | sqlite3.Error):
         return error
     driver = error.orig if isinstance(error, DriverError) else error
-    cause = (str(driver).strip().splitlines() or [type(driver).__name__])[0]
+    cause = first_line(driver or error)
     where = location.render_as_string(hide_password=True)
     sqlite = location.get_backend_name() == "sqlite"
     hint = (_sqlite_hint if sqlite else _postgresql_hint)(driver, location)

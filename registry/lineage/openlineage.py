@@ -37,7 +37,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import files
-from core.errors import redacted
+from core.errors import first_line, redacted
 from registry.db.schema import Artifact, Association, Event, Execution, ExecutionContext, MetricValue, ModelVersion
 from registry.errors import ExportFailed
 from registry.lineage.traversal import chunks
@@ -146,10 +146,9 @@ def send(session: Session, url: str) -> int:
             client.emit(event)
             count += 1
     except Exception as error:  # the client passes on every error of its HTTP library
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportFailed(
-            f"{redacted(url)} took {count} events, then: {redacted(lines[0])[:300]}; check that the server runs and "
-            "send them again (none is taken twice)"
+            f"{redacted(url)} took {count} events, then: {redacted(first_line(error))[:300]}; check that the server "
+            "runs and send them again (none is taken twice)"
         ) from None
     return count
 

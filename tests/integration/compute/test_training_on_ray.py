@@ -17,7 +17,6 @@ from components.compute import Compute
 from components.pretrain import component
 from components.pretrain.parameters import PretrainParameters
 from core import parameters_file
-from tests import ray_cluster
 from tests.unit.pretrain import tiny
 from tests.workspace import Workspace, make_workspace, wait_until
 
@@ -27,14 +26,6 @@ CHANGES = {
     "architecture": tiny.PARAMETERS["architecture"] | {"extra": {}}, "steps": STEPS, "evaluate_every": STEPS,
     "learning_rate": 0.003,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with ray_cluster.cluster() as found, pytest.MonkeyPatch.context() as patch:
-        for name, value in found.variables.items():
-            patch.setenv(name, value)
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -31,14 +31,6 @@ from tests.unit.tokenize.stdlib_corpus import made_by_tokenize, write_parts
 ROWS, CHUNK = 5000, 20_000
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with ray_cluster.cluster() as found, pytest.MonkeyPatch.context() as patch:
-        for name, value in found.variables.items():
-            patch.setenv(name, value)
-        yield found
-
-
 @pytest.fixture
 def workspace(tmp_path, monkeypatch) -> Path:
     put(tmp_path, "texts/a.jsonl", lines(range(ROWS)))
