@@ -118,6 +118,7 @@ class Component:
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
+        apart: its processes need no disk in common but for the inputs: the main one alone reads and writes the others.
         nothing_to_do: why the stage has nothing to work on, from its parameters and the paths of the inputs that are
             there, such as *no labels*; ``None`` where it has. It then makes empty outputs, and the run goes on.
         check: problems that are known before the stage starts, from its parameters, the workspace's root and the
@@ -134,6 +135,7 @@ class Component:
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
+    apart: bool = False
     nothing_to_do: Callable[[Any, Mapping[str, Path]], str | None] = lambda parameters, inputs: None
     check: Callable[[Any, Path, Mapping[str, str]], list[str]] = lambda parameters, root, digests: []
 

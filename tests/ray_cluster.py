@@ -40,6 +40,8 @@ class Cluster:
         # Two raylets count this machine's memory twice, and would end workers for it.
         environment = {**os.environ, **self.variables, "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_niceness": "0"}
         environment.pop("PYTHONPATH", None)
+        environment["TMPDIR"] = str(self.folder / f"node-{len(self.nodes)}")  # each node has a disk of its own
+        os.mkdir(environment["TMPDIR"])
         self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
 
     def workers(self) -> list[psutil.Process]:

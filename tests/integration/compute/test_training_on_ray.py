@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 from mlflow import MlflowClient
@@ -17,6 +19,7 @@ from components.compute import Compute
 from components.pretrain import component
 from components.pretrain.parameters import PretrainParameters
 from core import parameters_file
+from tests.s3 import environment, storage  # noqa: F401  (a fixture)
 from tests.unit.pretrain import tiny
 from tests.workspace import Workspace, make_workspace, wait_until
 
@@ -31,6 +34,23 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     return tiny.tokens(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def bucket(storage):  # noqa: F811
+    """A client of an object store that has the bucket ``travel``."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(storage).items():
+            patch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="travel")
+        yield client
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket, cluster):
+    """The cluster, whose nodes were started with access to the store."""
+    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +81,10 @@ def losses(root: Path) -> np.ndarray:
         return np.array([float(row["loss"]) for row in csv.DictReader(file)])
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def receipt(workspace: Workspace) -> dict:
     return json.loads((workspace.root / "receipts/pretrain.json").read_text())
 
@@ -74,14 +98,29 @@ def test_two_nodes_train_as_one_process_does(undisturbed, made, tmp_path):
     assert [event["step"] for event in points] == [*range(5, STEPS, 5), STEPS], "the curve came here by the event log"
 
 
-def test_a_killed_node_is_replaced_and_the_training_ends_with_the_same_bytes(undisturbed, template, cluster, tmp_path):
+def keys(bucket) -> list[str]:
+    return [each["Key"] for each in bucket.list_objects_v2(Bucket="travel").get("Contents", [])]
+
+
+def test_files_travel_by_the_store_and_a_killed_node_changes_no_byte(undisturbed, template, cluster, bucket, tmp_path):
     workspace = template.copy_to(tmp_path / "workspace")
+    parameters_file.write(workspace.root / "params.yaml", {"compute.pretrain.storage": "s3://travel/here"})
     stage = workspace.start(sys.executable, "-m", "components", "pretrain")
-    wait_until(lambda: list(workspace.home.glob("scratch/pretrain/*/checkpoints/step-*8")), 120, "a checkpoint")
+
+    def there() -> bool:
+        assert stage.poll() is None, (tmp_path / "workspace.python.log").read_text()
+        return any(re.search(r"here/checkpoints/pretrain/.*/step-\d+-\w+\.json", key) for key in keys(bucket))
+
+    wait_until(there, 120, "a checkpoint in the store")
+    assert not list(workspace.home.glob("scratch/pretrain/*/checkpoints")), "nothing is written here meanwhile"
     cluster.kill(1)
     cluster.join()
     assert stage.wait(240) == 0, (tmp_path / "workspace.python.log").read_text()
-    assert tiny.weights(workspace.root) == tiny.weights(undisturbed.root)
+    for part in ("models/base", "reports/pretrain"):
+        assert tree(workspace.root / part) == tree(undisturbed.root / part)
+    assert not [key for key in keys(bucket) if "/checkpoints/" in key], "what is published needs no checkpoint"
+    disks = {path.parents[2].name for path in cluster.folder.glob("node-*/stemma-*/files/*") if path.name != "lock"}
+    assert len(disks) == 3, "each node fetched the inputs to its own disk, also the one that joined"
     (warning,) = receipt(workspace)["warnings"]
     assert "was lost while pretrain ran on it; started again from its checkpoint" in warning
     steps = [event["step"] for event in events(workspace) if event["kind"] == "point" and "loss" in event["metrics"]]
