@@ -19,11 +19,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails
 
 from core import events
+from core.object_stores import misspelt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +56,15 @@ class StageParameters(BaseModel):
             ]
             problems += [other for other in others if other["loc"][:1] not in {(name,) for name in wrong}]
         raise ValidationError.from_exception_data(cls.__name__, problems)
+
+
+def _well_spelt(url: str) -> str:
+    if wrong := misspelt(url):
+        raise ValueError(wrong)
+    return url
+
+
+Address = Annotated[str, AfterValidator(_well_spelt)]  # of a place in object storage to write below
 
 
 def outside_raw(path: str) -> str | None:

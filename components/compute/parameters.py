@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from components.contract import StageParameters
-from core.object_stores import misspelt
+from components.contract import Address, StageParameters
 
 NAME = "compute"
 _FIELDS: dict[str, set[str]] = {
@@ -48,7 +47,7 @@ class Compute(StageParameters):
         description="Of a cluster: labels that a node must have, such as {ray.io/market-type: spot} or "
         "{karpenter.sh/capacity-type: spot}.",
     )
-    storage: str | None = Field(
+    storage: Address | None = Field(
         None,
         description="Of ray: URL below which inputs, checkpoints and outputs travel (s3://bucket/folder, gs://, az://, "
         "file:///mnt/folder), so that nodes need no disk in common. Credentials come from the environment, of every "
@@ -67,13 +66,6 @@ class Compute(StageParameters):
     runtime: str = Field(
         "stemma", min_length=1, description="Of kubernetes: name of the TrainingRuntime, the form of its pods."
     )
-
-    @field_validator("storage")
-    @classmethod
-    def _is_an_address(cls, url: str | None) -> str | None:
-        if url is not None and (wrong := misspelt(url)):
-            raise ValueError(wrong)
-        return url
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:

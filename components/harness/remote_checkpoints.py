@@ -81,7 +81,11 @@ class RemoteCheckpoints:
             Exception: the store's own.
         """
         system, place = self._store
-        files = {path.name: (sha256(path), path.stat().st_size) for path in sorted(folder.iterdir())}
+        files = {
+            path.relative_to(folder).as_posix(): (sha256(path), path.stat().st_size)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
         manifest = self._manifest(name, files)
         full = f"{name}-{hashlib.sha256(manifest).hexdigest()[:16]}"
         if system.exists(f"{place}/{full}.json"):
@@ -155,6 +159,7 @@ class RemoteCheckpoints:
         partial.mkdir()
         try:
             for name, (digest, bytes_) in checkpoint.files.items():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 transfers.get(system, f"{place}/{checkpoint.name}/{name}", partial / name, digest, bytes_, stopping)
             sync(partial)
             shutil.rmtree(into / checkpoint.folder, ignore_errors=True)
@@ -217,7 +222,7 @@ class RemoteCheckpoints:
         if body["work"] != self.work or f"{body['step']}-{hashlib.sha256(content).hexdigest()[:16]}" != name:
             raise ValueError("it is another checkpoint's")
         files = {file: (str(digest), int(size)) for file, (digest, size) in body["files"].items()}
-        if problem := names_problem(files) or ("names a folder" if any("/" in file for file in files) else None):
+        if problem := names_problem(files):
             raise ValueError(f"it {problem}")
         return RemoteCheckpoint(name, files)
 

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from components.harness.remote_checkpoints import RemoteCheckpoints, newest_of
 from core.errors import said
+from core.files import link_tree
 from core.transfers import Stopped
 
 LOOK_SECONDS = 0.5  # between looks for a new checkpoint
@@ -87,8 +88,8 @@ class Uploads:
         try:
             shutil.rmtree(self._links, ignore_errors=True)
             linked.mkdir(parents=True)
-            for path in (self._folder / name).iterdir():
-                os.link(path, linked / path.name)
+            link_tree(self._folder / name, linked)
+            os.stat(self._folder / name)  # else what was linked may not be all of it
         except FileNotFoundError:
             return  # the training has removed it, so there is a newer one
         for attempt in range(1, ATTEMPTS + 1):
