@@ -13,7 +13,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,7 @@ from core.object_stores import misspelt
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Spread = Callable[[Callable[[Path], Any], Path, Callable[[Any, Any], Any], Iterable[Any]], Iterator[Any]]
 ArtifactType = Literal["raw", "dataset", "tokenizer", "model", "report"]
 
 
@@ -129,6 +130,7 @@ class Component:
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
         apart: its processes need no disk in common but for the inputs: the main one alone reads and writes the others.
+        spreads: it runs where it is started, and has copies of its model on a cluster share what is separable.
         nothing_to_do: why the stage has nothing to work on, from its parameters and the paths of the inputs that are
             there, such as *no labels*; ``None`` where it has. It then makes empty outputs, and the run goes on.
         check: problems that are known before the stage starts, from its parameters, the workspace's root and the
@@ -146,6 +148,7 @@ class Component:
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
     apart: bool = False
+    spreads: bool = False
     nothing_to_do: Callable[[Any, Mapping[str, Path]], str | None] = lambda parameters, inputs: None
     check: Callable[[Any, Path, Mapping[str, str]], list[str]] = lambda parameters, root, digests: []
 
@@ -193,6 +196,9 @@ class Context:
         scratch: folder named by the fingerprint; survives crashes, so checkpoints go here.
         cache: folder of this component that all runs share, for files that are named by all that made them; ``None``:
             nothing is kept for other runs.
+        spread: has copies of a model on a cluster share what it is asked: ``spread(load, folder, function, shares)``
+            gives ``function(load(folder), share)`` of each share, in their order; both functions are importable by
+            their names. ``None``: everything is done here.
         instance: instance of a ``foreach`` stage.
         events: the event log that the harness follows: curves, pictures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
@@ -208,6 +214,7 @@ class Context:
     scratch: Path
     instance: str | None = None
     cache: Path | None = None
+    spread: Spread | None = None
     events: Path | None = None
     tokens: int = 0
     device: str = "cpu"

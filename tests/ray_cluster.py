@@ -42,7 +42,13 @@ class Cluster:
         environment.pop("PYTHONPATH", None)
         environment["TMPDIR"] = str(self.folder / f"node-{len(self.nodes)}")  # each node has a disk of its own
         os.mkdir(environment["TMPDIR"])
-        self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
+        for last in (False, False, True):  # Ray ends a node whose agent needs over 15 seconds to start
+            try:
+                self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
+                return
+            except RuntimeError:
+                if last:
+                    raise
 
     def workers(self) -> list[psutil.Process]:
         """Processes that work on tasks of the engine; between two of them they are idle."""
@@ -87,7 +93,7 @@ def _start(options: list[str], base: int, environment: dict[str, str], folder: P
             cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
         )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
-        while not _answers(base + 1):
+        while not (_answers(base + 1) and _answers(base + 5)):
             if node.poll() is not None or time.monotonic() > deadline:
                 _kill(node)
                 log.seek(0)

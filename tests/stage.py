@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.contract import Component, Context, Interrupted
+from components.contract import Component, Context, Interrupted, Spread
 from components.harness.remote_checkpoints import RemoteCheckpoints, newest_of
 
 
@@ -19,6 +19,7 @@ def run_component(
     instance: str | None = None,
     seed: int = 1337,
     cache: Path | None = None,
+    spread: Spread | None = None,
 ) -> Context:
     """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given.
 
@@ -42,6 +43,7 @@ def run_component(
         scratch=scratch,
         instance=instance,
         cache=cache,
+        spread=spread,
         events=workspace / f"{component.name}.events.jsonl",
     )
     component.run(context)

@@ -21,6 +21,8 @@ def problems(component: Component, compute: Compute, parameters: Any, environmen
         environment: this process's.
     """
     processes, values = component.processes(parameters), parameters.model_dump()
+    if component.spreads and compute.kind == "kubernetes":
+        return [f"params.yaml: compute.{component.name}.kind: kubernetes trains; make it ray, or local"]
     if compute.kind == "ray":
         from components.compute import cluster
 

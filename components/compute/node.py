@@ -65,14 +65,24 @@ def versions() -> dict[str, str]:
     return {"python": here["python"], **here["packages"]}
 
 
+def disk() -> Path:
+    """The folder of this account on the disk of this machine.
+
+    Raises:
+        PermissionError: another account made it.
+    """
+    base = Path(tempfile.gettempdir()) / f"stemma-{os.getuid()}"
+    private_folder(base)
+    if base.stat().st_uid != os.getuid() or base.is_symlink():
+        raise PermissionError(f"{base} belongs to another account; remove it, or give Ray a TMPDIR of its own")
+    return base
+
+
 class Node:
     """One node's part of a stage. Every method returns at once, so that a node that is silent is one that is lost."""
 
     def __init__(self, fingerprint: str):
-        base = Path(tempfile.gettempdir()) / f"stemma-{os.getuid()}"
-        private_folder(base)
-        if base.stat().st_uid != os.getuid() or base.is_symlink():
-            raise PermissionError(f"{base} belongs to another account; remove it, or give Ray a TMPDIR of its own")
+        base = disk()
         # A process that still saves the checkpoint of an attempt before this one, or another node of the same machine,
         # holds the first folders.
         for number in count():

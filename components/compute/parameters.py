@@ -1,4 +1,4 @@
-"""Section ``compute`` of ``params.yaml``: on which machines the processes of a training stage run.
+"""Section ``compute`` of ``params.yaml``: on which machines a stage's work is done.
 
 It stands beside the stages' own sections and is no part of them: what a stage makes is the same wherever it was made,
 so a change here makes nothing stale. How many processes there are is ``devices`` and ``nodes`` of the stage itself.
@@ -22,7 +22,7 @@ _FIELDS: dict[str, set[str]] = {
 
 
 class Compute(StageParameters):
-    """Where one stage trains."""
+    """Where one stage trains, or has its model asked."""
 
     kind: Literal["local", "ray", "kubernetes"] = Field(
         "local",
@@ -79,16 +79,17 @@ class Compute(StageParameters):
 
 
 class ComputeParameters(StageParameters):
-    """Where the training stages run; what they make is the same everywhere."""
+    """Where stages run; what they make is the same everywhere."""
 
     pretrain: Compute = Compute()
     classify_finetune: Compute = Compute()
     instruct_finetune: Compute = Compute()
     reward_model: Compute = Compute()
     preference_tune: Compute = Compute()
+    evaluate: Compute = Compute()
 
     def of(self, stage: str) -> Compute:
-        """That of a stage; one that does not train runs on this machine."""
+        """That of a stage; one that is not named here runs on this machine."""
         found: Compute = getattr(self, stage, Compute())
         return found
 

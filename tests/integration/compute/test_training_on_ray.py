@@ -1,4 +1,4 @@
-"""A training on the two nodes of a real Ray cluster: what one process makes, whatever is killed in the middle."""
+"""A training and an evaluation on the two nodes of a real Ray cluster: what one process makes, whatever is killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import boto3
@@ -16,10 +17,15 @@ from mlflow import MlflowClient
 
 from components import compute
 from components.compute import Compute
+from components.compute.replicas import Replicas
+from components.evaluate import component as evaluate
 from components.pretrain import component
 from components.pretrain.parameters import PretrainParameters
 from core import parameters_file
 from tests.s3 import environment, storage  # noqa: F401  (a fixture)
+from tests.stage import run_component
+from tests.unit.evaluate import conftest as evaluation
+from tests.unit.finetuning.workspace import save_model
 from tests.unit.pretrain import tiny
 from tests.workspace import Workspace, make_workspace, wait_until
 
@@ -130,6 +136,40 @@ def test_files_travel_by_the_store_and_a_killed_node_changes_no_byte(undisturbed
 def events(workspace: Workspace) -> list[dict]:
     (log,) = workspace.home.glob("scratch/pretrain/*/tracking/events.jsonl")
     return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_copies_on_the_nodes_are_asked_and_one_that_is_killed_changes_no_byte(cluster, bucket, tmp_path, monkeypatch):
+    """An evaluation, and the same one with its batches worked on by the cluster."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    train = [text for text, _, _ in evaluation.paragraphs(textwrap)]
+    evaluation.write_corpus(tmp_path / "data/corpus", {"train": evaluation.paragraphs(textwrap),
+                                                       "test": evaluation.paragraphs(json)[:4]})  # fmt: skip
+    evaluation.write_instructions(tmp_path / "data/instructions", {"test": evaluation.questions(shutil)[:24]})
+    save_model(tmp_path / "models/instruct", train)
+    asked = {"lm_eval": {"limit": 6, "batch_size": 4}, "answers": {"max_new_tokens": 4, "batch_size": 4},
+             "samples": {"prompts": []}}  # fmt: skip
+    report = tmp_path / "reports/evaluate-instruct"
+    run_component(evaluate, tmp_path, asked, instance="instruct")
+    expected = tree(report)
+    shutil.rmtree(report)
+    replicas = Replicas(Compute(kind="ray", address=cluster.address, storage="s3://travel/models"), "evaluate")
+    killed = []
+
+    def spread(load, folder, function, shares):
+        def given():
+            for number, share in enumerate(shares):
+                if number == 2 and not killed:
+                    killed.append(cluster.workers()[0])
+                    killed[0].kill()
+                yield share
+
+        return replicas.run(load, folder, function, given())
+
+    try:
+        run_component(evaluate, tmp_path, asked, instance="instruct", spread=spread)
+    finally:
+        replicas.close()
+    assert killed and replicas.hosts and tree(report) == expected
 
 
 def problems(address: str, **changes) -> list[str]:
