@@ -93,7 +93,8 @@ def _start(options: list[str], base: int, environment: dict[str, str], folder: P
             cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
         )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
-        while not (_answers(base + 1) and _answers(base + 5)):
+        # Said once the head knows the node; the place at which the child writes is left as it is.
+        while b"Ray runtime started" not in os.pread(log.fileno(), 1 << 16, 0):
             if node.poll() is not None or time.monotonic() > deadline:
                 _kill(node)
                 log.seek(0)
