@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 
-from core.numbers import figure
-from core.workspace import Workspace
 from flows.deployments import flow_run, form
-from flows.deployments.device_slot import DeviceSlot, lease_note
 from flows.deployments.notifications import notify_of_failure
-from flows.sweeps import execute
+from flows.sweeps import task_runs
 from flows.sweeps.definition import Asked, define
-from flows.sweeps.execute import Value
-from flows.sweeps.plan import plan
-from flows.sweeps.study import Study, left
-from flows.sweeps.trial import Pruned
+from flows.sweeps.study import Study
 from flows.sweeps.winner import settings, winner
 
 
@@ -58,45 +50,11 @@ def sweep(
     place, logger = flow_run.begin(workspace), get_run_logger()
     asked = Asked(tuple(values), metric, until or None, sampler, trials, prune, parallel, name or None)
     defined = define(place, asked)
-    trials_left = left(place.home, defined)
-    expected = plan(place, defined, parallel, trials_left)
-    logger.info("%s: %s", defined.name, expected)
-
-    def ready(tree: Workspace) -> None:
-        if expected.seconds is None:
-            logger.info("%s: %s", defined.name, plan(tree, defined, parallel, trials_left))
-
-    slot = DeviceSlot(lease_note(place.home, defined.name))
-    study = execute.run(
-        place, defined, parallel, logger.info, ready=ready, shown=_as_task_run, device=slot.held
-    )  # fmt: skip
+    study = task_runs.run(place, defined, parallel, logger)
     create_markdown_artifact(_markdown(study), key="sweep-report", description=f"Sweep {defined.name}")
     best = winner(study)
     words = f"{defined.label(best.values)}: {defined.metric} {best.shown}" if best else "no setting has all its values"
     return Completed(message=words, data=best.as_dict() if best else None)
-
-
-def _as_task_run(name: str, work: Callable[[], Value]) -> Callable[[], Value]:
-    """The work of a trial in a task run of its name; a pruned one is shown as what it is."""
-
-    def call() -> Value:
-        result: list[Value | Pruned] = []
-
-        def trial() -> State:
-            try:
-                value = work()
-            except Pruned as pruned:
-                result.append(pruned)
-                return Completed(name="Pruned", message=f"{name}: others were better by then")
-            result.append(value)
-            return Completed(message=f"{name}: {figure(value[0])}")
-
-        task(name="trial", task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(trial)()
-        if isinstance(result[0], Pruned):
-            raise result[0]
-        return result[0]
-
-    return call
 
 
 def _markdown(study: Study) -> str:

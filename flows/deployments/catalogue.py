@@ -90,6 +90,12 @@ DEPLOYMENTS = (
         "on where a killed sweep ended; `stemma sweep apply` writes the best values into `params.yaml`.",
     ),
     FlowDeployment(
+        "flows.scale:scale",
+        "Trains a ladder of small models, each size on each number of tokens, fits a scaling law to their losses, and "
+        "says what size on how many tokens a budget is best spent on. The same form again goes on where a killed run "
+        "ended.",
+    ),
+    FlowDeployment(
         "flows.promote:promote",
         "Puts a version before the gate of `params.yaml`. What passes takes the alias; with `promotion.approval: "
         "required` the run waits, Suspended, until a person has answered: **Resume** opens the question, with what the "

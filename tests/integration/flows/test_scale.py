@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from components.planning.flops import ParametricLoss
 from core.errors import InputProblem
 from core.workspace import Workspace
+from flows.scale import scale
 from flows.scaling.ladder import ladder
+from tests.prefect_api import ask
 
 LAW = ParametricLoss(entropy=1.5, a=30, b=20, alpha=0.35, beta=0.4)  # of tests/integration/flows/workspace/stage.py
 LADDER = ("scale", "--name", "rungs", "--sizes", "depth-1,depth-3,depth-8", "--tokens", "2k,9k,40k")
 
 
 @pytest.mark.slow
-def test_a_ladder_gives_the_law_back_and_a_later_training_is_held_against_it(unjudged):
+def test_a_ladder_gives_the_law_back_and_a_later_training_is_held_against_it(unjudged, prefect_api):
     workspace = unjudged
     before = workspace.tree()
     shown = json.loads(workspace.stemma(*LADDER, "--parallel", "2", "--hours", "2", "--json"))
@@ -35,6 +39,14 @@ def test_a_ladder_gives_the_law_back_and_a_later_training_is_held_against_it(unj
     text = workspace.stemma("scale", "show", "rungs", "--flops", "1e12")
     assert "For 1e+12 FLOP (6ND)" in text and "rule of thumb: 20" in text and "by the law" in text
     assert "goes on" not in workspace.stemma(*LADDER)  # all have ended
+    asked = {"sizes": ["depth-1", "depth-3", "depth-8"], "tokens": ["2k", "9k", "40k"], "name": "rungs", "hours": 2}
+    auth = os.environ["PREFECT_API_AUTH_STRING"]
+    with temporary_settings({PREFECT_API_URL: prefect_api, PREFECT_API_AUTH_STRING: auth}):
+        ended = scale(**asked, workspace=str(workspace.root), return_state=True)
+    assert ended.is_completed() and "rule of thumb: 20" in ended.message
+    assert json.loads(json.dumps(ended.result())) == shown
+    (artifact,) = ask(prefect_api, "/artifacts/filter", {"artifacts": {"key": {"any_": ["scale-report"]}}})
+    assert "A / N^alpha" in artifact["data"] and "depth-8" in artifact["data"]
 
     workspace.stemma("run", "--until", "pretrain", "--set", "pretrain.architecture={preset: depth-2}", "--set",
                      "pretrain.tokens=20000", "--set", "pretrain.steps=null")  # fmt: skip

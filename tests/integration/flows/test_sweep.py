@@ -13,10 +13,10 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from core.errors import InputProblem
 from core.workspace import Workspace, sqlite_url
-from flows.sweep import _as_task_run
 from flows.sweeps.definition import Asked, define
 from flows.sweeps.metrics import TrialMetric
 from flows.sweeps.plan import plan
+from flows.sweeps.task_runs import as_task_run
 from flows.sweeps.trial import Pruned, TrialRun
 from tests.prefect_api import ask
 from tests.workspace import wait_until
@@ -141,9 +141,9 @@ def test_each_trial_is_a_task_run_and_a_pruned_one_no_failure(prefect_api):
 
     @flow
     def two() -> tuple[float, float | None]:
-        value = _as_task_run("trial 0: rate=0.1", lambda: (0.5, None))()
+        value = as_task_run("trial 0: rate=0.1", lambda: (0.5, None))()
         with pytest.raises(Pruned):
-            _as_task_run("trial 1: rate=0.3", prune)()
+            as_task_run("trial 1: rate=0.3", prune)()
         return value
 
     auth = os.environ["PREFECT_API_AUTH_STRING"]
