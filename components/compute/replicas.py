@@ -134,7 +134,8 @@ def _loaded(load: Load, place: Any, cpus: int, libraries: tuple[tuple[str, str],
     store = disk() / "files"
     private_folder(store)
     files: Files = dict(place.files)
-    with tempfile.TemporaryDirectory(prefix="model-", dir=disk()) as folder, kept.using(store):
-        # What is loaded is mapped or in memory, so the links can go again.
-        RemoteFiles(place.url).fetch_kept(files, Path(folder), store, lambda: False)
-        return load(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="model-", dir=disk()) as folder:
+        with kept.using(store):
+            RemoteFiles(place.url).fetch_kept(files, Path(folder), store, lambda: False)
+        kept.trim(store, [store / digest for digest, _ in files.values()])
+        return load(Path(folder))  # mapped or in memory, so the links can go again

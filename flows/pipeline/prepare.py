@@ -299,7 +299,7 @@ def _problems_of_stores(stages: Iterable[str], values: Mapping[str, Any]) -> lis
 def problems_of_clusters(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
     """What keeps the wanted stages from running on the clusters that ``compute`` names; each is asked."""
     problems, where = [], compute.read(values)
-    for name in stages:
+    for name in dict.fromkeys(stage.partition("@")[0] for stage in stages):
         if where.of(name).kind != "local":
             component = components.load(name)
             chosen = validate(values, name, component.parameters)

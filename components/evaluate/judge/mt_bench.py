@@ -16,6 +16,7 @@ import numpy as np
 from components.chat_template import Dialogue
 from components.contract import Metric
 from components.conversations import refusals, render
+from components.evaluate import batches
 from components.evaluate.items import Item
 from components.evaluate.judge import prompts
 from components.evaluate.judge.mt_bench_questions import TwoTurns, read_questions
@@ -108,6 +109,10 @@ def _answered(subject: Subject, prompts: Sequence[Dialogue], max_new_tokens: int
     kept = [place for place, length in zip(kept, lengths, strict=True) if length < subject.window]
     if not kept:
         return {}
+    longest = min(max(lengths) + max_new_tokens, subject.window)
+    rows = batches.settle(
+        subject.context, "mt_bench.batch_size", subject.context.parameters.answers.batch_size, subject.model, longest
+    )
     with subject.context.progress("MT-Bench answers", len(kept), unit="answers") as advance:
 
         def on_batch(count: int) -> None:
@@ -116,7 +121,7 @@ def _answered(subject: Subject, prompts: Sequence[Dialogue], max_new_tokens: int
 
         replies = answers(
             subject.model, subject.tokenizer, [prompts[place] for place in kept], max_new_tokens=max_new_tokens,
-            seed=subject.context.seed, batch_size=subject.context.parameters.answers.batch_size, on_batch=on_batch,
+            seed=subject.context.seed, batch_size=rows, on_batch=on_batch,
             run=subject.generation,
         )  # fmt: skip
     return {place: reply[0] for place, reply in zip(kept, replies, strict=True)}

@@ -6,6 +6,7 @@ import pytest
 
 from components import compute
 from core.errors import InputProblem
+from flows.pipeline.prepare import problems_of_clusters
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,13 @@ def test_mistakes_are_named(given, reported):
 
 def test_what_does_not_train_runs_on_this_machine():
     assert compute.read({}).of("pretrain").kind == compute.read({}).of("curate").kind == "local"
+
+
+def test_the_cluster_of_an_evaluation_is_asked_before_a_run_and_once_for_all_models():
+    stages = ["curate", "evaluate@base", "evaluate@instruct"]
+    (problem,) = problems_of_clusters(stages, {"compute": {"evaluate": {"kind": "ray", "address": "127.0.0.1:1"}}})
+    assert problem.startswith("params.yaml: compute.evaluate: no Ray cluster answers at 127.0.0.1:1")
+    pods = {"compute": {"evaluate": {"kind": "kubernetes", "image": "stemma"}}}
+    assert problems_of_clusters(stages, pods) == [
+        "params.yaml: compute.evaluate.kind: kubernetes trains; make it ray, or local"
+    ]

@@ -14,7 +14,7 @@ from tests.stage import run_component
 from tests.unit.evaluate.conftest import write_corpus, write_instructions
 from tests.unit.evaluate.judging_server import judging_server
 
-QUICK = {"lm_eval": {"tasks": []}, "samples": {"prompts": []}, "answers": {"max_new_tokens": 4}}
+QUICK = {"lm_eval": {"tasks": []}, "samples": {"prompts": []}, "answers": {"batch_size": "auto", "max_new_tokens": 4}}
 ROWS = [{"prompt": f"Say {word}.", "completion": word, "group": word[0]} for word in ("a", "be", "cat", "bed")]
 
 
