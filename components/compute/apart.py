@@ -77,13 +77,16 @@ class _Node:
         if os.environ[launch.NODE_RANK] != "0":
             return self._attempt()
         asked = self.order["checkpoints"]
-        outcome = self._attempt() if asked is None else self._kept(asked)
-        if outcome["state"] == COMPLETE:
-            made = {
-                name: self.files.upload(output(self.folder, name), self._stopping) for name in self.order["outputs"]
-            }
-            outcome = {**outcome, "made": made, "attached": self._attached()}
-        return outcome
+        return self._sent() if asked is None else self._kept(asked)
+
+    def _sent(self) -> Outcome:
+        """The outcome of the worker, once its outputs are in the store."""
+        outcome = self._attempt()
+        if outcome["state"] != COMPLETE:
+            return outcome
+        folders = {name: output(self.folder, name) for name in self.order["outputs"]}
+        made = {name: self.files.upload(folder, self._stopping) for name, folder in folders.items()}
+        return {**outcome, "made": made, "attached": self._attached()}
 
     def _attached(self) -> list[tuple[str, str]]:
         """Output and path in it of the files that are to be shown in the tracking server."""
@@ -96,7 +99,7 @@ class _Node:
         warnings: list[str] = []
         outcome = offsite.kept(
             offsite.of_description(asked),
-            self._attempt,
+            lambda: self.outcome_of(self._sent),  # where outputs do not get there the last checkpoint has to
             scratch=Scratch(self.folder),
             keep=asked["keep"],
             warnings=warnings,
@@ -144,6 +147,8 @@ class _Node:
         """Remove what only this work needs: what is worth keeping is in the store."""
         for name in ("inputs", "outputs", "checkpoints", "uploading"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in ("order.json", "order-of-the-worker.json"):  # they hold the secret of the checkpoints
+            (self.folder / name).unlink(missing_ok=True)
 
     def outcome_of(self, part: Callable[[], Outcome]) -> Outcome:
         """What a part of the work comes to; what goes wrong with the store is a problem with its remedy."""
