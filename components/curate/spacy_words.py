@@ -1,0 +1,74 @@
+"""Words and sentences as datatrove 0.10 takes them from spaCy: its blank English pipeline with the sentencizer.
+
+A run of more than :data:`LONGEST` characters without white space is one word, which it is not for spaCy: that takes
+quadratic time for brackets or quotation marks in a row (20,000 of them half a minute). C4's program draws its line
+there as well (``MAX_WORD_LENGTH``, tensorflow_datasets/text/c4_utils.py).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import Any
+
+from core import python
+
+LONGEST = 1000
+_LONG = re.compile(rf"(\S{{{LONGEST + 1},}})")
+
+
+@cache
+def pipeline() -> Any:
+    """spaCy's English pipeline, of which only the tokenizer is used."""
+    with python.hidden("torch"):  # which is imported for models: here is none
+        import spacy
+    return spacy.blank("en")
+
+
+@cache
+def sentence_ends() -> frozenset[str]:
+    """The marks, of one character each, behind which spaCy's sentencizer begins a sentence."""
+    with python.hidden("torch"):
+        from spacy.pipeline import Sentencizer
+    return frozenset(Sentencizer.default_punct_chars)
+
+
+def divided(text: str) -> Any:
+    """spaCy's tokens of a text, which live as long as the memory zone they are made in.
+
+    spaCy fails on the word ``IS_ALPHA`` from the second time on (its name for the number 1, which its tables take for
+    a free place), where datatrove removes it; a word like it is divided in its place.
+    """
+    return pipeline().tokenizer(text.replace("IS_ALPHA", "IS_ALPHB"))
+
+
+def tokens(text: str) -> list[str]:
+    """Words, and of white space what is more than the one blank between two words."""
+    found: list[str] = []
+    with pipeline().memory_zone():
+        for place, piece in enumerate(_LONG.split(text)):
+            ends = [(token.idx, token.idx + len(token)) for token in divided(piece)] if place % 2 == 0 else [(0, None)]
+            found += [piece[begin:end] for begin, end in ends]
+    return found
+
+
+def words(text: str) -> list[str]:
+    """The text's words; punctuation marks are words of their own."""
+    return [token for token in tokens(text) if not token.isspace()]
+
+
+def sentences(line: str) -> int:
+    """Sentences of a line without white space at its ends; an empty one is a sentence for datatrove."""
+    count, ended = 1, False
+    for token in tokens(line):
+        if token in sentence_ends():
+            ended = True
+        elif ended and not is_punctuation(token):
+            count, ended = count + 1, False
+    return count
+
+
+def is_punctuation(token: str) -> bool:
+    """spaCy's ``is_punct``."""
+    return all(unicodedata.category(sign).startswith("P") for sign in token)
