@@ -18,7 +18,7 @@ import numpy as np
 
 from components.curate import measures
 from components.curate.code_points import Array, compiled
-from components.curate.spacy_words import LONGEST, divided, pipeline, tokens
+from components.curate.spacy_words import LONGEST, divided, tokenizer, tokens
 
 _KEPT = 200_000  # stretches: some 40 MB
 _AT_ONCE = 20_000  # stretches that spaCy is given together
@@ -95,7 +95,7 @@ class _Divider:
     """Stretches by number, and what spaCy made of each."""
 
     def __init__(self) -> None:
-        strings = pipeline().vocab.strings
+        strings = tokenizer().vocab.strings
         merged, pairs = _special_cases()
         self._merged = np.array([strings.add(token) for token in merged], np.uint64)
         lefts, rights = sorted({left for left, _ in pairs}), sorted({right for _, right in pairs})
@@ -131,7 +131,7 @@ class _Divider:
     def _learn(self, stretches: list[str]) -> None:
         from spacy.attrs import LENGTH, ORTH
 
-        with pipeline().memory_zone():
+        with tokenizer().vocab.memory_zone():
             # A line break ends every special case, and is a token.
             tokens = divided("\n".join(stretches)).to_array([ORTH, LENGTH])
         places = _ends(tokens[:, 1]) - tokens[:, 1].astype(np.int64)
@@ -175,9 +175,9 @@ def _special_cases() -> tuple[set[str], set[tuple[str, str]]]:
     one at the end of a stretch and one at the beginning of the next, that may be parts of one."""
     from spacy.tokenizer import Tokenizer
 
-    usual = pipeline().tokenizer
+    usual = tokenizer()
     bare = Tokenizer(
-        pipeline().vocab, prefix_search=usual.prefix_search, suffix_search=usual.suffix_search,
+        usual.vocab, prefix_search=usual.prefix_search, suffix_search=usual.suffix_search,
         infix_finditer=usual.infix_finditer, token_match=usual.token_match, url_match=usual.url_match,
     )  # fmt: skip
     # Those with which Tokenizer.add_special_case does the same.
