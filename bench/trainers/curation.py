@@ -23,7 +23,8 @@ WARM_UP = 50
 def main() -> None:
     who, texts_path, result_path = sys.argv[1:]
     texts = [json.loads(line) for line in open(texts_path)]
-    # stemma-exact measures as datatrove does. datatrove-words counts what stands between blanks, datatrove-sentences ends of sentences as we do as well.
+    # stemma-exact measures as datatrove does.
+    # datatrove-words counts what stands between blanks, datatrove-sentences ends of sentences as we do as well.
     judge = {
         "datatrove": datatrove, "stemma": stemma, "stemma-exact": partial(stemma, "datatrove"),
         "datatrove-words": partial(datatrove, ("words",)),

@@ -30,7 +30,7 @@ _BASE = np.uint64(0x9FB21C651E98DF25)  # of the hash of characters, which is a p
 
 
 @cache
-def _classes() -> Array:
+def classes() -> Array:
     """Bits of each code point (uint8)."""
     table = measures.classes()  # white space and letters
     for signs_, bit in (
@@ -385,9 +385,9 @@ def judge(texts: Sequence[str], rules: QualityParameters) -> list[Finding | None
     top = gopher.max_top_ngram_characters if gopher else {}
     duplicate = gopher.max_duplicate_ngram_characters if gopher else {}
     codes, starts = laid_out(texts)
-    begins = word_beginnings.begins(texts, codes, starts, _classes())
+    begins = word_beginnings.begins(texts, codes, starts, classes())
     found, values = _judge(
-        codes, starts, begins, _classes(), gopher is not None, rules.c4 is not None and counts_empty_lines(rules.c4),
+        codes, starts, begins, classes(), gopher is not None, rules.c4 is not None and counts_empty_lines(rules.c4),
         rules.c4 is not None, findings.thresholds(rules),
         np.array(list(top), np.int64), np.array(list(top.values()), np.float64),
         np.array(list(duplicate), np.int64), np.array(list(duplicate.values()), np.float64),

@@ -9,13 +9,25 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
+from components.curate.quality_parameters import QualityParameters
 from core import python
 
 LONGEST = 10_000
 _LONG = re.compile(rf"(\S{{{LONGEST + 1},}})")
 _SUFFIX = 8  # characters; the longest suffix of English that is no row of dots has five
+
+
+def problems(rules: QualityParameters) -> list[str]:
+    """What is missing for the rules to be measured as they ask."""
+    if rules.measures == "datatrove" and find_spec("spacy") is None:
+        return [
+            "curate.quality.measures: datatrove counts spaCy's words, and spaCy is not installed: "
+            "pip install 'stemma-llm[spacy]'"
+        ]
+    return []
 
 
 @cache

@@ -26,12 +26,12 @@ _AT_ONCE = 20_000  # stretches that spaCy is given together
 
 def begins(texts: Sequence[str], codes: Array, starts: Array, classes: Array) -> Array:
     """1 where a word begins (uint8), of texts laid end to end; ``classes`` as of :mod:`components.curate.measures`."""
-    divider = _divider()
-    numbers = divider.numbers([stretch for text in texts for stretch in text.split()])
+    known = divider()
+    numbers = known.numbers([stretch for text in texts for stretch in text.split()])
     found = np.zeros(len(codes), np.uint8)
     doubtful = _mark(
-        codes, starts, classes, numbers, divider.places, divider.begins, divider.lefts, divider.rights, divider.merges,
-        divider.touching, found,
+        codes, starts, classes, numbers, known.places, known.begins, known.lefts, known.rights, known.merges,
+        known.touching, found,
     )  # fmt: skip
     for place in np.flatnonzero(doubtful).tolist():
         found[starts[place] : starts[place + 1]] = _whole(texts[place])
@@ -87,7 +87,7 @@ def _mark(
 
 
 @cache
-def _divider() -> _Divider:
+def divider() -> _Divider:
     return _Divider()
 
 
