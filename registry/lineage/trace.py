@@ -205,15 +205,18 @@ class _Ancestry:
             else:
                 started = self.executions[found.execution_id].started or 0.0
                 self.makings[found.id].append((started, found.execution_id))
+        is_run = (ExecutionContext.id == Association.context_id) & (ExecutionContext.type == "pipeline_run")
         filed = session.execute(
             select(Association.execution_id, ExecutionContext.name, Snapshot.commit_sha)
-            .join(ExecutionContext, ExecutionContext.id == Association.context_id)
+            # An outer join only to fix the order: SQLite would go through all runs instead.
+            .outerjoin(ExecutionContext, is_run)
             .outerjoin(Snapshot, Snapshot.context_id == ExecutionContext.id)
-            .where(ExecutionContext.type == "pipeline_run", Association.execution_id.in_(ids))
-            .order_by(ExecutionContext.id.desc())
+            .where(Association.execution_id.in_(ids))
+            .order_by(Association.context_id.desc())
         )
         for execution_id, name, commit in filed:
-            self.runs[execution_id] = (name, commit)
+            if name is not None:
+                self.runs[execution_id] = (name, commit)
         cached = aliased(Execution)
         reused = session.execute(
             select(cached.original_id, ExecutionContext.name)
