@@ -21,7 +21,8 @@ from components.curate.code_points import Array, compiled
 from components.curate.spacy_words import LONGEST, divided, tokenizer, tokens
 
 _KEPT = 200_000  # stretches: some 40 MB
-_AT_ONCE = 20_000  # stretches that spaCy is given together
+_CHARACTERS = 10_000_000  # of those that are kept
+_AT_ONCE = 200_000  # characters that spaCy is given together, which need a hundred times their size
 
 
 def begins(texts: Sequence[str], codes: Array, starts: Array, classes: Array) -> Array:
@@ -119,12 +120,20 @@ class _Divider:
 
     def numbers(self, stretches: Sequence[str]) -> Array:
         """The number of each stretch in the arrays above, -1 where it is too long (int64)."""
-        new = [each for each in set(stretches).difference(self._numbers) if len(each) <= LONGEST]
-        if len(self._numbers) + len(new) > _KEPT:
+        distinct = {each for each in stretches if len(each) <= LONGEST}
+        new = distinct.difference(self._numbers)
+        if len(self._numbers) + len(new) > _KEPT or len(self.begins) > _CHARACTERS:
             self._forget()
-            new = [each for each in set(stretches) if len(each) <= LONGEST]
-        for start in range(0, len(new), _AT_ONCE):
-            self._learn(new[start : start + _AT_ONCE])
+            new = distinct
+        portion, size = list[str](), 0
+        for stretch in new:
+            portion.append(stretch)
+            size += len(stretch)
+            if size >= _AT_ONCE:
+                self._learn(portion)
+                portion, size = [], 0
+        if portion:
+            self._learn(portion)
         found = self._numbers
         return np.fromiter((found.get(each, -1) for each in stretches), np.int64, len(stretches))
 
