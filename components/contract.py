@@ -13,21 +13,23 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails
 
 from core import events
+from core.object_stores import misspelt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Spread = Callable[[Callable[[Path], Any], Path, Callable[[Any, Any], Any], Iterable[Any]], Iterator[Any]]
 ArtifactType = Literal["raw", "dataset", "tokenizer", "model", "report"]
 
 
@@ -55,6 +57,15 @@ class StageParameters(BaseModel):
             ]
             problems += [other for other in others if other["loc"][:1] not in {(name,) for name in wrong}]
         raise ValidationError.from_exception_data(cls.__name__, problems)
+
+
+def _well_spelt(url: str) -> str:
+    if wrong := misspelt(url):
+        raise ValueError(wrong)
+    return url
+
+
+Address = Annotated[str, AfterValidator(_well_spelt)]  # of a place in object storage to write below
 
 
 def outside_raw(path: str) -> str | None:
@@ -118,6 +129,8 @@ class Component:
         instances: names of a ``foreach`` stage's instances; empty for a plain stage.
         processes: how many processes its parameters ask for; above one the harness starts them with accelerate.
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
+        apart: its processes need no disk in common but for the inputs: the main one alone reads and writes the others.
+        spreads: it runs where it is started, and has copies of its model on a cluster share what is separable.
         nothing_to_do: why the stage has nothing to work on, from its parameters and the paths of the inputs that are
             there, such as *no labels*; ``None`` where it has. It then makes empty outputs, and the run goes on.
         check: problems that are known before the stage starts, from its parameters, the workspace's root and the
@@ -134,6 +147,8 @@ class Component:
     instances: tuple[str, ...] = ()
     processes: Callable[[Any], int] = lambda parameters: 1
     resumable: bool = False
+    apart: bool = False
+    spreads: bool = False
     nothing_to_do: Callable[[Any, Mapping[str, Path]], str | None] = lambda parameters, inputs: None
     check: Callable[[Any, Path, Mapping[str, str]], list[str]] = lambda parameters, root, digests: []
 
@@ -181,6 +196,9 @@ class Context:
         scratch: folder named by the fingerprint; survives crashes, so checkpoints go here.
         cache: folder of this component that all runs share, for files that are named by all that made them; ``None``:
             nothing is kept for other runs.
+        spread: has copies of a model on a cluster share what it is asked: ``spread(load, folder, function, shares)``
+            gives ``function(load(folder), share)`` of each share, in their order; both functions are importable by
+            their names. ``None``: everything is done here.
         instance: instance of a ``foreach`` stage.
         events: the event log that the harness follows: curves, pictures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
@@ -196,6 +214,7 @@ class Context:
     scratch: Path
     instance: str | None = None
     cache: Path | None = None
+    spread: Spread | None = None
     events: Path | None = None
     tokens: int = 0
     device: str = "cpu"

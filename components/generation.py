@@ -10,12 +10,35 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from components import encoder_decoder
 from components.conversations import Prompt, render
 
+
+@dataclass(frozen=True)
+class AnswerBatch:
+    """Answers that are generated side by side.
+
+    Attributes:
+        prompts: token ids, each prompt once.
+        owners: the prompt of each answer, by its place.
+        draws: key of the prompt and number of the sample of each answer, for its random numbers.
+        steps: longest answer, in tokens.
+    """
+
+    prompts: list[list[int]]
+    owners: list[int]
+    draws: list[tuple[bytes, int]]
+    steps: int
+    temperature: float
+    seed: int
+
+
+# Takes batches and gives the answers of each, in their order.
+Run = Callable[[Iterable[AnswerBatch]], Iterable[list[str]]]
 # Takes logits [rows, vocabulary] in float32, the number of each row's answer, and the step; gives tokens [rows].
 Choose = Callable[[Any, Any, int], Any]
 
@@ -31,6 +54,7 @@ def answers(
     seed: int = 0,
     batch_size: int = 256,
     on_batch: Callable[[int], None] | None = None,
+    run: Run | None = None,
 ) -> list[list[str]]:
     """``samples`` answers to every prompt, in the order of the prompts, as they are but for special tokens.
 
@@ -45,12 +69,11 @@ def answers(
         seed: of the sampling.
         batch_size: answers generated side by side.
         on_batch: called with the number of answers of each batch as it is done; may raise to stop.
+        run: does :func:`generate` of each batch with the same model elsewhere; ``None``: it is done here.
 
     Raises:
         ValueError: a prompt leaves no room for an answer in the model's context, or the arguments make no sense.
     """
-    import torch
-
     if temperature < 0 or samples < 1 or (temperature == 0 and samples != 1):
         raise ValueError(f"cannot draw {samples} samples at temperature {temperature}")
     apart = model.config.is_encoder_decoder  # prompt and answer have a context each
@@ -67,29 +90,47 @@ def answers(
         ((number, sample) for number in range(len(ids)) for sample in range(samples)),
         key=lambda job: (len(ids[job[0]]), keys[job[0]], job[1]),
     )
+    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+
+    def described(batch: Sequence[tuple[int, int]]) -> AnswerBatch:
+        longest = max(len(ids[number]) for number, _ in batch)
+        distinct = list(dict.fromkeys(number for number, _ in batch))
+        place = {number: index for index, number in enumerate(distinct)}
+        return AnswerBatch(
+            prompts=[ids[number] for number in distinct],
+            owners=[place[number] for number, _ in batch],
+            draws=[(keys[number], sample) for number, sample in batch],
+            steps=min(max_new_tokens, context if apart else context - longest),
+            temperature=temperature,
+            seed=seed,
+        )
+
+    work = map(described, batches)
+    done = (generate(model, tokenizer, each) for each in work) if run is None else run(work)
     results: list[list[str]] = [[""] * samples for _ in ids]
+    for batch, texts in zip(batches, done, strict=True):
+        for (number, sample), text in zip(batch, texts, strict=True):
+            results[number][sample] = text
+        if on_batch:
+            on_batch(len(batch))
+    return results
+
+
+def generate(model: Any, tokenizer: Any, batch: AnswerBatch) -> list[str]:
+    """The answers of a batch, in its order; the model is put in eval mode meanwhile."""
+    import torch
+
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(jobs), batch_size):
-            batch = jobs[start : start + batch_size]
-            longest = max(len(ids[number]) for number, _ in batch)
-            steps = min(max_new_tokens, context if apart else context - longest)
-            choose: Choose = _greedy
-            if temperature > 0:
-                uniforms = torch.stack([_uniforms(keys[number], sample, seed, steps) for number, sample in batch])
-                choose = _inversion(uniforms.to(model.device), temperature)
-            distinct = list(dict.fromkeys(number for number, _ in batch))
-            place = {number: index for index, number in enumerate(distinct)}
-            owners = [place[number] for number, _ in batch]
-            generate = encoder_decoder.generate if apart else _generate
-            texts = generate(model, tokenizer, [ids[number] for number in distinct], steps, choose, owners)
-            for (number, sample), text in zip(batch, texts, strict=True):
-                results[number][sample] = text
-            if on_batch:
-                on_batch(len(batch))
+        choose: Choose = _greedy
+        if batch.temperature > 0:
+            drawn = [_uniforms(key, sample, batch.seed, batch.steps) for key, sample in batch.draws]
+            choose = _inversion(torch.stack(drawn).to(model.device), batch.temperature)
+        write = encoder_decoder.generate if model.config.is_encoder_decoder else _generate
+        texts: list[str] = write(model, tokenizer, batch.prompts, batch.steps, choose, batch.owners)
     model.train(was_training)
-    return results
+    return texts
 
 
 def _generate(

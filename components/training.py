@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.contract import StageParameters
+from components.contract import Address, StageParameters
 
 Schedule = Literal["cosine", "linear", "wsd", "constant"]
 
@@ -96,6 +96,11 @@ class TrainingParameters(StageParameters):
         default=False, description="Recompute activations in the backward pass: less memory for a third more work."
     )
     checkpoint_every: CheckpointEvery = 50
+    checkpoints: Address | None = Field(
+        default=None,
+        description="URL below which checkpoints are kept too (s3://bucket/folder, gs://, az://, file:///mnt/folder): "
+        "another machine goes on from there. Credentials come from the environment. Null: on this machine alone.",
+    )
     log_every: LogEvery = 5
 
     @property

@@ -97,6 +97,15 @@ def as_umask(path: Path) -> None:
     os.chmod(path, 0o666 & ~_umask())
 
 
+def link_tree(source: Path, target: Path) -> None:
+    """Hard links to all files of a folder, in another."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            link = target / path.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, link)
+
+
 def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -40,7 +40,15 @@ class Cluster:
         # Two raylets count this machine's memory twice, and would end workers for it.
         environment = {**os.environ, **self.variables, "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_niceness": "0"}
         environment.pop("PYTHONPATH", None)
-        self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
+        environment["TMPDIR"] = str(self.folder / f"node-{len(self.nodes)}")  # each node has a disk of its own
+        os.mkdir(environment["TMPDIR"])
+        for last in (False, False, True):  # Ray ends a node whose agent needs over 15 seconds to start
+            try:
+                self.nodes.append(_start(options, base + len(self.nodes) * SPAN, environment, self.folder))
+                return
+            except RuntimeError:
+                if last:
+                    raise
 
     def workers(self) -> list[psutil.Process]:
         """Processes that work on tasks of the engine; between two of them they are idle."""
@@ -85,7 +93,8 @@ def _start(options: list[str], base: int, environment: dict[str, str], folder: P
             cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
         )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
-        while not _answers(base + 1):
+        # Said once the head knows the node; the place at which the child writes is left as it is.
+        while b"Ray runtime started" not in os.pread(log.fileno(), 1 << 16, 0):
             if node.poll() is not None or time.monotonic() > deadline:
                 _kill(node)
                 log.seek(0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from components.contract import Component, Context, Interrupted
+from components.contract import Component, Context, Interrupted, Spread
+from components.harness.remote_checkpoints import RemoteCheckpoints, newest_of
 
 
 def run_component(
@@ -17,6 +19,7 @@ def run_component(
     instance: str | None = None,
     seed: int = 1337,
     cache: Path | None = None,
+    spread: Spread | None = None,
 ) -> Context:
     """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given.
 
@@ -40,6 +43,7 @@ def run_component(
         scratch=scratch,
         instance=instance,
         cache=cache,
+        spread=spread,
         events=workspace / f"{component.name}.events.jsonl",
     )
     component.run(context)
@@ -58,3 +62,13 @@ def run_until_stopped(component: Component, workspace: Path, parameters: dict, *
         patch.setattr(Context, "log", log_and_stop)
         with pytest.raises(Interrupted):
             run_component(component, workspace, parameters)
+
+
+def lose_machine(scratch: Path) -> set[str]:
+    """Leave of a stage's scratch folder what another machine fetches of it from object storage; the files' paths."""
+    remote, folder = RemoteCheckpoints(f"file://{scratch}-store", "stage/0", b"s" * 32), scratch / "checkpoints"
+    name = newest_of(folder)
+    assert remote.upload(folder / name, name, lambda: False)
+    shutil.rmtree(scratch)
+    assert remote.fetch_newer(folder, pytest.fail, lambda: False) == name
+    return {path.relative_to(folder / name).as_posix() for path in folder.rglob("*")}

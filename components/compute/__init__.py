@@ -8,6 +8,7 @@ from typing import Any
 from components.compute.parameters import Compute, read
 from components.contract import Component
 from components.harness import launch
+from core import object_stores
 
 __all__ = ["Compute", "problems", "read"]
 
@@ -20,12 +21,31 @@ def problems(component: Component, compute: Compute, parameters: Any, environmen
         environment: this process's.
     """
     processes, values = component.processes(parameters), parameters.model_dump()
+    if component.spreads and compute.kind == "kubernetes":
+        return [f"params.yaml: compute.{component.name}.kind: kubernetes trains; make it ray, or local"]
     if compute.kind == "ray":
         from components.compute import cluster
 
-        return cluster.problems(component.name, compute, values, processes)
+        found = cluster.problems(component.name, compute, values, processes)
+        return found + _problems_of_storage(component, compute, values)
     if compute.kind == "kubernetes":
         from components.compute import kubernetes
 
         return kubernetes.problems(component.name, compute, values, processes)
     return launch.problems(component.name, values, processes, environment)
+
+
+def _problems_of_storage(component: Component, compute: Compute, values: Mapping[str, Any]) -> list[str]:
+    """What keeps a stage's files from travelling by object storage."""
+    if compute.storage is None:
+        return []
+    where = f"params.yaml: compute.{component.name}.storage"
+    found = []
+    if values.get("nodes", 1) > 1 and not component.apart:
+        found.append(
+            f"{where}: the nodes of {component.name} need a disk in common, since every process of it reads its "
+            f"checkpoints: set {component.name}.nodes to 1, or leave storage out"
+        )
+    if (wrong := object_stores.refused(compute.storage)) is not None:
+        found.append(f"{where}: {wrong}")
+    return found

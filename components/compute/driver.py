@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.compute import cluster
+from components.compute import cluster, travel
 from components.compute.node import Node, Place, State, versions
 from components.compute.parameters import Compute
 from components.engine.connection import connected
 from components.harness import outcomes
+from core import transfers
 from core.errors import InputProblem, first_line
+from core.processes import notice_seconds
 
 POLL_SECONDS = 0.2
 SILENT_SECONDS = 60.0  # from which on a node that does not answer is taken for lost
@@ -51,14 +53,16 @@ def run(order: Mapping[str, Any], grace: float) -> dict[str, Any]:
 
     signal.signal(signal.SIGTERM, stop)  # after Ray, which has a handler of its own
     signal.signal(signal.SIGINT, stop)
-    nodes: list[Any] = []
     try:
+        if compute.storage is not None:
+            order = travel.sent(order, lambda: stopping)
         nodes = _reserved(ray, order, compute, lambda: stopping)
         if not nodes:
             return {"state": outcomes.INTERRUPTED, "problems": []}
-        run = _Run(ray, order, nodes)
-        run.start()
-        return run.follow(lambda: stopping, grace)
+        outcome = _Run(ray, order, nodes, lambda: stopping, grace).run()
+        return outcome if compute.storage is None else travel.fetched(order, outcome, lambda: stopping)
+    except transfers.Stopped:
+        return {"state": outcomes.INTERRUPTED, "problems": []}
     except _Lost as lost:
         return {"state": outcomes.FAILED, "died": True, "problems": [str(lost)]}
     finally:
@@ -105,33 +109,52 @@ def _reserved(ray: Any, order: Mapping[str, Any], compute: Compute, stopping: Ca
 class _Run:
     """The workers of one attempt."""
 
-    def __init__(self, ray: Any, order: Mapping[str, Any], nodes: list[Any]):
-        self.ray, self.order, self.nodes = ray, order, nodes
+    def __init__(
+        self, ray: Any, order: Mapping[str, Any], nodes: list[Any], stopping: Callable[[], bool], grace: float
+    ):
+        self.ray, self.order, self.nodes, self.stopping = ray, order, nodes, stopping
+        # Where files travel, a node that is asked to end brings its last checkpoint to the store within its notice.
+        self.patience = notice_seconds() - 1 if "sent" in order else grace + 3
+        self.places: list[Place] = []
+        self._begin()
+
+    def _begin(self) -> None:
         self.states: dict[int, State] = {}
         self.lost: dict[int, str] = {}  # nodes that are gone, and how that was seen
-        self.heard = [time.monotonic()] * len(nodes)
-        self.addresses: list[str] = []
-        self.sent = 0  # bytes of the first worker's event log
+        self.heard = [time.monotonic()] * len(self.nodes)
+        self.known = 0  # bytes of the first process's event log
 
-    def start(self) -> None:
-        """Start the worker of each node.
+    def run(self) -> dict[str, Any]:
+        """The outcome, once all workers have ended.
 
         Raises:
             InputProblem: a node does not see the workspace's files, or has other libraries.
+            _Lost: a node, or a process on it, is gone without a word.
         """
-        places: list[Place] = self._asked([node.look.remote(self.order["scratch"]) for node in self.nodes])
-        if wrong := [line for place in places for line in self._problems_of(place)]:
+        self.places = self._asked([node.look.remote(self.order["scratch"]) for node in self.nodes])
+        if wrong := [line for place in self.places for line in self._problems_of(place)]:
             raise InputProblem(wrong)
-        self.addresses = [place.host for place in places]
-        folder, meeting = self.order["root"], f"{places[0].host}:{places[0].port}"
-        self._asked([node.start.remote(self.order, folder, rank, meeting) for rank, node in enumerate(self.nodes)])
+        if "sent" in self.order:
+            # All of it first: workers wait for each other a few minutes only.
+            self._asked([node.fetch.remote(self.order) for node in self.nodes])
+            self._follow()
+            if self.lost or any(state.code != 0 for state in self.states.values()):
+                return self._outcome()
+            self._begin()
+        place: Place = self._asked([self.nodes[0].look.remote(self.order["scratch"])])[
+            0
+        ]  # with a port that is free now
+        meeting = f"{place.host}:{place.port}"
+        self._asked([node.start.remote(self.order, rank, meeting) for rank, node in enumerate(self.nodes)])
+        self._follow()
+        return self._outcome()
 
     def _problems_of(self, place: Place) -> list[str]:
         found, where = [], f"params.yaml: compute.{self.order['component']}: node {place.host}"
-        if not place.sees:
+        if not place.sees and "sent" not in self.order:
             found.append(
                 f"{where} has no {self.order['scratch']}: let the workspace and its home (STEMMA_HOME) lie on a disk "
-                f"that all nodes share, under the same path"
+                f"that all nodes share, under the same path, or set storage"
             )
         here = versions()
         names = sorted({**here, **place.versions})
@@ -141,30 +164,25 @@ class _Run:
             found.append(f"{where} has {'; '.join(other)}: install the same on all machines")
         return found
 
-    def follow(self, stopping: Callable[[], bool], grace: float) -> dict[str, Any]:
-        """The outcome, once all workers have ended; the first one's events go to the order's log meanwhile.
-
-        Raises:
-            _Lost: a node, or a worker on it, is gone without a word.
-        """
+    def _follow(self) -> None:
+        """Wait until the processes of all nodes have ended, or are lost or given up."""
         until: float | None = None
         while running := self._running():
-            if until is None and (stopping() or self.lost or any(state.code for state in self.states.values())):
+            if until is None and (self.stopping() or self.lost or any(state.code for state in self.states.values())):
                 # Where one has failed, the others wait for it in vain.
                 self._stop()
-                until = time.monotonic() + grace + 3
+                until = time.monotonic() + self.patience
             if until is not None and time.monotonic() > until:
                 break
             self._poll(running)
             time.sleep(POLL_SECONDS)
-        return self._outcome(stopping())
 
     def _running(self) -> list[int]:
         ended = {rank for rank, state in self.states.items() if state.code is not None}
         return [rank for rank in range(len(self.nodes)) if rank not in ended and rank not in self.lost]
 
     def _poll(self, running: list[int]) -> None:
-        asked = {self.nodes[rank].poll.remote(self.sent if rank == 0 else 0): rank for rank in running}
+        asked = {self.nodes[rank].poll.remote(self.known if rank == 0 else 0): rank for rank in running}
         ready, _ = self.ray.wait(list(asked), num_returns=len(asked), timeout=5)
         for reference in ready:
             rank = asked[reference]
@@ -177,9 +195,9 @@ class _Run:
                 continue
             self.states[rank], self.heard[rank] = state, time.monotonic()
             if rank == 0 and state.events:
-                self.sent += len(state.events)
+                self.known += len(state.events)
                 with open(self.order["events"], "ab", buffering=0) as file:
-                    file.write(state.events)
+                    file.write(travel.followed(state.events) if "sent" in self.order else state.events)
         for rank in running:
             if time.monotonic() - self.heard[rank] > SILENT_SECONDS:
                 self.lost.setdefault(rank, f"has not answered for {SILENT_SECONDS:g} seconds")
@@ -188,21 +206,21 @@ class _Run:
         for rank in self._running():
             self.nodes[rank].stop.remote()
 
-    def _outcome(self, stopping: bool) -> dict[str, Any]:
+    def _outcome(self) -> dict[str, Any]:
         stage, left = self.order["component"], {rank: state.outcome for rank, state in self.states.items()}
         for outcome in left.values():
             if outcome is not None and outcome["state"] == outcomes.PROBLEMS:
                 return outcome
         first = left.get(0)
         if first is not None and first["state"] == outcomes.COMPLETE:
-            where = f"ray, {', '.join(self.addresses)}"
+            where = f"ray, {', '.join(place.host for place in self.places)}"
             return {**first, "environment": {**first["environment"], "compute": where}}
-        if stopping:
+        if self.stopping():
             return {"state": outcomes.INTERRUPTED, "problems": []}
         killed = {rank: "was ended" for rank, state in self.states.items() if state.code and not state.spoke}
         if not (gone := {**killed, **self.lost}) and first is not None and first["state"] == outcomes.FAILED:
             return first
-        how = ", ".join(f"node {self.addresses[rank]} {word}" for rank, word in sorted(gone.items()))
+        how = ", ".join(f"node {self.places[rank].host} {word}" for rank, word in sorted(gone.items()))
         raise _Lost(f"{how or 'a node was asked to end'} while {stage} ran on it")
 
     def _asked(self, references: list[Any]) -> list[Any]:

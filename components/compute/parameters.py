@@ -1,4 +1,4 @@
-"""Section ``compute`` of ``params.yaml``: on which machines the processes of a training stage run.
+"""Section ``compute`` of ``params.yaml``: on which machines a stage's work is done.
 
 It stands beside the stages' own sections and is no part of them: what a stage makes is the same wherever it was made,
 so a change here makes nothing stale. How many processes there are is ``devices`` and ``nodes`` of the stage itself.
@@ -11,18 +11,18 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.contract import StageParameters
+from components.contract import Address, StageParameters
 
 NAME = "compute"
 _FIELDS: dict[str, set[str]] = {
     "local": set(),
-    "ray": {"address", "cpus", "memory", "labels"},
+    "ray": {"address", "cpus", "memory", "labels", "storage"},
     "kubernetes": {"cpus", "memory", "labels", "image", "gpu", "namespace", "runtime"},
 }
 
 
 class Compute(StageParameters):
-    """Where one stage trains."""
+    """Where one stage trains, or has its model asked."""
 
     kind: Literal["local", "ray", "kubernetes"] = Field(
         "local",
@@ -46,6 +46,12 @@ class Compute(StageParameters):
         {},
         description="Of a cluster: labels that a node must have, such as {ray.io/market-type: spot} or "
         "{karpenter.sh/capacity-type: spot}.",
+    )
+    storage: Address | None = Field(
+        None,
+        description="Of ray: URL below which inputs, checkpoints and outputs travel (s3://bucket/folder, gs://, az://, "
+        "file:///mnt/folder), so that nodes need no disk in common. Credentials come from the environment, of every "
+        "node too. Null: the workspace lies on a disk that all nodes share.",
     )
     image: str | None = Field(
         None, min_length=1, description="Of kubernetes: the image that holds Stemma (deploy/docker/stemma.Dockerfile)."
@@ -73,16 +79,17 @@ class Compute(StageParameters):
 
 
 class ComputeParameters(StageParameters):
-    """Where the training stages run; what they make is the same everywhere."""
+    """Where stages run; what they make is the same everywhere."""
 
     pretrain: Compute = Compute()
     classify_finetune: Compute = Compute()
     instruct_finetune: Compute = Compute()
     reward_model: Compute = Compute()
     preference_tune: Compute = Compute()
+    evaluate: Compute = Compute()
 
     def of(self, stage: str) -> Compute:
-        """That of a stage; one that does not train runs on this machine."""
+        """That of a stage; one that is not named here runs on this machine."""
         found: Compute = getattr(self, stage, Compute())
         return found
 

@@ -7,7 +7,7 @@ again elsewhere when its worker or node ends; a result is small, so this process
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, TypeVar
 
 from components.engine.connection import connected
@@ -30,21 +30,40 @@ def run(function: Callable[[Task], Result], tasks: Iterable[Task], engine: Engin
     """
     ray = connected(engine.address, "engine")
     try:
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
-        called = ray.put(function)
-        source, under_way = iter(tasks), deque[Any]()
-        while True:
-            most = engine.workers if engine.workers != "auto" else AHEAD * max(1, int(_processors(ray)))
-            while len(under_way) < most:
-                try:
-                    under_way.append(remote.remote(called, next(source)))
-                except StopIteration:
-                    break
-            if not under_way:
-                return
-            yield _result(ray, under_way.popleft())
+        yield from spread(ray, function, tasks, {"num_cpus": 1}, None if engine.workers == "auto" else engine.workers)
     finally:
         ray.shutdown()
+
+
+def spread(
+    ray: Any,
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    options: Mapping[str, Any],
+    most: int | None = None,
+) -> Generator[Result]:
+    """``function`` of every task, in their order, on the cluster that ``ray`` is connected to.
+
+    Args:
+        options: of Ray's, what each task is given.
+        most: tasks at the same time; ``None``: as many as there are processors for, and as many again that wait.
+
+    Raises:
+        InputProblem: a task raised it.
+    """
+    remote = ray.remote(**options, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
+    called = ray.put(function)
+    source, under_way = iter(tasks), deque[Any]()
+    while True:
+        bound = most or AHEAD * max(1, int(_processors(ray) / options["num_cpus"]))
+        while len(under_way) < bound:
+            try:
+                under_way.append(remote.remote(called, next(source)))
+            except StopIteration:
+                break
+        if not under_way:
+            return
+        yield _result(ray, under_way.popleft())
 
 
 def _call(function: Callable[[Any], Any], task: Any) -> Any:

@@ -43,6 +43,7 @@ component = Component(
     ),
     outputs=(ArtifactSpec("report", "reports/evaluate-{instance}", "report", "report"),),
     instances=("base", "instruct", "assistant"),
+    spreads=True,
     nothing_to_do=_nothing_to_measure,
     check=_problems,
 )

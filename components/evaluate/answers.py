@@ -158,6 +158,7 @@ def _answer(subject: Subject, records: Sequence[Record]) -> list[str]:
                 seed=context.seed,
                 batch_size=rows,
                 on_batch=on_batch,
+                run=subject.generation,
             )
 
         replies = batches.halving(rows, answered)

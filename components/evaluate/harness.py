@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.contract import Metric
-from components.evaluate import batches
+from components.evaluate import batches, shares
 from components.evaluate.items import Item, identities
 from components.statistics import clustered_stderr, ratio_stderr
 
@@ -60,16 +60,9 @@ def as_metric(metric: TaskMetric, eval_set: str | None) -> Metric:
 
 def language_model(subject: Subject, name: str, batch_size: int | Literal["auto"]) -> Any:
     """The subject as the harness calls a model; ``name`` is the parameter's of its batches."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(
-        pretrained=subject.model,
-        tokenizer=subject.tokenizer,
-        batch_size=batches.settle(
-            subject.context, name, batch_size, subject.model, min(subject.window, _TOKENS), scored=True
-        ),
-        max_length=subject.window,
-        prefix_token_id=subject.tokenizer.eos_token_id,
+    tokens = min(subject.window, _TOKENS)
+    return shares.language_model(
+        subject, batches.settle(subject.context, name, batch_size, subject.model, tokens, scored=True)
     )
 
 

@@ -13,11 +13,9 @@ from components.evaluate import answers, held_out, items
 from components.evaluate.contamination import compare_tasks
 from components.evaluate.judge.measure import measure_judged, require_judge
 from components.evaluate.lm_eval_tasks import find_tasks, measure_tasks
-from components.evaluate.subject import Subject
+from components.evaluate.subject import Subject, load
 from components.evaluate.suites import measure_suites
 from components.finetuning import families
-from components.finetuning.models import give_padding, load_causal, load_tokenizer
-from components.finetuning.sequences import load_encoder_decoder
 from components.tasks import has_verifier
 from core.errors import InputProblem
 
@@ -34,6 +32,8 @@ def run(context: Context) -> None:
     family = families.require(context.inputs["model"], "evaluate")
     if parameters.judge is not None:
         require_judge(parameters.judge)
+    if context.spread is not None:  # what is wrong with the cluster is said now, not as a task that failed
+        list(context.spread(load, context.inputs["model"], _nothing, [None]))
     if family.kind != "decoder":
         _measure_encoder_decoder(context)
         return
@@ -51,7 +51,7 @@ def run(context: Context) -> None:
 
     context.device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(context.seed)
-    tokenizer = load_tokenizer(context.inputs["model"])
+    model, tokenizer = load(context.inputs["model"])
     # A base that was taken as it is may be a chat model, which is asked as the models that are made of it.
     chat = context.instance in _CHAT_INSTANCES or bool(without_text and tokenizer.chat_template)
     # The one metric for the run's last screen: a base model predicts, the others answer (if they can be judged).
@@ -60,7 +60,7 @@ def run(context: Context) -> None:
         headline = "accuracy" if any(map(has_verifier, records)) else "answer_loss" if without_text else headline
     subject = Subject(
         context=context,
-        model=load_causal(context.inputs["model"], dtype="auto").eval(),
+        model=model,
         tokenizer=tokenizer,
         headline=headline,
         chat=chat,
@@ -90,11 +90,10 @@ def _measure_encoder_decoder(context: Context) -> None:
     report["kind"] = "encoder-decoder"
     report |= dict.fromkeys(("held_out", "answers", "lm_eval", "suites", "continuations"))
     records, available = answers.load(context.inputs["instructions"], context.parameters.answers.prompts, context.seed)
-    tokenizer = load_tokenizer(context.inputs["model"])
-    give_padding(tokenizer, context.inputs["model"])
+    model, tokenizer = load(context.inputs["model"])
     subject = Subject(
         context=context,
-        model=load_encoder_decoder(context.inputs["model"], dtype="auto").eval(),
+        model=model,
         tokenizer=tokenizer,
         headline="accuracy" if any(map(has_verifier, records)) else "rouge_l",
         chat=True,
@@ -106,6 +105,10 @@ def _measure_encoder_decoder(context: Context) -> None:
     report["judge"] = measure_judged(subject, records)
     items.write(context.outputs["report"], subject.items)
     context.report(report)
+
+
+def _nothing(loaded: Any, share: None) -> None:
+    """What a copy is asked first."""
 
 
 def continuations(subject: Subject) -> dict[str, Any]:

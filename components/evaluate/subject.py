@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.contract import Context, Interrupted
 from components.evaluate.items import Item
-from components.finetuning.models import context_length
+from components.finetuning import families
+from components.finetuning.models import context_length, give_padding, load_causal, load_tokenizer
+from components.finetuning.sequences import load_encoder_decoder
+from components.generation import AnswerBatch, Run, generate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 MODEL_COLOUR, BASELINE_COLOURS = "#2f5d8a", ("#b7c4d1", "#8f9ba8", "#d7dde5")  # of the report's pictures
+
+
+def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model as it is measured, and its tokenizer."""
+    tokenizer = load_tokenizer(folder)
+    if families.require(folder, "evaluate").kind == "decoder":
+        return load_causal(folder, dtype="auto").eval(), tokenizer
+    give_padding(tokenizer, folder)
+    return load_encoder_decoder(folder, dtype="auto").eval(), tokenizer
+
+
+def _generated(loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], batch: AnswerBatch) -> list[str]:
+    return generate(*loaded, batch)
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,16 @@ class Subject:
     def window(self) -> int:
         """Tokens the model was made for."""
         return context_length(self.model, self.tokenizer)
+
+    def spread(self, function: Callable[[Any, Any], Any], shares: Iterable[Any]) -> Iterator[Any]:
+        """``function`` of model and tokenizer and each share, by copies on a cluster, which there must be."""
+        assert self.context.spread is not None
+        return self.context.spread(load, self.context.inputs["model"], function, shares)
+
+    @property
+    def generation(self) -> Run | None:
+        """What generates batches in this process's place."""
+        return None if self.context.spread is None else partial(self.spread, _generated)
 
     def raise_if_stopping(self) -> None:
         """Nothing here is worth a checkpoint: the stage takes seconds and starts over."""

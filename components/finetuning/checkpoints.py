@@ -1,25 +1,51 @@
-"""Checkpoints of the trainers. One is written file by file, so a kill can leave half of it: it counts only once a seal
-lies in it, which is written after everything else is on the disk and names the size of every file.
+"""Checkpoints of the trainers: folders ``step-…`` that appear whole, each with all that its training goes on with.
+
+A trainer writes its own file by file, so a kill can leave half of it under the trainer's name for it. It gets the name
+of a checkpoint last, once a seal lies in it that names the size of every file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from core.files import sync, write_json
+from core.files import link_tree, sync, write_json
 
+KEPT = 2  # the newest
+BESIDE = "beside"  # folder of what a training goes on with besides its own state: the best weights, drawn answers
 _SEAL = "sealed.json"
 
 
+def publish(made: Path, step: int, beside: Iterable[Path] = ()) -> Path:
+    """Make the folder that a trainer wrote the checkpoint of ``step``, durably; older ones than the newest few go.
+
+    Args:
+        beside: folders whose files, as hard links, become part of it; nobody may write to them in place.
+    """
+    root = made.parent
+    for folder in beside:
+        link_tree(folder, made / BESIDE / folder.name)
+    seal(made)
+    final = root / f"step-{step:010d}"
+    if final.exists():
+        _remove(final)
+    os.rename(made, final)
+    sync(root)
+    for old in _steps(root)[:-KEPT]:
+        _remove(old)
+    return final
+
+
 def seal(folder: Path) -> None:
-    """Mark the checkpoint in ``folder`` as whole, durably."""
+    """Mark the files in ``folder`` as whole, durably."""
     sizes = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != _SEAL:
+        if path.is_file() and path != folder / _SEAL:
             sync(path)
-            sizes[str(path.relative_to(folder))] = path.stat().st_size
+            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
     write_json(folder / _SEAL, sizes)
     sync(folder.parent)
 
@@ -34,10 +60,36 @@ def is_whole(folder: Path) -> bool:
 
 
 def latest(root: Path) -> Path | None:
-    """The newest whole ``checkpoint-<step>`` under ``root``; torn ones are removed."""
-    found = sorted(root.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if is_whole(path)]
-    for path in found:
-        if path not in whole:
-            shutil.rmtree(path, ignore_errors=True)
-    return whole[-1] if whole else None
+    """The newest whole checkpoint in ``root``."""
+    return next((path for path in reversed(_steps(root)) if is_whole(path)), None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimizer steps before it."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def tidy(root: Path, checkpoint: Path | None) -> None:
+    """Before a training goes on from ``checkpoint``: what a kill left half-written goes, the best weights come back.
+
+    These are in ``root`` unless the checkpoint came from another machine, or is not the newest that there was.
+    """
+    for path in (*root.glob("checkpoint-*"), *root.glob("*.removed")):
+        shutil.rmtree(path, ignore_errors=True)
+    for best in () if checkpoint is None else (checkpoint / BESIDE).glob("best-*"):
+        if not is_whole(root / best.name):
+            shutil.rmtree(root / best.name, ignore_errors=True)
+            link_tree(best, root / best.name)
+
+
+def _steps(root: Path) -> list[Path]:
+    """Checkpoints, the oldest first."""
+    return sorted(path for path in root.glob("step-*") if path.name[5:].isdecimal())
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first: whoever reads it meanwhile sees that it is gone, and a kill leaves no half of it.
+    removed = folder.with_name(f"{folder.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    os.rename(folder, removed)
+    shutil.rmtree(removed)

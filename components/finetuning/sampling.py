@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.contract import Context, Interrupted
+from components.finetuning import checkpoints
 from components.finetuning.parameters import GenerationParameters
 from components.finetuning.records import Record, conversation
-from components.finetuning.training import join, processes
+from components.finetuning.training import ANSWERS, join, processes
 from components.generation import answers
 from core.files import read_json, write_json
 
@@ -34,8 +35,10 @@ def answer_records(
     Raises:
         Interrupted: ``context.stopping`` was set; finished chunks are kept.
     """
-    folder = context.scratch / "answers"
+    folder = context.scratch / ANSWERS
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = checkpoints.latest(context.scratch / "checkpoints")  # it may come from another machine
+    folders = [folder] if checkpoint is None else [folder, checkpoint / checkpoints.BESIDE / ANSWERS]
     rank, world = int(os.environ.get("RANK", "0")), processes()
     done: dict[int, list[list[str]]] = {}
     with context.progress(f"answers: {name}", len(records) * samples, unit="answers") as advance:
@@ -51,9 +54,9 @@ def answer_records(
             if number % world != rank:
                 continue
             chunk = records[start : start + size]
-            path = folder / f"{name}-{number:05d}.json"
-            if path.exists():
-                done[start] = read_json(path, [])
+            path = f"{name}-{number:05d}.json"
+            if kept := next((each / path for each in folders if (each / path).exists()), None):
+                done[start] = read_json(kept, [])
                 advance(len(chunk) * samples)
                 continue
             done[start] = answers(
@@ -67,7 +70,7 @@ def answer_records(
                 seed=context.seed,
                 on_batch=on_batch,
             )
-            write_json(path, done[start])
+            write_json(folder / path, done[start])
     if world > 1:
         join()
         from accelerate.utils import gather_object

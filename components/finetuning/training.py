@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context, Interrupted
-from components.finetuning import adapters, sharding
-from components.finetuning.checkpoints import latest, seal
+from components.finetuning import adapters, checkpoints, sharding
 from components.finetuning.frozen_head import frozen_head
 from components.finetuning.hyperparameters import settle
 from components.finetuning.parameters import FineTuningParameters
@@ -27,6 +26,10 @@ from components.training import choose_precision, forget_precision
 from core.errors import InputProblem
 
 Curve = list[dict[str, float]]
+
+ANSWERS = (
+    "answers"  # folder of the scratch folder with answers that were drawn before the training; part of checkpoints
+)
 
 # Left out of curves: they depend on the clock, or count from the last resume.
 _NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos", "step_time"}
@@ -94,7 +97,6 @@ def arguments(context: Context, config: Callable[..., Any], parameters: FineTuni
         logging_steps=parameters.log_every,
         save_strategy="steps",
         save_steps=parameters.checkpoint_every,
-        save_total_limit=2,
         **({"max_length": None} if "max_length" in signature(config).parameters else {}) | settings,
     )
     built.mixed_precision = precision.mixed  # else that of the launch file wins over fp32
@@ -148,11 +150,13 @@ def train(
     if order is None:
         context.tokens += sum(lengths[index] for index in own_order)
     root = context.scratch / "checkpoints"
-    checkpoint = latest(root) if context.is_main or processes() == 1 else None
+    checkpoint = checkpoints.latest(root) if context.is_main else None
+    if context.is_main:
+        checkpoints.tidy(root, checkpoint)
     checkpoint = _agreed(checkpoint)
     if checkpoint is not None:
         history = _history(checkpoint)
-        if checkpoint.name == f"checkpoint-{chosen.steps}" or (watch is not None and watch.is_over(history)):
+        if checkpoints.step_of(checkpoint) == chosen.steps or (watch is not None and watch.is_over(history)):
             _load(model, checkpoint if watch is None else watch.best(history, root))
             return _curve(history)
 
@@ -218,7 +222,10 @@ def train(
             Trainer._save_checkpoint(self, model, trial)  # TRL's own only adds a model card
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                seal(root / f"checkpoint-{self.state.global_step}")
+                step, beside = self.state.global_step, [context.scratch / ANSWERS]
+                if watch is not None and watch.has_measured(self.state.log_history):
+                    beside.append(watch.best(self.state.log_history, root))
+                checkpoints.publish(root / f"checkpoint-{step}", step, beside)
 
     with context.progress(description, chosen.steps, unit="steps") as advance:
         running = StageTrainer(
@@ -267,6 +274,11 @@ class Watch:
         """True if the training that has this log is not worth going on with."""
         losses = [entry[_DEVELOPMENT] for entry in history if _DEVELOPMENT in entry]
         return self.patience is not None and len(losses) - 1 - int(np.argmin([*losses, np.inf])) >= self.patience
+
+    @staticmethod
+    def has_measured(history: Sequence[dict[str, Any]]) -> bool:
+        """True if this log holds a measurement."""
+        return any(_DEVELOPMENT in entry for entry in history)
 
     @staticmethod
     def best(history: Sequence[dict[str, Any]], root: Path) -> Path:
@@ -355,11 +367,11 @@ def _callback(context: Context, parameters: FineTuningParameters, advance: Any, 
                     adapters.write(model, best, state_dict)
                 else:
                     model.save_pretrained(best, state_dict=state_dict)
-                seal(best)
+                checkpoints.seal(best)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             # Only now: a run that goes on from the checkpoint before this one needs the best weights of its own log.
-            if context.is_main and watch is not None and any(_DEVELOPMENT in entry for entry in state.log_history):
+            if context.is_main and watch is not None and watch.has_measured(state.log_history):
                 for path in root.glob("best-*"):
                     if path != watch.best(state.log_history, root):
                         shutil.rmtree(path)

@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from components.harness.job import Job
 from components.harness.outcomes import COMPLETE, INTERRUPTED, PROBLEMS
-from components.harness.remote_checkpoints import RemoteCheckpoints, Stopped
+from components.harness.remote_checkpoints import RemoteCheckpoints, newest_of
 from components.harness.scratch import Scratch
 from components.harness.uploads import Uploads
 from core import events, keys
 from core.errors import InputProblem, said
 from core.processes import notice_seconds
+from core.transfers import Stopped
 from core.workspace import Workspace
 
 UPLOAD_SECONDS = 60.0  # how long a stage that failed waits for its newest checkpoint to reach the store
@@ -25,12 +27,43 @@ Outcome = dict[str, Any]
 
 
 def place_of(job: Job) -> RemoteCheckpoints | None:
-    """Where the job's checkpoints are kept besides its scratch folder; ``None`` where its parameters name no place."""
+    """Where the job's checkpoints are kept besides its scratch folder; ``None`` where nothing names a place.
+
+    That is what the stage's parameters say, or else a folder of the store by which its files travel to other machines.
+    """
+    if not job.component.resumable:
+        return None
     url = getattr(job.parameters, "checkpoints", None)
+    if url is None and job.compute.storage is not None:
+        url = f"{job.compute.storage.rstrip('/')}/checkpoints"
     if url is None:
         return None
     work = f"{job.slug}/{job.fingerprint}"
     return RemoteCheckpoints(url, work, keys.secret(Workspace(job.root, job.home), f"checkpoints of {work}"))
+
+
+def described(remote: RemoteCheckpoints, keep: int) -> dict[str, Any]:
+    """Where checkpoints are kept and how many of them, for an order; it holds the secret of the work."""
+    return {"url": remote.url, "work": remote.work, "secret": remote.secret.hex(), "keep": keep}
+
+
+def of_description(body: Mapping[str, Any]) -> RemoteCheckpoints:
+    """What :func:`described` was given."""
+    return RemoteCheckpoints(body["url"], body["work"], bytes.fromhex(body["secret"]))
+
+
+def bring(remote: RemoteCheckpoints, folder: Path, stopping: Callable[[], bool]) -> None:
+    """Copy the newest checkpoint of ``folder`` to the store, if it is newer than those there.
+
+    Raises:
+        InputProblem: there are some, and none was written with this home's key.
+        Stopped: ``stopping`` became true.
+        Exception: the store's own.
+    """
+    here = newest_of(folder)
+    there = max((each.folder for each in remote.newest(lambda message: None)), default="")
+    if here > there:
+        remote.upload(folder / here, here, stopping)
 
 
 def kept(

@@ -17,33 +17,23 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core import object_stores
+from core import object_stores, transfers
 from core.errors import InputProblem
 from core.files import sha256, sync
 from core.keys import canonical
 from core.manifests import names_problem
+from core.transfers import NotAsWritten
 
 STEP = re.compile(r"step-\d{10}")  # name of a checkpoint's folder, here and there
-ATTEMPTS = 3
 MANIFEST_BYTES = 1 << 20  # no manifest of a checkpoint is longer
 LOOKED_AT = 64  # manifests, the newest: more than a training leaves
-SPARE = 1 << 28  # bytes of the disk that a fetched checkpoint leaves free
 _MANIFEST = re.compile(r"(step-\d{10})-([0-9a-f]{16})\.json")
-
-
-class Stopped(Exception):
-    """A transfer was ended because it is no longer wanted."""
-
-
-class NotAsWritten(Exception):
-    """A checkpoint is not what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +81,17 @@ class RemoteCheckpoints:
             Exception: the store's own.
         """
         system, place = self._store
-        files = {path.name: (sha256(path), path.stat().st_size) for path in sorted(folder.iterdir())}
+        files = {
+            path.relative_to(folder).as_posix(): (sha256(path), path.stat().st_size)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
         manifest = self._manifest(name, files)
         full = f"{name}-{hashlib.sha256(manifest).hexdigest()[:16]}"
         if system.exists(f"{place}/{full}.json"):
             return False
         for file in files:
-            system.put_file(str(folder / file), f"{place}/{full}/{file}", callback=_ending(stopping))
+            transfers.put(system, folder / file, f"{place}/{full}/{file}", stopping)
         system.pipe_file(f"{place}/{full}.json", manifest)
         return True
 
@@ -142,7 +136,7 @@ class RemoteCheckpoints:
             Stopped: ``stopping`` became true.
             Exception: the store's own.
         """
-        here = max((path.name for path in into.glob("step-*") if STEP.fullmatch(path.name)), default="")
+        here = newest_of(into)
         for checkpoint in self.newest(warn):
             if checkpoint.folder <= here:
                 return None
@@ -159,22 +153,14 @@ class RemoteCheckpoints:
         system, place = self._store
         size = sum(size for _, size in checkpoint.files.values())
         into.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(into).free
-        if free < size + SPARE:
-            raise InputProblem(
-                f"no disk space: the checkpoint {checkpoint.folder} at {self.shown} needs {size / 1e9:.1f} GB in "
-                f"{into}, and {free / 1e9:.1f} GB are free"
-            )
+        transfers.require_room(into, size, f"the checkpoint {checkpoint.folder} at {self.shown}")
         partial = into / f"{checkpoint.folder}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             for name, (digest, bytes_) in checkpoint.files.items():
-                target = partial / name
-                _get(system, f"{place}/{checkpoint.name}/{name}", target, stopping, bytes_)
-                if not target.is_file() or target.stat().st_size != bytes_ or sha256(target) != digest:
-                    raise NotAsWritten(f"{name} differs from its SHA-256")
-                sync(target)
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                transfers.get(system, f"{place}/{checkpoint.name}/{name}", partial / name, digest, bytes_, stopping)
             sync(partial)
             shutil.rmtree(into / checkpoint.folder, ignore_errors=True)
             os.rename(partial, into / checkpoint.folder)
@@ -236,35 +222,11 @@ class RemoteCheckpoints:
         if body["work"] != self.work or f"{body['step']}-{hashlib.sha256(content).hexdigest()[:16]}" != name:
             raise ValueError("it is another checkpoint's")
         files = {file: (str(digest), int(size)) for file, (digest, size) in body["files"].items()}
-        if problem := names_problem(files) or ("names a folder" if any("/" in file for file in files) else None):
+        if problem := names_problem(files):
             raise ValueError(f"it {problem}")
         return RemoteCheckpoint(name, files)
 
 
-def _ending(stopping: Callable[[], bool], most: int | None = None) -> Any:
-    """A callback of fsspec that ends a transfer which is not wanted any more, or brings more bytes than were named."""
-    import fsspec
-
-    class Ending(fsspec.Callback):  # type: ignore[misc]
-        def relative_update(self, inc: int = 1) -> None:
-            super().relative_update(inc)
-            if stopping():
-                raise Stopped
-            if most is not None and self.value > most:
-                raise NotAsWritten("a file is longer than its manifest says")
-
-    return Ending()
-
-
-def _get(system: Any, source: str, target: Path, stopping: Callable[[], bool], most: int) -> None:
-    """Copy a file of at most ``most`` bytes from the store, in a few attempts."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            system.get_file(source, str(target), callback=_ending(stopping, most))
-            return
-        except (NotAsWritten, Stopped, FileNotFoundError):
-            raise
-        except Exception:
-            if attempt == ATTEMPTS:
-                raise
-            time.sleep(attempt)
+def newest_of(folder: Path) -> str:
+    """Name of the newest checkpoint in a folder on this machine; empty where there is none."""
+    return max((path.name for path in folder.glob("step-*") if STEP.fullmatch(path.name)), default="")

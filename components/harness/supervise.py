@@ -87,6 +87,7 @@ class _Execution:
         self.started = started
         self.surroundings = Surroundings.of(job)
         self.remote = offsite.place_of(job)
+        self.apart = job.compute.storage is not None  # the node that has the checkpoints keeps them in the store
         self.worker: subprocess.Popen[bytes] | None = None
         self.stopped_at: float | None = None  # when a signal asked for the end, on the monotonic clock
         self.warnings: list[str] = []
@@ -106,7 +107,7 @@ class _Execution:
         if job.skipped is not None:
             outcome = self._skip(job.skipped)
         else:
-            outcome = self._attempts() if self.remote is None else self._kept_remotely(self.remote)
+            outcome = self._attempts() if self.remote is None or self.apart else self._kept_remotely(self.remote)
         outcome["warnings"] = [*self.warnings, *outcome.get("warnings", [])]
         if outcome["state"] == COMPLETE and (changed := changes(job)):
             outcome = {"state": PROBLEMS, "problems": changed}
@@ -202,10 +203,15 @@ class _Execution:
             remote,
             self._attempts,
             scratch=self.scratch,
-            keep=self.job.parameters.keep_last,
+            keep=self._keep,
             warnings=self.warnings,
             stopped_at=lambda: self.stopped_at,
         )
+
+    @property
+    def _keep(self) -> int:
+        """Newest checkpoints that stay in the store: of the fine-tuning stages as many as their trainer leaves here."""
+        return int(getattr(self.job.parameters, "keep_last", 2))
 
     def _attempts(self) -> dict[str, Any]:
         """The outcome of the worker, started again a few times from its checkpoint where it dies."""
@@ -255,9 +261,11 @@ class _Execution:
                 "processes": self.surroundings.processes,
                 "supervisor": os.getpid(),
                 "compute": job.compute.model_dump() if job.compute.kind != "local" else None,
+                "checkpoints": offsite.described(self.remote, self._keep) if self.remote and self.apart else None,
                 "root": str(job.root),
                 "environment": SETTINGS,
             },
+            private=True,
         )
         adopt_orphans()
         self.worker = worker = subprocess.Popen(
@@ -266,13 +274,15 @@ class _Execution:
             env=self._worker_environment(),
             pass_fds=() if self.lock is None else (self.lock,),
         )
+        # A node that is asked to end needs the machine's notice for its upload too.
+        patience = notice_seconds() if self.apart else grace_seconds() + 3
         if self.stop_requested:  # while it was being started
             worker.send_signal(signal.SIGTERM)
         with Terminal(job.stage, scratch.events) as terminal:
             while worker.poll() is None:
                 terminal.update()
                 time.sleep(0.1)
-                if self.stopped_at is not None and time.monotonic() > self.stopped_at + grace_seconds() + 3:
+                if self.stopped_at is not None and time.monotonic() > self.stopped_at + patience:
                     worker.kill()
             terminal.update()
         _end_leftovers()

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from components.harness.remote_checkpoints import STEP, RemoteCheckpoints, Stopped
+from components.harness.remote_checkpoints import RemoteCheckpoints, newest_of
 from core.errors import said
+from core.files import link_tree
+from core.transfers import Stopped
 
 LOOK_SECONDS = 0.5  # between looks for a new checkpoint
 ATTEMPTS = 3  # for one checkpoint; then the next one is waited for
@@ -63,14 +65,14 @@ class Uploads:
         if self._thread.is_alive():
             self._ended.set()
             self._warn(
-                f"{self._newest()} did not reach {self._remote.shown} within {seconds:.0f} s: a run on another machine "
-                "goes on from the checkpoint before it"
+                f"{newest_of(self._folder)} did not reach {self._remote.shown} within {seconds:.0f} s: a run on "
+                "another machine goes on from the checkpoint before it"
             )
 
     def _run(self) -> None:
         while not self._ended.is_set():
             last = self._finishing.is_set()  # asked first: what was written before it was set is seen below
-            newest = self._newest()
+            newest = newest_of(self._folder)
             if newest > self._done:
                 self._upload(newest)
                 shutil.rmtree(self._links, ignore_errors=True)
@@ -86,8 +88,8 @@ class Uploads:
         try:
             shutil.rmtree(self._links, ignore_errors=True)
             linked.mkdir(parents=True)
-            for path in (self._folder / name).iterdir():
-                os.link(path, linked / path.name)
+            link_tree(self._folder / name, linked)
+            os.stat(self._folder / name)  # else what was linked may not be all of it
         except FileNotFoundError:
             return  # the training has removed it, so there is a newer one
         for attempt in range(1, ATTEMPTS + 1):
@@ -118,6 +120,3 @@ class Uploads:
         while time.monotonic() < until and not self._finishing.is_set():
             if self._ended.wait(0.05):
                 return
-
-    def _newest(self) -> str:
-        return max((path.name for path in self._folder.glob("step-*") if STEP.fullmatch(path.name)), default="")

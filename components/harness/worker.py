@@ -37,13 +37,17 @@ def main() -> int:
     if starter and (launched or os.environ.get(launch.NODE_RANK, "0") == "0"):
         # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
         follow_parent(int(starter))
-    if order.get("compute"):
+    spreads = components.load(order["component"]).spreads
+    if order.get("compute") and not spreads:
         return _drive(order)
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
         return _launch(order, order_path, local, nodes)
     context = _context(order)
     _watch_signals(context, components.load(order["component"]).resumable)
-    state, problems = _run(order, context)
+    if order.get("compute"):
+        state, problems = _spread(order, context)
+    else:
+        state, problems = _run(order, context)
     if launched and state == COMPLETE:
         launch.leave_group()
     if context.is_main:
@@ -128,6 +132,20 @@ def _run(order: dict[str, Any], context: Context) -> tuple[str, list[str]]:
         traceback.print_exc()
         return FAILED, [f"{type(error).__name__}: {error}"]
     return COMPLETE, []
+
+
+def _spread(order: dict[str, Any], context: Context) -> tuple[str, list[str]]:
+    """As :func:`_run`, with copies of the stage's model on the nodes of a cluster."""
+    from components.compute.parameters import Compute
+    from components.compute.replicas import Replicas
+
+    replicas = Replicas(Compute(**order["compute"]), order["component"])
+    context.spread = replicas.run
+    try:
+        return _run(order, context)
+    finally:
+        replicas.close()
+        context.environment["compute"] = f"ray, {', '.join(sorted(replicas.hosts))}"
 
 
 def _no_space(order: dict[str, Any], error: OSError) -> str:

@@ -20,5 +20,6 @@ component = Component(
     ),
     processes=lambda parameters: parameters.processes if parameters.steps != 0 else 1,
     resumable=True,
+    apart=True,
     check=parent.problems,
 )

@@ -24,7 +24,6 @@ from components.training import (
     WarmupRatio,
     WeightDecay,
 )
-from core.object_stores import misspelt
 
 REGISTRY = "registry:"  # begins the init that names a version of the registry
 _REFERENCE = re.compile(r"[A-Za-z0-9_.\-]+(?::v?\d+|@[A-Za-z0-9_.\-]+)")
@@ -175,11 +174,6 @@ class PretrainParameters(TrainingParameters):
     keep_best: int = Field(
         default=1, ge=0, le=1000, description="Checkpoints with the lowest validation loss that are kept beside them."
     )
-    checkpoints: str | None = Field(
-        default=None,
-        description="URL below which checkpoints are kept too (s3://bucket/folder, gs://, az://, file:///mnt/folder): "
-        "another machine goes on from there. Credentials come from the environment. Null: on this machine alone.",
-    )
     evaluate_every: int = Field(default=200, ge=1, description="Steps between validation losses and samples.")
     evaluation_tokens: int = Field(
         default=16_384, ge=1, description="Validation tokens used within the training; at its end all are."
@@ -195,13 +189,6 @@ class PretrainParameters(TrainingParameters):
         if init.startswith(REGISTRY) and not _REFERENCE.fullmatch(init.removeprefix(REGISTRY)):
             raise ValueError(f"write {REGISTRY}MODEL@ALIAS or {REGISTRY}MODEL:VERSION, such as {REGISTRY}base@champion")
         return init
-
-    @field_validator("checkpoints")
-    @classmethod
-    def _is_an_address(cls, url: str | None) -> str | None:
-        if url is not None and (wrong := misspelt(url)):
-            raise ValueError(wrong)
-        return url
 
     def problems(self) -> list[str]:
         problems = super().problems()

@@ -117,6 +117,7 @@ def _answered(subject: Subject, prompts: Sequence[Dialogue], max_new_tokens: int
         replies = answers(
             subject.model, subject.tokenizer, [prompts[place] for place in kept], max_new_tokens=max_new_tokens,
             seed=subject.context.seed, batch_size=subject.context.parameters.answers.batch_size, on_batch=on_batch,
+            run=subject.generation,
         )  # fmt: skip
     return {place: reply[0] for place, reply in zip(kept, replies, strict=True)}
 

@@ -1,22 +1,31 @@
-"""A training on the two nodes of a real Ray cluster: what one process makes, whatever is killed in the middle."""
+"""A training and an evaluation on the two nodes of a real Ray cluster: what one process makes, whatever is killed."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from components import compute
 from components.compute import Compute
+from components.compute.replicas import Replicas
+from components.evaluate import component as evaluate
 from components.pretrain import component
 from components.pretrain.parameters import PretrainParameters
 from core import parameters_file
+from tests.s3 import environment, storage  # noqa: F401  (a fixture)
+from tests.stage import run_component
+from tests.unit.evaluate import conftest as evaluation
+from tests.unit.finetuning.workspace import save_model
 from tests.unit.pretrain import tiny
 from tests.workspace import Workspace, make_workspace, wait_until
 
@@ -31,6 +40,23 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     return tiny.tokens(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def bucket(storage):  # noqa: F811
+    """A client of an object store that has the bucket ``travel``."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(storage).items():
+            patch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="travel")
+        yield client
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket, cluster):
+    """The cluster, whose nodes were started with access to the store."""
+    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +87,10 @@ def losses(root: Path) -> np.ndarray:
         return np.array([float(row["loss"]) for row in csv.DictReader(file)])
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def receipt(workspace: Workspace) -> dict:
     return json.loads((workspace.root / "receipts/pretrain.json").read_text())
 
@@ -74,14 +104,29 @@ def test_two_nodes_train_as_one_process_does(undisturbed, made, tmp_path):
     assert [event["step"] for event in points] == [*range(5, STEPS, 5), STEPS], "the curve came here by the event log"
 
 
-def test_a_killed_node_is_replaced_and_the_training_ends_with_the_same_bytes(undisturbed, template, cluster, tmp_path):
+def keys(bucket) -> list[str]:
+    return [each["Key"] for each in bucket.list_objects_v2(Bucket="travel").get("Contents", [])]
+
+
+def test_files_travel_by_the_store_and_a_killed_node_changes_no_byte(undisturbed, template, cluster, bucket, tmp_path):
     workspace = template.copy_to(tmp_path / "workspace")
+    parameters_file.write(workspace.root / "params.yaml", {"compute.pretrain.storage": "s3://travel/here"})
     stage = workspace.start(sys.executable, "-m", "components", "pretrain")
-    wait_until(lambda: list(workspace.home.glob("scratch/pretrain/*/checkpoints/step-*8")), 120, "a checkpoint")
+
+    def there() -> bool:
+        assert stage.poll() is None, (tmp_path / "workspace.python.log").read_text()
+        return any(re.search(r"here/checkpoints/pretrain/.*/step-\d+-\w+\.json", key) for key in keys(bucket))
+
+    wait_until(there, 120, "a checkpoint in the store")
+    assert not list(workspace.home.glob("scratch/pretrain/*/checkpoints")), "nothing is written here meanwhile"
     cluster.kill(1)
     cluster.join()
     assert stage.wait(240) == 0, (tmp_path / "workspace.python.log").read_text()
-    assert tiny.weights(workspace.root) == tiny.weights(undisturbed.root)
+    for part in ("models/base", "reports/pretrain"):
+        assert tree(workspace.root / part) == tree(undisturbed.root / part)
+    assert not [key for key in keys(bucket) if "/checkpoints/" in key], "what is published needs no checkpoint"
+    disks = {path.parents[2].name for path in cluster.folder.glob("node-*/stemma-*/files/*") if path.name != "lock"}
+    assert len(disks) == 3, "each node fetched the inputs to its own disk, also the one that joined"
     (warning,) = receipt(workspace)["warnings"]
     assert "was lost while pretrain ran on it; started again from its checkpoint" in warning
     steps = [event["step"] for event in events(workspace) if event["kind"] == "point" and "loss" in event["metrics"]]
@@ -91,6 +136,40 @@ def test_a_killed_node_is_replaced_and_the_training_ends_with_the_same_bytes(und
 def events(workspace: Workspace) -> list[dict]:
     (log,) = workspace.home.glob("scratch/pretrain/*/tracking/events.jsonl")
     return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_copies_on_the_nodes_are_asked_and_one_that_is_killed_changes_no_byte(cluster, bucket, tmp_path, monkeypatch):
+    """An evaluation, and the same one with its batches worked on by the cluster."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    train = [text for text, _, _ in evaluation.paragraphs(textwrap)]
+    evaluation.write_corpus(tmp_path / "data/corpus", {"train": evaluation.paragraphs(textwrap),
+                                                       "test": evaluation.paragraphs(json)[:4]})  # fmt: skip
+    evaluation.write_instructions(tmp_path / "data/instructions", {"test": evaluation.questions(shutil)[:24]})
+    save_model(tmp_path / "models/instruct", train)
+    asked = {"lm_eval": {"limit": 6, "batch_size": 4}, "answers": {"max_new_tokens": 4, "batch_size": 4},
+             "samples": {"prompts": []}}  # fmt: skip
+    report = tmp_path / "reports/evaluate-instruct"
+    run_component(evaluate, tmp_path, asked, instance="instruct")
+    expected = tree(report)
+    shutil.rmtree(report)
+    replicas = Replicas(Compute(kind="ray", address=cluster.address, storage="s3://travel/models"), "evaluate")
+    killed = []
+
+    def spread(load, folder, function, shares):
+        def given():
+            for number, share in enumerate(shares):
+                if number == 2 and not killed:
+                    killed.append(cluster.workers()[0])
+                    killed[0].kill()
+                yield share
+
+        return replicas.run(load, folder, function, given())
+
+    try:
+        run_component(evaluate, tmp_path, asked, instance="instruct", spread=spread)
+    finally:
+        replicas.close()
+    assert killed and replicas.hosts and tree(report) == expected
 
 
 def problems(address: str, **changes) -> list[str]:

@@ -11,7 +11,7 @@ from components import pages
 from components.classify_finetune import component
 from components.classify_finetune.classifier import choose_trained, load_classifier
 from core.errors import InputProblem
-from tests.stage import run_component, run_until_stopped
+from tests.stage import lose_machine, run_component, run_until_stopped
 from tests.unit.classify_finetune.test_labels import write
 from tests.unit.finetuning.workspace import save_model
 
@@ -94,10 +94,11 @@ def test_equal_inputs_give_equal_bytes(trained, tmp_path):
             assert (first.outputs[output] / name).read_bytes() == (second.outputs[output] / name).read_bytes(), name
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path):
+def test_a_stopped_run_goes_on_to_the_same_weights_on_another_machine(trained, tmp_path):
     _, whole = trained
     workspace = prepare(tmp_path)
     run_until_stopped(component, workspace, QUICK, step=6)
+    lose_machine(workspace / "scratch" / "classify_finetune")
     resumed = run_component(component, workspace, QUICK)
     for name, weight in _weights(whole).items():
         assert torch.equal(weight, _weights(resumed)[name]), name

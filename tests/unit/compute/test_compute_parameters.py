@@ -15,6 +15,11 @@ from core.errors import InputProblem
         ({"pretrain": {"address": "head:6379"}}, "params.yaml: compute.pretrain: address: set, but of no use"),
         ({"pretrian": {"kind": "ray"}}, "params.yaml: compute.pretrian: unknown parameter; did you mean 'pretrain'?"),
         ({"pretrain": {"kind": "ray", "memory": 0}}, "params.yaml: compute.pretrain.memory: "),
+        ({"pretrain": {"storage": "s3://bucket"}}, "params.yaml: compute.pretrain: storage: set, but of no use"),
+        (
+            {"pretrain": {"kind": "ray", "storage": "s3://u:p@b"}},
+            "params.yaml: compute.pretrain.storage: an address ho",
+        ),
         (
             {"pretrain": {"kind": "kubernetes"}},
             "params.yaml: compute.pretrain: kind is kubernetes, which needs an im",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from tests.unit.evaluate.conftest import write_corpus, write_instructions
 from tests.unit.finetuning import tiny
 
 QUICK = {
-    "lm_eval": {"limit": 8},
+    "lm_eval": {"limit": 8, "batch_size": 2},
     "samples": {"prompts": ["import"], "max_new_tokens": 5},
-    "answers": {"max_new_tokens": 4},
+    "answers": {"max_new_tokens": 4, "batch_size": 16},
 }
 
 
@@ -32,11 +33,19 @@ def workspace(prepared, tmp_path):
 
 @pytest.fixture(scope="module")
 def evaluated(prepared, tmp_path_factory):
-    """Contexts of one run for each instance, and the instruct one a second time elsewhere."""
+    """Contexts of one run for each instance, and the instruct one a second time elsewhere, by copies of the model."""
     other = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(prepared, other, dirs_exist_ok=True)
     contexts = {name: run_component(component, prepared, QUICK, instance=name) for name in ("base", "instruct")}
-    contexts["again"] = run_component(component, other, QUICK, instance="instruct")
+    shared = Counter()
+
+    def spread(load, folder, function, shares):
+        for share in shares:
+            shared[function.__name__] += 1
+            yield function(load(folder), share)
+
+    contexts["again"] = run_component(component, other, QUICK, instance="instruct", spread=spread)
+    assert shared == {"_nothing": 1, "_generated": 3, "_worked": shared["_worked"]} and shared["_worked"] > 4
     return contexts
 
 
@@ -68,7 +77,7 @@ def test_a_random_model_is_worse_than_the_ngrams_and_the_harness_agrees(evaluate
     assert metrics["lm_eval_heldout_documents_bits_per_byte"].value == pytest.approx(bits.value, rel=0.15)
 
 
-def test_equal_inputs_give_equal_bytes_wherever_they_lie(evaluated):
+def test_equal_inputs_give_equal_bytes_wherever_they_lie_and_whoever_works_on_the_batches(evaluated):
     first, second = evaluated["instruct"].outputs["report"], evaluated["again"].outputs["report"]
     names = sorted(path.name for path in first.iterdir())
     assert names == ["accuracy_by_kind.png", "bits_per_byte.png", "items.jsonl", "report.json"]

@@ -11,6 +11,7 @@ from components.finetuning.models import load_causal, load_reward_model, load_to
 from components.finetuning.pairs import Pair, for_development
 from components.preference_tune.kto import Labelled
 from core.errors import InputProblem
+from tests.stage import lose_machine
 from tests.unit.finetuning.workspace import quick, signature_records, write_model
 
 RECORDS = signature_records(48)
@@ -132,10 +133,11 @@ def test_it_ends_when_the_development_loss_falls_no_more_with_the_best_weights(s
 
 
 @pytest.mark.parametrize("stage", ["classify_finetune", "dpo"])
-def test_a_stopped_run_ends_with_the_same_weights(stage, folder, tmp_path):
+def test_a_stopped_run_ends_with_the_same_weights_on_another_machine(stage, folder, tmp_path):
     whole, *_ = run(stage, folder, tmp_path / "whole", patience=None, steps=6)
     with pytest.raises(Interrupted):
         run(stage, folder, tmp_path / "broken", stop=3, patience=None, steps=6)
+    lose_machine(tmp_path / "broken")
     resumed, *_ = run(stage, folder, tmp_path / "broken", patience=None, steps=6)
     weights = resumed.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in whole.state_dict().items())

@@ -120,7 +120,7 @@ def test_divided_weights_resume_to_the_last_bit(divided, tmp_path, name):
     stage, own, model = STAGES[name]
     workspace = shutil.copytree(divided(name)[0], tmp_path / "two")
     weights = (workspace / f"models/{model}/model.safetensors").read_bytes()
-    shutil.rmtree(workspace / f"scratch/{stage}/checkpoints/checkpoint-3")
+    shutil.rmtree(workspace / f"scratch/{stage}/checkpoints/step-0000000003")
     shutil.rmtree(workspace / f"models/{model}")
     sharded(stage, workspace, TWO | own)
     assert (workspace / f"models/{model}/model.safetensors").read_bytes() == weights

@@ -13,7 +13,7 @@ from components.finetuning.models import load_tokenizer
 from components.instruct_finetune import component
 from components.instruct_finetune.examples import read
 from core.errors import InputProblem
-from tests.stage import run_component, run_until_stopped
+from tests.stage import lose_machine, run_component, run_until_stopped
 from tests.unit.finetuning.workspace import make_workspace, quick, signature_records, write_records
 from tests.unit.pretrain.forked import FINETUNING, Forked
 
@@ -119,7 +119,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
     broken = make_workspace(tmp_path / "broken")
     run_until_stopped(component, broken, parameters, step=3)
     assert not list((broken / "models" / "instruct").iterdir())
-    checkpoint = broken / "scratch" / "instruct_finetune" / "checkpoints" / "checkpoint-4"
+    checkpoint = broken / "scratch" / "instruct_finetune" / "checkpoints" / "step-0000000004"
     assert checkpoint.is_dir() and (checkpoint / "model.safetensors").exists() == (adapter is not ADAPTER)
     run_component(component, broken, parameters)
     assert digests(broken) == digests(tmp_path / "whole")
@@ -139,7 +139,7 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path, a
         process = Forked("tests.unit.finetuning.child", ["instruct_finetune", str(workspace), json.dumps(parameters)],
                          preloaded=FINETUNING)  # fmt: skip
         while process.poll() is None and not any(
-            int(path.name.rpartition("-")[2]) >= least for path in checkpoints.glob("checkpoint-*")
+            int(path.name.rpartition("-")[2]) >= least for path in checkpoints.glob("*-*[0-9]")
         ):
             time.sleep(0.005)
         process.kill()
@@ -170,6 +170,7 @@ def test_it_ends_when_the_development_loss_rises_with_the_best_weights_also_when
 
     broken = make_workspace(tmp_path / "broken")
     run_until_stopped(component, broken, parameters, step=best + 1)
+    assert any(name.startswith("beside/best-") for name in lose_machine(broken / "scratch" / "instruct_finetune"))
     run_component(component, broken, parameters)
     assert digests(broken) == digests(tmp_path / "whole")
 

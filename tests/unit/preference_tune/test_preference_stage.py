@@ -10,7 +10,7 @@ from components import pages
 from components.preference_tune import PreferenceTuneParameters, component
 from components.reward_model import component as reward_component
 from core.errors import InputProblem
-from tests.stage import run_component, run_until_stopped
+from tests.stage import lose_machine, run_component, run_until_stopped
 from tests.unit.finetuning.workspace import quick, signature_records, write_records
 
 SAMPLING = {"max_new_tokens": 6}
@@ -66,7 +66,7 @@ def test_the_users_pairs_are_used_as_they_are(ready):
     assert report["training_pairs"] + report["held_out_pairs"] == 30
 
 
-def test_a_stopped_run_ends_with_the_same_weights(ready):
+def test_a_stopped_run_ends_with_the_same_weights_on_another_machine(ready):
     import shutil
 
     parameters = {**quick(6), "sampling": SAMPLING}
@@ -74,8 +74,11 @@ def test_a_stopped_run_ends_with_the_same_weights(ready):
     whole = digest(ready)
     shutil.rmtree(ready / "scratch" / "preference_tune")
     run_until_stopped(component, ready, parameters, step=3)
+    scratch = ready / "scratch" / "preference_tune"
+    drawn = {name.removeprefix("beside/") for name in lose_machine(scratch) if name.startswith("beside/answers/")}
     run_component(component, ready, parameters)
     assert digest(ready) == whole
+    assert drawn and not any((scratch / name).exists() for name in drawn), "no answer was drawn again"
 
 
 def test_problems_of_all_files_come_together(ready):
