@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 
 import pytest
@@ -59,21 +60,27 @@ def test_what_descends_is_what_traces_back(registry, finished, workspace):
 
 def test_walks_read_indexes_only(registry, finished):
     with registry.write() as session:
-        record_execution(session, finished("curate", [RAW], [item("corpus", "cccc01")]))
+        made = [RAW, *(item(f"part{number}", f"cccc{number}", registered="base") for number in range(40))]
+        for read, written in itertools.pairwise(made):
+            record_execution(session, finished("curate", [read], [written]))
     statements = []
     with registry.read() as session:
         event.listen(registry.engine, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
         downstream(session, [1])
         upstream(session, 1)
+        walked = len(statements)
+        trace(session, "base:40")
         cursor = session.connection().connection.driver_connection
         plans = [
-            row[3]
+            [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
             for statement, values in statements
-            if statement.startswith("WITH RECURSIVE")
-            for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
         ]
-    assert sum("USING COVERING INDEX ix_events" in line for line in plans) == 5
-    assert not [line for line in plans if line.startswith(("SCAN events", "SCAN executions", "SCAN artifacts"))]
+    walks = [line for plan in plans[:walked] for line in plan]
+    assert sum("USING COVERING INDEX ix_events" in line for line in walks) == 5
+    assert not [line for line in walks if line.startswith(("SCAN events", "SCAN executions", "SCAN artifacts"))]
+    # The runs of a tree are found by its executions, not among all runs.
+    asked = [line for plan in plans for line in plan if line.startswith(("SEARCH contexts", "SEARCH associations"))]
+    assert len(asked) == 4 and not [line for line in asked if "(type=?" in line or "(context_id=?" in line]
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.integers(1, 9)), unique_by=lambda making: making[1]), st.floats(0, 9))
