@@ -48,7 +48,7 @@ def greedy(model: Any, prompt: list[int], tokens: int, end: int | None) -> list[
 
 
 def behind_the_best(model: Any, prompt: list[int], answer: list[int]) -> float:
-    """How far an answer's tokens are at most below the greedy ones after the same words, in deviations of the scores."""
+    """How far an answer's tokens are at most below the best after the same words, in deviations of the scores."""
     with torch.no_grad():
         scores = model(torch.tensor([prompt + answer[:-1]])).logits[0, len(prompt) - 1 :]
     taken = scores.gather(1, torch.tensor(answer)[:, None])[:, 0]
