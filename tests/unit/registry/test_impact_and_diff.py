@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import Session
 
+from core.dvc_lock import EMPTY_FOLDER
 from core.errors import InputProblem, WorkspaceError
 from core.workspace import Workspace
 from registry.db.references import find_artifacts, resolve
 from registry.db.schema import Artifact, Base, ModelVersion
-from registry.errors import UnknownReference
+from registry.errors import MissingBytes, UnknownReference
 from registry.lineage import judgings
 from registry.lineage.cost import CostParameters, cost
 from registry.lineage.diff import diff
@@ -24,6 +25,7 @@ from registry.lineage.impact import impact
 from registry.lineage.recording import associate, record_cached, record_context, record_execution
 from registry.lineage.trace import trace
 from registry.lineage.traversal import downstream, maker, upstream
+from registry.store.manifests import digest_of, md5_of
 from tests.unit.registry.conftest import item
 
 RAW = item("raw", "aaaa01", "raw")
@@ -56,6 +58,32 @@ def test_what_descends_is_what_traces_back(registry, finished, workspace):
         for version, raw in (("base:1", "aaaa01"), ("base:2", "aaaa02")):
             assert trace(session, version).artifacts()[-1].digest == raw
         assert list(map(str, impact(session, workspace, "base:1").versions)) == ["base:1"]
+
+
+def test_models_of_no_file_or_of_unknown_files_hide_no_others(registry, finished, workspace):
+    """DVC keeps no list of an empty folder that a stage read; one that was lost is an error, or is said beside."""
+    folder = workspace.root / "data" / "raw"
+    folder.mkdir(parents=True)
+    (workspace.root / ".dvc").mkdir()
+    (folder / "a.txt").write_text("a")
+    content, lost = md5_of(folder / "a.txt"), f"{'f' * 32}.dir"
+
+    def train(start, raw):
+        made = item("model", f"eeee0{start}", "model", "base")
+        with registry.write() as session:
+            record_execution(session, finished("pretrain", [item("raw", raw, "raw")], [made], started=start))
+
+    train(1, EMPTY_FOLDER)
+    train(2, digest_of(folder))
+    with registry.read() as session:
+        assert list(map(str, impact(session, workspace, content).versions)) == ["base:2"]
+    train(3, lost)
+    said = []
+    with registry.read() as session:
+        with pytest.raises(MissingBytes, match="ffffffffffff"):
+            impact(session, workspace, content)
+        assert list(map(str, impact(session, workspace, content, said.append).versions)) == ["base:2"]
+    assert len(said) == 1 and "ffffffffffff" in said[0]
 
 
 def test_walks_read_indexes_only(registry, finished):
