@@ -28,6 +28,7 @@ from bench.environments import python_of
 from bench.launch import TRAINERS, run_pinned
 
 SIDES = ("stemma", "datatrove")
+EXACT = "stemma-exact"  # with quality.measures: datatrove
 LIKE_US = ("datatrove-words", "datatrove-sentences")  # what of it counts as we do, one after the other
 # Prose: in source code the two sides disagree on what a word is, and Gopher's rules drop most of it at the first step.
 NAMES = (".md", ".rst", ".txt", "METADATA", "README", "copyright", "changelog", "NEWS")
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--also", type=Path, action="append", default=[], metavar="FOLDER")
     parser.add_argument("--every", type=int, default=1, help="datatrove judges one text of so many")
+    parser.add_argument("--exact", action="store_true", help="also with quality.measures: datatrove, which needs spaCy")
     parser.add_argument("--explain", action="store_true", help="what of the differences comes from words and sentences")
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/stemma-bench")
     given = parser.parse_args(arguments)
@@ -51,20 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def measured(side: str) -> dict[str, Any]:
         python = pythons[side.partition("-")[0]]
-        texts = folder / ("stemma.jsonl" if side == "stemma" else "datatrove.jsonl")
+        texts = folder / f"{side.partition('-')[0]}.jsonl"
         command = [python, TRAINERS / "curation.py", side, texts, folder / "result.json"]
         run_pinned(command, [min(os.sched_getaffinity(0))], folder / "log.txt")
         return json.loads((folder / "result.json").read_text())
 
-    rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    sides = ("stemma", EXACT, "datatrove") if given.exact else SIDES
+    sizes[EXACT] = sizes["stemma"]
+    rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for number in range(given.rounds):
-        for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+        for side in sides if number % 2 == 0 else sides[::-1]:
             rounds[side].append(measured(side))
             took = rounds[side][-1]["seconds"]
             print(f"round {number}: {side} {took:.1f} s, {sizes[side] / 1e6 / took:.2f} MB/s", flush=True)
     _print(rounds, sizes)
+    for side in sides[:-1]:
+        ours = rounds[side][0]["rules"][:: given.every]
+        _print_agreement(f"{side} and datatrove", ours, rounds["datatrove"][0]["rules"])
     ours = rounds["stemma"][0]["rules"][:: given.every]
-    _print_agreement("datatrove", ours, rounds["datatrove"][0]["rules"])
     for side in LIKE_US if given.explain else ():
         _print_agreement(side, ours, measured(side)["rules"])
 
@@ -108,12 +114,12 @@ def _print(rounds: dict[str, list[dict[str, Any]]], sizes: dict[str, int]) -> No
         memory = max(one["peak"] for one in each) / 1e6
         print(f"| {side} | {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f}) | {memory:.0f} | "
               f"{each[0]['rules'].count(None)} |")  # fmt: skip
-    pairs = zip(rounds["stemma"], rounds["datatrove"], strict=True)
     more = sizes["stemma"] / sizes["datatrove"]
-    ratios = [more * theirs["seconds"] / ours["seconds"] for ours, theirs in pairs]
-    print(
-        f"{statistics.median(ratios):.1f} times datatrove ({min(ratios):.1f} to {max(ratios):.1f}, n = {len(ratios)})"
-    )
+    for side in list(rounds)[:-1]:
+        pairs = zip(rounds[side], rounds["datatrove"], strict=True)
+        ratios = [more * theirs["seconds"] / ours["seconds"] for ours, theirs in pairs]
+        middle, least, most = statistics.median(ratios), min(ratios), max(ratios)
+        print(f"{side}: {middle:.1f} times datatrove ({least:.1f} to {most:.1f}, n = {len(ratios)})")
 
 
 def _print_agreement(side: str, ours: list[str | None], theirs: list[str | None]) -> None:

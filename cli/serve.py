@@ -8,7 +8,7 @@ import typer
 
 EPILOG = """[bold]Examples[/]
 
-stemma serve                                   assistant@champion and classifier@champion at http://127.0.0.1:8000
+stemma serve                                   the assistant's champion and candidate, and the classifier's champion
 
 stemma serve base@champion --port 8080
 

@@ -94,8 +94,9 @@ class Muon(torch.optim.Muon):
     one shape, and on a CPU works in float32 unless ``bf16`` is set and there are units (2.2 times as fast). Groups,
     options and state are torch's.
 
-    Of sharded matrices (FSDP2) the momentum stays sharded; each is gathered for one process, which orthogonalises it
-    while the others do theirs, and sends the result to all.
+    Processes that hold the same matrices (DDP) orthogonalise a share of them each and gather the others' results. Of
+    sharded matrices (FSDP2) the momentum stays sharded; each is gathered for one process, which orthogonalises it while
+    the others do theirs, and sends the result to all.
     """
 
     def __init__(self, parameters: list[nn.Parameter], *, bf16: bool = False, **options: Any):
@@ -109,12 +110,18 @@ class Muon(torch.optim.Muon):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
         for group in self.param_groups:
+            replicated = []
             for parameters in _by_shape(group["params"]):
                 if isinstance(parameters[0], DTensor):
                     self._step_sharded(parameters, group)
-                else:
+                elif processes == 1:
                     self._step_stack(parameters, group)
+                else:
+                    replicated.append(parameters)
+            if replicated:
+                self._step_replicated(replicated, group, processes)
         return loss
 
     def _step_stack(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
@@ -122,6 +129,27 @@ class Muon(torch.optim.Muon):
         directions = self._orthogonalise(torch.stack(updates), group)
         for parameter, direction in zip(parameters, directions, strict=True):
             _move(parameter, direction, group)
+
+    def _step_replicated(self, alike: list[list[nn.Parameter]], group: dict[str, Any], processes: int) -> None:
+        """Step matrices of which every process has all, listed by shape."""
+        own = distributed.get_rank()
+        shares = [-(-len(parameters) // processes) for parameters in alike]  # matrices of a shape for each process
+        lengths = [share * parameters[0].numel() for share, parameters in zip(shares, alike, strict=True)]
+        gathered = alike[0][0].new_zeros(processes, sum(lengths), dtype=self._dtype)
+        mine = gathered[own].split(lengths)
+        for parameters, share, part in zip(alike, shares, mine, strict=True):
+            updates = [self._update(parameter, group) for parameter in parameters]
+            if updates := updates[own * share : (own + 1) * share]:
+                found = self._orthogonalise(torch.stack(updates), group).flatten()
+                part[: len(found)] = found
+        # As bytes: not every backend gathers every type.
+        distributed.all_gather_into_tensor(
+            gathered.flatten().view(torch.uint8), gathered[own].clone().view(torch.uint8)
+        )
+        for parameters, part in zip(alike, gathered.split(lengths, dim=1), strict=True):
+            directions = part.reshape(-1, *parameters[0].shape)
+            for parameter, direction in zip(parameters, directions, strict=False):  # behind them there may be zeros
+                _move(parameter, direction, group)
 
     def _step_sharded(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         own, processes = distributed.get_rank(), distributed.get_world_size()

@@ -23,9 +23,11 @@ WARM_UP = 50
 def main() -> None:
     who, texts_path, result_path = sys.argv[1:]
     texts = [json.loads(line) for line in open(texts_path)]
+    # stemma-exact measures as datatrove does.
     # datatrove-words counts what stands between blanks, datatrove-sentences ends of sentences as we do as well.
     judge = {
-        "datatrove": datatrove, "stemma": stemma, "datatrove-words": partial(datatrove, ("words",)),
+        "datatrove": datatrove, "stemma": stemma, "stemma-exact": partial(stemma, "datatrove"),
+        "datatrove-words": partial(datatrove, ("words",)),
         "datatrove-sentences": partial(datatrove, ("words", "sentences")),
     }[who]()  # fmt: skip
     judge(texts[:WARM_UP])
@@ -95,7 +97,7 @@ def datatrove(as_we: tuple[str, ...] = ()) -> Judge:
     return judge
 
 
-def stemma() -> Judge:
+def stemma(measures: str = "published") -> Judge:
     """Cleaning, redaction, the same rules, content hashes and signatures, as the stage runs them in one process."""
     import pyarrow as pa
 
@@ -105,6 +107,7 @@ def stemma() -> Judge:
     from components.curate.process import process
 
     parameters = CurateParameters.model_validate({"quality": {
+        "measures": measures,
         "gopher": {
             "min_words": 50, "min_mean_word_length": 3, "max_mean_word_length": 10, "min_alphabetic_words": None,
             "min_stop_words": 2, "repetition_min_words": 1, "max_duplicate_lines": 0.3,

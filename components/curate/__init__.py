@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.contract import ArtifactSpec, Component
-from components.curate import remote, user_files
+from components.curate import remote, spacy_words, user_files
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
 
@@ -14,6 +14,7 @@ from core.errors import InputProblem
 def _problems(parameters: CurateParameters, root: Path, digests: Mapping[str, str]) -> list[str]:
     paths = [path for source in parameters.sources if source.type == "files" for path in source.paths]
     found = user_files.problems(parameters, root) + remote.problems(paths, "curate.sources")
+    found += spacy_words.problems(parameters.quality)
     if (parameters.classifiers or parameters.quality.perplexity) and (root / "data" / "raw").is_dir():
         from components.curate import classifiers, perplexity  # numpy, only where it is used
 

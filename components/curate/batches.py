@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from components.curate import quality
+from components.curate import as_datatrove, quality
 from components.curate.cleaning import clean
 from components.curate.placeholders import Placeholder, typed
 from components.curate.quality import Finding
@@ -56,9 +56,15 @@ def redacted(
 
 
 def judged(texts: Sequence[str], rules: QualityParameters, *, compiled: bool) -> list[Finding | None]:
-    """As :func:`components.curate.quality.judge`, of each text; none may be blank."""
+    """As :func:`components.curate.quality.judge`, or that of :mod:`components.curate.as_datatrove` where the rules ask
+    for it, of each text; none may be blank."""
     if not compiled:
-        return [quality.judge(text, rules) for text in texts]
+        judge = as_datatrove.judge if rules.measures == "datatrove" else quality.judge
+        return [judge(text, rules) for text in texts]
+    if rules.measures == "datatrove":
+        from components.curate import kernels_as_datatrove
+
+        return kernels_as_datatrove.judge(texts, rules)
     from components.curate import kernels
 
     return kernels.judge(texts, rules)

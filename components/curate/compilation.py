@@ -26,4 +26,4 @@ KEPT = kept_in(Path(__file__).parent)
 
 def is_worth(size: int) -> bool:
     """Whether so many bytes of text are judged sooner by compiled code, its start included."""
-    return size >= FROM_NOTHING or (size >= FROM_KEPT and any(KEPT.rglob("kernels._judge-*.nbi")))
+    return size >= FROM_NOTHING or (size >= FROM_KEPT and any(KEPT.rglob("kernels*._judge-*.nbi")))

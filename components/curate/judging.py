@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,7 +167,10 @@ def made_by() -> str:
 def _version(library: str) -> str:
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
-    except importlib.metadata.PackageNotFoundError:  # it goes by yet another name; finding that takes longer
+    except importlib.metadata.PackageNotFoundError:
+        if find_spec(library) is None:  # an extra that is not installed
+            return ""
+        # It goes by yet another name; finding that takes longer.
         names = importlib.metadata.packages_distributions().get(library, [])
         return " ".join(sorted(importlib.metadata.version(name) for name in names))
 

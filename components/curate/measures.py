@@ -57,7 +57,7 @@ def words(
         kind = classes[codes[place]] if place < end else np.uint8(SPACE)
         if kind & SPACE:
             if place > begin:
-                hashes[count] = _hash(codes, begin, place)
+                hashes[count] = hashed(codes, begin, place)
                 sizes[count] = place - begin
                 count += 1
                 total += place - begin
@@ -172,11 +172,11 @@ def sentences(codes: Array, start: int, end: int, classes: Array) -> int:
 def repeats(codes: Array, parts: Array, count: int, table: Array, stamps: Array, stamp: int) -> tuple[int, int]:
     """How many parts repeat an earlier one, and their characters."""
     found = characters = 0
-    size = _size(count)
+    size = table_size(count)
     for part in range(count):
         left, right = parts[part, 0], parts[part, 1]
-        key = _hash(codes, left, right)
-        place = _place(table, stamps, stamp, key, size)
+        key = hashed(codes, left, right)
+        place = place_of(table, stamps, stamp, key, size)
         if stamps[place] == stamp:
             found += 1
             characters += right - left
@@ -190,13 +190,13 @@ def top_ngram(
     hashes: Array, sizes: Array, count: int, n: int, table: Array, stamps: Array, covers: Array, stamp: int
 ) -> int:
     """Characters in the n-gram that covers most; one that occurs once does not count."""
-    most, size = 0, _size(count)
+    most, size = 0, table_size(count)
     for word in range(count - n + 1):
         length = 0
         for each in range(word, word + n):
             length += sizes[each]
-        key = _gram(hashes, word, n)
-        place = _place(table, stamps, stamp, key, size)
+        key = gram(hashes, word, n)
+        place = place_of(table, stamps, stamp, key, size)
         if stamps[place] == stamp:
             covers[place] += length
             most = max(most, covers[place])
@@ -209,10 +209,10 @@ def top_ngram(
 def repeated_ngrams(hashes: Array, sizes: Array, count: int, n: int, table: Array, stamps: Array, stamp: int) -> int:
     """Characters of words inside any n-gram that occurred before, each word once."""
     repeated = covered = 0
-    size = _size(count)
+    size = table_size(count)
     for word in range(count - n + 1):
-        key = _gram(hashes, word, n)
-        place = _place(table, stamps, stamp, key, size)
+        key = gram(hashes, word, n)
+        place = place_of(table, stamps, stamp, key, size)
         if stamps[place] == stamp:
             for each in range(max(word, covered), word + n):
                 repeated += sizes[each]
@@ -223,7 +223,7 @@ def repeated_ngrams(hashes: Array, sizes: Array, count: int, n: int, table: Arra
 
 
 @compiled
-def _hash(codes: Array, start: int, end: int) -> Any:
+def hashed(codes: Array, start: int, end: int) -> Any:
     value = np.uint64(0x9E3779B97F4A7C15)
     for place in range(start, end):
         value = (value ^ np.uint64(codes[place])) * np.uint64(0xD6E8FEB86659FD93)
@@ -232,7 +232,15 @@ def _hash(codes: Array, start: int, end: int) -> Any:
 
 
 @compiled
-def _gram(hashes: Array, word: int, n: int) -> Any:
+def mixed(value: Any) -> Any:
+    """A hash of 64 bits of one (uint64): all of its bits decide on the lowest (Steele et al. 2014, SplitMix64)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@compiled
+def gram(hashes: Array, word: int, n: int) -> Any:
     value = np.uint64(n)
     for each in range(word, word + n):
         value = (value ^ hashes[each]) * np.uint64(0x9FB21C651E98DF25)
@@ -241,7 +249,7 @@ def _gram(hashes: Array, word: int, n: int) -> Any:
 
 
 @compiled
-def _size(count: int) -> int:
+def table_size(count: int) -> int:
     """Places of a table for so many keys: a power of two, half of which stay free."""
     size = 16
     while size < 2 * count:
@@ -250,7 +258,7 @@ def _size(count: int) -> int:
 
 
 @compiled
-def _place(table: Array, stamps: Array, stamp: int, key: Any, size: int) -> Any:
+def place_of(table: Array, stamps: Array, stamp: int, key: Any, size: int) -> Any:
     """Where ``key`` is or belongs; the stamp there is not ``stamp`` where it is new."""
     mask = np.uint64(size - 1)
     place = (key ^ (key >> np.uint64(29))) & mask

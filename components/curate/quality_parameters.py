@@ -7,7 +7,7 @@ text (:mod:`components.curate.profiles`). ``null`` switches a rule off.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -110,6 +110,11 @@ class QualityParameters(StageParameters):
         "docstrings",
         description="Kind of text whose values hold for every rule that is not given (docs/curate.md). web: the "
         "published ones. null: only the rules given.",
+    )
+    measures: Literal["published", "datatrove"] = Field(
+        "published",
+        description="How words, lines, sentences and n-grams are counted: as in the papers, or as by datatrove 0.10, "
+        "with which FineWeb was made (docs/curate.md); that needs spaCy: stemma-llm[spacy].",
     )
     gopher: GopherParameters | None = Field(default_factory=GopherParameters, description="Gopher's rules.")
     c4: C4Parameters | None = Field(default_factory=C4Parameters, description="C4's rules.")

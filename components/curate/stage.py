@@ -24,6 +24,7 @@ from components.curate import (
     labels,
     lines,
     remote,
+    spacy_words,
     substrings,
     user_files,
 )
@@ -46,6 +47,7 @@ def run(context: Context) -> None:
     workspace = context.inputs["raw"].parent.parent
     problems = [
         *user_files.problems(parameters, workspace),
+        *spacy_words.problems(parameters.quality),
         *held_out.problems(parameters.split.held_out, "curate.split.held_out", workspace),
         *held_out.problems(parameters.deduplication.against, "curate.deduplication.against", workspace),
     ]

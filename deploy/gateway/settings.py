@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from core.network import http_url, is_loopback
 
-DEFAULT_MODELS = ("assistant@champion", "classifier@champion")
+DEFAULT_MODELS = ("assistant@champion", "assistant@candidate", "classifier@champion")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from flows.feedback.rows import FILES, pseudonym
 from flows.pipeline.raw_data import RAW
 from registry.db.database import open as open_registry
 from registry.db.schema import Artifact
-from registry.errors import MissingBytes, UnknownReference
+from registry.errors import UnknownReference
 from registry.feedback.deletions import DeletionSubject, remove, rows_of
 from registry.lineage.impact import impact
 from registry.lineage.trace import RAW_TYPES
@@ -114,6 +114,8 @@ def in_words(found: Traces) -> list[str]:
         lines.append("retire them with `stemma rollback` or `stemma promote`, and train anew with `stemma run`.")
         lines.append(f"All that was made of these files: `stemma impact MD5`, of {', '.join(found.files)}.")
         lines.append(f"Served now: {', '.join(found.serving)}." if found.serving else "None of them is served now.")
+    elif found.notes:
+        lines.append("No model is known that was trained on a file that held them; not everything could be looked at:")
     else:
         lines.append("No recorded model was trained on a file that held them.")
     if found.files:
@@ -198,11 +200,9 @@ def _descendants(workspace: Workspace, session: Session, found: Traces) -> None:
     versions: dict[tuple[str, int], str] = {}
     for md5 in found.files:
         try:
-            reached = impact(session, workspace, md5)
+            # What could not be looked through is among the notes already: the models that are known are named.
+            reached = impact(session, workspace, md5, missing=lambda _: None)
         except UnknownReference:  # no stage has read it yet
-            continue
-        except MissingBytes as error:
-            found.notes.append(str(error))
             continue
         versions |= {(each.model, each.version): str(each) for each in reached.versions}
         found.serving += [f"{each.name} ({each.version})" for each in reached.deployments if each.serving]

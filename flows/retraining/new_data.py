@@ -12,7 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core import dvc
-from core.dvc_lock import EMPTY_FOLDER
 from core.errors import InputProblem
 from core.workspace import Workspace
 from flows.pipeline.promotion import ALIAS
@@ -294,7 +293,7 @@ def _add_lineage(session: Session, version: ModelVersion, listings: FolderManife
             .where(Event.execution_id.in_(chunk), Event.direction == "INPUT", Artifact.type.in_(RAW_TYPES))
         )
         for digest, path in rows.all():
-            files = {} if digest == EMPTY_FOLDER else listings.files(digest, path)
+            files = listings.files(digest, path)
             if files is None:
                 note = (
                     f"the list of files of {path} {digest[:12]}, which {version} was made of, is not in DVC's cache, "

@@ -14,7 +14,7 @@ from core.git import git
 from core.manifests import FOLDER
 from core.workspace import Workspace
 from registry.lineage.catalog import MetricView
-from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace, trace
+from registry.lineage.trace import ArtifactNode, ExecutionNode, Trace, traces
 from registry.store.manifests import FolderManifests
 
 Z = 1.96  # standard errors of a difference within which it is noise (two-sided, 5 %)
@@ -95,7 +95,7 @@ def diff(session: Session, workspace: Workspace, a: str, b: str) -> VersionDiff:
     Raises:
         UnknownReference: no such model, version or alias.
     """
-    first, second = trace(session, a), trace(session, b)
+    first, second = traces(session, a, b)
     found = VersionDiff(f"{first.model}:{first.version}", f"{second.model}:{second.version}")
     stages_a, stages_b = _by_stage(first), _by_stage(second)
     manifests = FolderManifests(workspace)

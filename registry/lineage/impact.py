@@ -6,7 +6,7 @@ This answers a deletion request: which models, deployed or not, were made from t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,16 @@ class Impact:
         return asdict(self)
 
 
-def impact(session: Session, workspace: Workspace, subject: str) -> Impact:
+def impact(
+    session: Session, workspace: Workspace, subject: str, missing: Callable[[str], None] | None = None
+) -> Impact:
     """What descends from a path, a digest (or the start of one), or a model version.
 
     A path or md5 of a file inside a folder stands for the recorded versions of the folder that hold it. A path stands
     for every content that was ever recorded under it, and for copies of these contents under other names.
+
+    Args:
+        missing: called, in place of the error, with what could not be looked through; the answer is then incomplete.
 
     Raises:
         UnknownReference: nothing of that name is recorded, or the digest's start is ambiguous.
@@ -107,9 +112,9 @@ def impact(session: Session, workspace: Workspace, subject: str) -> Impact:
     path = _path(workspace, subject)
     digest = _DIGEST.fullmatch(subject)
     if path is not None:
-        starts = _of_path(session, workspace, path, found)
+        starts = _of_path(session, workspace, path, found, missing)
     elif digest is not None:
-        starts = _of_digest(session, workspace, digest[1], found)
+        starts = _of_digest(session, workspace, digest[1], found, missing)
     else:
         version = resolve(session, subject)
         found.origins.append(_origin(version.artifact))
@@ -144,7 +149,9 @@ def _normal(parts: Iterable[str]) -> list[str]:
     return kept
 
 
-def _of_path(session: Session, workspace: Workspace, path: str, found: Impact) -> list[int]:
+def _of_path(
+    session: Session, workspace: Workspace, path: str, found: Impact, missing: Callable[[str], None] | None
+) -> list[int]:
     whole = list(session.scalars(select(Artifact).where(Artifact.name == path)))
     if whole:
         current = _current_digest(workspace, path)
@@ -158,7 +165,7 @@ def _of_path(session: Session, workspace: Workspace, path: str, found: Impact) -
             f"{path} is in no recorded folder; name a file of data/raw or what a stage made, or run `stemma sync` first"
         )
     name = {row.id: Path(path).relative_to(row.name).as_posix() for row in folders}
-    listed = _listed(session, workspace, folders)
+    listed = _listed(session, workspace, folders, missing)
     contents = {files[name[row.id]] for row, files in listed if name[row.id] in files}
     if (workspace.root / path).is_file():
         contents.add(md5_of(workspace.root / path))
@@ -169,12 +176,15 @@ def _of_path(session: Session, workspace: Workspace, path: str, found: Impact) -
     return starts
 
 
-def _of_digest(session: Session, workspace: Workspace, digest: str, found: Impact) -> list[int]:
+def _of_digest(
+    session: Session, workspace: Workspace, digest: str, found: Impact, missing: Callable[[str], None] | None
+) -> list[int]:
     whole = find_artifacts(session, digest)
     if whole:
         found.origins += [_origin(row) for row in whole]
         return [row.id for row in whole]
-    listed = _listed(session, workspace, list(session.scalars(select(Artifact).where(Artifact.type == "raw"))))
+    raw = list(session.scalars(select(Artifact).where(Artifact.type == "raw")))
+    listed = _listed(session, workspace, raw, missing)
     contents = {md5 for _, files in listed for md5 in files.values() if md5.startswith(digest)}
     if len(contents) > 1:
         raise UnknownReference(f"{digest} starts the md5 of {len(contents)} raw files; write more of it: "
@@ -198,7 +208,9 @@ def _holding(listed: list[tuple[Artifact, dict[str, str]]], contents: set[str], 
     return starts
 
 
-def _listed(session: Session, workspace: Workspace, folders: list[Artifact]) -> list[tuple[Artifact, dict[str, str]]]:
+def _listed(
+    session: Session, workspace: Workspace, folders: list[Artifact], missing: Callable[[str], None] | None
+) -> list[tuple[Artifact, dict[str, str]]]:
     """The folders with their files.
 
     Raises:
@@ -214,10 +226,13 @@ def _listed(session: Session, workspace: Workspace, folders: list[Artifact]) -> 
             unknown.append(row)
     if unknown:
         names = ", ".join(f"{row.name} {row.digest[:12]}" for row in unknown)
-        raise MissingBytes(
+        why = (
             f"models descend from {names}, whose list of files is not in DVC's cache, so the answer would be "
             "incomplete; get it with `dvc fetch --all-commits`, or give the folder's digest instead"
         )
+        if missing is None:
+            raise MissingBytes(why)
+        missing(why)
     return listed
 
 

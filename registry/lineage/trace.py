@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session, aliased
 
 from registry.db.references import aliases_by_version, resolve
@@ -138,27 +138,41 @@ def trace(session: Session, reference: str) -> Trace:
     Raises:
         UnknownReference: no such model, version or alias.
     """
-    version = resolve(session, reference)
-    return Trace(
-        model=version.model.name,
-        version=version.version,
-        aliases=aliases_by_version(session).get(version.id, []),
-        created=version.created,
-        metrics=metrics_of(session, version.artifact_id),
-        root=_Ancestry(session, version).tree(),
-    )
+    [found] = traces(session, reference)
+    return found
+
+
+def traces(session: Session, *references: str) -> list[Trace]:
+    """The family trees of several model versions, by as many queries as one takes.
+
+    Raises:
+        UnknownReference: no such model, version or alias.
+    """
+    versions = [resolve(session, reference) for reference in references]
+    aliases, ancestry = aliases_by_version(session), _Ancestry(session, versions)
+    return [
+        Trace(
+            model=version.model.name,
+            version=version.version,
+            aliases=aliases.get(version.id, []),
+            created=version.created,
+            metrics=metrics_of(session, version.artifact_id),
+            root=ancestry.tree(version),
+        )
+        for version in versions
+    ]
 
 
 class _Ancestry:
-    """Everything upstream of a version, fetched by a handful of queries, then put together as a tree."""
+    """Everything upstream of versions, fetched by a handful of queries, then put together as a tree of each."""
 
-    def __init__(self, session: Session, version: ModelVersion):
-        self.session, self.version = session, version
-        ids = upstream(session, version.execution_id)
+    def __init__(self, session: Session, versions: Collection[ModelVersion]):
+        self.session = session
+        ids = upstream(session, *(version.execution_id for version in versions))
         self.executions: dict[int, Execution] = {}
-        self.inputs: defaultdict[int, list[Event]] = defaultdict(list)
+        self.inputs: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)  # (role, artifact) of an execution
         self.makings: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
-        self.artifacts: dict[int, Artifact] = {}
+        self.artifacts: dict[int, Row[Any]] = {}
         self.runs: dict[int, tuple[str, str | None]] = {}
         self.reuses: defaultdict[int, list[str]] = defaultdict(list)
         self.models: dict[tuple[int, int], str] = {}
@@ -172,34 +186,37 @@ class _Ancestry:
                 .order_by(MetricValue.id)
             ):
                 self.metrics[row.artifact_id] = MetricView.of(row)
-        self.seen: set[int] = set()
 
     def _fetch(self, ids: Collection[int]) -> None:
         session = self.session
         for row in session.scalars(select(Execution).where(Execution.id.in_(ids))):
             self.executions[row.id] = row
+        # Columns and no objects: making hundreds of these takes longer than all the queries.
         events = session.execute(
-            select(Event, Artifact)
+            select(Event.execution_id, Event.direction, Event.role, *(getattr(Artifact, name) for name in _SHOWN))
             .join(Artifact, Artifact.id == Event.artifact_id)
             .where(Event.execution_id.in_(ids))
             .order_by(Event.id)
         )
-        for event, artifact in events:
-            self.artifacts[artifact.id] = artifact
-            if event.direction == "INPUT":
-                self.inputs[event.execution_id].append(event)
+        for found in events:
+            self.artifacts[found.id] = found
+            if found.direction == "INPUT":
+                self.inputs[found.execution_id].append((found.role, found.id))
             else:
-                started = self.executions[event.execution_id].started or 0.0
-                self.makings[event.artifact_id].append((started, event.execution_id))
+                started = self.executions[found.execution_id].started or 0.0
+                self.makings[found.id].append((started, found.execution_id))
+        is_run = (ExecutionContext.id == Association.context_id) & (ExecutionContext.type == "pipeline_run")
         filed = session.execute(
             select(Association.execution_id, ExecutionContext.name, Snapshot.commit_sha)
-            .join(ExecutionContext, ExecutionContext.id == Association.context_id)
+            # An outer join only to fix the order: SQLite would go through all runs instead.
+            .outerjoin(ExecutionContext, is_run)
             .outerjoin(Snapshot, Snapshot.context_id == ExecutionContext.id)
-            .where(ExecutionContext.type == "pipeline_run", Association.execution_id.in_(ids))
-            .order_by(ExecutionContext.id.desc())
+            .where(Association.execution_id.in_(ids))
+            .order_by(Association.context_id.desc())
         )
         for execution_id, name, commit in filed:
-            self.runs[execution_id] = (name, commit)
+            if name is not None:
+                self.runs[execution_id] = (name, commit)
         cached = aliased(Execution)
         reused = session.execute(
             select(cached.original_id, ExecutionContext.name)
@@ -213,8 +230,9 @@ class _Ancestry:
         for version in session.scalars(select(ModelVersion).where(ModelVersion.execution_id.in_(ids))):
             self.models[version.execution_id, version.artifact_id] = str(version)
 
-    def tree(self) -> ArtifactNode:
-        return self._artifact(self.version.artifact_id, self.version.execution_id)
+    def tree(self, version: ModelVersion) -> ArtifactNode:
+        self.seen: set[int] = set()
+        return self._artifact(version.artifact_id, version.execution_id)
 
     def _artifact(self, artifact_id: int, maker_id: int | None) -> ArtifactNode:
         row = self.artifacts[artifact_id]
@@ -239,8 +257,8 @@ class _Ancestry:
         run, commit = self.runs.get(row.id, (None, None))
         reader = (row.started or 0.0, row.id)
         inputs = [
-            (event.role, self._artifact(event.artifact_id, maker(self.makings[event.artifact_id], reader)))
-            for event in self.inputs[row.id]
+            (role, self._artifact(artifact_id, maker(self.makings[artifact_id], reader)))
+            for role, artifact_id in self.inputs[row.id]
         ]
         return ExecutionNode(
             component=row.component.name,
@@ -260,6 +278,7 @@ def origin_of(parameters: dict[str, Any]) -> str:
     return f"{origin}{f'@{revision}' if revision else ''} (licence {license or 'not known'})"
 
 
+_SHOWN = ("id", "type", "name", "hash_algo", "digest", "size", "files", "uri")  # of an artifact
 _COPIED = (
     "id", "stage", "fingerprint", "parameters", "non_default", "git_commit", "git_dirty", "mlflow_run_id",
     "mlflow_experiment_id", "prefect_flow_run_id", "prefect_task_run_id", "seed", "device", "processes", "environment",

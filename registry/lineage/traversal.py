@@ -26,9 +26,9 @@ def chunks(ids: Collection[Any]) -> Iterator[list[Any]]:
         yield ordered[start : start + CHUNK]
 
 
-def upstream(session: Session, execution_id: int) -> set[int]:
-    """Ids of an execution and of all executions that made what it read, and so on."""
-    start = select(Execution.id.label("execution_id")).where(Execution.id == execution_id)
+def upstream(session: Session, *execution_ids: int) -> set[int]:
+    """Ids of executions and of all executions that made what they read, and so on."""
+    start = select(Execution.id.label("execution_id")).where(Execution.id.in_(execution_ids))
     visited = start.cte("upstream", recursive=True)
     read, made = aliased(Event), aliased(Event)
     step = (

@@ -212,7 +212,8 @@ def _human_checks(
         return [Check(human.NAME, True, "no version holds the alias, so there is none to vote against")]
     rate = human.win_rate(session, candidate, champion)
     if not rate.votes:
-        way_on = f"serve both (`stemma serve {candidate} {champion}`) and vote on the page /arena"
+        signed, served = f"stemma promote {candidate} --to candidate", f"stemma serve {candidate} {champion}"
+        way_on = f"sign it (`{signed}`), serve both (`{served}`) and vote on the page /arena"
         return [Check(human.NAME, False, f"nobody has voted on {candidate} against {champion}; {way_on}")]
     low, high = rate.interval
     shown = f"{rate.value:.4g}, 95 % {low:.4g} to {high:.4g} ({rate.wins} won, {rate.ties} tied, {rate.losses} lost)"

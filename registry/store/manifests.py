@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from core import dvc, manifests
+from core.dvc_lock import EMPTY_FOLDER
 from core.manifests import FOLDER, ManifestRefused
 from core.workspace import Workspace
 from registry.errors import InvalidBytes
@@ -40,6 +41,8 @@ class FolderManifests:
         """
         if not digest.endswith(FOLDER):
             return {"": digest}
+        if digest == EMPTY_FOLDER:  # which DVC may never have kept: a stage that reads an empty folder lists nothing
+            return {}
         try:
             return read_manifest(self._cache, digest)
         except FileNotFoundError:

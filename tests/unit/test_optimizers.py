@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import torch
+import torch.distributed as distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -125,3 +127,38 @@ def test_state_survives_a_checkpoint_bit_for_bit(algorithm):
 def test_nothing_to_train_is_an_error():
     with pytest.raises(ValueError, match="no trainable"):
         optimizers.build(tiny().requires_grad_(False))
+
+
+def test_processes_share_the_orthogonalisation_and_stay_alike(tmp_path):
+    """Three processes with four, two and one matrix of a shape: their shares differ, their weights do not."""
+    alone = _stepped()
+    processes = []
+    for rank in range(3):
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                distributed.init_process_group("gloo", f"file://{tmp_path}/meeting", rank=rank, world_size=3)
+                torch.save(_stepped(), tmp_path / f"{rank}.pt")
+                distributed.destroy_process_group()
+                code = 0
+            finally:
+                os._exit(code)
+        processes.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in processes] == [0, 0, 0]
+    for rank in range(3):
+        for one, of_many in zip(alone, torch.load(tmp_path / f"{rank}.pt"), strict=True):
+            torch.testing.assert_close(of_many, one, rtol=0, atol=1e-6)
+
+
+def _stepped() -> list[torch.Tensor]:
+    """Weights after two steps of Muon."""
+    torch.set_num_threads(1)
+    random = torch.Generator().manual_seed(0)
+    shapes = [(8, 8)] * 4 + [(8, 16)] * 2 + [(16, 8)]
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]
+    muon = optimizers.Muon(weights, lr=0.02)
+    for _ in range(2):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=random)
+        muon.step()
+    return [weight.detach() for weight in weights]

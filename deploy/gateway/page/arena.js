@@ -4,7 +4,10 @@ const $ = (id) => document.getElementById(id);
 let battle = null; // that waits for its vote
 
 $("key").value = sessionStorage.getItem("stemma-arena-key") || "";
-$("key").addEventListener("change", () => sessionStorage.setItem("stemma-arena-key", $("key").value));
+$("key").addEventListener("change", () => {
+  sessionStorage.setItem("stemma-arena-key", $("key").value);
+  begin();
+});
 
 function problem(text) {
   $("problem").textContent = text;
@@ -119,4 +122,13 @@ async function showDays() {
   $("days").textContent = days ? `; the texts for ${days} days, the vote for good` : " until they are asked to be deleted";
 }
 
-Promise.all([showBoard(), showWaiting(), showDays()]).catch((error) => problem(error.message));
+async function begin() {
+  problem("");
+  try {
+    await Promise.all([showBoard(), showWaiting(), showDays()]);
+  } catch (error) {
+    problem(error.message);
+  }
+}
+
+begin();

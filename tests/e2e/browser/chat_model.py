@@ -49,7 +49,8 @@ from components.contract import Metric
 def run(context):
     wanted = context.parameters
     model = context.outputs["model"]
-    counting_models.counter(model, wanted.word, length=wanted.length, context=wanted.length + 60, chat=True)
+    about = {"length": wanted.length, "context": wanted.length + 60, "sharpness": 50.0}  # so sharp that it never errs
+    counting_models.counter(model, wanted.word, chat=True, **about)
     (context.outputs["report"] / "report.json").write_text(json.dumps({"length": wanted.length}))
     context.record(
         Metric("accuracy", 1.0, higher_is_better=True, n=wanted.length, eval_set="instructions",
@@ -78,6 +79,6 @@ def install_chat_model(workspace: Workspace) -> None:
     pipeline["stages"].update(yaml.load(STAGES))
     yaml.dump(pipeline, workspace.root / "dvc.yaml")
     values = yaml.load((workspace.root / "params.yaml").read_text())
-    values["chat"] = {"word": "first", "length": 40}
+    values["chat"] = {"word": "first", "length": 12}
     values["promotion"] = {"approval": "required", "assistant": {"accuracy": {"min": 0.5}}}
     yaml.dump(values, workspace.root / "params.yaml")

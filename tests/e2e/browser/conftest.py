@@ -19,9 +19,9 @@ from tests.workspace import Workspace, make_workspace
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def workspace(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Workspace:
-    """Curated, tokenized, pretrained once (``base:1``), and two versions of a chat model, the first one champion."""
+    """Curated, tokenized, pretrained once (``base:1``), and the first version of a chat model, its champion."""
     workspace = make_workspace(tmp_path_factory.mktemp("browser") / "workspace")
     make_small(workspace)
     install_chat_model(workspace)
@@ -37,10 +37,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) 
     return workspace
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def running(workspace: Workspace) -> Iterator[RunningStack]:
-    """`stemma up`, everything healthy."""
-    with stack(workspace) as running:
+    """`stemma up`, everything healthy; it keeps the answers that people allow to be kept."""
+    with stack(workspace, STEMMA_FEEDBACK_DAYS="30") as running:
         yield running
 
 

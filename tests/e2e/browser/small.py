@@ -8,7 +8,7 @@ from tests.workspace import Workspace
 
 STAGES = ("curate", "tokenize", "pretrain")
 PRETRAIN = {
-    "steps": 20, "seq_length": 32, "per_device_batch_size": 8, "devices": 1, "log_every": 2, "checkpoint_every": 10,
+    "steps": 20, "seq_length": 256, "per_device_batch_size": 4, "devices": 1, "log_every": 2, "checkpoint_every": 10,
     "evaluate_every": 10, "evaluation_tokens": 1024, "sample_tokens": 8,
 }  # fmt: skip
 ARCHITECTURE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -122,7 +122,7 @@ def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, run
     chat.goto(running.link("gateway"))
     expect(chat.get_by_role("status")).to_contain_text("Serving assistant:1")
     _ask(chat, "How far do you count?")
-    expect(chat.get_by_role("listitem").last).to_contain_text("first-40")
+    expect(chat.get_by_role("listitem").last).to_contain_text("first-12")
     expect(chat.get_by_role("listitem").last).to_contain_text("assistant:1")
     assert chat.evaluate("window.pieces") > 1, "the answer streams"
 
@@ -145,7 +145,7 @@ def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, run
 
     expect(chat.get_by_role("status")).to_contain_text("Serving assistant:2", timeout=300_000)
     _ask(chat, "And now?")
-    expect(chat.get_by_role("listitem").last).to_contain_text("second-40")
+    expect(chat.get_by_role("listitem").last).to_contain_text("second-12")
     picture(chat, "chat")
     decided = json.loads(running.workspace.run("stemma", "history", "assistant", "--json").stdout)
     assert (decided[-1]["actor"], decided[-1]["action"]) == ("Ada", "promote")

@@ -33,6 +33,8 @@ TEXTS = [
     "f ( a , b ) isn't  12345 !\n\n\tx = {'é': \"日本\"}  # ok ?", "<|user|>How many?<|assistant|>Two.<|endoftext|>",
     " It's 3.14 ; 99 , red\r\nballoons ...   ",
 ]  # fmt: skip
+# Random models give tokens nearly the same score, and each kind of processor rounds them in its own way.
+TIE = 0.01
 CORPUS = [" ".join([*TEXTS, "one two three balloons and 12 more, they're red"])] * 8
 
 
@@ -43,6 +45,14 @@ def greedy(model: Any, prompt: list[int], tokens: int, end: int | None) -> list[
         pad_token_id=end or 0,
     )  # fmt: skip
     return made[0, len(prompt) :].tolist()
+
+
+def behind_the_best(model: Any, prompt: list[int], answer: list[int]) -> float:
+    """How far an answer's tokens are at most below the best after the same words, in deviations of the scores."""
+    with torch.no_grad():
+        scores = model(torch.tensor([prompt + answer[:-1]])).logits[0, len(prompt) - 1 :]
+    taken = scores.gather(1, torch.tensor(answer)[:, None])[:, 0]
+    return float(((scores.amax(dim=1) - taken) / scores.std(dim=1)).max())
 
 
 def rounded(model: Any) -> Any:
@@ -79,11 +89,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_answers_in_llama_cpp_as_in_transformers(tiny, family):
     model, tokenizer, job, ran = tiny[family]
-    answers = [greedy(model, prompt, 20, None) for prompt in job["prompts"]]
     # An end of a text ends an answer in llama.cpp, whichever is asked for.
     end = tokenizer.eos_token_id
-    assert [answer[: answer.index(end) + 1] if end in answer else answer for answer in answers] == ran["answers"]
-    assert len({tuple(answer) for answer in answers}) == len(answers)
+    for prompt, answer in zip(job["prompts"], ran["answers"], strict=True):
+        assert len(answer) == 20 or answer[-1] == end
+        assert behind_the_best(model, prompt, answer) < TIE
+    assert len({tuple(answer) for answer in ran["answers"]}) == len(ran["answers"])
 
 
 def test_texts_have_the_same_tokens_and_come_back_unchanged(tiny):

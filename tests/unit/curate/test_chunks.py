@@ -205,6 +205,13 @@ def test_other_rules_judge_anew_and_what_is_decided_globally_does_not(tmp_path, 
     assert len({key(), *others}) == len(others) + 1
 
 
+def test_an_extra_that_is_not_installed_is_not_searched_for_among_all_packages(monkeypatch):
+    monkeypatch.setattr(judging.importlib.metadata, "packages_distributions", lambda: pytest.fail("that takes seconds"))
+    monkeypatch.setattr(judging, "find_spec", lambda library: None)
+    assert judging._version("pyarrow") == pa.__version__
+    assert judging._version("a_library_of_an_extra") == ""
+
+
 def test_workers_change_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "CHUNK", 4_000)
     put(tmp_path, "texts/a.jsonl", lines(range(80)) + '{"text": 5}\n' + lines(range(40)))

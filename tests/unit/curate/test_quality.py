@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from components.curate import component, spacy_words
+from components.curate.parameters import CurateParameters
 from components.curate.quality import (
     RULES,
     c4,
@@ -97,3 +99,12 @@ def test_bounds_that_exclude_each_other_are_refused():
         GopherParameters(min_words=10, max_words=5)
     with pytest.raises(ValidationError, match="not an n-gram length"):
         GopherParameters(max_top_ngram_characters={0: 0.5})
+
+
+def test_a_library_that_the_rules_measure_by_is_asked_for_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(spacy_words, "find_spec", lambda name: None)
+    assert component.check(CurateParameters(), tmp_path, {}) == []
+    assert component.check(CurateParameters.model_validate({"quality": {"measures": "datatrove"}}), tmp_path, {}) == [
+        "curate.quality.measures: datatrove counts spaCy's words, and spaCy is not installed: "
+        "pip install 'stemma-llm[spacy]'"
+    ]

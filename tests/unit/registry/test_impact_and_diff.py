@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, event, select
 from sqlalchemy.orm import Session
 
+from core.dvc_lock import EMPTY_FOLDER
 from core.errors import InputProblem, WorkspaceError
 from core.workspace import Workspace
 from registry.db.references import find_artifacts, resolve
 from registry.db.schema import Artifact, Base, ModelVersion
-from registry.errors import UnknownReference
+from registry.errors import MissingBytes, UnknownReference
 from registry.lineage import judgings
 from registry.lineage.cost import CostParameters, cost
 from registry.lineage.diff import diff
@@ -23,6 +25,7 @@ from registry.lineage.impact import impact
 from registry.lineage.recording import associate, record_cached, record_context, record_execution
 from registry.lineage.trace import trace
 from registry.lineage.traversal import downstream, maker, upstream
+from registry.store.manifests import digest_of, md5_of
 from tests.unit.registry.conftest import item
 
 RAW = item("raw", "aaaa01", "raw")
@@ -57,23 +60,55 @@ def test_what_descends_is_what_traces_back(registry, finished, workspace):
         assert list(map(str, impact(session, workspace, "base:1").versions)) == ["base:1"]
 
 
+def test_models_of_no_file_or_of_unknown_files_hide_no_others(registry, finished, workspace):
+    """DVC keeps no list of an empty folder that a stage read; one that was lost is an error, or is said beside."""
+    folder = workspace.root / "data" / "raw"
+    folder.mkdir(parents=True)
+    (workspace.root / ".dvc").mkdir()
+    (folder / "a.txt").write_text("a")
+    content, lost = md5_of(folder / "a.txt"), f"{'f' * 32}.dir"
+
+    def train(start, raw):
+        made = item("model", f"eeee0{start}", "model", "base")
+        with registry.write() as session:
+            record_execution(session, finished("pretrain", [item("raw", raw, "raw")], [made], started=start))
+
+    train(1, EMPTY_FOLDER)
+    train(2, digest_of(folder))
+    with registry.read() as session:
+        assert list(map(str, impact(session, workspace, content).versions)) == ["base:2"]
+    train(3, lost)
+    said = []
+    with registry.read() as session:
+        with pytest.raises(MissingBytes, match="ffffffffffff"):
+            impact(session, workspace, content)
+        assert list(map(str, impact(session, workspace, content, said.append).versions)) == ["base:2"]
+    assert len(said) == 1 and "ffffffffffff" in said[0]
+
+
 def test_walks_read_indexes_only(registry, finished):
     with registry.write() as session:
-        record_execution(session, finished("curate", [RAW], [item("corpus", "cccc01")]))
+        made = [RAW, *(item(f"part{number}", f"cccc{number}", registered="base") for number in range(40))]
+        for read, written in itertools.pairwise(made):
+            record_execution(session, finished("curate", [read], [written]))
     statements = []
     with registry.read() as session:
         event.listen(registry.engine, "before_cursor_execute", lambda *call: statements.append(call[2:4]))
         downstream(session, [1])
         upstream(session, 1)
+        walked = len(statements)
+        trace(session, "base:40")
         cursor = session.connection().connection.driver_connection
         plans = [
-            row[3]
+            [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
             for statement, values in statements
-            if statement.startswith("WITH RECURSIVE")
-            for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
         ]
-    assert sum("USING COVERING INDEX ix_events" in line for line in plans) == 5
-    assert not [line for line in plans if line.startswith(("SCAN events", "SCAN executions", "SCAN artifacts"))]
+    walks = [line for plan in plans[:walked] for line in plan]
+    assert sum("USING COVERING INDEX ix_events" in line for line in walks) == 5
+    assert not [line for line in walks if line.startswith(("SCAN events", "SCAN executions", "SCAN artifacts"))]
+    # The runs of a tree are found by its executions, not among all runs.
+    asked = [line for plan in plans for line in plan if line.startswith(("SEARCH contexts", "SEARCH associations"))]
+    assert len(asked) == 4 and not [line for line in asked if "(type=?" in line or "(context_id=?" in line]
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.integers(1, 9)), unique_by=lambda making: making[1]), st.floats(0, 9))

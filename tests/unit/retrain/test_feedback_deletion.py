@@ -24,3 +24,4 @@ def test_what_follows_is_said_before_it_is_done():
                  "1 exported file", "Served now: laptop (assistant:5)", "not looked at: x"):  # fmt: skip
         assert part in text
     assert "No recorded model" in "\n".join(in_words(Traces(1)))
+    assert "not everything could be looked at" in "\n".join(in_words(Traces(1, notes=["not looked at: x"])))
