@@ -17,6 +17,7 @@ python.seldom_collect()
 # As the stages do, before any test imports torch: on a busy machine threads that spin while they wait cost many times
 # what they compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # How fast a busy machine makes examples says nothing about the code.
 settings.register_profile("stemma", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

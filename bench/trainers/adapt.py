@@ -128,7 +128,7 @@ def llamafactory(order: dict[str, Any]) -> float:
         "max_steps": order["steps"], "per_device_train_batch_size": order["batch"], "gradient_accumulation_steps": 1,
         "learning_rate": order["rate"], "lr_scheduler_type": "constant", "warmup_steps": 0, "seed": order["seed"],
         "bf16": order["precision"] == "bf16", "use_cpu": True, "preprocessing_num_workers": 1,
-        "group_by_length": True,  # as the stage does; the name in its transformers
+        "train_sampling_strategy": "group_by_length",  # as the stage does
         **_checkpointing(order, "disable_gradient_checkpointing", off=True),
     })  # fmt: skip
     return json.loads((out / "train_results.json").read_text())["train_runtime"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 SCALE, MEAN = 400 / np.log(10), 1000.0
 _LOOSE = 1000.0  # inverse strength of the penalty that keeps a model finite that has won, or lost, every vote
@@ -50,6 +51,8 @@ class Rating:
 
 def ratings(battles: Sequence[Battle], *, seed: int = 0) -> list[Rating]:
     """The rating of every model, the best first. Battles of a model with itself do not count."""
+    import sklearn.linear_model  # noqa: F401  # before the limit below, which holds for libraries that are loaded
+
     battles = [battle for battle in battles if battle.a != battle.b]
     names = sorted({name for battle in battles for name in (battle.a, battle.b)})
     if not battles:
@@ -62,10 +65,11 @@ def ratings(battles: Sequence[Battle], *, seed: int = 0) -> list[Rating]:
         counts[kinds.index((battle.a, battle.b, battle.won))] += 1
     pairs = np.array([(place[a], place[b]) for a, b, _ in kinds])
     won = np.array([won for *_, won in kinds])
-    fitted = _bradley_terry(pairs, won, counts, len(names))
     random = np.random.default_rng(seed)
     drawn = random.multinomial(len(battles), counts / counts.sum(), size=_RESAMPLES).astype(float)
-    samples = np.array([_bradley_terry(pairs, won, times, len(names)) for times in drawn])
+    with threadpool_limits(1):  # threads of BLAS that wait for each other cost many times what so few numbers do
+        fitted, *resampled = (_bradley_terry(pairs, won, times, len(names)) for times in (counts, *drawn))
+    samples = np.array(resampled)
     low, high = np.quantile(samples, (0.025, 0.975), axis=0)
     elo = _elo(battles, names)
     found = []

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from components.planning.flops import ParametricLoss, training_flops
 
@@ -134,6 +135,7 @@ def problems(trainings: Sequence[Observation]) -> list[str]:
     return found
 
 
+@threadpool_limits.wrap(limits=1)  # threads of BLAS that wait for each other cost many times what five numbers do
 def fit(trainings: Sequence[Observation], *, samples: int = 200, seed: int = 0) -> ScalingLaw:
     """Fit all approaches that the trainings suffice for.
 
