@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from components.curate import spacy_words
-from components.curate.quality import ELLIPSES, SHORT_LINE, STOP_WORDS, Finding
+from components.curate.quality import ELLIPSES, SHORT_LINE, STOP_WORDS, Finding, repeated
 from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
 
 # datatrove/utils/text.py: TERMINAL_PUNCTUATION and PUNCTUATION.
@@ -97,9 +97,9 @@ def _repetition(text: str, words: list[str], rules: GopherParameters) -> Finding
         ("paragraph", re.split(r"\n{2,}", text.strip()), rules.max_duplicate_paragraphs,
          rules.max_duplicate_paragraph_characters),
     ):  # fmt: skip
-        repeated, characters = _repeated(parts)
-        if most is not None and repeated / len(parts) > most:
-            return f"gopher_duplicate_{name}s", f"{repeated / len(parts):.2f} of {name}s are repeats"
+        again, characters = repeated(parts)
+        if most is not None and again / len(parts) > most:
+            return f"gopher_duplicate_{name}s", f"{again / len(parts):.2f} of {name}s are repeats"
         if most_characters is not None and characters / len(text) > most_characters:
             return f"gopher_duplicate_{name}_characters", f"{characters / len(text):.2f} of characters"
     for n, most in rules.max_top_ngram_characters.items():
@@ -111,11 +111,6 @@ def _repetition(text: str, words: list[str], rules: GopherParameters) -> Finding
         if share > most:
             return f"gopher_duplicate_{n}_gram", f"{share:.2f} of characters in repeated {n}-grams"
     return None
-
-
-def _repeated(parts: Sequence[str]) -> tuple[int, int]:
-    counts = Counter(parts)
-    return len(parts) - len(counts), sum((count - 1) * len(part) for part, count in counts.items())
 
 
 def top_ngram(words: Sequence[str], n: int) -> int:
@@ -172,7 +167,7 @@ def fineweb(text: str, rules: FineWebParameters, *, stripped: bool) -> Finding |
         if share > rules.max_short_lines:
             return "fineweb_short_lines", f"{share:.2f} of lines are short"
     if rules.max_duplicate_line_characters is not None:
-        share = _repeated(lines)[1] / characters
+        share = repeated(lines)[1] / characters
         if share > rules.max_duplicate_line_characters:
             return "fineweb_duplicate_line_characters", f"{share:.2f} of characters in repeated lines"
     return None

@@ -80,9 +80,9 @@ def _repetition(text: str, words: list[str], lines: list[str], rules: GopherPara
         ("line", lines, rules.max_duplicate_lines, rules.max_duplicate_line_characters),
         ("paragraph", paragraphs, rules.max_duplicate_paragraphs, rules.max_duplicate_paragraph_characters),
     ):
-        repeated, characters = _repeated(parts)
-        if most is not None and repeated / len(parts) > most:
-            return f"gopher_duplicate_{name}s", f"{repeated / len(parts):.2f} of {name}s are repeats"
+        again, characters = repeated(parts)
+        if most is not None and again / len(parts) > most:
+            return f"gopher_duplicate_{name}s", f"{again / len(parts):.2f} of {name}s are repeats"
         if most_characters is not None and characters / len(text) > most_characters:
             return f"gopher_duplicate_{name}_characters", f"{characters / len(text):.2f} of characters"
     total = sum(map(len, words))
@@ -97,7 +97,7 @@ def _repetition(text: str, words: list[str], lines: list[str], rules: GopherPara
     return None
 
 
-def _repeated(parts: Sequence[str]) -> tuple[int, int]:
+def repeated(parts: Sequence[str]) -> tuple[int, int]:
     """How many parts repeat an earlier one, and their characters."""
     counts = Counter(parts)
     return len(parts) - len(counts), sum((count - 1) * len(part) for part, count in counts.items())
@@ -176,7 +176,7 @@ def fineweb(text: str, rules: FineWebParameters) -> Finding | None:
         if share > rules.max_short_lines:
             return "fineweb_short_lines", f"{share:.2f} of lines are short"
     if rules.max_duplicate_line_characters is not None:
-        share = _repeated(lines)[1] / len(text)
+        share = repeated(lines)[1] / len(text)
         if share > rules.max_duplicate_line_characters:
             return "fineweb_duplicate_line_characters", f"{share:.2f} of characters in repeated lines"
     return None
