@@ -49,7 +49,11 @@ def stemma(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> subpro
         order = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
         server.stdin.write(json.dumps({**order, "out": str(out), "err": str(err)}) + "\n")
         server.stdin.flush()
-        code = int(server.stdout.readline())
+        try:
+            code = int(server.stdout.readline())
+        except BaseException:  # a time limit: its answer would be taken for that of the next command
+            _started.pop(api).kill()
+            raise
         return subprocess.CompletedProcess(["stemma", *arguments], code, out.read_text(), err.read_text())
 
 
