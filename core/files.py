@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,14 @@ def link_tree(source: Path, target: Path) -> None:
             link = target / path.relative_to(source)
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, link)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder. Its name goes first, to ``NAME.removed``: a kill leaves no folder with a part of its files."""
+    removed = folder.with_name(f"{folder.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    os.rename(folder, removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

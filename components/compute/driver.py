@@ -141,10 +141,8 @@ class _Run:
             if self.lost or any(state.code != 0 for state in self.states.values()):
                 return self._outcome()
             self._begin()
-        place: Place = self._asked([self.nodes[0].look.remote(self.order["scratch"])])[
-            0
-        ]  # with a port that is free now
-        meeting = f"{place.host}:{place.port}"
+        [first] = self._asked([self.nodes[0].look.remote(self.order["scratch"])])  # again: its port is free now
+        meeting = f"{first.host}:{first.port}"
         self._asked([node.start.remote(self.order, rank, meeting) for rank, node in enumerate(self.nodes)])
         self._follow()
         return self._outcome()

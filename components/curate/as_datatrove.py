@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from components.curate import spacy_words
-from components.curate.quality import ELLIPSES, SHORT_LINE, STOP_WORDS, Finding, repeated
+from components.curate.quality import ELLIPSES, SHORT_LINE, STOP_WORDS, Finding, repeated, repeated_parts
 from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
 
 # datatrove/utils/text.py: TERMINAL_PUNCTUATION and PUNCTUATION.
@@ -92,16 +92,9 @@ def gopher(text: str, rules: GopherParameters) -> Finding | None:
 
 
 def _repetition(text: str, words: list[str], rules: GopherParameters) -> Finding | None:
-    for name, parts, most, most_characters in (
-        ("line", re.split(r"\n+", text), rules.max_duplicate_lines, rules.max_duplicate_line_characters),
-        ("paragraph", re.split(r"\n{2,}", text.strip()), rules.max_duplicate_paragraphs,
-         rules.max_duplicate_paragraph_characters),
-    ):  # fmt: skip
-        again, characters = repeated(parts)
-        if most is not None and again / len(parts) > most:
-            return f"gopher_duplicate_{name}s", f"{again / len(parts):.2f} of {name}s are repeats"
-        if most_characters is not None and characters / len(text) > most_characters:
-            return f"gopher_duplicate_{name}_characters", f"{characters / len(text):.2f} of characters"
+    lines, paragraphs = re.split(r"\n+", text), re.split(r"\n{2,}", text.strip())
+    if found := repeated_parts(lines, paragraphs, len(text), rules):
+        return found
     for n, most in rules.max_top_ngram_characters.items():
         share = top_ngram(words, n) / len(text)
         if share > most:

@@ -110,10 +110,16 @@ def _quality(
         return findings.ELLIPSES_FOUND, float(ellipses), float(words)
     if lines > 1 and ends[0] / lines > limits[findings.BULLET_LINES]:
         return findings.BULLETS_FOUND, ends[0] / lines, 0.0
-    if ends[1] / lines > limits[findings.ELLIPSIS_LINES]:
-        return findings.ELLIPSIS_ENDS, ends[1] / lines, 0.0
-    if lettered / words < limits[findings.ALPHABETIC]:
-        return findings.LETTERS, lettered / words, 0.0
+    return line_and_word_finding(ends[1] / lines, lettered / words, stops, limits)
+
+
+@compiled
+def line_and_word_finding(ellipses: float, lettered: float, stops: int, limits: Array) -> findings.Found:
+    """Gopher's rules for the share of lines that end in an ellipsis, that of words with a letter, and stop words."""
+    if ellipses > limits[findings.ELLIPSIS_LINES]:
+        return findings.ELLIPSIS_ENDS, ellipses, 0.0
+    if lettered < limits[findings.ALPHABETIC]:
+        return findings.LETTERS, lettered, 0.0
     if limits[findings.STOPS] > 0 and stops < limits[findings.STOPS]:
         return findings.STOP, float(stops), 0.0
     return findings.NONE, 0.0, 0.0

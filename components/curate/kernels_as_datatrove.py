@@ -15,7 +15,7 @@ import numpy as np
 from components.curate import findings, measures, word_beginnings
 from components.curate.as_datatrove import BULLETS, SYMBOLS, TERMINAL, counts_empty_lines
 from components.curate.code_points import Array, compiled, every, is_in, laid_out, signs, stands
-from components.curate.kernels import c4_finding, fineweb_finding, repetition_finding
+from components.curate.kernels import c4_finding, fineweb_finding, line_and_word_finding, repetition_finding
 from components.curate.quality import ELLIPSES, SHORT_LINE, STOP_WORDS, Finding
 from components.curate.quality_parameters import QualityParameters
 from components.curate.spacy_words import sentence_ends
@@ -192,13 +192,7 @@ def _quality(
         return findings.ELLIPSES_FOUND, float(ellipses), float(words)
     if ends[0] / lines > limits[findings.BULLET_LINES]:
         return findings.BULLETS_FOUND, ends[0] / lines, 0.0
-    if ends[1] / lines > limits[findings.ELLIPSIS_LINES]:
-        return findings.ELLIPSIS_ENDS, ends[1] / lines, 0.0
-    if lettered / words < limits[findings.ALPHABETIC]:
-        return findings.LETTERS, lettered / words, 0.0
-    if limits[findings.STOPS] > 0 and stops < limits[findings.STOPS]:
-        return findings.STOP, float(stops), 0.0
-    return findings.NONE, 0.0, 0.0
+    return line_and_word_finding(ends[1] / lines, lettered / words, stops, limits)
 
 
 @compiled

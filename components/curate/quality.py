@@ -76,15 +76,8 @@ def gopher(text: str, rules: GopherParameters) -> Finding | None:
 
 def _repetition(text: str, words: list[str], lines: list[str], rules: GopherParameters) -> Finding | None:
     paragraphs = [part.strip() for part in re.split(r"\n{2,}", text) if part.strip()]
-    for name, parts, most, most_characters in (
-        ("line", lines, rules.max_duplicate_lines, rules.max_duplicate_line_characters),
-        ("paragraph", paragraphs, rules.max_duplicate_paragraphs, rules.max_duplicate_paragraph_characters),
-    ):
-        again, characters = repeated(parts)
-        if most is not None and again / len(parts) > most:
-            return f"gopher_duplicate_{name}s", f"{again / len(parts):.2f} of {name}s are repeats"
-        if most_characters is not None and characters / len(text) > most_characters:
-            return f"gopher_duplicate_{name}_characters", f"{characters / len(text):.2f} of characters"
+    if found := repeated_parts(lines, paragraphs, len(text), rules):
+        return found
     total = sum(map(len, words))
     for n, most in rules.max_top_ngram_characters.items():
         share = top_ngram_share(words, n, total)
@@ -94,6 +87,22 @@ def _repetition(text: str, words: list[str], lines: list[str], rules: GopherPara
         share = duplicate_ngram_share(words, n, total)
         if share > most:
             return f"gopher_duplicate_{n}_gram", f"{share:.2f} of characters in repeated {n}-grams"
+    return None
+
+
+def repeated_parts(
+    lines: Sequence[str], paragraphs: Sequence[str], size: int, rules: GopherParameters
+) -> Finding | None:
+    """Gopher's rules for lines and paragraphs that repeat, of a text of ``size`` characters."""
+    for name, parts, most, most_characters in (
+        ("line", lines, rules.max_duplicate_lines, rules.max_duplicate_line_characters),
+        ("paragraph", paragraphs, rules.max_duplicate_paragraphs, rules.max_duplicate_paragraph_characters),
+    ):
+        again, characters = repeated(parts)
+        if most is not None and again / len(parts) > most:
+            return f"gopher_duplicate_{name}s", f"{again / len(parts):.2f} of {name}s are repeats"
+        if most_characters is not None and characters / size > most_characters:
+            return f"gopher_duplicate_{name}_characters", f"{characters / size:.2f} of characters"
     return None
 
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.files import link_tree, sync, write_json
+from core.files import link_tree, remove_folder, sync, write_json
 
 KEPT = 2  # the newest
 BESIDE = "beside"  # folder of what a training goes on with besides its own state: the best weights, drawn answers
@@ -31,11 +31,11 @@ def publish(made: Path, step: int, beside: Iterable[Path] = ()) -> Path:
     seal(made)
     final = root / f"step-{step:010d}"
     if final.exists():
-        _remove(final)
+        remove_folder(final)
     os.rename(made, final)
     sync(root)
     for old in _steps(root)[:-KEPT]:
-        _remove(old)
+        remove_folder(old)
     return final
 
 
@@ -85,11 +85,3 @@ def tidy(root: Path, checkpoint: Path | None) -> None:
 def _steps(root: Path) -> list[Path]:
     """Checkpoints, the oldest first."""
     return sorted(path for path in root.glob("step-*") if path.name[5:].isdecimal())
-
-
-def _remove(folder: Path) -> None:
-    # Renamed first: whoever reads it meanwhile sees that it is gone, and a kill leaves no half of it.
-    removed = folder.with_name(f"{folder.name}.removed")
-    shutil.rmtree(removed, ignore_errors=True)
-    os.rename(folder, removed)
-    shutil.rmtree(removed)

@@ -27,9 +27,8 @@ from core.errors import InputProblem
 
 Curve = list[dict[str, float]]
 
-ANSWERS = (
-    "answers"  # folder of the scratch folder with answers that were drawn before the training; part of checkpoints
-)
+# Folder of the scratch folder with the answers that were drawn before the training; part of checkpoints.
+ANSWERS = "answers"
 
 # Left out of curves: they depend on the clock, or count from the last resume.
 _NOT_CURVES = {"epoch", "step", "num_tokens", "total_flos", "step_time"}

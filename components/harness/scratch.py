@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core import events, layout, locks
-from core.files import as_umask, read_json, sync, write_json
+from core.files import as_umask, read_json, remove_folder, sync, write_json
 
 KEEP_FINISHED = 3  # folders of finished work kept a stage, for a `dvc` that dies before it notes the result
 
@@ -106,10 +106,7 @@ class Scratch:
             old = Scratch(folder)
             with old.lock(wait=False) as lock:
                 if lock is not None and old.replayed:
-                    # At once, so that a kill leaves no half of it under its name.
-                    removed = folder.with_name(f"{folder.name}.removed")
-                    os.replace(folder, removed)
-                    shutil.rmtree(removed, ignore_errors=True)
+                    remove_folder(folder)
 
     def lock(self, *, wait: bool = True) -> contextlib.AbstractContextManager[int | None]:
         """Hold the folder; yields the descriptor, which a child process may inherit so that it holds it too.

@@ -37,13 +37,13 @@ def main() -> int:
     if starter and (launched or os.environ.get(launch.NODE_RANK, "0") == "0"):
         # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
         follow_parent(int(starter))
-    spreads = components.load(order["component"]).spreads
-    if order.get("compute") and not spreads:
+    component = components.load(order["component"])
+    if order.get("compute") and not component.spreads:
         return _drive(order)
     if order["processes"] > 1 and not launched and ((local := _possible(order["processes"] // nodes)) > 1 or nodes > 1):
         return _launch(order, order_path, local, nodes)
     context = _context(order)
-    _watch_signals(context, components.load(order["component"]).resumable)
+    _watch_signals(context, component.resumable)
     if order.get("compute"):
         state, problems = _spread(order, context)
     else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.files import sha256, sync
+from core.files import remove_folder, sha256, sync
 
 MANIFEST = "manifest.json"
 
@@ -51,8 +51,8 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
     """The newest checkpoint that is whole; each damaged one is removed, with a warning, and passed over."""
     if not folder.exists():
         return None
-    for partial in folder.glob("step-*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
+    for part in (*folder.glob("step-*.partial"), *folder.glob("step-*.removed")):
+        shutil.rmtree(part, ignore_errors=True)
     for path in _paths(folder):
         problem = damage(path)
         if problem is None:
@@ -73,10 +73,7 @@ def prune(folder: Path, losses: Mapping[int, float], *, keep_last: int, keep_bes
     kept = {*list(paths)[:keep_last], *best[:keep_best]}
     for step, path in paths.items():
         if step not in kept:
-            # Renamed first: a kill amid the deletion leaves no checkpoint of which a part is missing.
-            removed = path.with_name(path.name + ".partial")
-            os.rename(path, removed)
-            shutil.rmtree(removed, ignore_errors=True)
+            remove_folder(path)
 
 
 def damage(path: Path) -> str | None:
