@@ -14,9 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol
 
+from components.harness import libraries
 from core import layout
+from core.environment import child_environment
 from core.errors import InputProblem
 from core.numbers import duration
+from core.prefork import Prefork, is_possible
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
 from flows.pipeline import damage, finalize, graph, parameters, parent_model, raw_data, report, spools
@@ -59,7 +62,7 @@ class StageObserver:
 class StageRun:
     """A stage of a run, to be brought up to date wherever the observer has that done."""
 
-    def __init__(self, prepared: Prepared, name: str, planner: Planner):
+    def __init__(self, prepared: Prepared, name: str, planner: Planner, prefork: Prefork | None):
         """To be made in a thread that lives as long as the run."""
         self.prepared, self.name, self._planner = prepared, name, planner
         data = training_data(name)
@@ -69,7 +72,7 @@ class StageRun:
         self._planned = data is not None and not prepared.trial and (prepared.root / data).is_dir()
         if self._planned:
             planner.start()
-        self._process = StageProcess(prepared.root, prepared.home, prepared.run, name)
+        self._process = StageProcess(prepared.root, prepared.home, prepared.run, name, prefork=prefork)
 
     def stop(self) -> None:
         """Have the stage save its checkpoint and end."""
@@ -211,6 +214,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
     error: BaseException | None = None
     planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans")
+    prefork: Prefork | None = None
     try:
         while waiting or at_work:
             for name in list(waiting):
@@ -225,7 +229,9 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                     observer.cached(name, parents)
                 elif len(at_work) < PARALLEL_STAGES:
                     waiting.remove(name)
-                    at_work[name] = StageRun(prepared, name, planner)
+                    if prefork is None and is_possible():
+                        prefork = _prefork(prepared)
+                    at_work[name] = StageRun(prepared, name, planner, prefork)
                     work = observer.begin(at_work[name], parents)
                     work.add_done_callback(partial(_put, ended, name))
             if not at_work:
@@ -246,11 +252,24 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
         raise
     finally:
         planner.close()
+        if prefork is not None:
+            prefork.close()
         for name in waiting:
             run_state.finish(name, "not reached")
     if error is not None:
         raise error
     observer.wait(prepared.stages)  # those that are only shown read the run's tree too
+
+
+def _prefork(prepared: Prepared) -> Prefork:
+    """A process that imports what the stages that are about to run need, once for all of them."""
+    outdated: set[str] = set()
+    for name in prepared.stages:  # upstream first
+        if name in prepared.changed or not prepared.graph.parents[name].isdisjoint(outdated):
+            outdated.add(name)
+    modules = libraries.of_stages(name for name in prepared.stages if name in outdated)
+    environment = child_environment(libraries.worker_variables(1))
+    return Prefork(libraries.HARNESS, modules, environment=environment, without=libraries.SELDOM_USED)
 
 
 def _put(ended: queue.SimpleQueue[str], name: str, _: object) -> None:
