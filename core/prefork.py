@@ -84,6 +84,12 @@ class Program:
             self._reply.close()
         return self.returncode
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
 
 class Prefork:
     """A process that imports libraries and forks programs from itself, also while it still imports."""
@@ -112,11 +118,19 @@ class Prefork:
         self._requests.send(json.dumps({"first": list(first), "then": list(then)}).encode())
 
     def program(
-        self, module: str, *arguments: str, cwd: Path, env: Mapping[str, str], output: int, errors: int
+        self,
+        module: str,
+        *arguments: str,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: int,
+        errors: int,
+        libraries: Sequence[str] = (),
     ) -> Program:
         """Start ``python -m MODULE ARGUMENTS`` in a session of its own that is killed with this process.
 
         Args:
+            libraries: modules that are imported before, if they are not yet.
             output: descriptor of its standard output.
             errors: descriptor of its standard error.
 
@@ -125,7 +139,8 @@ class Prefork:
         """
         reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            request = json.dumps({"program": [module, *arguments], "cwd": str(cwd), "env": dict(env)}).encode()
+            program = {"program": [module, *arguments], "cwd": str(cwd), "env": dict(env)}
+            request = json.dumps({"libraries": list(libraries), **program}).encode()
             socket.send_fds(self._requests, [request], [output, errors, theirs.fileno()])
         return Program(reply)
 
@@ -301,24 +316,25 @@ def _serve(requests: socket.socket) -> None:
                 return
             request = json.loads(message)
             if "program" in request:
+                _import(request.pop("libraries"))
                 output, errors, number = descriptors
                 reply = socket.socket(fileno=number)
                 programs[_start(request, output, errors, reply)] = reply
             else:
-                for name in request["first"]:
-                    _import(name)
+                _import(request["first"])
                 libraries.extend(request["then"])
         elif libraries:
-            _import(libraries.popleft())
+            _import([libraries.popleft()])
 
 
-def _import(name: str) -> None:
+def _import(names: Sequence[str]) -> None:
     hidden = [each for each in _hidden(os.environ) if each not in sys.modules]
     for each in hidden:
         sys.modules[each] = None  # type: ignore[assignment]
     try:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        for name in names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     finally:
         for each in hidden:
             del sys.modules[each]

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.environment import child_environment
+from core.prefork import Prefork, is_possible
+
 QUIET = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -32,18 +35,19 @@ HARNESS = ("dvc.cli", "dvc.cli.parser",
             "dvc.repo", "dvc.lock", "dvc.stage.run", "dvc.data_cloud", "psutil", "pydantic",
             "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "jinja2")  # fmt: skip
 _TABLES = ("numpy", "pyarrow.parquet", "tokenizers")
-_TRAINING = ("torch", "accelerate", "transformers.generation", "transformers.models.llama.modeling_llama")
+#: What every stage that trains a transformer needs, and a plan of one.
+TRAINING = ("torch", "accelerate", "transformers.generation", "transformers.models.llama.modeling_llama")
 _FINE_TUNING = ("datasets", "peft", "transformers.trainer", "sklearn.feature_extraction.text", "sklearn.linear_model")
 _TRL = ("trl.trainer.sft_trainer", "trl.trainer.reward_trainer", "trl.trainer.dpo_trainer")
 _OF_STAGES = {
     "curate": (*_TABLES, "rensa"),
     "tokenize": _TABLES,
-    "pretrain": _TRAINING,
-    "evaluate": (*_TRAINING, "datasets", "lm_eval.evaluator", "lm_eval.models.huggingface", "sacrebleu"),
-    "classify_finetune": (*_TRAINING, *_FINE_TUNING),
-    "instruct_finetune": (*_TRAINING, *_FINE_TUNING, *_TRL),
-    "reward_model": (*_TRAINING, *_FINE_TUNING, *_TRL),
-    "preference_tune": (*_TRAINING, *_FINE_TUNING, *_TRL),
+    "pretrain": TRAINING,
+    "evaluate": (*TRAINING, "datasets", "lm_eval.evaluator", "lm_eval.models.huggingface", "sacrebleu"),
+    "classify_finetune": (*TRAINING, *_FINE_TUNING),
+    "instruct_finetune": (*TRAINING, *_FINE_TUNING, *_TRL),
+    "reward_model": (*TRAINING, *_FINE_TUNING, *_TRL),
+    "preference_tune": (*TRAINING, *_FINE_TUNING, *_TRL),
 }
 
 
@@ -51,6 +55,14 @@ def worker_variables(processes: int) -> dict[str, str]:
     """Variables of a worker that share this machine's cores with its like: its settings, and its threads."""
     threads = max(1, (os.cpu_count() or 1) // processes)
     return {**SETTINGS, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+
+
+def prefork(stages: Iterable[str]) -> Prefork | None:
+    """A process that imports once what these stages need; ``None`` where none can be forked from."""
+    if not is_possible():
+        return None
+    environment = child_environment(worker_variables(1))
+    return Prefork(HARNESS, of_stages(stages), environment=environment, without=SELDOM_USED)
 
 
 def of_stages(stages: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ from typing import BinaryIO, Literal
 
 import psutil
 
+from components.harness import libraries
 from core import dvc, layout
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
@@ -184,8 +185,9 @@ class StageProcess:
             with contextlib.suppress(OSError):  # it has ended; then as without it
                 module = command[command.index(name) :]
                 return self.prefork.program(
-                    *module, cwd=self.root, env=environment, output=log.fileno(), errors=log.fileno()
-                )
+                    *module, cwd=self.root, env=environment, output=log.fileno(), errors=log.fileno(),
+                    libraries=libraries.of_stages([self.stage]),
+                )  # fmt: skip
         return subprocess.Popen(
             command,
             cwd=self.root,
