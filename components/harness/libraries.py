@@ -31,9 +31,8 @@ SETTINGS = {
 SELDOM_USED = ("boto3", "deepspeed", "bitsandbytes")
 
 #: Modules that the harness of every stage needs, and the DVC that starts it.
-HARNESS = ("dvc.cli", "dvc.cli.parser",
-            "dvc.repo", "dvc.lock", "dvc.stage.run", "dvc.data_cloud", "psutil", "pydantic",
-            "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "jinja2")  # fmt: skip
+HARNESS = ("dvc.cli", "dvc.cli.parser", "dvc.repo", "dvc.lock", "dvc.stage.run", "dvc.data_cloud", "psutil",
+           "pydantic", "mlflow.store.tracking.sqlalchemy_store", "mlflow", "alembic.command", "jinja2")  # fmt: skip
 _TABLES = ("numpy", "pyarrow.parquet", "tokenizers")
 #: What every stage that trains a transformer needs, and a plan of one.
 TRAINING = ("torch", "accelerate", "transformers.generation", "transformers.models.llama.modeling_llama")

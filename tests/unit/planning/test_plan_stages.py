@@ -161,10 +161,9 @@ def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
     assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
 
 
-@pytest.mark.parametrize("forked", [True, False])
-def test_a_run_s_stages_are_planned_one_after_the_other_until_the_run_ends(workspace, tmp_path, monkeypatch, forked):
+def test_a_run_s_stages_are_planned_one_after_the_other_until_the_run_ends(workspace, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    prefork = libraries.prefork(["pretrain"]) if forked else None
+    prefork = libraries.prefork(["pretrain"])
     planner = Planner(workspace, tmp_path / "plans", prefork)
     asked = [planner.plan(stage, 120) for stage in ("pretrain", "no such stage", "instruct_finetune")]
     first, none, last = (each.ready() for each in asked)
@@ -174,8 +173,9 @@ def test_a_run_s_stages_are_planned_one_after_the_other_until_the_run_ends(works
     planner.close()
     assert unfinished.ended and unfinished.ready() is None, "a plan that is not made is left out"
     assert planner.plan("pretrain", 120).ready() is None
-    if prefork is not None:
-        prefork.close()
+    prefork.close()
+    late = Planner(workspace, tmp_path / "late", prefork)
+    assert late.plan("pretrain", 120).ready()["name"] == "pretrain", "started where it cannot be forked"
 
 
 def test_stages_of_different_precisions_are_planned_in_one_process(workspace, tmp_path, monkeypatch):
