@@ -54,8 +54,8 @@ def _fork_stages() -> None:
     def fork(executable: str | None, cmd: str, **options: Any) -> None:
         command = _STAGE.fullmatch(cmd)
         if command is None or threading.active_count() > 1:
-            print("NOT FORKED", cmd, threading.enumerate(), file=sys.stderr, flush=True)
-            return start(executable, cmd, **options)
+            start(executable, cmd, **options)
+            return
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as DVC does while it waits for a stage
         try:
             code = prefork.run_in_fork("components", command[1], cwd=options["cwd"], env=options["env"])

@@ -106,11 +106,12 @@ class Prefork:
             without: libraries that look absent to the others while these are imported.
         """
         from core.processes import die_with_parent
+        from core.python import command
 
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno())],
+                command(_MODULE, str(theirs.fileno())),
                 env={**environment, _WITHOUT: ",".join(without)}, pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 preexec_fn=lambda: die_with_parent(signal.SIGKILL),
@@ -306,11 +307,11 @@ def _serve(requests: socket.socket) -> None:
     libraries: deque[str] = deque()
     programs: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([requests, woken], [], [], 0 if libraries else None)
+        ready = select.select([requests.fileno(), woken], [], [], 0 if libraries else None)[0]
         if woken in ready:
             os.read(woken, 4096)
             _report_ends(programs)
-        if requests in ready:
+        if requests.fileno() in ready:
             message, descriptors, _, _ = socket.recv_fds(requests, _LIMIT, 3)
             if not message:
                 return

@@ -264,14 +264,14 @@ class _Execution:
         if self.stop_requested:  # while it was being started
             worker.send_signal(signal.SIGTERM)
         with Terminal(job.stage, scratch.events) as terminal:
-            while worker.poll() is None:
+            while (returncode := worker.poll()) is None:
                 terminal.update()
                 time.sleep(0.1)
                 if self.stopped_at is not None and time.monotonic() > self.stopped_at + patience:
                     worker.kill()
             terminal.update()
         _end_leftovers()
-        return self._outcome(worker.returncode)
+        return self._outcome(returncode)
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
         outcome = outcomes.left(self.scratch.outcome)
