@@ -26,10 +26,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from setproctitle import setproctitle
+
 _MODULE = "core.prefork"
 _PROJECT = ("cli", "components", "core", "deploy", "flows", "registry")
 _LIMIT = 1 << 20  # bytes of a request; the kernel's own limit is lower
-_WITHOUT = "STEMMA_PREFORK_WITHOUT"  # names of the libraries that look absent to the others, in the environment
+# In the environment of programs: the variables that the libraries saw, and which ones looked absent to the others.
+_LIBRARIES = "STEMMA_PREFORK_LIBRARIES"
 # Read where a library is loaded, so that what a forked process sets is too late.
 _READ_AT_IMPORT = (
     "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "TORCH", "PYTORCH_", "CUDA_", "HIP_", "ROCR_", "LD_",
@@ -112,11 +115,12 @@ class Prefork:
         with theirs:
             self._process = subprocess.Popen(
                 command(_MODULE, str(theirs.fileno())),
-                env={**environment, _WITHOUT: ",".join(without)}, pass_fds=[theirs.fileno()],
+                env=dict(environment), pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 preexec_fn=lambda: die_with_parent(signal.SIGKILL),
             )  # fmt: skip
-        self._requests.send(json.dumps({"first": list(first), "then": list(then)}).encode())
+        imports = {"first": list(first), "then": list(then), "without": list(without)}
+        self._requests.send(json.dumps(imports).encode())
 
     def program(
         self,
@@ -178,10 +182,8 @@ class Reserve:
     @staticmethod
     def would_do(environment: Mapping[str, str], without: set[str]) -> bool:
         """Whether a program with these variables, to which these libraries look absent, may be a forked process."""
-        pairs = Path("/proc/self/environ").read_bytes().split(b"\0")  # of the process that was started, not forked
-        started = dict(os.fsdecode(each).partition("=")[::2] for each in pairs if each)
-        read = [name for name in {*environment, *started} if name.startswith(_READ_AT_IMPORT)]
-        return all(environment.get(name) == started.get(name) for name in read) and without.issuperset(_hidden(started))
+        seen = json.loads(os.environ[_LIBRARIES])
+        return seen["variables"] == _read_at_import(environment) and without.issuperset(seen["without"])
 
     def become(self, module: str, *arguments: str, cwd: Path, env: Mapping[str, str], keep: Sequence[int]) -> None:
         """Have it run ``python -m MODULE ARGUMENTS`` with these variables, and keep a descriptor of this process."""
@@ -262,6 +264,7 @@ def _run(program: list[str], cwd: str, env: Mapping[str, str], keep: set[int] | 
         del sys.modules[name]
     module, *arguments = program
     sys.argv = [module, *arguments]
+    setproctitle(" ".join([sys.executable, "-P", "-m", *program]))
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -294,8 +297,8 @@ def _let_go_of_files(keep: set[int]) -> None:
                 os.dup2(nothing, int(name), inheritable=False)
 
 
-def _hidden(environment: Mapping[str, str]) -> list[str]:
-    return environment.get(_WITHOUT, "").split(",")
+def _read_at_import(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_IMPORT)}
 
 
 def _serve(requests: socket.socket) -> None:
@@ -305,6 +308,7 @@ def _serve(requests: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
     libraries: deque[str] = deque()
+    seen: dict[str, Any] = {"variables": _read_at_import(os.environ), "without": []}
     programs: dict[int, socket.socket] = {}
     while True:
         ready = select.select([requests.fileno(), woken], [], [], 0 if libraries else None)[0]
@@ -317,19 +321,21 @@ def _serve(requests: socket.socket) -> None:
                 return
             request = json.loads(message)
             if "program" in request:
-                _import(request.pop("libraries"))
+                _import(request.pop("libraries"), seen["without"])
+                request["env"][_LIBRARIES] = json.dumps(seen)
                 output, errors, number = descriptors
                 reply = socket.socket(fileno=number)
                 programs[_start(request, output, errors, reply)] = reply
             else:
-                _import(request["first"])
+                seen["without"] = request["without"]
+                _import(request["first"], seen["without"])
                 libraries.extend(request["then"])
         elif libraries:
-            _import([libraries.popleft()])
+            _import([libraries.popleft()], seen["without"])
 
 
-def _import(names: Sequence[str]) -> None:
-    hidden = [each for each in _hidden(os.environ) if each not in sys.modules]
+def _import(names: Sequence[str], without: Sequence[str]) -> None:
+    hidden = [each for each in without if each not in sys.modules]
     for each in hidden:
         sys.modules[each] = None  # type: ignore[assignment]
     try:
