@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from setproctitle import setproctitle
+from setproctitle import getproctitle, setproctitle
 
 _MODULE = "core.prefork"
 _PROJECT = ("cli", "components", "core", "deploy", "flows", "registry")
@@ -378,5 +378,6 @@ def _report_ends(programs: dict[int, socket.socket]) -> None:
 
 if __name__ == "__main__":
     gc.set_threshold(50_000)
+    getproctitle()  # it looks for its place once, which it finds only before the environment is changed
     _serve(socket.socket(fileno=int(sys.argv[1])))
     os._exit(0)

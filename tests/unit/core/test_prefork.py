@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_a_program_is_waited_for_signalled_and_ends_with_the_process_it_was_fork
     with open(os.devnull, "w") as nothing:
         files = {"output": nothing.fileno(), "errors": nothing.fileno()}
         first, second = (shared.program("program", cwd=tmp_path, env=env, **files) for _ in range(2))
-        assert first.poll() is None
+        assert first.poll() is None and f"{sys.executable} -P -m program" in _command_line(first.pid)
         with pytest.raises(subprocess.TimeoutExpired):
             first.wait(0.01)
         first.terminate()
@@ -99,6 +100,15 @@ def test_a_program_is_waited_for_signalled_and_ends_with_the_process_it_was_fork
         with pytest.raises(OSError):
             shared.program("program", cwd=tmp_path, env=env, **files)
     shared.close()
+
+
+def _command_line(pid):
+    deadline = time.monotonic() + 30
+    while (
+        b"core.prefork" in (line := pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()) and time.monotonic() < deadline
+    ):
+        time.sleep(0.01)
+    return line.decode()
 
 
 RESERVE = """
