@@ -152,6 +152,7 @@ class Prefork:
     def close(self) -> None:
         """End it, and the programs that still run."""
         self._requests.close()
+        self._process.kill()  # it may be importing
         self._process.wait()
 
 
