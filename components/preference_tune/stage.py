@@ -14,6 +14,7 @@ from components.finetuning.models import context_length, load_causal, load_token
 from components.finetuning.pairs import answered_lengths, for_development
 from components.finetuning.records import read_files
 from components.finetuning.rewards import load_rewarder
+from components.finetuning.sampling import Saved, as_saved, in_float32
 from components.finetuning.templates import warn_of_control_tokens, with_room
 from components.finetuning.training import Curve
 from components.preference_tune import dpo, examples, kto, online, reference_free, rewards
@@ -26,6 +27,8 @@ from components.preference_tune.report import write_report
 def run(context: Context) -> None:
     """Tune ``models/instruct`` into ``models/assistant`` on ``data/instructions/preference.jsonl``."""
     require_memory(context.inputs["instruct"], context.parameters, "preference_tune")
+    instruct = Saved(context.inputs["instruct"], in_float32)
+    instruct.check(context)
     method = context.parameters.method
     names = ("preference", "development", "test")
     files = dict(zip(names, read_files(context.inputs["instructions"], names, needs="prompt"), strict=True))
@@ -56,16 +59,17 @@ def run(context: Context) -> None:
             rewarder,
         )
     elif method == "kto":
-        training, held_out = examples.answers(context, reference, tokenizer, records, limit, rewarder)
+        training, held_out = examples.answers(context, reference, tokenizer, records, limit, rewarder, instruct)
         kto.warn_of_imbalance(context, training)
     else:
-        training, held_out = examples.pairs(context, reference, tokenizer, records, limit, rewarder)
+        training, held_out = examples.pairs(context, reference, tokenizer, records, limit, rewarder, instruct)
     if method not in ONLINE:
         chosen_from: Sequence[Any] = training  # pairs, or with kto labelled answers
         training, watched = for_development(context, examples.FILE, chosen_from)
     sets = {"development": development, "test": test}
-    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, rewarder, earning)
+    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, rewarder, earning, instruct)
               for name, rows in sets.items()}  # fmt: skip
+    context.dismiss()
     adapter = context.parameters.adapter
     if adapter.type != "none":
         reference = None  # it is the policy without its adapter
@@ -83,11 +87,14 @@ def run(context: Context) -> None:
     else:
         policy = adapters.finished(sharding.whole(assistant, load), adapter)
     reference = load_causal(context.inputs["instruct"])
-    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, rewarder, earning)
+    if context.is_main:
+        save(policy, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
+    # An adapter that stays one is measured as it is attached here; copies would add it to weights of another type.
+    trained = None if adapters.is_attached(policy) else Saved(context.outputs["model"], as_saved)
+    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, rewarder, earning, trained)
              for name, rows in sets.items()}  # fmt: skip
     if not context.is_main:
         return
-    save(policy, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
     ordered = None
     if held_out:
         ordered = (label_order if method == "kto" else pair_order)(policy, reference, tokenizer, held_out)
