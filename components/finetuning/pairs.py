@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from components.contract import Context
 from components.conversations import render
 from components.finetuning.records import Record, conversation, has_pair, target
-from components.finetuning.rewards import Rewarder, encode_answered
+from components.finetuning.rewards import Rewarder, encode_answered, warn_of_cuts
 from components.finetuning.sampling import Saved, answer_records
 from components.finetuning.templates import fitting, shown_rightly
 from components.tasks import has_verifier, judge
@@ -95,7 +95,11 @@ def candidates(
             [*given, record["completion"]] if record.get("completion") else given
             for record, given in zip(unranked, answers, strict=True)
         ]
+        if rewarder is not None:
+            rewarder.take()  # these answers are read again
         drawn = _rank(unranked, answers, parameters.pairs_per_prompt, rewarder)
+    if rewarder is not None:
+        warn_of_cuts(context, rewarder, f"{where}, answers that are ranked")
     pairs = [pair for pair, length in zip(drawn, _lengths(tokenizer, drawn)[0], strict=True) if length <= limit]
     if len(pairs) < len(drawn):
         context.warn(f"{where}: {len(drawn) - len(pairs)} of {len(drawn)} pairs exceed {limit} tokens and are left out")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.contract import Context
+from components.conversations import render
 from components.encoder_decoder import plain
 from components.finetuning.models import context_length, load_reward_model, load_tokenizer
 from components.finetuning.records import Record, conversation
@@ -65,17 +67,34 @@ def _question(record: Record) -> str:
     return "\n".join([*tools, plain(conversation(record))])
 
 
+@dataclass
+class Reading:
+    """How much of what it was given a reward model has read.
+
+    Attributes:
+        answers: that it was given, each with its question.
+        cut: of these, the ones longer than what it reads.
+        unread: of these again, the ones with a question that alone is so long: their reward says nothing of the answer.
+    """
+
+    answers: int = 0
+    cut: int = 0
+    unread: int = 0
+
+
 @dataclass(frozen=True)
 class Rewarder:
     """A reward model with the tokenizer that it was trained with, which need not be that of the answering model.
 
     Attributes:
-        limit: tokens of a question with its answer that it reads; the rest is cut off.
+        limit: tokens of a question with its answer that it reads; the rest is cut off, and counted.
+        reading: what it has read since :meth:`take` was called.
     """
 
     model: Any
     tokenizer: Any
     limit: int
+    reading: Reading = field(default_factory=Reading)
 
     def __call__(self, records: Sequence[Record], answers: Sequence[str]) -> list[float]:
         """The reward of one answer to each record's question.
@@ -83,8 +102,43 @@ class Rewarder:
         Raises:
             InputProblem: the reward model's chat template refuses a question.
         """
-        ids, _ = encode_answered(self.tokenizer, records, answers, self.limit)
+        ids, _ = encode_answered(self.tokenizer, records, answers)
+        long = [place for place, each in enumerate(ids) if len(each) > self.limit]
+        self.reading.answers += len(ids)
+        self.reading.cut += len(long)
+        if long:
+            questions = [records[place] for place in long]
+            shortened, _ = encode_answered(self.tokenizer, questions, [answers[place] for place in long], self.limit)
+            for place, each in zip(long, shortened, strict=True):
+                ids[place] = each
+            if self.tokenizer.chat_template:  # of two texts both keep their beginning
+                asked = render(self.tokenizer, [conversation(record) for record in questions])
+                self.reading.unread += sum(len(question) >= self.limit for question in asked)
         return rewards(self.model, ids, pad=self.tokenizer.pad_token_id)
+
+    def take(self) -> Reading:
+        """What was read since the last call; counting begins anew."""
+        taken = Reading(**vars(self.reading))
+        self.reading.answers = self.reading.cut = self.reading.unread = 0
+        return taken
+
+    def words(self, what: str, reading: Reading) -> str | None:
+        """What was cut of the answers that ``what`` names, as a sentence; None where nothing was."""
+        if not reading.cut:
+            return None
+        side = "their end" if self.tokenizer.chat_template else "the end of the longer one of question and answer"
+        unread = f"; of {reading.unread} of them the question alone fills that" if reading.unread else ""
+        return (
+            f"{what}: {reading.cut} of {reading.answers} answers ({reading.cut / reading.answers:.1%}) exceed, with "
+            f"their question, the {self.limit} tokens that the reward model reads, and are scored without {side}"
+            f"{unread}"
+        )
+
+
+def warn_of_cuts(context: Context, rewarder: Rewarder, what: str) -> None:
+    """Say how many of the answers that ``rewarder`` has scored since the last time it could not read whole."""
+    if said := rewarder.words(what, rewarder.take()):
+        context.warn(said)
 
 
 def load_rewarder(folder: Path, seed: int) -> Rewarder:

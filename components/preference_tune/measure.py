@@ -13,7 +13,7 @@ from components.contract import Context
 from components.conversations import Encoded
 from components.finetuning.pairs import Pair
 from components.finetuning.records import Record
-from components.finetuning.rewards import Rewarder
+from components.finetuning.rewards import Rewarder, warn_of_cuts
 from components.finetuning.sampling import Saved, answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score
 from components.finetuning.templates import encode_answers
@@ -92,7 +92,10 @@ def measure(
     if rewarder is not None:
         values = rewarder(records, answers)
         reward = estimate(values, groups)
+        warn_of_cuts(context, rewarder, f"answers of {name}")
     earned = {each: estimate(function(records, answers), groups) for each, function in earning.items()}
+    if rewarder is not None:
+        rewarder.take()  # the same answers once more, where it is among what is learnt from
     return MeasuredModel(verdicts, drawn, reward, values, answers, earned)
 
 
