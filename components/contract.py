@@ -13,7 +13,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Spread = Callable[[Callable[[Path], Any], Path, Callable[[Any, Any], Any], Iterable[Any]], Iterator[Any]]
-Help = Callable[[Callable[[Path], Any], Path, Callable[[Any, Any], Any], Sequence[Any], Any], Iterator[tuple[int, Any]]]
+Help = Callable[
+    [Callable[[Path], Any], Path, Callable[[Any, Any], Any], Sequence[Any], Any], Generator[tuple[int, Any]]
+]
 ArtifactType = Literal["raw", "dataset", "tokenizer", "model", "report"]
 
 

@@ -38,7 +38,7 @@ class AnswerBatch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnswerPlan:
     """How many prompts are answered.
 
     Attributes:
@@ -121,7 +121,7 @@ def plan(
     max_new_tokens: int,
     seed: int,
     batch_size: int,
-) -> Plan:
+) -> AnswerPlan:
     """The batches in which :func:`answers` are generated; of the model only its configuration is looked at.
 
     Raises:
@@ -158,7 +158,7 @@ def plan(
             seed=seed,
         )
 
-    return Plan([described(batch) for batch in batches], batches, len(ids), samples)
+    return AnswerPlan([described(batch) for batch in batches], batches, len(ids), samples)
 
 
 def generate(model: Any, tokenizer: Any, batch: AnswerBatch) -> list[str]:

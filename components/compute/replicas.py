@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -68,7 +68,7 @@ class Replicas:
 
     def help(
         self, load: Load, folder: Path, function: Callable[[Any, Share], Result], shares: Sequence[Share], own: Any
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result]]:
         """As :meth:`run`, with this process working too: the place of each share and its result, as they are done.
 
         Every node that could have a copy is asked first whether it could work, so no shares at all are a check.

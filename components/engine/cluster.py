@@ -93,8 +93,10 @@ def shared(
                 place = under_way.pop(reference)
                 try:
                     result = _result(ray, reference)
-                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-                    waiting.appendleft(place)  # as often as Ray tries it
+                except ray.exceptions.RayTaskError:
+                    raise
+                except ray.exceptions.RayError:  # whoever had it was lost as often as Ray tries it
+                    waiting.appendleft(place)
                     continue
                 left.discard(place)
                 yield place, result

@@ -11,7 +11,7 @@ from components.contract import Context
 from components.conversations import render
 from components.finetuning.records import Record, conversation, has_pair, target
 from components.finetuning.rewards import Rewarder, encode_answered, warn_of_cuts
-from components.finetuning.sampling import Saved, answer_records
+from components.finetuning.sampling import SavedModel, answer_records
 from components.finetuning.templates import fitting, shown_rightly
 from components.tasks import has_verifier, judge
 from core.errors import InputProblem
@@ -52,7 +52,7 @@ def candidates(
     name: str,
     file: str,
     rewarder: Rewarder | None = None,
-    saved: Saved | None = None,
+    saved: SavedModel | None = None,
 ) -> list[Pair]:
     """Pairs for every record that gives some.
 

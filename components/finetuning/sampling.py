@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ _LOOK_SECONDS = 0.2  # between two looks of a process at what the main one has d
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedModel:
     """Where copies of a model on a cluster find it.
 
     Attributes:
@@ -65,7 +66,7 @@ def answer_records(
     *,
     samples: int = 1,
     temperature: float = 0.0,
-    saved: Saved | None = None,
+    saved: SavedModel | None = None,
 ) -> list[list[str]]:
     """``samples`` answers to each record's question. ``name`` distinguishes the stage's several sets of answers.
 
@@ -88,7 +89,7 @@ def answer_records(
     # Chunks are dealt out in turn, smaller where several processes share the work.
     size = max(1, min(_CHUNK, -(-len(records) // world)))
     paths = {
-        start: f"{name}-{number:05d}.json"
+        start: f"{name}-{size}-{number:05d}.json"  # a cluster that had room for copies may have none the next time
         for number, start in enumerate(range(0, len(records), size))
         if helped or number % world == rank
     }
@@ -121,15 +122,16 @@ def answer_records(
         places = [(start, place) for start, planned in plans.items() for place in range(len(planned.batches))]
         batches = [batch for planned in plans.values() for batch in planned.batches]
         texts: dict[int, dict[int, list[str]]] = {start: {} for start in plans}
-        for number, answers in _answered(context, model, tokenizer, batches, saved):
-            start, place = places[number]
-            texts[start][place] = answers
-            if len(texts[start]) == len(plans[start].batches):
-                done[start] = plans[start].answers(texts.pop(start))
-                write_json(folder / paths[start], done[start])
-            advance(len(answers))
-            if context.stopping and world == 1:
-                raise Interrupted(f"stopped while answering: {name}")
+        with closing(_answered(context, model, tokenizer, batches, saved)) as answered:
+            for number, answers in answered:
+                start, place = places[number]
+                texts[start][place] = answers
+                if len(texts[start]) == len(plans[start].batches):
+                    done[start] = plans[start].answers(texts.pop(start))
+                    write_json(folder / paths[start], done[start])
+                advance(len(answers))
+                if context.stopping and world == 1:
+                    raise Interrupted(f"stopped while answering: {name}")
     if world > 1:
         join()
         from accelerate.utils import gather_object
@@ -139,8 +141,8 @@ def answer_records(
 
 
 def _answered(
-    context: Context, model: Any, tokenizer: Any, batches: list[AnswerBatch], saved: Saved | None
-) -> Iterator[tuple[int, list[str]]]:
+    context: Context, model: Any, tokenizer: Any, batches: list[AnswerBatch], saved: SavedModel | None
+) -> Generator[tuple[int, list[str]]]:
     """The place of each batch and its answers, as they are done."""
     own = model, tokenizer
     if saved is not None and context.help is not None and len(batches) > 1:

@@ -10,7 +10,7 @@ from components.conversations import render
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, conversation, has_pair
 from components.finetuning.rewards import Rewarder
-from components.finetuning.sampling import Saved
+from components.finetuning.sampling import SavedModel
 from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.preference_tune.kto import Labelled, has_label, labelled
 from components.preference_tune.parameters import ONLINE
@@ -32,7 +32,7 @@ def pairs(
     records: Sequence[Record],
     limit: int,
     rewarder: Rewarder | None,
-    saved: Saved | None = None,
+    saved: SavedModel | None = None,
 ) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and to measure on: the rows' own, or answers of ``model``, ranked.
 
@@ -63,7 +63,7 @@ def answers(
     records: Sequence[Record],
     limit: int,
     rewarder: Rewarder | None,
-    saved: Saved | None = None,
+    saved: SavedModel | None = None,
 ) -> tuple[list[Labelled], list[Labelled]]:
     """Labelled answers to train on and to measure on: the rows' own, and both sides of the pairs of other rows.
 

@@ -14,7 +14,7 @@ from components.conversations import Encoded
 from components.finetuning.pairs import Pair
 from components.finetuning.records import Record
 from components.finetuning.rewards import Rewarder, warn_of_cuts
-from components.finetuning.sampling import Saved, answer_records
+from components.finetuning.sampling import SavedModel, answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score
 from components.finetuning.templates import encode_answers
 from components.preference_tune.kto import Labelled
@@ -66,7 +66,7 @@ def measure(
     records: Sequence[Record],
     rewarder: Rewarder | None,
     earning: Mapping[str, RewardFunction],
-    saved: Saved | None = None,
+    saved: SavedModel | None = None,
 ) -> MeasuredModel:
     """Greedy and drawn answers of ``model`` to ``records``, judged by the verifier, the reward model and ``earning``,
     each where there is one.

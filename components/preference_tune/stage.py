@@ -14,7 +14,7 @@ from components.finetuning.models import context_length, load_causal, load_token
 from components.finetuning.pairs import answered_lengths, for_development
 from components.finetuning.records import read_files
 from components.finetuning.rewards import load_rewarder
-from components.finetuning.sampling import Saved, as_saved, in_float32
+from components.finetuning.sampling import SavedModel, as_saved, in_float32
 from components.finetuning.templates import warn_of_control_tokens, with_room
 from components.finetuning.training import Curve
 from components.preference_tune import dpo, examples, kto, online, reference_free, rewards
@@ -27,7 +27,7 @@ from components.preference_tune.report import write_report
 def run(context: Context) -> None:
     """Tune ``models/instruct`` into ``models/assistant`` on ``data/instructions/preference.jsonl``."""
     require_memory(context.inputs["instruct"], context.parameters, "preference_tune")
-    instruct = Saved(context.inputs["instruct"], in_float32)
+    instruct = SavedModel(context.inputs["instruct"], in_float32)
     instruct.check(context)
     method = context.parameters.method
     names = ("preference", "development", "test")
@@ -90,7 +90,7 @@ def run(context: Context) -> None:
     if context.is_main:
         save(policy, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
     # An adapter that stays one is measured as it is attached here; copies would add it to weights of another type.
-    trained = None if adapters.is_attached(policy) else Saved(context.outputs["model"], as_saved)
+    trained = None if adapters.is_attached(policy) else SavedModel(context.outputs["model"], as_saved)
     after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, rewarder, earning, trained)
              for name, rows in sets.items()}  # fmt: skip
     if not context.is_main:

@@ -7,14 +7,14 @@ import pytest
 from components.contract import Context
 from components.finetuning import sampling
 from components.finetuning.parameters import GenerationParameters
-from components.finetuning.sampling import Saved, answer_records, in_float32
+from components.finetuning.sampling import SavedModel, answer_records, in_float32
 from tests.unit.finetuning.workspace import signature_records, write_model
 
 
 def test_whoever_draws_a_batch_and_whenever_answers_are_those_of_one_process(tmp_path, monkeypatch):
     write_model(tmp_path / "models/instruct")
     model, tokenizer = in_float32(tmp_path / "models/instruct")
-    records, saved = signature_records(12), Saved(tmp_path / "models/instruct", in_float32)
+    records, saved = signature_records(12), SavedModel(tmp_path / "models/instruct", in_float32)
     monkeypatch.setattr(sampling, "_CHUNK", 5)
     helped = []
 
