@@ -76,6 +76,10 @@ class Replicas:
         Args:
             own: what ``load`` makes of the folder, here.
         """
+        if len(shares) == 1:  # done before a copy has it
+            self._here += 1
+            yield 0, function(own, shares[0])
+            return
         called = self._called(load, folder, function)
         if folder not in self._looked:
             self._look(self._places[folder])
@@ -180,7 +184,7 @@ def _asked(
     return str(ray.util.get_node_ip_address()), function(_loaded(load, place, cpus, tuple(libraries.items())), share)
 
 
-@lru_cache(maxsize=1)  # a process works on many shares, one after the other
+@lru_cache(maxsize=2)  # a process works on many shares in turn; the stage has an answering and a reward model
 def _loaded(load: Load, place: Any, cpus: int, libraries: tuple[tuple[str, str], ...]) -> Any:
     """The model, in this process; ``place`` is its folder, or where it is to be fetched from."""
     import torch

@@ -145,7 +145,7 @@ def _answered(
 ) -> Generator[tuple[int, list[str]]]:
     """The place of each batch and its answers, as they are done."""
     own = model, tokenizer
-    if saved is not None and context.help is not None and len(batches) > 1:
+    if saved is not None and context.help is not None:
         return context.help(saved.load, saved.folder, _drawn, batches, own)
     return ((place, _drawn(own, batch)) for place, batch in enumerate(batches))
 

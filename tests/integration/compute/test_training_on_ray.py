@@ -21,7 +21,8 @@ from components.compute import Compute, replicas
 from components.compute.node import versions
 from components.compute.replicas import Replicas
 from components.evaluate import component as evaluate
-from components.finetuning import sampling
+from components.finetuning import rewards, sampling
+from components.finetuning.models import load_reward_model, load_tokenizer, save
 from components.generation import generate
 from components.preference_tune import component as preference_tune
 from components.pretrain import component
@@ -190,6 +191,8 @@ def preferred(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("preferred")
     finetuning.make_workspace(folder)
     finetuning.write_model(folder / "models/instruct")
+    save(load_reward_model(folder / "models/instruct", seed=1), load_tokenizer(folder / "models/instruct"),
+         folder / "models/reward")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         run_component(preference_tune, folder, ASKED)
@@ -200,7 +203,7 @@ def test_copies_draw_answers_beside_the_stage_and_one_that_is_killed_changes_no_
     preferred, cluster, bucket, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for part in ("data", "models/instruct"):
+    for part in ("data", "models/instruct", "models/reward"):
         shutil.copytree(preferred / part, tmp_path / part)
     # One copy at a time, on the first node: to start one takes seconds of a processor.
     where = Compute(kind="ray", address=cluster.address, storage="s3://travel/models", labels={"number": "0"})
@@ -225,19 +228,32 @@ def test_copies_draw_answers_beside_the_stage_and_one_that_is_killed_changes_no_
             patch.setattr(replicas, "versions", lambda: versions() | {"torch": "0"})
             run_component(preference_tune, tmp_path, ASKED, help=copies.help)
         assert not (tmp_path / ANSWERS).exists(), "nothing was done"
-        run_component(preference_tune, tmp_path, ASKED, help=copies.help)
+        context = run_component(preference_tune, tmp_path, ASKED, help=copies.help)
+        assert killed and copies.hosts
+        scored_by_copies(context, copies, monkeypatch)
     finally:
         copies.close()
-    assert killed and copies.hosts
     for part in (*PARTS, ANSWERS):
         assert tree(tmp_path / part) == tree(preferred / part)
 
 
+def scored_by_copies(context, copies: Replicas, monkeypatch) -> None:
+    """The reward model's batches are shared in the same way."""
+    monkeypatch.setattr(rewards, "_ROWS", 4)  # the questions are too few for two batches
+    scored, drawn = rewards._scored, sum(copies.hosts.values())
+    records = finetuning.signature_records(32)
+    given = records, [record["completion"] for record in records]
+    rewarder = rewards.load_rewarder(context.inputs["reward"], context.seed)
+    expected = rewarder(*given)
+    monkeypatch.setattr(rewards, "_scored", lambda *args: time.sleep(1) or scored(*args))
+    assert rewards.with_copies(context, rewarder, context.inputs["reward"])(*given) == expected
+    assert sum(copies.hosts.values()) > drawn
+
+
 def test_a_preference_tuning_on_a_node_asks_the_rest_of_the_cluster(preferred, template, cluster, tmp_path):
     workspace = template.copy_to(tmp_path / "workspace")
-    for part in ("data/instructions", "models/instruct"):
+    for part in ("data/instructions", "models/instruct", "models/reward"):
         shutil.copytree(preferred / part, workspace.root / part)
-    (workspace.root / "models/reward").mkdir()
     sections = {f"preference_tune.{name}": value for name, value in ASKED.items()}
     where = {"compute.preference_tune": {"kind": "ray", "address": cluster.address}}
     parameters_file.write(workspace.root / "params.yaml", {**sections, **where})
@@ -246,7 +262,7 @@ def test_a_preference_tuning_on_a_node_asks_the_rest_of_the_cluster(preferred, t
         assert tree(workspace.root / part) == tree(preferred / part)
     found = json.loads((workspace.root / "receipts/preference_tune.json").read_text())["environment"]
     assert re.fullmatch(r"ray, (\d+ by [0-9.]+, )?\d+ by the process itself", found["copies"])
-    assert sum(map(int, re.findall(r"(\d+) by", found["copies"]))) == 88, "every batch of answers once"
+    assert sum(map(int, re.findall(r"(\d+) by", found["copies"]))) == 92, "every batch of answers and of rewards once"
 
 
 def problems(address: str, **changes) -> list[str]:
