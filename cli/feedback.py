@@ -98,7 +98,8 @@ def choose(
     done = prepare(Workspace.find(), a, b, questions=questions, seed=seed, say=note)
     pairs = done.pairs
     if as_json:
-        about = {"same": done.same, "unusable": done.unusable, "opposed": done.opposed}
+        about = {"same": done.same, "unusable": done.unusable, "opposed": done.opposed,
+                 "warnings": done.warnings}  # fmt: skip
         print_json({**pairs.model_dump(), **about})
         return
     rows = [
@@ -115,6 +116,8 @@ def choose(
         f"winners of {done.opposed}; {done.same} questions with equal answers and {done.unusable} that a model cannot "
         "be asked are left out."
     )
+    for warning in done.warnings:
+        say(f"Warning: {warning}")
     say("Ask people: the pages /arena and /rate of a gateway of this workspace (`stemma serve`).")
 
 

@@ -16,10 +16,14 @@ import numpy as np
 from components.contract import Context
 from components.conversations import render
 from components.finetuning.records import Record, conversation
+from components.finetuning.rewards import Reading, Rewarder
 from components.finetuning.training import Curve, arguments, batch_order, train
 from components.preference_tune.own_reward import RewardFunction
 from components.preference_tune.reference import WithoutCopy
 from components.tasks import has_verifier, judge
+
+# Curves: shares of a step's answers that the reward model does not read whole, and not at all.
+_CUT, _UNREAD = "reward_model/cut", "reward_model/unread"
 
 
 def fit(
@@ -84,7 +88,7 @@ def fit(
         reward_weights=[reward.weight for reward in parameters.rewards],
         shuffle_dataset=False,
     )  # fmt: skip
-    return train(
+    curve = train(
         context,
         Drawing,
         parameters,
@@ -97,6 +101,22 @@ def fit(
         args=settings,
         processing_class=tokenizer,
     )
+    for rewarder in rewards.values():
+        if isinstance(rewarder, Rewarder) and (said := rewarder.words("answers of training", _read(curve, parameters))):
+            context.warn(said)
+    return curve
+
+
+def _read(curve: Curve, parameters: Any) -> Reading:
+    """What the reward model read of the answers that were drawn, by the curve: it has also the steps before a stop."""
+    found, before = Reading(), 0
+    for point in curve:
+        answers = (int(point["step"]) - before) * parameters.batch_size
+        before = int(point["step"])
+        found.answers += answers
+        found.cut += round(point[_CUT] * answers)
+        found.unread += round(point[_UNREAD] * answers)
+    return found
 
 
 def _groups(order: Sequence[int], drawn: int, samples: int, parts: int) -> list[int]:
@@ -109,8 +129,13 @@ def _groups(order: Sequence[int], drawn: int, samples: int, parts: int) -> list[
 def _named(name: str, function: RewardFunction, records: Sequence[Record]) -> Any:
     """``function`` as TRL calls it, under the name of its curve."""
 
-    def reward(prompts: list[int], completions: list[str], **_: Any) -> list[float]:
-        return function([records[place] for place in prompts], completions)
+    def reward(prompts: list[int], completions: list[str], log_metric: Any, **_: Any) -> list[float]:
+        values = function([records[place] for place in prompts], completions)
+        if isinstance(function, Rewarder):
+            read = function.take()
+            log_metric(_CUT, read.cut / read.answers)
+            log_metric(_UNREAD, read.unread / read.answers)
+        return values
 
     reward.__name__ = name
     return reward

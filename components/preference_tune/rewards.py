@@ -47,6 +47,8 @@ def build(
             problems += problem.problems
     if problems:
         raise InputProblem(problems)
+    if rewarder is not None:
+        rewarder.take()  # a trial counts for nothing
     return found
 
 

@@ -37,12 +37,14 @@ class PreparedChoice:
         same: questions to which both answers are the same, which are not asked about.
         unusable: questions that one of the models cannot be asked: too long, or not of one turn.
         opposed: pairs of which reward model and judge name different winners.
+        warnings: what the user should know of the reward model's opinions.
     """
 
     pairs: PreparedPairs
     same: int
     unusable: int
     opposed: int
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def choose(
         asked, (first, second) = [records[place] for place in kept], ([each[place] for place in kept] for each in said)
         reward = load_rewarder(rewarding.files, seed)
         rewards = zip(reward(asked, first), reward(asked, second), strict=True)
+        cut = reward.words("answers of both models", reward.take())
         prompts = [record["prompt"] for record in asked]
         verdicts = compare(judge, list(zip(prompts, first, second, strict=True)))
     opinions = [
@@ -107,7 +110,7 @@ def choose(
     )
     prepared_pairs.write(workspace.home, made)
     opposed = sum(each.judge is not None and (each.reward - 0.5) * (each.judge - 0.5) < 0 for each in opinions)
-    return PreparedChoice(made, len(usable) - len(kept), len(records) - len(usable), opposed)
+    return PreparedChoice(made, len(usable) - len(kept), len(records) - len(usable), opposed, [cut] if cut else [])
 
 
 def _parties(workspace: Workspace, a: str, b: str) -> tuple[_Party, _Party, _Party]:

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.finetuning.models import load_reward_model, load_tokenizer, save
-from components.finetuning.rewards import load_rewarder
+from components.finetuning.rewards import Reading, Rewarder, load_rewarder
+from components.finetuning.templates import encode_answers
 from tests.unit.finetuning.workspace import write_model
 
 RECORDS = [{"prompt": "What does f take?"}, {"prompt": "Is it a list?"}]
@@ -37,3 +38,19 @@ def test_a_reward_model_reads_answers_with_its_own_tokenizer(tmp_path):
     renumber(reward, "a", "e")
     assert load_tokenizer(reward)("a").input_ids != load_tokenizer(instruct)("a").input_ids
     assert load_rewarder(reward, seed=1)(RECORDS, ANSWERS) == pytest.approx(before)
+
+
+@pytest.mark.parametrize(("limit", "cut", "unread"), [(999, 0, 0), ("whole", 0, 0), ("short", 1, 0), ("asked", 1, 1)])
+def test_what_is_cut_is_counted(tmp_path, limit, cut, unread):
+    write_model(tmp_path)
+    model, tokenizer = load_reward_model(tmp_path, seed=1), load_tokenizer(tmp_path)
+    found = encode_answers(tokenizer, RECORDS, ANSWERS)
+    longest = len(found.whole().input_ids[0])
+    limit = {"whole": longest, "short": longest - 1, "asked": len(found.prompts[0])}.get(limit, limit)
+    rewarder = Rewarder(model, tokenizer, limit)
+    values = rewarder(RECORDS, ANSWERS)
+    assert (values == pytest.approx(Rewarder(model, tokenizer, 999)(RECORDS, ANSWERS))) is not bool(cut)
+    reading = rewarder.take()
+    assert reading == Reading(2, cut, unread) and rewarder.take() == Reading()
+    said = rewarder.words("answers", reading)
+    assert (said is None) if not cut else f"1 of 2 answers (50.0%) exceed, with their question, the {limit}" in said

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import re
+import shutil
 
 import pytest
 from pydantic import ValidationError
 
 from components import pages
+from components.conversations import render
+from components.finetuning.models import load_tokenizer
 from components.preference_tune import PreferenceTuneParameters, component
 from components.reward_model import component as reward_component
 from core.errors import InputProblem
@@ -46,6 +50,34 @@ def test_it_learns_the_preferred_answers_and_says_what_it_cost(ready):
     assert "The task, before and after" in page and "mean reward of greedy test answers" in page
     for path in [*report.iterdir(), *(ready / "models" / "assistant").iterdir()]:
         assert str(ready).encode() not in path.read_bytes()
+
+
+def test_what_the_reward_model_does_not_read_is_counted_wherever_it_scores(ready):
+    plain = [{"prompt": record["prompt"]} for record in signature_records(40)]
+    longer = [{"prompt": record["prompt"]} for record in signature_records(6, start=10_000)]
+    write_records(ready, preference=plain, development=longer, test=longer)
+    quickly = {**quick(2), "sampling": {**SAMPLING, "samples": 4}}
+    assert not any("reward model reads" in warning for warning in run_component(component, ready, quickly).warnings)
+    path = ready / "models/reward/config.json"
+    asked = render(load_tokenizer(path.parent), [[{"role": "user", "content": record["prompt"]}] for record in plain])
+    limit = min(map(len, asked)) + 2
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": limit}))
+    context = run_component(component, ready, quickly)
+    said = [warning for warning in context.warnings if f"the {limit} tokens that the reward model reads" in warning]
+    where = [("data/instructions/preference.jsonl, answers that are ranked", 160)]
+    where += [(f"answers of {model}-{name}", 6)
+              for model in ("instruct", "assistant") for name in ("development", "test")]  # fmt: skip
+    for warning, (what, count) in zip(sorted(said), sorted(where), strict=True):
+        assert re.match(rf"{what}: \d+ of {count} answers \(\d+\.\d%\) exceed, with their question, ", warning)
+    report = json.loads((ready / "reports/preference_tune/report.json").read_text())
+    assert set(said) <= set(report["warnings"])
+    rewards = [{"type": "reward_model"}]
+    shutil.rmtree(ready / "scratch/preference_tune")
+    context = run_component(component, ready, {**quickly, "method": "grpo", "rewards": rewards})
+    [drawn] = [warning for warning in context.warnings if warning.startswith("answers of training")]
+    share = [line.split(",") for line in (ready / "reports/preference_tune/curve.csv").read_text().splitlines()]
+    cut = sum(float(row[share[0].index("reward_model/cut")]) for row in share[1:]) * 8
+    assert cut > 0 and f"answers of training: {cut:.0f} of 16 answers" in drawn
 
 
 def test_without_a_verifier_the_reward_model_ranks(ready):
