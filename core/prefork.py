@@ -265,7 +265,7 @@ def _run(program: list[str], cwd: str, env: Mapping[str, str], keep: set[int] | 
         del sys.modules[name]
     module, *arguments = program
     sys.argv = [module, *arguments]
-    setproctitle(" ".join([sys.executable, "-P", "-m", *program]))
+    setproctitle(" ".join([*sys.orig_argv[:3], *program]))
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
