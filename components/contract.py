@@ -13,7 +13,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Spread = Callable[[Callable[[Path], Any], Path, Callable[[Any, Any], Any], Iterable[Any]], Iterator[Any]]
+Help = Callable[
+    [Callable[[Path], Any], Path, Callable[[Any, Any], Any], Sequence[Any], Any], Generator[tuple[int, Any]]
+]
 ArtifactType = Literal["raw", "dataset", "tokenizer", "model", "report"]
 
 
@@ -131,6 +134,7 @@ class Component:
         resumable: it saves checkpoints in its scratch folder, so it gets time to save one before it is ended.
         apart: its processes need no disk in common but for the inputs: the main one alone reads and writes the others.
         spreads: it runs where it is started, and has copies of its model on a cluster share what is separable.
+        draws: besides training it draws answers of a model, with which copies on what a cluster has free help it.
         nothing_to_do: why the stage has nothing to work on, from its parameters and the paths of the inputs that are
             there, such as *no labels*; ``None`` where it has. It then makes empty outputs, and the run goes on.
         check: problems that are known before the stage starts, from its parameters, the workspace's root and the
@@ -149,6 +153,7 @@ class Component:
     resumable: bool = False
     apart: bool = False
     spreads: bool = False
+    draws: bool = False
     nothing_to_do: Callable[[Any, Mapping[str, Path]], str | None] = lambda parameters, inputs: None
     check: Callable[[Any, Path, Mapping[str, str]], list[str]] = lambda parameters, root, digests: []
 
@@ -199,6 +204,11 @@ class Context:
         spread: has copies of a model on a cluster share what it is asked: ``spread(load, folder, function, shares)``
             gives ``function(load(folder), share)`` of each share, in their order; both functions are importable by
             their names. ``None``: everything is done here.
+        help: has copies on a cluster work beside this process: ``help(load, folder, function, shares, own)`` gives the
+            place of each share and ``function`` of it, as they are done; ``own`` is what ``load`` would make of the
+            folder, in this process. Asked for no shares, it says what is wrong with the cluster. Only the main process
+            asks. ``None``: there are no copies.
+        dismiss: ends the copies, before a training that may need what they hold; the next ``help`` starts others.
         instance: instance of a ``foreach`` stage.
         events: the event log that the harness follows: curves, pictures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
@@ -215,6 +225,8 @@ class Context:
     instance: str | None = None
     cache: Path | None = None
     spread: Spread | None = None
+    help: Help | None = None
+    dismiss: Callable[[], None] = lambda: None
     events: Path | None = None
     tokens: int = 0
     device: str = "cpu"

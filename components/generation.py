@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,32 @@ class AnswerBatch:
     seed: int
 
 
-# Takes batches and gives the answers of each, in their order.
-Run = Callable[[Iterable[AnswerBatch]], Iterable[list[str]]]
+@dataclass(frozen=True)
+class AnswerPlan:
+    """How many prompts are answered.
+
+    Attributes:
+        batches: what is generated side by side.
+        jobs: place of the prompt and number of the sample of each answer of each batch.
+        prompts, samples: how many there are, and how many answers to each.
+    """
+
+    batches: list[AnswerBatch]
+    jobs: list[list[tuple[int, int]]]
+    prompts: int
+    samples: int
+
+    def answers(self, found: Mapping[int, list[str]]) -> list[list[str]]:
+        """The answers to each prompt, of the texts that each batch came to, by its place."""
+        results: list[list[str]] = [[""] * self.samples for _ in range(self.prompts)]
+        for place, jobs in enumerate(self.jobs):
+            for (number, sample), text in zip(jobs, found[place], strict=True):
+                results[number][sample] = text
+        return results
+
+
+# Takes batches and gives the place of each and its answers, as they are done.
+Run = Callable[[Sequence[AnswerBatch]], Iterable[tuple[int, list[str]]]]
 # Takes logits [rows, vocabulary] in float32, the number of each row's answer, and the step; gives tokens [rows].
 Choose = Callable[[Any, Any, int], Any]
 
@@ -74,6 +98,35 @@ def answers(
     Raises:
         ValueError: a prompt leaves no room for an answer in the model's context, or the arguments make no sense.
     """
+    planned = plan(
+        model, tokenizer, prompts, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed,
+        batch_size=batch_size,
+    )  # fmt: skip
+    found = {}
+    here = ((place, generate(model, tokenizer, batch)) for place, batch in enumerate(planned.batches))
+    for place, texts in here if run is None else run(planned.batches):
+        found[place] = texts
+        if on_batch:
+            on_batch(len(texts))
+    return planned.answers(found)
+
+
+def plan(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    samples: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    batch_size: int,
+) -> AnswerPlan:
+    """The batches in which :func:`answers` are generated; of the model only its configuration is looked at.
+
+    Raises:
+        ValueError: as there.
+    """
     if temperature < 0 or samples < 1 or (temperature == 0 and samples != 1):
         raise ValueError(f"cannot draw {samples} samples at temperature {temperature}")
     apart = model.config.is_encoder_decoder  # prompt and answer have a context each
@@ -105,15 +158,7 @@ def answers(
             seed=seed,
         )
 
-    work = map(described, batches)
-    done = (generate(model, tokenizer, each) for each in work) if run is None else run(work)
-    results: list[list[str]] = [[""] * samples for _ in ids]
-    for batch, texts in zip(batches, done, strict=True):
-        for (number, sample), text in zip(batch, texts, strict=True):
-            results[number][sample] = text
-        if on_batch:
-            on_batch(len(batch))
-    return results
+    return AnswerPlan([described(batch) for batch in batches], batches, len(ids), samples)
 
 
 def generate(model: Any, tokenizer: Any, batch: AnswerBatch) -> list[str]:

@@ -36,7 +36,7 @@ class Cluster:
         """Start one more node; the first one is the head."""
         base = int(self.address.rpartition(":")[2])
         head = ["--head", f"--port={base}", f"--temp-dir={self.folder}", "--include-dashboard=false"]
-        options = [f"--address={self.address}"] if self.nodes else head
+        options = [*([f"--address={self.address}"] if self.nodes else head), f"--labels=number={len(self.nodes)}"]
         # Two raylets count this machine's memory twice, and would end workers for it.
         environment = {**os.environ, **self.variables, "RAY_memory_monitor_refresh_ms": "0", "RAY_worker_niceness": "0"}
         environment.pop("PYTHONPATH", None)
@@ -54,6 +54,10 @@ class Cluster:
         """Processes that work on tasks of the engine; between two of them they are idle."""
         names = ("ray::_call", "ray::IDLE")
         return [process for node in self.nodes for process in _tree(node) if _command(process).startswith(names)]
+
+    def at_work(self) -> list[psutil.Process]:
+        """Those that work on one now."""
+        return [process for process in self.workers() if _command(process).startswith("ray::_call")]
 
     def kill(self, node: int) -> None:
         """kill -9 of everything that belongs to a node."""

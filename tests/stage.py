@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.contract import Component, Context, Interrupted, Spread
+from components.contract import Component, Context, Help, Interrupted, Spread
 from components.harness.remote_checkpoints import RemoteCheckpoints, newest_of
 
 
@@ -20,6 +20,7 @@ def run_component(
     seed: int = 1337,
     cache: Path | None = None,
     spread: Spread | None = None,
+    help: Help | None = None,
 ) -> Context:
     """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given.
 
@@ -44,6 +45,7 @@ def run_component(
         instance=instance,
         cache=cache,
         spread=spread,
+        help=help,
         events=workspace / f"{component.name}.events.jsonl",
     )
     component.run(context)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.compute.remote_files import RemoteFiles
+from components.compute.remote_files import NO_STORE, RemoteFiles
 from components.engine import kept
 from components.harness import launch, offsite, outcomes
 from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTED, PROBLEMS
@@ -29,7 +29,6 @@ from core.processes import die_with_parent, follow_parent
 from core.transfers import NotAsWritten, Stopped
 
 Outcome = dict[str, Any]
-_REMEDY = "give the store's address and credentials to `ray start` on every node (such as AWS_ACCESS_KEY_ID)"
 
 
 def output(folder: Path, name: str) -> Path:
@@ -162,7 +161,7 @@ class _Node:
             lost = f"{self.where}: {self.files.url} does not hold what was sent ({error}): remove its folder objects"
             return {"state": PROBLEMS, "problems": [f"{lost} and run the stage again"]}
         except Exception as error:  # every store has errors of its own
-            return {"state": PROBLEMS, "problems": [f"{self.where}: {self.files.url}: {said(error)}: {_REMEDY}"]}
+            return {"state": PROBLEMS, "problems": [f"{self.where}: {self.files.url}: {said(error)}: {NO_STORE}"]}
 
 
 def main() -> int:

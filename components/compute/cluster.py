@@ -29,7 +29,7 @@ def problems(stage: str, compute: Compute, parameters: Mapping[str, Any], proces
     except InputProblem as problem:
         return problem.problems
     wanted = parameters.get("nodes", 1)
-    gpus = max((int(node["resources"].get("GPU", 0)) for node in nodes), default=0)
+    gpus = most_gpus(nodes)
     found = launch.sharding_problems(stage, parameters, processes, "the cluster's largest node", lambda: gpus)
     each = bundle(compute, processes // wanted, gpus)
     fitting = [node for node in nodes if fits(node, each, compute.labels)]
@@ -53,6 +53,18 @@ def bundle(compute: Compute, devices: int, gpus: int) -> dict[str, float]:
     return found
 
 
+def room(compute: Compute, nodes: list[dict[str, Any]]) -> int:
+    """How many processes of one device fit on the nodes together, leaving aside what others use of them."""
+    each = bundle(compute, 1, most_gpus(nodes))
+    fitting = [node["resources"] for node in nodes if fits(node, each, compute.labels)]
+    return sum(min(int(has[name] // size) for name, size in each.items()) for has in fitting)
+
+
+def most_gpus(nodes: list[dict[str, Any]]) -> int:
+    """GPUs of the node that has most of them."""
+    return max((int(node["resources"].get("GPU", 0)) for node in nodes), default=0)
+
+
 def fits(node: Mapping[str, Any], wanted: Mapping[str, float], labels: Mapping[str, str]) -> bool:
     """Whether a node has the resources and the labels, leaving aside what others use of it."""
     has = node["resources"]
@@ -68,9 +80,9 @@ def shown(bundle: Mapping[str, float]) -> str:
 
 
 def alive(ray: Any) -> list[dict[str, Any]]:
-    """``resources`` and ``labels`` of every node that is there now."""
+    """``id``, ``resources`` and ``labels`` of every node that is there now."""
     return [
-        {"resources": node["Resources"], "labels": dict(node.get("Labels") or {})}
+        {"id": node["NodeID"], "resources": node["Resources"], "labels": dict(node.get("Labels") or {})}
         for node in ray.nodes()
         if node["Alive"]
     ]

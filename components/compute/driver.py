@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import components
 from components.compute import cluster, travel
 from components.compute.node import Node, Place, State, versions
 from components.compute.parameters import Compute
@@ -59,6 +60,8 @@ def run(order: Mapping[str, Any], grace: float) -> dict[str, Any]:
         nodes = _reserved(ray, order, compute, lambda: stopping)
         if not nodes:
             return {"state": outcomes.INTERRUPTED, "problems": []}
+        if _has_room_for_copies(ray, order, compute):
+            order = {**order, "copies": order["compute"]}
         outcome = _Run(ray, order, nodes, lambda: stopping, grace).run()
         return outcome if compute.storage is None else travel.fetched(order, outcome, lambda: stopping)
     except transfers.Stopped:
@@ -69,14 +72,23 @@ def run(order: Mapping[str, Any], grace: float) -> dict[str, Any]:
         ray.shutdown()
 
 
+def _has_room_for_copies(ray: Any, order: Mapping[str, Any], compute: Compute) -> bool:
+    """Whether the main process draws answers with copies on the rest of the cluster; else the processes share them.
+
+    They do that where the rest is smaller than what they have themselves.
+    """
+    return components.load(order["component"]).draws and (
+        cluster.room(compute, cluster.alive(ray)) >= 2 * order["processes"]
+    )
+
+
 def _reserved(ray: Any, order: Mapping[str, Any], compute: Compute, stopping: Callable[[], bool]) -> list[Any]:
     """An actor on each of the nodes, which are waited for; none if it is to stop meanwhile."""
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     nodes = order["parameters"].get("nodes", 1)
-    gpus = max((int(node["resources"].get("GPU", 0)) for node in cluster.alive(ray)), default=0)
-    wanted = cluster.bundle(compute, order["processes"] // nodes, gpus)
+    wanted = cluster.bundle(compute, order["processes"] // nodes, cluster.most_gpus(cluster.alive(ray)))
     group = placement_group(
         [wanted] * nodes,
         strategy="STRICT_SPREAD",

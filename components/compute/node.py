@@ -132,6 +132,8 @@ class Node:
             "supervisor": os.getpid(),
         }
         own |= {"host": _address(), "lock": self._lock}
+        if order.get("copies"):
+            own["copies"] = {**order["copies"], "address": _head()}
         path = self._folder / "order.json"
         write_json(path, {**order, **own, "compute": None}, private=True)
         sent = {str(Path(package.__file__ or "").parents[1]) for package in (components, core)}
@@ -163,6 +165,13 @@ class Node:
         """Ask the worker to save a checkpoint and to end."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+
+def _head() -> str:
+    """The cluster's, as this node knows it: the address of the parameters may be that of another machine's loopback."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _address() -> str:

@@ -24,6 +24,7 @@ from core.manifests import names_problem
 Files = dict[str, tuple[str, int]]  # SHA-256 and size in bytes of a folder's files, by their paths in it
 Known = dict[str, tuple[tuple[int, int, int], str]]  # of files: size, time of change, inode; and what SHA-256 they had
 AT_ONCE = 8  # transfers
+NO_STORE = "give the store's address and credentials to `ray start` on every node (such as AWS_ACCESS_KEY_ID)"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Item = TypeVar("Item")

@@ -11,7 +11,9 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any, TypeVar
 from components.compute import cluster
 from components.compute.node import disk, versions
 from components.compute.parameters import Compute
-from components.compute.remote_files import Files, RemoteFiles
+from components.compute.remote_files import NO_STORE, Files, RemoteFiles
 from components.engine import cluster as tasks
 from components.engine import kept
 from components.engine.connection import connected
@@ -42,9 +44,11 @@ class Replicas:
 
     def __init__(self, compute: Compute, stage: str):
         self.compute, self.stage = compute, stage
-        self.hosts: set[str] = set()  # nodes that have done a share
+        self.hosts: Counter[str] = Counter()  # nodes that have done shares, and how many
+        self._here = 0  # shares that this process did beside them
         self._ray: Any = None
         self._places: dict[Path, Any] = {}
+        self._looked: set[Path] = set()  # models that all nodes were asked about
 
     def run(
         self, load: Load, folder: Path, function: Callable[[Any, Share], Result], shares: Iterable[Share]
@@ -57,19 +61,85 @@ class Replicas:
         Raises:
             InputProblem: no cluster answers; or a node has not got the model, or other libraries.
         """
-        if folder not in self._places:
-            self._places[folder] = self._place_of(folder)
-        self._connect()
-        called = partial(_asked, function, load, self._places[folder], self.compute.cpus, versions())
+        called = self._called(load, folder, function)
         for host, result in tasks.spread(self._ray, called, shares, self._options()):
-            self.hosts.add(host)
+            self.hosts[host] += 1
             yield result
+
+    def help(
+        self, load: Load, folder: Path, function: Callable[[Any, Share], Result], shares: Sequence[Share], own: Any
+    ) -> Generator[tuple[int, Result]]:
+        """As :meth:`run`, with this process working too: the place of each share and its result, as they are done.
+
+        Every node that could have a copy is asked first whether it could work, so no shares at all are a check.
+
+        Args:
+            own: what ``load`` makes of the folder, here.
+        """
+        if len(shares) == 1:  # done before a copy has it
+            self._here += 1
+            yield 0, function(own, shares[0])
+            return
+        called = self._called(load, folder, function)
+        if folder not in self._looked:
+            self._look(self._places[folder])
+            self._looked.add(folder)
+
+        def done_here(share: Share) -> tuple[None, Result]:
+            return None, function(own, share)
+
+        for place, (host, result) in tasks.shared(self._ray, called, shares, self._options(), done_here):
+            if host is None:
+                self._here += 1
+            else:
+                self.hosts[host] += 1
+            yield place, result
+
+    def said(self) -> str:
+        """How many shares were done where."""
+        each = [f"{number} by {host}" for host, number in sorted(self.hosts.items())]
+        return ", ".join(["ray", *each, f"{self._here} by the process itself"])
 
     def close(self) -> None:
         """End the connection, and the copies with it."""
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
+
+    def _called(self, load: Load, folder: Path, function: Callable[[Any, Share], Result]) -> Any:
+        """What a copy calls with a share; the connection is there."""
+        if folder not in self._places:
+            self._places[folder] = self._place_of(folder)
+        self._connect()
+        return partial(_asked, function, load, self._places[folder], self.compute.cpus, versions())
+
+    def _look(self, place: Any) -> None:
+        """Ask each node that has room for a copy whether it has libraries and model; where that travels, it is fetched.
+
+        Raises:
+            InputProblem: with what keeps each of them from it.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        nodes = cluster.alive(self._ray)
+        wanted = cluster.bundle(self.compute, 1, cluster.most_gpus(nodes))
+        asked = [
+            self._ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["id"], soft=False))(
+                _problems
+            ).remote(place, versions())
+            for node in nodes
+            if cluster.fits(node, wanted, self.compute.labels)
+        ]
+        found: list[str] = []
+        for reference in asked:
+            try:
+                found += self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError:
+                raise
+            except self._ray.exceptions.RayError:
+                continue  # it was lost meanwhile, and will have no copy
+        if found:
+            raise InputProblem([f"params.yaml: compute.{self.stage}: {problem}" for problem in found])
 
     def _connect(self) -> None:
         if self._ray is not None:
@@ -93,8 +163,7 @@ class Replicas:
         return _Travelled(self.compute.storage, tuple(sorted(sent.items())))
 
     def _options(self) -> Mapping[str, Any]:
-        gpus = max((int(node["resources"].get("GPU", 0)) for node in cluster.alive(self._ray)), default=0)
-        wanted = cluster.bundle(self.compute, 1, gpus)
+        wanted = cluster.bundle(self.compute, 1, cluster.most_gpus(cluster.alive(self._ray)))
         found = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0), "memory": wanted.get("memory")}
         return {**found, "label_selector": self.compute.labels or None}
 
@@ -115,22 +184,52 @@ def _asked(
     return str(ray.util.get_node_ip_address()), function(_loaded(load, place, cpus, tuple(libraries.items())), share)
 
 
-@lru_cache(maxsize=1)  # a process works on many shares, one after the other
+@lru_cache(maxsize=2)  # a process works on many shares in turn; the stage has an answering and a reward model
 def _loaded(load: Load, place: Any, cpus: int, libraries: tuple[tuple[str, str], ...]) -> Any:
     """The model, in this process; ``place`` is its folder, or where it is to be fetched from."""
     import torch
 
-    host, here = socket.gethostname(), versions()
-    if other := [f"{name} {here.get(name)}, not {version}" for name, version in libraries if here.get(name) != version]:
-        raise InputProblem(f"node {host} has {'; '.join(other)}: install the same on all machines")
+    if problem := _problem(place, dict(libraries)):
+        raise InputProblem(problem)
     torch.set_num_threads(cpus)
     if not isinstance(place, _Travelled):
-        if not os.path.isdir(place):
-            raise InputProblem(
-                f"node {host} has no {place}: let the workspace lie on a disk that all nodes share, under the same "
-                "path, or set storage"
-            )
         return load(Path(place))
+    with _fetched(place) as folder:
+        return load(folder)  # mapped or in memory, so the links can go again
+
+
+def _problems(place: Any, libraries: Mapping[str, str]) -> list[str]:
+    """Why this node can have no copy, without loading one."""
+    if problem := _problem(place, libraries):
+        return [problem]
+    try:
+        if isinstance(place, _Travelled):
+            with _fetched(place):
+                pass
+    except InputProblem as problem:
+        return [f"node {socket.gethostname()}: {each}" for each in problem.problems]
+    except Exception as error:  # every store has errors of its own
+        return [f"node {socket.gethostname()}: {place.url}: {said(error)}: {NO_STORE}"]
+    return []
+
+
+def _problem(place: Any, libraries: Mapping[str, str]) -> str | None:
+    host, here = socket.gethostname(), versions()
+    other = [f"{name} {here.get(name)}, not {version}" for name, version in libraries.items()
+             if here.get(name) != version]  # fmt: skip
+    if other:
+        return f"node {host} has {'; '.join(other)}: install the same on all machines"
+    if not isinstance(place, _Travelled) and not os.path.isdir(place):
+        return (
+            f"node {host} has no {place}: let the workspace lie on a disk that all nodes share, under the same path, "
+            "or set storage"
+        )
+    return None
+
+
+@contextmanager
+def _fetched(place: _Travelled) -> Iterator[Path]:
+    """A folder with the model's files, which stay on this node's disk."""
     store = disk() / "files"
     private_folder(store)
     files: Files = dict(place.files)
@@ -138,4 +237,4 @@ def _loaded(load: Load, place: Any, cpus: int, libraries: tuple[tuple[str, str],
         with kept.using(store):
             RemoteFiles(place.url).fetch_kept(files, Path(folder), store, lambda: False)
         kept.trim(store, [store / digest for digest, _ in files.values()])
-        return load(Path(folder))  # mapped or in memory, so the links can go again
+        yield Path(folder)

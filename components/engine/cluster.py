@@ -7,7 +7,7 @@ again elsewhere when its worker or node ends; a result is small, so this process
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from components.engine.connection import connected
@@ -51,11 +51,11 @@ def spread(
     Raises:
         InputProblem: a task raised it.
     """
-    remote = ray.remote(**options, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
+    remote = _remote(ray, options)
     called = ray.put(function)
     source, under_way = iter(tasks), deque[Any]()
     while True:
-        bound = most or AHEAD * max(1, int(_processors(ray) / options["num_cpus"]))
+        bound = most or _bound(ray, options)
         while len(under_way) < bound:
             try:
                 under_way.append(remote.remote(called, next(source)))
@@ -64,6 +64,66 @@ def spread(
         if not under_way:
             return
         yield _result(ray, under_way.popleft())
+
+
+def shared(
+    ray: Any,
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    options: Mapping[str, Any],
+    own: Callable[[Task], Result],
+) -> Generator[tuple[int, Result]]:
+    """The place of every task and what it comes to, as they are done: ``function`` of it on the cluster, or ``own`` of
+    it in this process, which gives the same.
+
+    This process takes the first task that nobody has. Once all are under way it takes the last of these: so it never
+    waits for a node that has no room, is slow or is lost.
+
+    Raises:
+        InputProblem: a task raised it.
+    """
+    remote = _remote(ray, options)
+    called = ray.put(function)
+    left, waiting = set(range(len(tasks))), deque(range(len(tasks)))
+    under_way: dict[Any, int] = {}
+    try:
+        while left:
+            ready = ray.wait(list(under_way), num_returns=len(under_way), timeout=0)[0] if under_way else []
+            for reference in ready:
+                place = under_way.pop(reference)
+                try:
+                    result = _result(ray, reference)
+                except ray.exceptions.RayTaskError:
+                    raise
+                except ray.exceptions.RayError:  # whoever had it was lost as often as Ray tries it
+                    waiting.appendleft(place)
+                    continue
+                left.discard(place)
+                yield place, result
+            while waiting and len(under_way) < _bound(ray, options):
+                place = waiting.popleft()
+                under_way[remote.remote(called, tasks[place])] = place
+            if not left:
+                return
+            place = waiting.popleft() if waiting else max(under_way.values())
+            result = own(tasks[place])
+            for reference in [each for each, other in under_way.items() if other == place]:
+                del under_way[reference]
+                ray.cancel(reference)
+            left.discard(place)
+            yield place, result
+    finally:
+        for reference in under_way:
+            ray.cancel(reference)
+
+
+def _remote(ray: Any, options: Mapping[str, Any]) -> Any:
+    return ray.remote(**options, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call)
+
+
+def _bound(ray: Any, options: Mapping[str, Any]) -> int:
+    """Tasks that are under way at the same time: as many as there are processors for, and as many again that wait."""
+    return AHEAD * max(1, int(_processors(ray) / options["num_cpus"]))
 
 
 def _call(function: Callable[[Any], Any], task: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
-from components.code import ROOT
+import components
+import core
 from core.errors import InputProblem, said
 
 VERSION = "2.60.0"
@@ -32,7 +34,8 @@ def connected(address: str | None, parameter: str) -> Any:
         ) from error
     place = address or os.environ.get("RAY_ADDRESS") or "auto"
     _require_open(place, parameter)
-    packages = [str(ROOT / name) for name in ("components", "core")]
+    # On a node each of them lies in a folder of its own.
+    packages = [str(Path(package.__file__ or "").parent) for package in (components, core)]
     try:
         ray.init(
             place,

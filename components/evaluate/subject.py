@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,9 @@ class Subject:
     @property
     def generation(self) -> Run | None:
         """What generates batches in this process's place."""
-        return None if self.context.spread is None else partial(self.spread, _generated)
+        if self.context.spread is None:
+            return None
+        return lambda batches: enumerate(self.spread(_generated, batches))
 
     def raise_if_stopping(self) -> None:
         """Nothing here is worth a checkpoint: the stage takes seconds and starts over."""

@@ -11,7 +11,7 @@ from components.contract import Context
 from components.conversations import render
 from components.finetuning.records import Record, conversation, has_pair, target
 from components.finetuning.rewards import Rewarder, encode_answered, warn_of_cuts
-from components.finetuning.sampling import answer_records
+from components.finetuning.sampling import SavedModel, answer_records
 from components.finetuning.templates import fitting, shown_rightly
 from components.tasks import has_verifier, judge
 from core.errors import InputProblem
@@ -52,6 +52,7 @@ def candidates(
     name: str,
     file: str,
     rewarder: Rewarder | None = None,
+    saved: SavedModel | None = None,
 ) -> list[Pair]:
     """Pairs for every record that gives some.
 
@@ -64,6 +65,7 @@ def candidates(
         limit: most tokens of a question with its answer; pairs that are longer are left out and counted.
         name: the stage.
         file: the records' file in ``data/instructions``.
+        saved: where copies of ``model`` on a cluster find it.
     """
     parameters = context.parameters
     where = f"data/instructions/{file}.jsonl"
@@ -80,8 +82,9 @@ def candidates(
         return own
     sampling = parameters.sampling
     answers = answer_records(
-        context, name, model, tokenizer, unranked, sampling, samples=sampling.samples, temperature=sampling.temperature
-    )
+        context, name, model, tokenizer, unranked, sampling, samples=sampling.samples,
+        temperature=sampling.temperature, saved=saved,
+    )  # fmt: skip
     drawn = _rank(unranked, answers, parameters.pairs_per_prompt, rewarder)
     if len({id(pair.record) for pair in drawn}) < _FEWEST_PROMPTS * len(unranked):
         context.warn(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,40 @@ from components.finetuning.models import context_length, load_reward_model, load
 from components.finetuning.records import Record, conversation
 from components.finetuning.scoring import padded_batches
 from components.finetuning.templates import encode_answers
+from components.finetuning.training import processes
+
+Batch = list[list[int]]  # token ids of conversations that are scored side by side
+# Takes batches and gives the place of each and its rewards, as they are done.
+Run = Callable[[Sequence[Batch]], Iterable[tuple[int, list[float]]]]
+_ROWS = 128  # of a batch
 
 
-def rewards(model: Any, conversations: Sequence[list[int]], *, pad: int, batch_size: int = 128) -> list[float]:
-    """The reward of each conversation, given as token ids (any unit; only differences mean something)."""
+def rewards(model: Any, conversations: Sequence[list[int]], *, pad: int, run: Run | None = None) -> list[float]:
+    """The reward of each conversation, given as token ids (any unit; only differences mean something).
+
+    Args:
+        run: does :func:`_scored` of each batch, with the same model elsewhere too; ``None``: it is done here.
+    """
+    order = sorted(range(len(conversations)), key=lambda place: len(conversations[place]))
+    places = [order[start : start + _ROWS] for start in range(0, len(order), _ROWS)]
+    batches = [[conversations[place] for place in each] for each in places]
+    found = [0.0] * len(conversations)
+    here = ((number, _scored(model, batch, pad)) for number, batch in enumerate(batches))
+    for number, values in here if run is None else run(batches):
+        for place, value in zip(places[number], values, strict=True):
+            found[place] = value
+    return found
+
+
+def _scored(model: Any, batch: Batch, pad: int) -> list[float]:
+    """The rewards of conversations of like length, the shortest first."""
     import torch
 
-    found = [0.0] * len(conversations)
     model.eval()
     with torch.inference_mode():
-        for rows, ids, real in padded_batches(model, conversations, pad=pad, batch_size=batch_size):
-            logits = model(input_ids=ids, attention_mask=real).logits[:, 0]
-            for row, value in zip(rows, logits.float().tolist(), strict=True):
-                found[row] = value
-    return found
+        [(_, ids, real)] = padded_batches(model, batch, pad=pad, batch_size=len(batch))
+        values: list[float] = model(input_ids=ids, attention_mask=real).logits[:, 0].float().tolist()
+    return values
 
 
 def encode_answered(
@@ -89,12 +109,14 @@ class Rewarder:
     Attributes:
         limit: tokens of a question with its answer that it reads; the rest is cut off, and counted.
         reading: what it has read since :meth:`take` was called.
+        run: has copies on a cluster score batches beside this process; ``None``: there are none.
     """
 
     model: Any
     tokenizer: Any
     limit: int
     reading: Reading = field(default_factory=Reading)
+    run: Run | None = None
 
     def __call__(self, records: Sequence[Record], answers: Sequence[str]) -> list[float]:
         """The reward of one answer to each record's question.
@@ -114,7 +136,7 @@ class Rewarder:
             if self.tokenizer.chat_template:  # of two texts both keep their beginning
                 asked = render(self.tokenizer, [conversation(record) for record in questions])
                 self.reading.unread += sum(len(question) >= self.limit for question in asked)
-        return rewards(self.model, ids, pad=self.tokenizer.pad_token_id)
+        return rewards(self.model, ids, pad=self.tokenizer.pad_token_id, run=self.run)
 
     def take(self) -> Reading:
         """What was read since the last call; counting begins anew."""
@@ -146,3 +168,26 @@ def load_rewarder(folder: Path, seed: int) -> Rewarder:
     tokens."""
     model, tokenizer = load_reward_model(folder, seed), load_tokenizer(folder)
     return Rewarder(model, tokenizer, context_length(model, tokenizer))
+
+
+def with_copies(context: Context, rewarder: Rewarder, folder: Path) -> Rewarder:
+    """``rewarder``, which :func:`load_rewarder` made of ``folder``, with copies on a cluster where there are any.
+
+    Where a stage has several processes each of them scores all answers itself.
+
+    Raises:
+        InputProblem: what is wrong with the cluster, or with a node.
+    """
+    ask = context.help
+    if ask is None or processes() > 1 or rewarder.model.fresh_weights:
+        return rewarder
+    list(ask(_copy, folder, _scored_by, [], rewarder))
+    return replace(rewarder, run=lambda batches: ask(_copy, folder, _scored_by, batches, rewarder))
+
+
+def _copy(folder: Path) -> Rewarder:
+    return load_rewarder(folder, 0)  # no weight of it is drawn
+
+
+def _scored_by(rewarder: Rewarder, batch: Batch) -> list[float]:
+    return _scored(rewarder.model, batch, rewarder.tokenizer.pad_token_id)

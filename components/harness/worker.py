@@ -44,8 +44,8 @@ def main() -> int:
         return _launch(order, order_path, local, nodes)
     context = _context(order)
     _watch_signals(context, component.resumable)
-    if order.get("compute"):
-        state, problems = _spread(order, context)
+    if order.get("compute") or order.get("copies"):
+        state, problems = _with_copies(order, context)
     else:
         state, problems = _run(order, context)
     if launched and state == COMPLETE:
@@ -134,18 +134,25 @@ def _run(order: dict[str, Any], context: Context) -> tuple[str, list[str]]:
     return COMPLETE, []
 
 
-def _spread(order: dict[str, Any], context: Context) -> tuple[str, list[str]]:
+def _with_copies(order: dict[str, Any], context: Context) -> tuple[str, list[str]]:
     """As :func:`_run`, with copies of the stage's model on the nodes of a cluster."""
     from components.compute.parameters import Compute
     from components.compute.replicas import Replicas
 
-    replicas = Replicas(Compute(**order["compute"]), order["component"])
-    context.spread = replicas.run
+    alone = bool(order.get("compute"))  # the stage runs where it was started, not on a node itself
+    replicas = Replicas(Compute(**(order["compute"] if alone else order["copies"])), order["component"])
+    if alone:
+        context.spread = replicas.run
+    else:
+        context.help, context.dismiss = replicas.help, replicas.close
     try:
         return _run(order, context)
     finally:
         replicas.close()
-        context.environment["compute"] = f"ray, {', '.join(sorted(replicas.hosts))}"
+        if alone:
+            context.environment["compute"] = f"ray, {', '.join(sorted(replicas.hosts))}"
+        else:
+            context.environment["copies"] = replicas.said()
 
 
 def _no_space(order: dict[str, Any], error: OSError) -> str:

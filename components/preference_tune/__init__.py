@@ -55,6 +55,7 @@ component = Component(
     ),
     processes=lambda parameters: parameters.processes,
     resumable=True,
+    draws=True,
     nothing_to_do=_nothing_to_learn,
     check=_check,
 )

@@ -10,6 +10,7 @@ from components.conversations import render
 from components.finetuning.pairs import Pair, candidates, split_by_group
 from components.finetuning.records import Record, conversation, has_pair
 from components.finetuning.rewards import Rewarder
+from components.finetuning.sampling import SavedModel
 from components.finetuning.templates import encode_answers, fitting, shown_rightly
 from components.preference_tune.kto import Labelled, has_label, labelled
 from components.preference_tune.parameters import ONLINE
@@ -25,17 +26,27 @@ def answers_are_measured(record: Record, method: str) -> bool:
 
 
 def pairs(
-    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, rewarder: Rewarder | None
+    context: Context,
+    model: Any,
+    tokenizer: Any,
+    records: Sequence[Record],
+    limit: int,
+    rewarder: Rewarder | None,
+    saved: SavedModel | None = None,
 ) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and to measure on: the rows' own, or answers of ``model``, ranked.
+
+    Args:
+        saved: where copies of ``model`` on a cluster find it.
 
     Raises:
         InputProblem: rows bring no pair and nothing can rank answers to them, or too few pairs are left.
     """
     _require_ranking(records, rewarder, context.parameters.method)
     found = candidates(
-        context, model, tokenizer, records, limit, name="preference_tune", file="preference", rewarder=rewarder
-    )
+        context, model, tokenizer, records, limit, name="preference_tune", file="preference", rewarder=rewarder,
+        saved=saved,
+    )  # fmt: skip
     training, held_out = split_by_group(found, context.parameters.held_out_share, context.seed)
     if not training or not held_out:
         raise InputProblem(
@@ -46,9 +57,18 @@ def pairs(
 
 
 def answers(
-    context: Context, model: Any, tokenizer: Any, records: Sequence[Record], limit: int, rewarder: Rewarder | None
+    context: Context,
+    model: Any,
+    tokenizer: Any,
+    records: Sequence[Record],
+    limit: int,
+    rewarder: Rewarder | None,
+    saved: SavedModel | None = None,
 ) -> tuple[list[Labelled], list[Labelled]]:
     """Labelled answers to train on and to measure on: the rows' own, and both sides of the pairs of other rows.
+
+    Args:
+        saved: where copies of ``model`` on a cluster find it.
 
     Raises:
         InputProblem: rows bring neither label nor pair and nothing can rank answers to them; or good or bad answers
@@ -66,7 +86,17 @@ def answers(
         [kept] = fitting(context, "preference_tune", sized, limit, what="question and answer")
         own = [own[place] for place in kept]
     drawn = (
-        candidates(context, model, tokenizer, rest, limit, name="preference_tune", file="preference", rewarder=rewarder)
+        candidates(
+            context,
+            model,
+            tokenizer,
+            rest,
+            limit,
+            name="preference_tune",
+            file="preference",
+            rewarder=rewarder,
+            saved=saved,
+        )
         if rest
         else []
     )

@@ -14,7 +14,7 @@ from components.conversations import Encoded
 from components.finetuning.pairs import Pair
 from components.finetuning.records import Record
 from components.finetuning.rewards import Rewarder, warn_of_cuts
-from components.finetuning.sampling import answer_records
+from components.finetuning.sampling import SavedModel, answer_records
 from components.finetuning.scoring import AnswerScores, Likelihood, checkable, likelihood, score
 from components.finetuning.templates import encode_answers
 from components.preference_tune.kto import Labelled
@@ -66,19 +66,25 @@ def measure(
     records: Sequence[Record],
     rewarder: Rewarder | None,
     earning: Mapping[str, RewardFunction],
+    saved: SavedModel | None = None,
 ) -> MeasuredModel:
     """Greedy and drawn answers of ``model`` to ``records``, judged by the verifier, the reward model and ``earning``,
-    each where there is one."""
+    each where there is one.
+
+    Args:
+        saved: where copies of ``model`` on a cluster find it.
+    """
     sampling = context.parameters.sampling
-    greedy = answer_records(context, f"{name}-greedy", model, tokenizer, records, sampling)
+    greedy = answer_records(context, f"{name}-greedy", model, tokenizer, records, sampling, saved=saved)
     judged = checkable(records)
     verdicts = drawn = None
     if judged:
         own = {id(record): answer for record, answer in zip(records, greedy, strict=True)}
         verdicts = score(judged, [own[id(record)] for record in judged])
         sampled = answer_records(
-            context, f"{name}-sampled", model, tokenizer, judged, sampling, samples=1, temperature=sampling.temperature
-        )
+            context, f"{name}-sampled", model, tokenizer, judged, sampling, temperature=sampling.temperature,
+            saved=saved,
+        )  # fmt: skip
         drawn = score(judged, sampled)
     answers = [answer for [answer] in greedy]
     groups = [record["group"] for record in records]

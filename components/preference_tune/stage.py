@@ -13,7 +13,8 @@ from components.finetuning.memory import require_memory
 from components.finetuning.models import context_length, load_causal, load_tokenizer, save
 from components.finetuning.pairs import answered_lengths, for_development
 from components.finetuning.records import read_files
-from components.finetuning.rewards import load_rewarder
+from components.finetuning.rewards import load_rewarder, with_copies
+from components.finetuning.sampling import SavedModel, as_saved, in_float32
 from components.finetuning.templates import warn_of_control_tokens, with_room
 from components.finetuning.training import Curve
 from components.preference_tune import dpo, examples, kto, online, reference_free, rewards
@@ -26,6 +27,8 @@ from components.preference_tune.report import write_report
 def run(context: Context) -> None:
     """Tune ``models/instruct`` into ``models/assistant`` on ``data/instructions/preference.jsonl``."""
     require_memory(context.inputs["instruct"], context.parameters, "preference_tune")
+    instruct = SavedModel(context.inputs["instruct"], in_float32)
+    instruct.check(context)
     method = context.parameters.method
     names = ("preference", "development", "test")
     files = dict(zip(names, read_files(context.inputs["instructions"], names, needs="prompt"), strict=True))
@@ -39,9 +42,10 @@ def run(context: Context) -> None:
     )  # fmt: skip
     drawn, room = method in ONLINE, context.parameters.sampling.max_new_tokens
     limit = lengths.settle(context, limit, lambda: answered_lengths(tokenizer, records, room, drawn=drawn))
-    rewarder = None
+    rewarder = scorer = None  # the latter with copies on a cluster, which there are none of while a model trains
     if "reward" in context.inputs:  # of an empty folder nothing is read
         rewarder = load_rewarder(context.inputs["reward"], context.seed)
+        scorer = with_copies(context, rewarder, context.inputs["reward"])
 
     earning: dict[str, RewardFunction] = {}
     training: Sequence[Any]
@@ -56,16 +60,17 @@ def run(context: Context) -> None:
             rewarder,
         )
     elif method == "kto":
-        training, held_out = examples.answers(context, reference, tokenizer, records, limit, rewarder)
+        training, held_out = examples.answers(context, reference, tokenizer, records, limit, scorer, instruct)
         kto.warn_of_imbalance(context, training)
     else:
-        training, held_out = examples.pairs(context, reference, tokenizer, records, limit, rewarder)
+        training, held_out = examples.pairs(context, reference, tokenizer, records, limit, scorer, instruct)
     if method not in ONLINE:
         chosen_from: Sequence[Any] = training  # pairs, or with kto labelled answers
         training, watched = for_development(context, examples.FILE, chosen_from)
     sets = {"development": development, "test": test}
-    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, rewarder, earning)
+    before = {name: measure(context, f"instruct-{name}", reference, tokenizer, rows, scorer, earning, instruct)
               for name, rows in sets.items()}  # fmt: skip
+    context.dismiss()
     adapter = context.parameters.adapter
     if adapter.type != "none":
         reference = None  # it is the policy without its adapter
@@ -83,11 +88,14 @@ def run(context: Context) -> None:
     else:
         policy = adapters.finished(sharding.whole(assistant, load), adapter)
     reference = load_causal(context.inputs["instruct"])
-    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, rewarder, earning)
+    if context.is_main:
+        save(policy, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
+    # An adapter that stays one is measured as it is attached here; copies would add it to weights of another type.
+    trained = None if adapters.is_attached(policy) else SavedModel(context.outputs["model"], as_saved)
+    after = {name: measure(context, f"assistant-{name}", policy, tokenizer, rows, scorer, earning, trained)
              for name, rows in sets.items()}  # fmt: skip
     if not context.is_main:
         return
-    save(policy, tokenizer, context.outputs["model"], base=context.inputs["instruct"])
     ordered = None
     if held_out:
         ordered = (label_order if method == "kto" else pair_order)(policy, reference, tokenizer, held_out)

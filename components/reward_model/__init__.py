@@ -80,5 +80,6 @@ component = Component(
     ),
     processes=lambda parameters: parameters.processes,
     resumable=True,
+    draws=True,
     nothing_to_do=_nothing_ranked,
 )

@@ -23,6 +23,7 @@ from components.finetuning.models import (
 from components.finetuning.pairs import Pair, answered_lengths, candidates, for_development, split_by_group
 from components.finetuning.records import Record, has_pair, read_records, shortened
 from components.finetuning.rewards import encode_answered, rewards
+from components.finetuning.sampling import SavedModel, in_float32
 from components.finetuning.templates import install_template, warn_of_control_tokens, with_room
 from components.finetuning.training import Curve, arguments, train
 from components.reward_model.baselines import shorter_wins, surface_features
@@ -113,6 +114,8 @@ def score_side(model: Any, tokenizer: Any, pairs: Sequence[Pair], side: str) -> 
 def _drawn(context: Context, source: Path, tokenizer: Any, records: list[Record]) -> tuple[list[Pair], int]:
     """The records' own pairs and those of answers that the decoder in ``source`` gives to others; and of how many."""
     install_template(tokenizer, "chat")
+    saved = SavedModel(source, in_float32)
+    saved.check(context)
     policy = load_causal(source)
     limit = context_length(policy, tokenizer, context.parameters.seq_length)
     warn_of_control_tokens(context, tokenizer, {"reward": records})
@@ -121,7 +124,8 @@ def _drawn(context: Context, source: Path, tokenizer: Any, records: list[Record]
     )
     room = context.parameters.sampling.max_new_tokens
     limit = lengths.settle(context, limit, lambda: answered_lengths(tokenizer, records, room))
-    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward")
+    pairs = candidates(context, policy, tokenizer, records, limit, name="reward_model", file="reward", saved=saved)
+    context.dismiss()
     return pairs, len(records)
 
 

@@ -1,4 +1,4 @@
-"""A training and an evaluation on the two nodes of a real Ray cluster: what one process makes, whatever is killed."""
+"""Trainings and an evaluation on the two nodes of a real Ray cluster: what one process makes, whatever is killed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import boto3
@@ -16,15 +17,22 @@ import pytest
 from mlflow import MlflowClient
 
 from components import compute
-from components.compute import Compute
+from components.compute import Compute, replicas
+from components.compute.node import versions
 from components.compute.replicas import Replicas
 from components.evaluate import component as evaluate
+from components.finetuning import rewards, sampling
+from components.finetuning.models import load_reward_model, load_tokenizer, save
+from components.generation import generate
+from components.preference_tune import component as preference_tune
 from components.pretrain import component
 from components.pretrain.parameters import PretrainParameters
 from core import parameters_file
+from core.errors import InputProblem
 from tests.s3 import environment, storage  # noqa: F401  (a fixture)
 from tests.stage import run_component
 from tests.unit.evaluate import conftest as evaluation
+from tests.unit.finetuning import workspace as finetuning
 from tests.unit.finetuning.workspace import save_model
 from tests.unit.pretrain import tiny
 from tests.workspace import Workspace, make_workspace, wait_until
@@ -152,8 +160,8 @@ def test_copies_on_the_nodes_are_asked_and_one_that_is_killed_changes_no_byte(cl
     run_component(evaluate, tmp_path, asked, instance="instruct")
     expected = tree(report)
     shutil.rmtree(report)
-    replicas = Replicas(Compute(kind="ray", address=cluster.address, storage="s3://travel/models"), "evaluate")
-    killed = []
+    where = Compute(kind="ray", address=cluster.address, storage="s3://travel/models")
+    copies, killed = Replicas(where, "evaluate"), []
 
     def spread(load, folder, function, shares):
         def given():
@@ -163,13 +171,98 @@ def test_copies_on_the_nodes_are_asked_and_one_that_is_killed_changes_no_byte(cl
                     killed[0].kill()
                 yield share
 
-        return replicas.run(load, folder, function, given())
+        return copies.run(load, folder, function, given())
 
     try:
         run_component(evaluate, tmp_path, asked, instance="instruct", spread=spread)
     finally:
-        replicas.close()
-    assert killed and replicas.hosts and tree(report) == expected
+        copies.close()
+    assert killed and copies.hosts and tree(report) == expected
+
+
+PARTS = ("models/assistant", "reports/preference_tune")
+ANSWERS = "scratch/preference_tune/answers"
+ASKED = finetuning.quick(2) | {"sampling": {"max_new_tokens": 6, "samples": 4, "batch_size": 4}}
+
+
+@pytest.fixture(scope="module")
+def preferred(tmp_path_factory) -> Path:
+    """A workspace in which one process has drawn answers, tuned a model on them and drawn its answers."""
+    folder = tmp_path_factory.mktemp("preferred")
+    finetuning.make_workspace(folder)
+    finetuning.write_model(folder / "models/instruct")
+    save(load_reward_model(folder / "models/instruct", seed=1), load_tokenizer(folder / "models/instruct"),
+         folder / "models/reward")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        run_component(preference_tune, folder, ASKED)
+    return folder
+
+
+def test_copies_draw_answers_beside_the_stage_and_one_that_is_killed_changes_no_byte(
+    preferred, cluster, bucket, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for part in ("data", "models/instruct", "models/reward"):
+        shutil.copytree(preferred / part, tmp_path / part)
+    # One copy at a time, on the first node: to start one takes seconds of a processor.
+    where = Compute(kind="ray", address=cluster.address, storage="s3://travel/models", labels={"number": "0"})
+    copies, killed = Replicas(where, "preference_tune"), []
+
+    def slowly(*args):
+        """What this process draws: little before the copies have drawn something."""
+        if not killed:
+            wait_until(cluster.at_work, 60, "a copy at work")
+            killed.append(cluster.at_work()[0])
+            killed[0].kill()
+        if not copies.hosts:
+            time.sleep(1)
+        return generate(*args)
+
+    monkeypatch.setattr(sampling, "generate", slowly)
+    try:
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(InputProblem, match=r"has torch .*, not 0: install the same"),
+        ):
+            patch.setattr(replicas, "versions", lambda: versions() | {"torch": "0"})
+            run_component(preference_tune, tmp_path, ASKED, help=copies.help)
+        assert not (tmp_path / ANSWERS).exists(), "nothing was done"
+        context = run_component(preference_tune, tmp_path, ASKED, help=copies.help)
+        assert killed and copies.hosts
+        scored_by_copies(context, copies, monkeypatch)
+    finally:
+        copies.close()
+    for part in (*PARTS, ANSWERS):
+        assert tree(tmp_path / part) == tree(preferred / part)
+
+
+def scored_by_copies(context, copies: Replicas, monkeypatch) -> None:
+    """The reward model's batches are shared in the same way."""
+    monkeypatch.setattr(rewards, "_ROWS", 4)  # the questions are too few for two batches
+    scored, drawn = rewards._scored, sum(copies.hosts.values())
+    records = finetuning.signature_records(32)
+    given = records, [record["completion"] for record in records]
+    rewarder = rewards.load_rewarder(context.inputs["reward"], context.seed)
+    expected = rewarder(*given)
+    monkeypatch.setattr(rewards, "_scored", lambda *args: time.sleep(1) or scored(*args))
+    assert rewards.with_copies(context, rewarder, context.inputs["reward"])(*given) == expected
+    assert sum(copies.hosts.values()) > drawn
+
+
+def test_a_preference_tuning_on_a_node_asks_the_rest_of_the_cluster(preferred, template, cluster, tmp_path):
+    workspace = template.copy_to(tmp_path / "workspace")
+    for part in ("data/instructions", "models/instruct", "models/reward"):
+        shutil.copytree(preferred / part, workspace.root / part)
+    sections = {f"preference_tune.{name}": value for name, value in ASKED.items()}
+    where = {"compute.preference_tune": {"kind": "ray", "address": cluster.address}}
+    parameters_file.write(workspace.root / "params.yaml", {**sections, **where})
+    workspace.stage("preference_tune")
+    for part in PARTS:
+        assert tree(workspace.root / part) == tree(preferred / part)
+    found = json.loads((workspace.root / "receipts/preference_tune.json").read_text())["environment"]
+    assert re.fullmatch(r"ray, (\d+ by [0-9.]+, )?\d+ by the process itself", found["copies"])
+    assert sum(map(int, re.findall(r"(\d+) by", found["copies"]))) == 92, "every batch of answers and of rewards once"
 
 
 def problems(address: str, **changes) -> list[str]:
