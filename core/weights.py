@@ -20,15 +20,32 @@ def count(folder: Path) -> tuple[int, dict[str, int]]:
     """
     kinds: dict[str, int] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with open(path, "rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                if length > path.stat().st_size:
-                    raise ValueError("its header is longer than the file")
-                header = json.loads(file.read(length))
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            for entry in tensors.values():
-                kinds[entry["dtype"]] = kinds.get(entry["dtype"], 0) + math.prod(entry["shape"])
-        except (ValueError, KeyError, TypeError, struct.error) as error:
-            raise InputProblem(f"{path.parent.name}/{path.name} is damaged: {error}") from None
+        for kind, shape in _tensors(path).values():
+            kinds[kind] = kinds.get(kind, 0) + math.prod(shape)
     return sum(kinds.values()), kinds
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a file, by its header.
+
+    Raises:
+        InputProblem: the file is damaged.
+    """
+    return {name: shape for name, (_, shape) in _tensors(path).items()}
+
+
+def _tensors(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of each tensor of a file."""
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length))
+        return {
+            name: (str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise InputProblem(f"{path.parent.name}/{path.name} is damaged: {error}") from None

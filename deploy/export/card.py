@@ -206,7 +206,7 @@ def data_card(workspace: Workspace, session: Session, trace: Trace) -> dict[str,
 def base_origin(trace: Trace) -> str | None:
     """Where the weights were imported from; ``None`` where they were trained from scratch."""
     for step in trace.executions():
-        if step.stage == IMPORT:
+        if step.stage == IMPORT and not step.inputs:  # an adapter's import read its base
             origin, revision = step.parameters.get("origin"), step.parameters.get("revision")
             return f"{origin}@{revision}" if revision else str(origin)
     return next((node.origin.partition(_LICENCE)[0] for node in trace.artifacts() if node.origin), None)

@@ -212,7 +212,8 @@ def _write_adapter(source: _Source, staging: Path, kinds: Sequence[str]) -> tupl
     origin = card.base_origin(source.trace)
     base = (card.hub_id(origin) if origin else None) or origin
     config = files.read_json(staging / adapted.CONFIG, {})
-    files.write_json(staging / adapted.CONFIG, {**config, "base_model_name_or_path": card.hub_id(origin or "")})
+    if not config.get("base_model_name_or_path"):  # an adapter that was imported stays as it came
+        files.write_json(staging / adapted.CONFIG, {**config, "base_model_name_or_path": card.hub_id(origin or "")})
     weights = files.read_json(staging / adapted.BASE, {}).get("weights", {})
     named = "; ".join(f"{name} sha256 {digest}" for name, digest in sorted(weights.items()))
     source.notes.append(f"The base, {base or 'which this folder does not hold'}, has these weights: {named}.")

@@ -44,7 +44,7 @@ def convert(source: Path, destination: Path) -> None:
     staging.mkdir(parents=True)
     done = subprocess.run(
         python.command("flows.importing.conversion", str(source.resolve()), str(staging)),
-        env=_environment(),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -61,12 +61,13 @@ def convert(source: Path, destination: Path) -> None:
     os.rename(staging, destination)
 
 
-def _environment() -> dict[str, str]:
-    environment = {**chosen(os.environ), **_OFFLINE}
-    python.isolate(environment)
+def environment() -> dict[str, str]:
+    """Of a process that looks at a model from outside: what it needs, and no hub."""
+    values = {**chosen(os.environ), **_OFFLINE}
+    python.isolate(values)
     root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = python.with_code_of(Path(root), environment)
-    return environment
+    values["PYTHONPATH"] = python.with_code_of(Path(root), values)
+    return values
 
 
 def _from_gguf(file: Path, destination: Path) -> None:

@@ -25,7 +25,7 @@ _NEVER = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
 def problem(folder: Path) -> str | None:
     """Why a folder is no model that can be taken; ``None`` where it is one. Pickled weights can be converted."""
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        return f"{folder} holds an adapter without its model; merge it into the model, and name the folder of that"
+        return f"{folder} holds an adapter without its model; `stemma import {folder} --as NAME` puts it on its base"
     if adapted.is_adapted(folder) and (wrong := adapted.problem(folder)):
         return wrong
     if not (folder / "config.json").is_file():

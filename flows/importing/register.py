@@ -19,12 +19,16 @@ from typing import Any
 from ruamel.yaml import YAML
 from sqlalchemy import select
 
+from components.pretrain.parent import FOLDER
 from core import dvc, files, keys, layout
 from core.errors import InputProblem
 from core.files import private_folder
 from core.workspace import Workspace
-from flows.importing import inspection, sources
+from flows.importing import adapter, adapter_base, inspection, sources
+from flows.importing.sources import Found
 from flows.importing.stage import NAME, ORDER, RECEIPT
+from flows.pipeline import parent_model
+from flows.pipeline.parent_model import Parent
 from flows.pipeline.stage_process import StageProcess
 from registry.db.database import open as open_registry
 from registry.db.schema import Artifact, ModelVersion, RegisteredModel
@@ -73,6 +77,7 @@ def import_model(
     *,
     license: str | None = None,
     revision: str | None = None,
+    base: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ImportedModel:
     """Register the model that ``source`` names as the next version of ``model``.
@@ -80,13 +85,16 @@ def import_model(
     Args:
         license: of the model, where its source does not say it, or says it wrongly.
         revision: of a hub id: a branch, a tag or a commit.
+        base: of an adapter alone: a registered version, or a folder; where not given, what its files name.
         say: called with a line before what takes time.
 
     Raises:
         InputProblem: the source, the name or an option cannot be used; every problem at once, nothing was changed.
         RegistryError, DvcError, KeyProblem, GitError: as for a run.
     """
-    if problems := _problems(workspace, source, model, license, revision):
+    path = sources.path_of(workspace.root, source)
+    is_adapter = adapter.is_alone(path)
+    if problems := _problems(workspace, source, model, license, revision, base, is_adapter=is_adapter):
         raise InputProblem(problems)
     if revision is not None:
         source = f"{source}@{revision}"
@@ -94,16 +102,22 @@ def import_model(
         source = str(sources.path_of(workspace.root, source).resolve())  # the stage runs in another folder
     private_folder(workspace.home)
     keys.signing_key(workspace)  # the receipt will be signed; better known before the work
-    found = sources.fetch(workspace.home, workspace.root, source, say)
+    parent = None
+    if is_adapter:
+        parent = adapter_base.find(workspace, Path(source), base)
+        found = _adapted(workspace, Path(source), parent)
+    else:
+        found = sources.fetch(workspace.home, workspace.root, source, say)
     if why := inspection.tokenizer_problem(found.folder):
         raise InputProblem(why)
     digest = digest_of(found.folder, found.names)
     version, new = _registered(workspace, model, digest), False
     if version is None:
         order = {"source": source, "model": model, "path": f"models/{model}", "license": license, "digest": digest}
+        order |= {"base": parent.source} if parent is not None else {}
         say(f"{model}: registering {found.source}")
         with running(workspace.home):
-            _run(workspace, order)
+            _run(workspace, order, parent)
         version, new = _registered(workspace, model, digest), True
         if version is None:
             raise RegistryError(f"{found.source} changed while it was imported; import it again")
@@ -116,8 +130,20 @@ def import_model(
     )
 
 
-def _problems(workspace: Workspace, source: str, model: str, license: str | None, revision: str | None) -> list[str]:
-    found = sources.problems(workspace.root, source)
+def _problems(
+    workspace: Workspace,
+    source: str,
+    model: str,
+    license: str | None,
+    revision: str | None,
+    base: str | None,
+    *,
+    is_adapter: bool,
+) -> list[str]:
+    path = sources.path_of(workspace.root, source)
+    found = adapter.problems(path) if is_adapter else sources.problems(workspace.root, source)
+    if base is not None and not is_adapter:
+        found.append(f"--base {base}: only an adapter alone has a base, and {source} is none")
     if not _MODEL.fullmatch(model):
         found.append(f"--as {model}: use letters, digits, '-' and '_' (100 at most), a letter first")
     if license is not None and not (license.strip() and len(license) <= _LICENSE_CHARACTERS and license.isprintable()):
@@ -138,7 +164,17 @@ def _registered(workspace: Workspace, model: str, digest: str) -> str | None:
         return str(version) if version is not None else None
 
 
-def _run(workspace: Workspace, order: dict[str, Any]) -> None:
+def _adapted(workspace: Workspace, source: Path, base: Parent) -> Found:
+    """The model that an adapter becomes on its base, put together apart from the workspace."""
+    assert base.folder is not None and base.source is not None
+    if why := adapter.misfit(source, base.folder):
+        raise InputProblem(why)
+    target = layout.imports(workspace.home) / f"adapter-{secrets.token_hex(4)}" / "model"
+    names = adapter.assemble(source, base.folder, target, linked=True)
+    return adapter.taken(source, target, names, base.source)
+
+
+def _run(workspace: Workspace, order: dict[str, Any], parent: Parent | None) -> None:
     """The import as a pipeline run in a tree of its own, which is snapshot and taken away."""
     run = f"{NAME}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     commit = snapshot(workspace, run)
@@ -147,6 +183,8 @@ def _run(workspace: Workspace, order: dict[str, Any]) -> None:
     try:
         root = worktrees.add(workspace.root, folder, commit, dvc.cache_folder(workspace.root))
         _lay_out(root, order)
+        if parent is not None:
+            parent_model.place(root, parent, lambda line: None)
         StageProcess(root, workspace.home, run, NAME).reproduce()
         sync(Workspace(root, workspace.home), run=run)
     finally:
@@ -162,7 +200,7 @@ def _lay_out(root: Path, order: dict[str, Any]) -> None:
     files.write_json(root / ORDER, order)
     stage = {
         "cmd": "exec python -m flows.importing.stage",
-        "deps": [ORDER],
+        "deps": [ORDER, *([FOLDER] if "base" in order else [])],
         "outs": [order["path"]],
         "metrics": [{RECEIPT: {"cache": False}}],
     }

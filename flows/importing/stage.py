@@ -15,11 +15,12 @@ from typing import Any
 
 from components.harness.fingerprint import code_digest, fingerprint
 from components.harness.receipt import environment, git_state
+from components.pretrain.parent import FOLDER
 from core import keys, layout
 from core.errors import InputProblem
 from core.files import as_umask, read_json, sha256, write_json
 from core.workspace import Workspace
-from flows.importing import inspection, sources
+from flows.importing import adapter, inspection, sources
 from registry.db.schema import IMPORT
 from registry.lineage.receipts import SCHEMA
 from registry.store.manifests import digest_of
@@ -35,21 +36,15 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
 
     Args:
         order: ``source``, ``model`` (its registered name), ``path`` (where its files go), ``license`` (where the user
-            named one), and ``digest`` of the files.
+            named one), ``digest`` of the files, and ``base`` of an adapter: the model in ``models/parent``, by name.
 
     Raises:
         InputProblem: the source is gone, or cannot be used.
     """
     started = time.time()
-    found = sources.fetch(workspace.home, workspace.root, order["source"], lambda line: print(line, file=sys.stderr))
-    if why := inspection.tokenizer_problem(found.folder):
-        raise InputProblem(why)
     target = workspace.root / order["path"]
     shutil.rmtree(target, ignore_errors=True)
-    for name in found.names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found.folder / name, target / name)
-        as_umask(target / name)
+    found = _adapter(workspace, order, target) if order.get("base") else _whole(workspace, order, target)
     license = order["license"] or found.license
     parameters = {
         "source": order["source"],
@@ -59,16 +54,24 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
         "files": {name: sha256(target / name) for name in found.names},
         "notes": list(found.notes),
     }
+    read: list[dict[str, Any]] = []
+    if order.get("base"):
+        parameters["base"] = order["base"]
+        parent = workspace.root / FOLDER
+        size = sum(file.stat().st_size for file in parent.rglob("*") if file.is_file())
+        read = [{"name": "parent", "path": FOLDER, "type": "model", "role": "parent", "digest": digest_of(parent),
+                 "size": size}]  # fmt: skip
     code = code_digest(_CODE, sorted(path.name for path in _CODE.glob("*.py")))
     ended = time.time()
     body = {
         "schema": SCHEMA,
         "stage": NAME,
         "component": {"name": NAME, "version": _VERSION, "code_digest": code},
-        "fingerprint": fingerprint(code, parameters, 0, {}),
+        "fingerprint": fingerprint(code, parameters, 0, {each["name"]: each["digest"] for each in read}),
         "run": os.environ.get("STEMMA_RUN"),
         "parameters": parameters,
         "non_default": {name: parameters[name] for name in ("origin", "revision", "license")},
+        "inputs": read,
         "outputs": [
             {
                 "name": "model", "path": order["path"], "type": "model", "role": "imported",
@@ -76,7 +79,7 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
                 "size": sum((target / name).stat().st_size for name in found.names),
             }
         ],
-        "warnings": inspection.warnings(found.folder, license),
+        "warnings": inspection.warnings(target, license),
         "git": git_state(workspace.root),
         "environment": environment(),
         "device": "cpu",
@@ -87,6 +90,28 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
         "seconds": ended - started,
     }  # fmt: skip
     write_json(workspace.root / RECEIPT, keys.with_signature(workspace, body))
+
+
+def _whole(workspace: Workspace, order: dict[str, Any], target: Path) -> sources.Found:
+    found = sources.fetch(workspace.home, workspace.root, order["source"], lambda line: print(line, file=sys.stderr))
+    if why := inspection.tokenizer_problem(found.folder):
+        raise InputProblem(why)
+    for name in found.names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found.folder / name, target / name)
+        as_umask(target / name)
+    return found
+
+
+def _adapter(workspace: Workspace, order: dict[str, Any], target: Path) -> sources.Found:
+    """The adapter that the order names, on the model in ``models/parent``."""
+    source = Path(order["source"])
+    if found := adapter.problems(source):
+        raise InputProblem(found)
+    if why := adapter.misfit(source, workspace.root / FOLDER):
+        raise InputProblem(why)
+    names = adapter.assemble(source, workspace.root / FOLDER, target)
+    return adapter.taken(source, target, names, order["base"])
 
 
 def main() -> int:
