@@ -82,7 +82,7 @@ def test_the_few_that_people_change_first_stand_before_everything_else(values):
     ]
     assert max(drawn["properties"], key=lambda name: drawn["properties"][name]["position"]) == "parameters"
     few = form.common(values)
-    assert tuple(few) == form.COMMON and few["pretrain.steps"] == 3000
+    assert tuple(few) == form.COMMON and few["pretrain.steps"] == 3600
     assert validate({"common": few}, drawn) == []
     assert validate({"common": {"pretrain.steps": -1}}, drawn) and validate({"common": {"pretrain.step": 1}}, drawn)
     assert form.all_changes(few, values, values) == {}
