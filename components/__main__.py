@@ -8,6 +8,7 @@ import sys
 import components
 from core import python
 from core.environment import settle
+from core.prefork import Reserve, is_forked
 from core.processes import follow_starter
 
 
@@ -39,9 +40,11 @@ def main() -> int:
         return _replay()
     # Before anything slow is imported: a stage must not outlive the DVC that started it, however early that is killed.
     follow_starter()
+    # It is forked while this process has one thread, and may do the work once that is known to be what is wanted.
+    reserve = Reserve() if is_forked() else None
     from components.harness.supervise import run_stage
 
-    return run_stage(stage)
+    return run_stage(stage, reserve)
 
 
 def _code(arguments: list[str]) -> int:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-from core import manifests, python
+from core import manifests, prefork, python
 
 THEN = "--then"
+_STAGE = re.compile(r"(?:exec )?python -m components (\S+)")
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +30,8 @@ def main(arguments: list[str]) -> int:
     if "repro" in arguments:
         # A stage's own code is that of the tree, whatever keeps the tree from the import path of everything else.
         os.environ["PYTHONPATH"] = python.with_code_of(Path.cwd(), os.environ)
+        if prefork.is_forked():
+            _fork_stages()
     from dvc.cli import main as run
 
     for number, command in enumerate(_commands(arguments)):
@@ -34,6 +40,31 @@ def main(arguments: list[str]) -> int:
         if code := run(command):
             return int(code)
     return 0
+
+
+def _fork_stages() -> None:
+    """Have a stage's command run in a fork of this process, which has imported what the stage needs."""
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # it would be a second thread
+    start = run._run
+
+    def fork(executable: str | None, cmd: str, **options: Any) -> None:
+        command = _STAGE.fullmatch(cmd)
+        if command is None or threading.active_count() > 1:
+            start(executable, cmd, **options)
+            return
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as DVC does while it waits for a stage
+        try:
+            code = prefork.run_in_fork("components", command[1], cwd=options["cwd"], env=options["env"])
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if code:
+            raise StageCmdFailedError(cmd, code)
+
+    run._run = fork
 
 
 def _mend_rwlock(folder: Path) -> None:

@@ -21,6 +21,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
+from components.harness import libraries
 from core import dvc
 from core.python import isolated_children
 from registry.promotion import trial
@@ -117,8 +118,8 @@ def _share_trials() -> None:
 def _run(order: dict, shared: bool) -> None:
     if shared:
         forkserver._forkserver.ensure_running = lambda: None  # it runs, and is no child of this process
-    # A stage's own DVC, which is watched and signalled, is started.
     dvc.subprocess = SimpleNamespace(run=warm_python.run_line)
+    libraries.prefork = lambda stages: warm_python.Shared()
     os.setsid()
     for number, name in enumerate((os.devnull, order["out"], order["err"])):
         opened = os.open(name, os.O_RDWR | os.O_CREAT)

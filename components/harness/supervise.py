@@ -17,6 +17,7 @@ from components import pages
 from components.harness import offsite, outcomes
 from components.harness.fingerprint import data_digest
 from components.harness.job import Job, changes, make_job
+from components.harness.libraries import SETTINGS, unused, worker_variables
 from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTED, OF_A_RANK, PROBLEMS
 from components.harness.parameters import non_default
 from components.harness.receipt import Surroundings, described_inputs, is_same_work, receipt
@@ -29,6 +30,7 @@ from core import events, keys, layout, python
 from core.environment import account
 from core.errors import InputProblem, KeyProblem
 from core.files import read_json, write_json
+from core.prefork import Reserve
 from core.processes import adopt_orphans, notice_seconds
 from core.workspace import Workspace
 
@@ -36,27 +38,14 @@ RESTARTS = 2  # how often a worker that dies is started again from its checkpoin
 SHOWN_PARAMETERS, NAME_LIMIT = 3, 120  # of a run's name in MLflow
 FLUSH_SECONDS = 20  # how long a finished stage waits for a tracking server that answers slowly or not at all
 MLFLOW_STATUS = {COMPLETE: "FINISHED", PROBLEMS: "FAILED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "TOKENIZERS_PARALLELISM": "true",
-    # The harness shows progress; bars and deprecation notes of libraries would bury it.
-    "TQDM_DISABLE": "1",
-    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-}
-SETTINGS = {
-    **QUIET,
-    "PYTHONHASHSEED": "0",
-    # Waiting threads that spin take the cores from whatever else runs; it must be set before torch is imported.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),  # huge pages for large tensors
-}
 
 
-def run_stage(stage: str) -> int:
-    """Run a stage in the current workspace; returns the process's exit code."""
+def run_stage(stage: str, reserve: Reserve | None = None) -> int:
+    """Run a stage in the current workspace; returns the process's exit code.
+
+    Args:
+        reserve: a child that can become the worker.
+    """
     started = time.time()
     python.hide("pandas")  # MLflow's client does without it, as its distribution mlflow-skinny does
     try:
@@ -76,19 +65,20 @@ def run_stage(stage: str) -> int:
             if (remote := offsite.place_of(job)) is not None:
                 offsite.clear(remote)
         scratch.forget_older()
-        return _Execution(job, scratch, lock, started).run()
+        return _Execution(job, scratch, lock, started, reserve).run()
 
 
 class _Execution:
     """One attempt at a job: the worker, the spool's replay, and what is written when it ends."""
 
-    def __init__(self, job: Job, scratch: Scratch, lock: int | None, started: float):
+    def __init__(self, job: Job, scratch: Scratch, lock: int | None, started: float, reserve: Reserve | None):
         self.job, self.scratch, self.lock = job, scratch, lock
         self.started = started
         self.surroundings = Surroundings.of(job)
         self.remote = offsite.place_of(job)
         self.apart = job.compute.storage is not None  # the node that has the checkpoints keeps them in the store
-        self.worker: subprocess.Popen[bytes] | None = None
+        self.worker: subprocess.Popen[bytes] | Reserve | None = None
+        self.reserve = reserve
         self.stopped_at: float | None = None  # when a signal asked for the end, on the monotonic clock
         self.warnings: list[str] = []
 
@@ -268,25 +258,20 @@ class _Execution:
             private=True,
         )
         adopt_orphans()
-        self.worker = worker = subprocess.Popen(
-            python.command("components.harness.worker", str(order)),
-            cwd=job.root,
-            env=self._worker_environment(),
-            pass_fds=() if self.lock is None else (self.lock,),
-        )
+        self.worker = worker = self._start_worker(str(order))
         # A node that is asked to end needs the machine's notice for its upload too.
         patience = notice_seconds() if self.apart else grace_seconds() + 3
         if self.stop_requested:  # while it was being started
             worker.send_signal(signal.SIGTERM)
         with Terminal(job.stage, scratch.events) as terminal:
-            while worker.poll() is None:
+            while (returncode := worker.poll()) is None:
                 terminal.update()
                 time.sleep(0.1)
                 if self.stopped_at is not None and time.monotonic() > self.stopped_at + patience:
                     worker.kill()
             terminal.update()
         _end_leftovers()
-        return self._outcome(worker.returncode)
+        return self._outcome(returncode)
 
     def _outcome(self, returncode: int) -> dict[str, Any]:
         outcome = outcomes.left(self.scratch.outcome)
@@ -299,14 +284,23 @@ class _Execution:
             how += " (the system may have run out of memory)"
         return {"state": FAILED, "died": True, "problems": [f"the worker ended {how} and left no result"]}
 
-    def _worker_environment(self) -> dict[str, str]:
-        threads = max(1, (os.cpu_count() or 1) // self.surroundings.processes)
-        return {
+    def _start_worker(self, order: str) -> subprocess.Popen[bytes] | Reserve:
+        job, inherited = self.job, () if self.lock is None else (self.lock,)
+        environment = {
             **os.environ,
-            **SETTINGS,
-            "PYTHONPATH": python.with_code_of(self.job.root, os.environ),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+            **worker_variables(self.surroundings.processes),
+            "PYTHONPATH": python.with_code_of(job.root, os.environ),
         }
+        reserve, self.reserve = self.reserve, None
+        if reserve is not None:
+            inputs = {artifact.name: str(job.root / artifact.path) for artifact, _, _ in job.inputs}
+            if reserve.would_do(environment, set(unused(job.parameters.model_dump(mode="json"), inputs))):
+                isolated = {**environment, python.SAFE_PATH: "1"}
+                reserve.become("components.harness.worker", order, cwd=job.root, env=isolated, keep=inherited)
+                return reserve
+            reserve.dismiss()
+        command = python.command("components.harness.worker", order)
+        return subprocess.Popen(command, cwd=job.root, env=environment, pass_fds=inherited)
 
     def _write_receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:
         """Write ``metrics/<slug>.json`` and ``receipts/<slug>.json``, the receipt last."""

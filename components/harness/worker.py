@@ -18,7 +18,7 @@ from typing import Any
 
 import components
 from components.contract import Context, Interrupted
-from components.harness import launch
+from components.harness import launch, libraries
 from components.harness.outcomes import COMPLETE, EXIT_CODES, FAILED, INTERRUPTED, OF_A_RANK, PROBLEMS
 from core import python
 from core.errors import InputProblem
@@ -30,7 +30,7 @@ def main() -> int:
     order_path = Path(sys.argv[1])
     order = read_json(order_path, None)
     python.seldom_collect()
-    _hide_unused(order)
+    python.hide(*libraries.unused(order["parameters"], order["inputs"]))
     launched = "RANK" in os.environ
     nodes = order["parameters"].get("nodes", 1)
     starter = os.environ.get(launch.LAUNCHER) or order["supervisor"]
@@ -70,19 +70,6 @@ def _drive(order: dict[str, Any]) -> int:
         outcome = {"state": PROBLEMS, "problems": problem.problems}
     write_json(Path(order["outcome"]), outcome)
     return EXIT_CODES[outcome["state"]]
-
-
-def _hide_unused(order: dict[str, Any]) -> None:
-    """Hide the libraries for which this stage has no use, and which accelerate and peft import wherever they are."""
-    parameters = order["parameters"]
-    python.hide("boto3")  # for SageMaker
-    if parameters.get("sharding") != "zero3":
-        python.hide("deepspeed")
-    configurations = [Path(folder) / "config.json" for folder in order["inputs"].values()]
-    quantized = any("bitsandbytes" in path.read_text(encoding="utf-8") for path in configurations if path.is_file())
-    small_moments = str(parameters.get("optimizer")).endswith(("_8bit", "auto"))
-    if not quantized and not small_moments and (parameters.get("adapter") or {}).get("type") != "qlora":
-        python.hide("bitsandbytes")
 
 
 def _context(order: dict[str, Any]) -> Context:

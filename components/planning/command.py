@@ -1,17 +1,13 @@
 """`python -m components plan`: plans as JSON, for `stemma plan` and programs.
 
-Prints ``{"plans": [...], "skipped": [{"stage", "why"}]}`` and ends with 0, or ``{"problems": [...]}`` and 2. With
-``--follow`` it plans one stage after the other, as its standard input asks for them.
+Prints ``{"plans": [...], "skipped": [{"stage", "why"}]}`` and ends with 0, or ``{"problems": [...]}`` and 2.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -30,7 +26,6 @@ from components.pretrain.presets import PRESETS, configuration
 from core import python
 from core.errors import InputProblem
 from core.numbers import count
-from core.processes import die_with_parent
 
 #: Presets with very long contexts are planned at this one unless --context says otherwise.
 CONTEXT = 8192
@@ -48,53 +43,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--params", type=Path, help="a file in place of the workspace's params.yaml")
     parser.add_argument("--stage", action="append", help="only this training stage of params.yaml; may be repeated")
     parser.add_argument("--probe-seconds", type=float, default=probe.SECONDS, help="how long a processor is measured")
-    parser.add_argument("--follow", action="store_true", help="plan the stages that standard input asks for")
     given = vars(parser.parse_args(arguments))
     wanted, seconds, params = (given.pop(name) for name in ("stage", "probe_seconds", "params"))
     python.hide("deepspeed")  # accelerate would import it, and the probe has no use for it
-    if given.pop("follow"):
-        return follow(seconds)
     try:
         answer = plans(parse(given), wanted, seconds, params)
     except InputProblem as problem:
         print(json.dumps({"problems": problem.problems}))
         return 2
     print(json.dumps(answer))
-    return 0
-
-
-def follow(seconds: float) -> int:
-    """Answer each line ``[STAGE, FILE]`` of standard input by writing what a plan of the stage prints to the file.
-
-    A third entry names a file in place of ``params.yaml``.
-
-    Each plan is made in a process forked from this one, which has imported what they need: as a process of its own it
-    measures the memory of its model alone, and it may fail.
-    """
-    # What a plan imports besides this module's own, which is the longest part of it.
-    import accelerate  # noqa: F401
-    import transformers.generation
-    import transformers.models.llama.modeling_llama  # noqa: F401
-
-    from components import optimizers  # noqa: F401
-    from components.pretrain import architecture, loss, step  # noqa: F401
-
-    gc.freeze()  # else the first collection of each would copy the memory that holds the libraries
-    for line in sys.stdin:
-        stage, file, *params = json.loads(line)
-        answer = Path(file)
-        if (child := os.fork()) == 0:
-            die_with_parent()
-            text = "{}"
-            with contextlib.suppress(Exception):
-                text = json.dumps(plans(Options(), [stage], seconds, Path(params[0]) if params else None))
-            partial = answer.with_suffix(".partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.rename(answer)
-            os._exit(0)
-        os.waitpid(child, 0)
-        if not answer.exists():
-            answer.write_text("{}", encoding="utf-8")
     return 0
 
 

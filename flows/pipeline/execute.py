@@ -14,9 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol
 
+from components.harness import libraries
 from core import layout
 from core.errors import InputProblem
 from core.numbers import duration
+from core.prefork import Prefork
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
 from flows.pipeline import damage, finalize, graph, parameters, parent_model, raw_data, report, spools
@@ -59,17 +61,14 @@ class StageObserver:
 class StageRun:
     """A stage of a run, to be brought up to date wherever the observer has that done."""
 
-    def __init__(self, prepared: Prepared, name: str, planner: Planner):
-        """To be made in a thread that lives as long as the run."""
+    def __init__(self, prepared: Prepared, name: str, planner: Planner, prefork: Prefork | None):
         self.prepared, self.name, self._planner = prepared, name, planner
         data = training_data(name)
         self._trains = data is not None
         # A pipeline of one's own may keep its data elsewhere; finding out that nothing can be planned would take
         # seconds.
         self._planned = data is not None and not prepared.trial and (prepared.root / data).is_dir()
-        if self._planned:
-            planner.start()
-        self._process = StageProcess(prepared.root, prepared.home, prepared.run, name)
+        self._process = StageProcess(prepared.root, prepared.home, prepared.run, name, prefork=prefork)
 
     def stop(self) -> None:
         """Have the stage save its checkpoint and end."""
@@ -110,10 +109,8 @@ class StageRun:
         root, line = self.prepared.root, self.prepared.run_state.lines[self.name]
         tail = EventTail(self._process.events_pointer)
         line.progress = tail.progress
-        plan = self._planner.ask(self.name) if self._planned else None
         # The plan is there before the training begins; one that takes longer follows while the stage starts.
-        if plan is not None:
-            plan.wait(PLAN_SECONDS, lambda: self._process.stopping)
+        plan = self._planner.plan(self.name, PLAN_SECONDS, lambda: self._process.stopping) if self._planned else None
 
         def poll() -> None:
             if tail.poll():
@@ -210,7 +207,8 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     settled: set[str] = set()
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
     error: BaseException | None = None
-    planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans")
+    planner: Planner | None = None
+    prefork: Prefork | None = None
     try:
         while waiting or at_work:
             for name in list(waiting):
@@ -225,7 +223,10 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                     observer.cached(name, parents)
                 elif len(at_work) < PARALLEL_STAGES:
                     waiting.remove(name)
-                    at_work[name] = StageRun(prepared, name, planner)
+                    if planner is None:
+                        prefork = libraries.prefork(_outdated(prepared))
+                        planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans", prefork)
+                    at_work[name] = StageRun(prepared, name, planner, prefork)
                     work = observer.begin(at_work[name], parents)
                     work.add_done_callback(partial(_put, ended, name))
             if not at_work:
@@ -245,12 +246,24 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
             observer.wait(at_work, grace_seconds())
         raise
     finally:
-        planner.close()
+        if planner is not None:
+            planner.close()
+        if prefork is not None:
+            prefork.close()
         for name in waiting:
             run_state.finish(name, "not reached")
     if error is not None:
         raise error
     observer.wait(prepared.stages)  # those that are only shown read the run's tree too
+
+
+def _outdated(prepared: Prepared) -> list[str]:
+    """The stages that are about to run, if nothing turns out to be as it was."""
+    found: set[str] = set()
+    for name in prepared.stages:  # upstream first
+        if name in prepared.changed or not prepared.graph.parents[name].isdisjoint(found):
+            found.add(name)
+    return [name for name in prepared.stages if name in found]
 
 
 def _put(ended: queue.SimpleQueue[str], name: str, _: object) -> None:

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import components
+from components.harness import libraries
 from core import parameters_file, python
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
 from core.numbers import count, duration, size
+from core.prefork import Prefork, Program
 from core.processes import die_with_parent
 from flows.pipeline import recipes
 
@@ -64,7 +66,7 @@ def ask_of_recipe(root: Path, recipe: str, arguments: Sequence[str]) -> dict[str
         params = Path(folder, "params.yaml")
         params.write_bytes((root / "params.yaml").read_bytes())
         parameters_file.write(params, recipes.overrides(root, recipe))
-        return ask([*arguments, f"--params={params}"], root)
+        return ask([*arguments, *_params(params)], root)
 
 
 def sentence(plan: dict[str, Any]) -> str:
@@ -81,81 +83,89 @@ def sentence(plan: dict[str, Any]) -> str:
 
 
 class Planner:
-    """A process that plans the training stages of one run; importing what a plan needs takes longer than a plan.
+    """Plans the training stages of one run, one at a time: a plan measures how fast the processor is.
 
     A plan that cannot be made is left out: it never stops a run.
     """
 
-    def __init__(self, root: Path, folder: Path):
-        """``folder`` takes the plans of the tree ``root``."""
-        self._root, self._folder = root, folder
+    def __init__(self, root: Path, folder: Path, prefork: Prefork | None):
+        """``folder`` takes the plans of the tree ``root``; ``prefork`` has imported what they need."""
+        self._root, self._folder, self._prefork = root, folder, prefork
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._asked = 0
+        self._plans: list[StagePlan] = []
+        self._closed = False
 
-    def start(self) -> None:
-        """Have it import what it needs, if it has not begun to.
-
-        To be called from a thread that lives as long as the run: the kernel ends the process with that thread.
-        """
-        if self._process is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._process = subprocess.Popen(
-                _command(["--follow", "--probe-seconds", str(PROBE_SECONDS)]),
-                cwd=self._root,
-                env=_environment(self._root),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                preexec_fn=die_with_parent,
-            )
-
-    def ask(self, stage: str, params: Path | None = None) -> StagePlan:
-        """Have a stage planned, after those that were asked for before.
+    def plan(
+        self, stage: str, seconds: float, stopping: Callable[[], bool] = lambda: False, params: Path | None = None
+    ) -> StagePlan:
+        """Have a stage planned, and wait for it, but no longer than ``seconds``, nor when ``stopping`` says so.
 
         Args:
             params: a file in place of the tree's ``params.yaml``.
         """
-        assert self._process is not None and self._process.stdin is not None, "start comes first"
         with self._lock:
-            self._asked += 1
-            answer = self._folder / f"{self._asked}.json"
-            answer.unlink(missing_ok=True)  # of a run that is taken up again
-            with contextlib.suppress(OSError, ValueError):  # it has ended, or was closed
-                self._process.stdin.write(json.dumps([stage, str(answer), *([str(params)] if params else [])]) + "\n")
-                self._process.stdin.flush()
-        return StagePlan(answer, self._process)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            answer = self._folder / f"{len(self._plans) + 1}.json"
+            arguments = [f"--stage={stage}", f"--probe-seconds={PROBE_SECONDS}"]
+            with open(answer, "wb") as output:
+                process = None if self._closed else self._start([*arguments, *_params(params)], output)
+            self._plans.append(plan := StagePlan(answer, process))
+            until = time.monotonic() + seconds
+            while not plan.ended and time.monotonic() < until and not stopping():
+                time.sleep(0.05)
+        return plan
+
+    def _start(self, arguments: list[str], output: BinaryIO) -> subprocess.Popen[bytes] | Program:
+        environment = _environment(self._root)
+        with open(os.devnull, "wb") as nothing:
+            if self._prefork is not None:
+                with contextlib.suppress(OSError):  # it has ended; then as without it
+                    return self._prefork.program(
+                        "components", "plan", *arguments, cwd=self._root, env=environment,
+                        output=output.fileno(), errors=nothing.fileno(), libraries=libraries.TRAINING,
+                    )  # fmt: skip
+            return subprocess.Popen(
+                _command(arguments), cwd=self._root, env=environment,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=nothing, preexec_fn=die_with_parent,
+            )  # fmt: skip
 
     def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(OSError):
-                self._process.communicate()
+        """End what still plans."""
+        self._closed = True
+        for plan in self._plans:
+            plan.end()
 
 
 class StagePlan:
     """The plan of a stage that is about to run, which a :class:`Planner` makes."""
 
-    def __init__(self, answer: Path, process: subprocess.Popen[str]):
+    def __init__(self, answer: Path, process: subprocess.Popen[bytes] | Program | None):
         self._answer, self._process = answer, process
 
-    def wait(self, seconds: float, stopping: Callable[[], bool]) -> None:
-        """Until the plan is made or has failed, but no longer than ``seconds``, nor when ``stopping`` says so."""
-        until = time.monotonic() + seconds
-        while not self._answer.exists() and time.monotonic() < until and not stopping():
-            if self._process.poll() is not None:
-                break
-            time.sleep(0.1)
+    @property
+    def ended(self) -> bool:
+        """Whether nobody works on it any more."""
+        return self._process is None or self._process.poll() is not None
 
     def ready(self) -> dict[str, Any] | None:
         """The plan, once it is made; None until then, and where there is none."""
+        if not self.ended:
+            return None
         try:
             found = _answer(0, self._answer.read_text(encoding="utf-8"), "").get("plans")
         except (OSError, PlanningFailed, InputProblem):
             return None
         return found[0] if found else None
+
+    def end(self) -> None:
+        """Leave it unmade, unless it is made."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+
+def _params(path: Path | None) -> list[str]:
+    return [] if path is None else [f"--params={path}"]
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

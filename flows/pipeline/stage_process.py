@@ -17,14 +17,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import psutil
 
+from components.harness import libraries
 from core import dvc, layout
 from core.environment import child_environment
 from core.errors import InputProblem, StemmaError
 from core.layout import slug
+from core.prefork import Prefork, Program
 from core.processes import die_with_parent, notice_seconds
 
 Outcome = Literal["cached", "restored", "ran"]
@@ -65,6 +67,7 @@ class StageProcess:
         force: run it although nothing changed.
         apart: run it whatever DVC's caches hold, and put nothing into them.
         environment: variables for the stage besides, such as Prefect's ids.
+        prefork: a process to fork the stage's from, where there is one.
     """
 
     root: Path
@@ -74,6 +77,7 @@ class StageProcess:
     force: bool = False
     apart: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    prefork: Prefork | None = None
 
     def __post_init__(self):
         self._stopping = threading.Event()
@@ -120,7 +124,7 @@ class StageProcess:
         for attempt in range(1, TRIES + 1):
             if self._stopping.is_set():  # before it began, or while it waited for another DVC
                 raise StageStopped(f"{self.stage} was stopped")
-            code, text = self._execute(dvc.command("repro", "--single-item", *options, self.stage), poll)
+            code, text = self._execute(["repro", "--single-item", *options, self.stage], poll)
             if self._stopping.is_set():
                 raise StageStopped(f"{self.stage} was stopped")
             if code == 0:
@@ -130,7 +134,7 @@ class StageProcess:
             # The command may have finished and only its outputs' hashing met the lock. A rerun would delete the outputs
             # first, so take what is there, if DVC will.
             take = _STARTED.search(text) and not self.apart
-            if take and self._execute(dvc.command("commit", "--force", self.stage), poll)[0] == 0:
+            if take and self._execute(["commit", "--force", self.stage], poll)[0] == 0:
                 return "ran"
             self._stopping.wait(2.0 ** (attempt - 1))
         raise self._failure(code, text)
@@ -143,7 +147,7 @@ class StageProcess:
         self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds())
         self._stopping.set()
 
-    def _signal_stage(self, process: subprocess.Popen, signalled: set[int]) -> None:
+    def _signal_stage(self, process: subprocess.Popen | Program, signalled: set[int]) -> None:
         """SIGTERM, once, to whatever does the stage's work.
 
         Not to DVC itself: it would die at once, and its stage with it, before the checkpoint is saved.
@@ -155,21 +159,11 @@ class StageProcess:
                         target.terminate()
                         signalled.add(target.pid)
 
-    def _execute(self, command: list[str], poll: Callable[[], object]) -> tuple[int, str]:
-        """(exit code, what it wrote) of a command in a session of its own that dies with this thread."""
+    def _execute(self, arguments: list[str], poll: Callable[[], object]) -> tuple[int, str]:
+        """(exit code, what it wrote) of a DVC in a session of its own that dies with this thread."""
         start = self.log.stat().st_size if self.log.exists() else 0
-        environment = child_environment({"STEMMA_RUN": self.run, "STEMMA_HOME": str(self.home), **self.environment})
         with open(self.log, "ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self.root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_flow,
-            )
+            process = self._start(arguments, log)
             try:
                 try:
                     self._wait(process, poll)
@@ -182,9 +176,30 @@ class StageProcess:
         poll()
         with open(self.log, "rb") as log:
             log.seek(start)
-            return process.returncode, log.read().decode(errors="replace")
+            return process.wait(), log.read().decode(errors="replace")
 
-    def _wait(self, process: subprocess.Popen, poll: Callable[[], object]) -> None:
+    def _start(self, arguments: list[str], log: BinaryIO) -> subprocess.Popen | Program:
+        command, name = dvc.command(*arguments), dvc.MODULE
+        environment = child_environment({"STEMMA_RUN": self.run, "STEMMA_HOME": str(self.home), **self.environment})
+        if self.prefork is not None:
+            with contextlib.suppress(OSError):  # it has ended; then as without it
+                module = command[command.index(name) :]
+                return self.prefork.program(
+                    *module, cwd=self.root, env=environment, output=log.fileno(), errors=log.fileno(),
+                    libraries=libraries.of_stages([self.stage]),
+                )  # fmt: skip
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_flow,
+        )
+
+    def _wait(self, process: subprocess.Popen | Program, poll: Callable[[], object]) -> None:
         """Until the process has ended, by itself or because :meth:`stop` was called."""
         signalled: set[int] = set()
         while True:
@@ -230,7 +245,7 @@ def _die_with_flow() -> None:
     die_with_parent(signal.SIGKILL)
 
 
-def end_group(process: subprocess.Popen) -> None:
+def end_group(process: subprocess.Popen | Program) -> None:
     """Leave nothing of a session behind: what outlived its leader is signalled to stop, and killed if it does not."""
     if process.poll() is None:
         _kill_group(process.pid)

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.harness import libraries
 from core import parameters_file
 from core.numbers import count, duration, figure
 from core.workspace import Workspace
@@ -102,21 +103,20 @@ def _planned(root: Path, sweep: Sweep, stages: list[str], combinations: list[dic
     if not training:
         return found
     with tempfile.TemporaryDirectory() as folder:
-        planner = Planner(root, Path(folder) / "answers")
-        planner.start()
+        prefork = libraries.prefork(training)
+        planner = Planner(root, Path(folder) / "answers", prefork)
         try:
-            asked = []
             for number, combination in enumerate(combinations):
                 params = Path(folder, f"{number}.yaml")
                 params.write_bytes((root / "params.yaml").read_bytes())
                 parameters_file.write(params, {**sweep.fixed, **combination})
-                asked += [(stage, planner.ask(stage, params)) for stage in training]
-            for stage, answer in asked:
-                answer.wait(PATIENCE, lambda: False)
-                if (made := answer.ready()) is not None:
-                    found.setdefault(stage, []).append(made)
+                for stage in training:
+                    if (made := planner.plan(stage, PATIENCE, params=params).ready()) is not None:
+                        found.setdefault(stage, []).append(made)
         finally:
             planner.close()
+            if prefork is not None:
+                prefork.close()
     return found
 
 

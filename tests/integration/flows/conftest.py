@@ -100,7 +100,8 @@ class ToyWorkspace:
         found = {}
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                found[process.pid] = process.cmdline()
+                # A forked one says its command line as one word.
+                found[process.pid] = " ".join(process.cmdline()).split()
         return found
 
     def wait_for_process_of(self, slug: str, timeout: float = 120) -> None:

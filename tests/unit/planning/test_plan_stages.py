@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import components
+from components.harness import libraries
 from components.planning import command, flops, stages
 from components.planning.decoder import read
 from components.planning.options import Options
@@ -160,19 +161,21 @@ def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
     assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
 
 
-def test_a_run_s_stages_are_planned_by_one_process_that_ends_with_the_run(workspace, tmp_path, monkeypatch):
+def test_a_run_s_stages_are_planned_one_after_the_other_until_the_run_ends(workspace, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    planner = Planner(workspace, tmp_path / "plans")
-    planner.start()
-    asked = [planner.ask(stage) for stage in ("pretrain", "no such stage", "instruct_finetune")]
-    asked[-1].wait(120, lambda: False)
+    prefork = libraries.prefork(["pretrain"])
+    planner = Planner(workspace, tmp_path / "plans", prefork)
+    asked = [planner.plan(stage, 120) for stage in ("pretrain", "no such stage", "instruct_finetune")]
     first, none, last = (each.ready() for each in asked)
     assert first["name"] == "pretrain" and none is None and last["name"] == "instruct_finetune"
     assert "parameters" in sentence(last)
+    unfinished = planner.plan("pretrain", 0)
     planner.close()
-    late = planner.ask("pretrain")
-    late.wait(120, lambda: False)
-    assert late.ready() is None, "a plan that cannot be made is left out"
+    assert unfinished.ended and unfinished.ready() is None, "a plan that is not made is left out"
+    assert planner.plan("pretrain", 120).ready() is None
+    prefork.close()
+    late = Planner(workspace, tmp_path / "late", prefork)
+    assert late.plan("pretrain", 120).ready()["name"] == "pretrain", "started where it cannot be forked"
 
 
 def test_stages_of_different_precisions_are_planned_in_one_process(workspace, tmp_path, monkeypatch):
