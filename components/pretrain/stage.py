@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from components.contract import Context, Metric
-from components.pretrain import unchanged, zero3
+from components.pretrain import memory, unchanged, zero3
 from components.pretrain.architecture import make
 from components.pretrain.data import Batches, TokenSplit, TrainingOrder
 from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
@@ -40,6 +40,8 @@ def run(context: Context) -> None:
     if parameters.steps == 0:
         _take(context)
         return
+    if why := memory.problem(parameters):
+        raise InputProblem(why)
     tokenizer, training, held = _inputs(context)
     order = TrainingOrder(training, parameters.seq_length, context.seed)
     accelerator, precision = _accelerator(context)

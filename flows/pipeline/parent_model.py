@@ -16,7 +16,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.finetuning import demands, families
+import components
+from components import compute
+from components.finetuning import demands, families, memory
 from components.harness.parameters import validate
 from components.pretrain.parameters import REGISTRY, PretrainParameters
 from components.pretrain.parent import FOLDER, SCRATCH, Pointer, read_pointer
@@ -28,6 +30,7 @@ from flows.importing.sources import Found
 
 PARENT = Path(FOLDER)
 STAGE = "pretrain"  # its parameters name it
+_FINE_TUNING = ("classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
 READERS = frozenset({STAGE, "tokenize"})
 #: Stages that have nothing to do where a part of the data has no source.
 _READS = {
@@ -143,7 +146,19 @@ def problems_of_family(root: Path, parent: Parent, stages: Iterable[str], values
     if parent.folder is not None and not found:
         decoder = families.draws_answers(parent.folder)
         found = demands.problems(parent.folder, wanted, values, asks=decoder and takes_tokenizer(values))
+        found += _too_large(parent.folder, parent.init, wanted, values)
     return [f"params.yaml: {line}" for line in found]
+
+
+def _too_large(folder: Path, init: str, wanted: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Which of the fine-tuning stages that run on this machine cannot hold the model, all of whose sizes it has."""
+    where, found = compute.read(values), []
+    for stage in wanted:
+        if stage in _FINE_TUNING and where.of(stage).kind == "local":
+            parameters: Any = validate(values, stage, components.load(stage).parameters)
+            if getattr(parameters, "train", "all") == "all":
+                found.append(memory.problem(folder, f"pretrain.init: {init}", parameters, stage))
+    return [why for why in found if why]
 
 
 def refuse_to_lose(root: Path, changed: Mapping[str, object], parent: Parent) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import components
 from components import compute
 from components.harness.parameters import problems_of_checkpoints, validate
+from components.pretrain import memory
 from core import dvc, parameters_file
 from core.errors import InputProblem
 from core.files import private_folder
@@ -126,7 +127,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if init is not None and reads_parent:
         parent = parent_model.find(workspace, init, say, with_tokenizer=takes_tokenizer)
     if any(stage in changed for stage in stages):
-        wrong = problems_of_clusters(stages, values)
+        wrong = [*problems_of_clusters(stages, values), *problems_of_memory(stages, values)]
         if wrong:
             raise InputProblem([parameters.attribute(line, request.options) for line in wrong])
     if parent is not None:
@@ -305,6 +306,14 @@ def problems_of_clusters(stages: Iterable[str], values: Mapping[str, Any]) -> li
             chosen = validate(values, name, component.parameters)
             problems += compute.problems(component, where.of(name), chosen, {})
     return problems
+
+
+def problems_of_memory(stages: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Why the decoder that pretraining would make cannot be trained on this machine, where it is to be trained here."""
+    if "pretrain" not in stages or compute.read(values).of("pretrain").kind != "local":
+        return []
+    found = memory.problem(validate(values, "pretrain", components.load("pretrain").parameters))
+    return [f"params.yaml: {found}"] if found else []
 
 
 def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:
