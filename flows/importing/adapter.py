@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.harness import libraries
 from core import adapted, python, weights
 from core.errors import InputProblem
 from core.files import as_umask
@@ -226,4 +227,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
+    python.hide(*libraries.SELDOM_USED)
     print(json.dumps(unfitting(Path(sys.argv[1]), Path(sys.argv[2]))))
