@@ -224,7 +224,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                 elif len(at_work) < PARALLEL_STAGES:
                     waiting.remove(name)
                     if planner is None:
-                        prefork = libraries.prefork(_outdated(prepared))
+                        prefork = _prefork(prepared)
                         planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans", prefork)
                     at_work[name] = StageRun(prepared, name, planner, prefork)
                     work = observer.begin(at_work[name], parents)
@@ -257,13 +257,15 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     observer.wait(prepared.stages)  # those that are only shown read the run's tree too
 
 
-def _outdated(prepared: Prepared) -> list[str]:
-    """The stages that are about to run, if nothing turns out to be as it was."""
+def _prefork(prepared: Prepared) -> Prefork | None:
+    """What the stages that are about to run, if nothing turns out to be as it was, are forked from."""
+    if "python -m components " not in (prepared.root / "dvc.yaml").read_text(encoding="utf-8"):
+        return None  # a pipeline of commands of one's own
     found: set[str] = set()
     for name in prepared.stages:  # upstream first
         if name in prepared.changed or not prepared.graph.parents[name].isdisjoint(found):
             found.add(name)
-    return [name for name in prepared.stages if name in found]
+    return libraries.prefork(name for name in prepared.stages if name in found)
 
 
 def _put(ended: queue.SimpleQueue[str], name: str, _: object) -> None:

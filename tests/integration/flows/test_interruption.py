@@ -8,6 +8,7 @@ import time
 import urllib.request
 
 import psutil
+import pytest
 
 
 def servers(workspace) -> set[int]:
@@ -39,7 +40,18 @@ def test_kill_9_of_its_own_server_or_of_the_command(empty_workspace):
     workspace.wait_for_silence()
 
 
-def test_a_signal_lets_the_stage_save_its_checkpoint_first(workspace):
+@pytest.fixture
+def forking(workspace):
+    """A pipeline that has components too, so that the run forks its DVCs."""
+    pipeline = workspace.root / "dvc.yaml"
+    text = pipeline.read_text()
+    pipeline.write_text(f"{text}# One of python -m components could follow.\n")
+    yield workspace
+    pipeline.write_text(text)
+
+
+def test_a_signal_lets_the_stage_save_its_checkpoint_first(forking):
+    workspace = forking
     (workspace.home / "pretrain.pid").unlink()
     workspace.told("pretrain", "steps", "100000")
     process = workspace.start("run", "--set", "pretrain.steps=13")
@@ -52,7 +64,8 @@ def test_a_signal_lets_the_stage_save_its_checkpoint_first(workspace):
     workspace.wait_for_silence()
 
 
-def test_kill_9_of_dvc_ends_its_stage_and_the_run_says_so(workspace):
+def test_kill_9_of_dvc_ends_its_stage_and_the_run_says_so(forking):
+    workspace = forking
     (workspace.home / "pretrain.pid").unlink()
     workspace.told("pretrain", "steps", "100000")
     process = workspace.start("run", "--set", "pretrain.steps=14")
