@@ -43,11 +43,9 @@ def test_kill_9_of_its_own_server_or_of_the_command(empty_workspace):
 @pytest.fixture
 def forking(workspace):
     """A pipeline that has components too, so that the run forks its DVCs."""
-    pipeline = workspace.root / "dvc.yaml"
-    text = pipeline.read_text()
-    pipeline.write_text(f"{text}# One of python -m components could follow.\n")
-    yield workspace
-    pipeline.write_text(text)
+    with open(workspace.root / "dvc.yaml", "a") as pipeline:
+        pipeline.write("# One of python -m components could follow.\n")
+    return workspace
 
 
 def test_a_signal_lets_the_stage_save_its_checkpoint_first(forking):
