@@ -44,12 +44,13 @@ TINY = {
 }
 COMMAND = """
 import sys
-from core import prefork
-if sys.argv.pop(1) == "started":
-    prefork.is_possible = lambda: False
-sys.argv[0] = "stemma"
-from cli import main
-main()
+if __name__ == "__main__":
+    from core import prefork
+    if sys.argv.pop(1) == "started":
+        prefork.is_possible = lambda: False
+    sys.argv[0] = "stemma"
+    from cli import main
+    main()
 """
 
 
