@@ -30,13 +30,22 @@ def problem(folder: Path) -> str | None:
     adapter = folder / FOLDER
     if missing := [name for name in (CONFIG, WEIGHTS, BASE) if not (adapter / name).is_file()]:
         return f"{folder.name}/{FOLDER} is no whole adapter: {', '.join(missing)} is missing"
-    try:
-        recorded = json.loads((adapter / BASE).read_text(encoding="utf-8"))["weights"]
-    except (ValueError, KeyError, TypeError):
+    recorded = named(adapter)
+    if recorded is None:
         return f"{folder.name}/{FOLDER}/{BASE} does not name the weights of a base"
     if recorded != digests(folder):
         return f"{folder.name}/{FOLDER} is an adapter for another base: {BASE} names other weights than those beside it"
     return None
+
+
+def named(adapter: Path) -> dict[str, str] | None:
+    """sha256 of every weight file of the base that the adapter in this folder names, as :func:`digests`; ``None`` where
+    it names none."""
+    try:
+        recorded = json.loads((adapter / BASE).read_text(encoding="utf-8"))["weights"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return recorded if isinstance(recorded, dict) else None
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -98,6 +98,13 @@ def as_umask(path: Path) -> None:
     os.chmod(path, 0o666 & ~_umask())
 
 
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes, with the permissions of a new file; ``target``'s folder is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    as_umask(target)
+
+
 def link_tree(source: Path, target: Path) -> None:
     """Hard links to all files of a folder, in another."""
     for path in source.rglob("*"):

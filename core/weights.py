@@ -42,10 +42,13 @@ def _tensors(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             if length > path.stat().st_size:
                 raise ValueError("its header is longer than the file")
             header = json.loads(file.read(length))
-        return {
+        found = {
             name: (str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
             for name, entry in header.items()
             if name != "__metadata__"
         }
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        if any(size < 0 for _, shape in found.values() for size in shape):
+            raise ValueError("a shape in its header is negative")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise InputProblem(f"{path.parent.name}/{path.name} is damaged: {error}") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.harness import libraries
-from core import adapted, python, weights
+from core import adapted, files, python, weights
 from core.errors import InputProblem
-from core.files import as_umask
 from core.processes import die_with_parent
 from flows.importing import conversion, inspection
 from flows.importing.inspection import FILES, TOKENIZER
@@ -125,7 +123,7 @@ def settings(folder: Path) -> AdapterSettings:
 
 def misfit(folder: Path, base: Path) -> str | None:
     """:func:`unfitting`, found in a process of its own: the settings' patterns come from outside, and matching one may
-    take for ever."""
+    never end."""
     try:
         done = subprocess.run(
             python.command("flows.importing.adapter", str(folder.resolve()), str(base.resolve())),
@@ -154,9 +152,8 @@ def unfitting(folder: Path, base: Path) -> str | None:
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
     if (named := folder / adapted.BASE).is_file():
-        try:
-            recorded = json.loads(named.read_text(encoding="utf-8"))["weights"]
-        except (ValueError, KeyError, TypeError):
+        recorded = adapted.named(folder)
+        if recorded is None:
             return f"{named} does not name the weights of a base"
         if recorded != adapted.digests(base):
             return f"{folder} is an adapter for another base: {adapted.BASE} names other weights than those of the base"
@@ -196,11 +193,11 @@ def assemble(folder: Path, base: Path, target: Path, *, linked: bool = False) ->
     has_own = any((folder / name).is_file() for name in TOKENIZER)
     for name in sorted(names):
         if not (has_own and any(Path(name).match(pattern) for pattern in _OF_TOKENIZER)):
-            (_link if linked else _copy)(base / name, target / name)
+            (_link if linked else files.copy)(base / name, target / name)
     for file in own if has_own else ():
-        _copy(file, target / file.name)
+        files.copy(file, target / file.name)
     for name in (adapted.CONFIG, adapted.WEIGHTS):
-        _copy(folder / name, target / adapted.FOLDER / name)
+        files.copy(folder / name, target / adapted.FOLDER / name)
     adapted.name_base(target)
     return tuple(sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()))
 
@@ -217,13 +214,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), target)  # a base may be large
     except OSError:
-        _copy(source, target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    as_umask(target)
+        files.copy(source, target)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from sqlalchemy import select
@@ -62,7 +61,7 @@ def _registered(workspace: Workspace, reference: str) -> Parent:
 def _named(workspace: Workspace, folder: Path) -> str:
     """The version that the adapter's files name."""
     given = adapter.settings(folder)
-    weights = _weights(folder)
+    weights = adapted.named(folder)
     with open_registry(workspace.registry_url) as registry, registry.read() as session:
         imported = session.scalars(
             select(ModelVersion)
@@ -84,12 +83,3 @@ def _named(workspace: Workspace, folder: Path) -> str:
         f"{folder}: its base, {name or 'which it does not name'}, was not imported into this registry: import that "
         "first, or name its version or folder with --base"
     )
-
-
-def _weights(folder: Path) -> dict[str, str]:
-    """Digests of the base's weight files, as an adapter that Stemma exported names them; else empty."""
-    try:
-        found = json.loads((folder / adapted.BASE).read_text(encoding="utf-8"))["weights"]
-        return {str(name): str(digest) for name, digest in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}

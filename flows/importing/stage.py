@@ -18,7 +18,7 @@ from components.harness.receipt import environment, git_state
 from components.pretrain.parent import FOLDER
 from core import keys, layout
 from core.errors import InputProblem
-from core.files import as_umask, read_json, sha256, write_json
+from core.files import copy, read_json, sha256, write_json
 from core.workspace import Workspace
 from flows.importing import adapter, inspection, sources
 from registry.db.schema import IMPORT
@@ -97,9 +97,7 @@ def _whole(workspace: Workspace, order: dict[str, Any], target: Path) -> sources
     if why := inspection.tokenizer_problem(found.folder):
         raise InputProblem(why)
     for name in found.names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found.folder / name, target / name)
-        as_umask(target / name)
+        copy(found.folder / name, target / name)
     return found
 
 

@@ -1,6 +1,7 @@
 """Adapters of others: what their files may say."""
 
 import json
+import struct
 
 import pytest
 import torch
@@ -67,9 +68,17 @@ def test_pickled_weights_and_damaged_files_are_refused(tmp_path, base):
     (folder / "adapter_config.json").write_text("[" * 100_000)
     assert "is no adapter_config.json of PEFT" in adapter.problems(folder)[1]
     damaged = write(tmp_path / "damaged")
-    (damaged / "adapter_model.safetensors").write_bytes(b"\xff" * 20)
-    with pytest.raises(InputProblem, match="is damaged"):
-        adapter.unfitting(damaged, base)
+    negative = json.dumps({"a": {"dtype": "F32", "shape": [-1, 8], "data_offsets": [0, 0]}}).encode()
+    for header in (b"\xff" * 20, _headed(b"[" * 100_000), _headed(negative)):
+        (damaged / "adapter_model.safetensors").write_bytes(header)
+        with pytest.raises(InputProblem, match="is damaged"):
+            adapter.unfitting(damaged, base)
+    (damaged / "base.json").write_text("[" * 100_000)
+    assert "does not name the weights of a base" in adapter.unfitting(damaged, base)
+
+
+def _headed(header):
+    return struct.pack("<Q", len(header)) + header
 
 
 def test_shapes_are_compared_with_the_base(tmp_path, base):
