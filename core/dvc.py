@@ -18,12 +18,16 @@ from core.guarded_dvc import THEN
 # A second DVC holds the repository's lock while it hashes, or a path while its stage runs.
 BUSY = re.compile(r"is busy|Unable to acquire lock|another DVC process|is being blocked by", re.IGNORECASE)
 TRIES = 5
-MODULE = "core.guarded_dvc"
+
+
+def program(*arguments: str) -> list[str]:
+    """Module and arguments of a DVC that waits for its lock. ``--wait-for-lock`` goes before the verb."""
+    return ["core.guarded_dvc", "--wait-for-lock", *arguments]
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of a DVC that waits for its lock. ``--wait-for-lock`` goes before the verb."""
-    return python.command(MODULE, "--wait-for-lock", *arguments)
+    """The command line of :func:`program`."""
+    return python.command(*program(*arguments))
 
 
 def run(root: Path, *arguments: str) -> str:

@@ -50,7 +50,7 @@ def is_possible() -> bool:
 
 def is_forked() -> bool:
     """Whether this process was forked from one of a :class:`Prefork`."""
-    return _MODULE in sys.orig_argv
+    return sys.orig_argv[1:4] == ["-P", "-m", _MODULE]
 
 
 class Program:
@@ -58,10 +58,11 @@ class Program:
 
     def __init__(self, reply: socket.socket):
         self._reply = reply
-        self.pid = int(reply.recv(32) or 0)
-        self.returncode: int | None = None if self.pid else -signal.SIGKILL
-        if not self.pid:
+        self.returncode: int | None = None
+        pid = reply.recv(32)
+        if not pid:
             raise ConnectionResetError("the process that programs are forked from has ended")
+        self.pid = int(pid)
 
     def poll(self) -> int | None:
         """Its exit code, as of :class:`subprocess.Popen`; ``None`` while it runs."""
@@ -373,7 +374,7 @@ def _report_ends(programs: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        with programs.pop(pid) as reply, contextlib.suppress(OSError):  # whoever asked may be gone
+        with programs.pop(pid) as reply, contextlib.suppress(OSError):  # the process that asked may have ended
             reply.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 

@@ -95,7 +95,7 @@ def shared(
                     result = _result(ray, reference)
                 except ray.exceptions.RayTaskError:
                     raise
-                except ray.exceptions.RayError:  # whoever had it was lost as often as Ray tries it
+                except ray.exceptions.RayError:  # its worker or node was lost more often than Ray retries
                     waiting.appendleft(place)
                     continue
                 left.discard(place)

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import InputProblem
 
-_STAGES = ("classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
+STAGES = ("classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
 
 
 def problems(folder: Path, stages: Collection[str], values: Mapping[str, Any], *, asks: bool) -> list[str]:
@@ -19,7 +19,7 @@ def problems(folder: Path, stages: Collection[str], values: Mapping[str, Any], *
         asks: the stages ask it questions by its own tokenizer.
     """
     found, longest = [], _context(folder)
-    sections = {stage: values.get(stage) or {} for stage in _STAGES if stage in stages}
+    sections = {stage: values.get(stage) or {} for stage in STAGES if stage in stages}
     for stage, section in sections.items():
         wanted = section.get("seq_length")
         if longest is not None and isinstance(wanted, int) and wanted > longest:

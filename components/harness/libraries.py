@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,16 @@ def worker_variables(processes: int) -> dict[str, str]:
     return {**SETTINGS, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
 
 
-def prefork(stages: Iterable[str]) -> Prefork | None:
-    """A process that imports once what these stages need; ``None`` where none can be forked from."""
+def prefork(stages: Iterable[str], first: Sequence[str] = HARNESS) -> Prefork | None:
+    """A process that imports once what these stages need; ``None`` where none can be forked from.
+
+    Args:
+        first: modules that every program needs, of those that take long to import.
+    """
     if not is_possible():
         return None
     environment = child_environment(worker_variables(1))
-    return Prefork(HARNESS, of_stages(stages), environment=environment, without=SELDOM_USED)
+    return Prefork(first, of_stages(stages), environment=environment, without=SELDOM_USED)
 
 
 def of_stages(stages: Iterable[str]) -> list[str]:

@@ -234,31 +234,26 @@ class _Execution:
     def _work(self) -> dict[str, Any]:
         """Run the worker to its end, showing progress; the outcome it left, or what its death means."""
         job, scratch = self.job, self.scratch
-        order = scratch.tracking / "order.json"
-        write_json(
-            order,
-            {
-                "component": job.component.name,
-                "instance": job.instance,
-                "parameters": job.parameters.model_dump(mode="json"),
-                "seed": job.seed,
-                "inputs": {artifact.name: str(job.root / artifact.path) for artifact, _, _ in job.inputs},
-                "outputs": {a.name: str(staging_of(job.root / a.path)) for a in job.outputs},
-                "scratch": str(scratch.folder),
-                "cache": str(layout.cache(job.home) / job.component.name),
-                "events": str(scratch.events),
-                "outcome": str(scratch.outcome),
-                "processes": self.surroundings.processes,
-                "supervisor": os.getpid(),
-                "compute": job.compute.model_dump() if job.compute.kind != "local" else None,
-                "checkpoints": offsite.described(self.remote, self._keep) if self.remote and self.apart else None,
-                "root": str(job.root),
-                "environment": SETTINGS,
-            },
-            private=True,
-        )
+        order = {
+            "component": job.component.name,
+            "instance": job.instance,
+            "parameters": job.parameters.model_dump(mode="json"),
+            "seed": job.seed,
+            "inputs": {artifact.name: str(job.root / artifact.path) for artifact, _, _ in job.inputs},
+            "outputs": {a.name: str(staging_of(job.root / a.path)) for a in job.outputs},
+            "scratch": str(scratch.folder),
+            "cache": str(layout.cache(job.home) / job.component.name),
+            "events": str(scratch.events),
+            "outcome": str(scratch.outcome),
+            "processes": self.surroundings.processes,
+            "supervisor": os.getpid(),
+            "compute": job.compute.model_dump() if job.compute.kind != "local" else None,
+            "checkpoints": offsite.described(self.remote, self._keep) if self.remote and self.apart else None,
+            "root": str(job.root),
+            "environment": SETTINGS,
+        }
         adopt_orphans()
-        self.worker = worker = self._start_worker(str(order))
+        self.worker = worker = self._start_worker(order)
         # A node that is asked to end needs the machine's notice for its upload too.
         patience = notice_seconds() if self.apart else grace_seconds() + 3
         if self.stop_requested:  # while it was being started
@@ -284,7 +279,9 @@ class _Execution:
             how += " (the system may have run out of memory)"
         return {"state": FAILED, "died": True, "problems": [f"the worker ended {how} and left no result"]}
 
-    def _start_worker(self, order: str) -> subprocess.Popen[bytes] | Reserve:
+    def _start_worker(self, order: dict[str, Any]) -> subprocess.Popen[bytes] | Reserve:
+        path = self.scratch.tracking / "order.json"
+        write_json(path, order, private=True)
         job, inherited = self.job, () if self.lock is None else (self.lock,)
         environment = {
             **os.environ,
@@ -293,13 +290,12 @@ class _Execution:
         }
         reserve, self.reserve = self.reserve, None
         if reserve is not None:
-            inputs = {artifact.name: str(job.root / artifact.path) for artifact, _, _ in job.inputs}
-            if reserve.would_do(environment, set(unused(job.parameters.model_dump(mode="json"), inputs))):
+            if reserve.would_do(environment, set(unused(order["parameters"], order["inputs"]))):
                 isolated = {**environment, python.SAFE_PATH: "1"}
-                reserve.become("components.harness.worker", order, cwd=job.root, env=isolated, keep=inherited)
+                reserve.become("components.harness.worker", str(path), cwd=job.root, env=isolated, keep=inherited)
                 return reserve
             reserve.dismiss()
-        command = python.command("components.harness.worker", order)
+        command = python.command("components.harness.worker", str(path))
         return subprocess.Popen(command, cwd=job.root, env=environment, pass_fds=inherited)
 
     def _write_receipt(self, outcome: dict[str, Any], cursor: dict[str, Any]) -> None:

@@ -30,7 +30,6 @@ from flows.importing.sources import Found
 
 PARENT = Path(FOLDER)
 STAGE = "pretrain"  # its parameters name it
-_FINE_TUNING = ("classify_finetune", "instruct_finetune", "reward_model", "preference_tune")
 READERS = frozenset({STAGE, "tokenize"})
 #: Stages that have nothing to do where a part of the data has no source.
 _READS = {
@@ -154,7 +153,7 @@ def _too_large(folder: Path, init: str, wanted: Iterable[str], values: Mapping[s
     """Which of the fine-tuning stages that run on this machine cannot hold the model, all of whose sizes it has."""
     where, found = compute.read(values), []
     for stage in wanted:
-        if stage in _FINE_TUNING and where.of(stage).kind == "local":
+        if stage in demands.STAGES and where.of(stage).kind == "local":
             parameters: Any = validate(values, stage, components.load(stage).parameters)
             if getattr(parameters, "train", "all") == "all":
                 found.append(memory.problem(folder, f"pretrain.init: {init}", parameters, stage))

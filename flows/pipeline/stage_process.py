@@ -179,17 +179,15 @@ class StageProcess:
             return process.wait(), log.read().decode(errors="replace")
 
     def _start(self, arguments: list[str], log: BinaryIO) -> subprocess.Popen | Program:
-        command, name = dvc.command(*arguments), dvc.MODULE
         environment = child_environment({"STEMMA_RUN": self.run, "STEMMA_HOME": str(self.home), **self.environment})
         if self.prefork is not None:
             with contextlib.suppress(OSError):  # it has ended; then as without it
-                module = command[command.index(name) :]
                 return self.prefork.program(
-                    *module, cwd=self.root, env=environment, output=log.fileno(), errors=log.fileno(),
+                    *dvc.program(*arguments), cwd=self.root, env=environment, output=log.fileno(), errors=log.fileno(),
                     libraries=libraries.of_stages([self.stage]),
                 )  # fmt: skip
         return subprocess.Popen(
-            command,
+            dvc.command(*arguments),
             cwd=self.root,
             env=environment,
             stdin=subprocess.DEVNULL,

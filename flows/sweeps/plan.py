@@ -103,7 +103,7 @@ def _planned(root: Path, sweep: Sweep, stages: list[str], combinations: list[dic
     if not training:
         return found
     with tempfile.TemporaryDirectory() as folder:
-        prefork = libraries.prefork(training)
+        prefork = libraries.prefork((), libraries.TRAINING)  # plans alone come from it
         planner = Planner(root, Path(folder) / "answers", prefork)
         try:
             for number, combination in enumerate(combinations):

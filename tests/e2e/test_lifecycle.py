@@ -6,40 +6,22 @@ import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
+from bench import starts
 from tests.prefect_database import give
 from tests.workspace import Workspace, alive, make_workspace
 
 TINY = {
-    "curate.sources.0.max_documents": 2500,
-    "curate.engine.workers": 1,
-    "curate.instructions.signatures.questions.instruct": 200,
-    "curate.instructions.signatures.questions.reward": 30,
-    "curate.instructions.signatures.questions.preference": 30,
-    "curate.instructions.signatures.questions.development": 20,
-    "curate.instructions.signatures.questions.test": 20,
-    "tokenize.vocabulary_size": 512,
-    "tokenize.engine.workers": 1,
-    "pretrain.steps": 12,
+    **starts.TINY,  # two processes are tried in tests/unit/pretrain and tests/integration/pretrain
     "pretrain.sample_tokens": 8,
-    "pretrain.devices": 1,  # two processes are tried in tests/unit/pretrain and tests/integration/pretrain
-    "pretrain.architecture.hidden_size": 32,
-    "pretrain.architecture.intermediate_size": 64,
-    "pretrain.architecture.num_hidden_layers": 2,
-    "classify_finetune.steps": 4,
     "classify_finetune.per_device_batch_size": 16,
-    "instruct_finetune.steps": 6,
     "instruct_finetune.per_device_batch_size": 16,
     "instruct_finetune.generation.max_new_tokens": 8,
-    "reward_model.steps": 4,
     "reward_model.per_device_batch_size": 16,
     "reward_model.sampling.max_new_tokens": 8,
-    "preference_tune.steps": 2,
     "preference_tune.per_device_batch_size": 16,
     "preference_tune.sampling.max_new_tokens": 8,
-    "evaluate.held_out.documents": 40,
     "evaluate.answers.max_new_tokens": 8,
     "evaluate.samples.max_new_tokens": 8,
-    "evaluate.lm_eval.limit": 8,
     # A model this small passes no real threshold; the gate's own checks stay.
     "promotion": {"assistant": {"accuracy": {"min": 0.0}}},
 }

@@ -10,7 +10,7 @@ from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.lineage.trace import trace
 from registry.store.manifests import digest_of
-from tests import warm
+from tests.integration.importing.commands import stemma
 from tests.tiny_decoder import save
 from tests.workspace import make_workspace
 
@@ -26,12 +26,6 @@ def model(workspace):
     save(folder, 2.0)
     (folder / "README.md").write_text("---\nlicense: cc-by-nd-4.0\n---\n")
     return folder
-
-
-def stemma(workspace, *arguments, code=0):
-    done = warm.stemma(*arguments, cwd=workspace.root, environment=workspace.environment)
-    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
-    return " ".join((done.stdout + done.stderr).split())
 
 
 def files(workspace):

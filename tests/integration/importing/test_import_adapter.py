@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests import warm
+from tests.integration.importing.commands import stemma
 from tests.tiny_decoder import save
 from tests.workspace import make_workspace
 
@@ -43,12 +43,6 @@ def lora(workspace, base):
     folder = workspace.root.parent / "lora"
     model.save_pretrained(folder)
     return folder
-
-
-def stemma(workspace, *arguments, code=0):
-    done = warm.stemma(*arguments, cwd=workspace.root, environment=workspace.environment)
-    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
-    return " ".join((done.stdout + done.stderr).split())
 
 
 def changed(lora, name, **values):

@@ -150,5 +150,7 @@ def test_a_reserve_becomes_a_program_unless_libraries_saw_other_variables(shared
     assert (tmp_path / "out").read_text().splitlines() == ["three sub more True", "1"]
 
 
-def test_no_process_here_was_forked_from_one_that_serves():
+def test_only_what_serves_and_its_forks_are_taken_for_them(monkeypatch):
     assert not prefork.is_forked()
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "components", "core.prefork"])
+    assert not prefork.is_forked(), "a word of a command line is no module"
