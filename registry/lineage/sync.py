@@ -100,7 +100,7 @@ def sync(
                 # Versions would get other numbers, and snapshots of runs other trees, than those that were lost.
                 report.problems.append(f"nothing was recorded: {error}")
                 return report
-            _record(session, record, report, run, stages, parent_run_id)
+            _record(session, workspace, record, report, run, stages, parent_run_id)
             if names := [stage for stage in report.executed if stage in unsigned]:
                 report.problems.append(
                     f"receipts of {', '.join(names)}: not signed by a key that is trusted here, so the gate refuses "
@@ -147,6 +147,7 @@ def _not_as_signed(workspace: Workspace, record: WorkspaceRecord) -> tuple[dict[
 
 def _record(
     session: Session,
+    workspace: Workspace,
     record: WorkspaceRecord,
     report: SyncReport,
     run: str | None,
@@ -182,7 +183,10 @@ def _record(
     for name, context in contexts.items():
         if name == run or context.summary is None:
             _summarize(context, _with_inputs(record.stages, members[name]))
-    report.runs = sorted(contexts)
+    # What a run made in a tree of its own can be here too, out of DVC's run cache; this tree is not that run's.
+    report.runs = sorted(
+        name for name in contexts if name == run or not (layout.worktrees(workspace.home) / name).exists()
+    )
 
 
 def _has_snapshot(session: Session, context: ExecutionContext) -> bool:

@@ -10,11 +10,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 import registry.lineage.sync
+from core import layout
 from registry.db.database import open as open_registry
 from registry.db.schema import Artifact, Association, Base, Event, Execution, ExecutionContext, ModelVersion, Snapshot
 from registry.lineage.sync import sync
 from registry.lineage.trace import trace
 from registry.promotion.promote import promote
+from registry.store.snapshot import snapshot
 
 
 def rows(project) -> dict[str, list[tuple]]:
@@ -93,6 +95,17 @@ def test_a_later_run_records_what_it_reused(project):
 def test_only_the_stages_a_run_walked_are_its_own(project):
     sync(project.workspace, run="first")
     assert sync(project.workspace, run="second", stages=["curate"]).cached == ["curate"]
+
+
+def test_a_run_in_a_tree_of_its_own_is_not_filed_with_this_one(project):
+    kept = snapshot(project.workspace, "first")
+    project.set("quality: 0.8", "quality: 0.9")
+    (layout.worktrees(project.workspace.home) / "first").mkdir(
+        parents=True
+    )  # under way: DVC's run cache has its stages
+    report = sync(project.workspace, run="second")
+    assert list(report.snapshots) == ["second"]
+    assert project.git("rev-parse", "refs/stemma/runs/first") == kept
 
 
 def test_bare_repro_is_picked_up(project):
