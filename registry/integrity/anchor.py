@@ -29,10 +29,7 @@ WHO = "Stemma"
 
 def read(root: Path) -> list[Signed]:
     """Every statement that the repository knows, oldest first; none where there is no history."""
-    if not git(root, "rev-parse", "--verify", "--quiet", HISTORY, check=False):
-        return []
-    text = git(root, "log", "--no-show-signature", "--reverse", "--format=%B%x00", HISTORY, "--")
-    return [_parsed(message) for message in text.split("\0") if message.strip()]
+    return _up_to(root, _tip(root))
 
 
 def newest(root: Path) -> Signed | None:
@@ -50,7 +47,8 @@ def extend(workspace: Workspace, registry: Registry) -> str | None:
     with registry.read() as session:
         recorded = signed_statements(session)
     for attempt in range(ATTEMPTS):
-        known = read(workspace.root)
+        before = _tip(workspace.root)
+        known = _up_to(workspace.root, before)
         new = recorded[len(known) :]
         if known != recorded[: len(known)]:
             return f"the database and {HISTORY} disagree; see `stemma audit`"
@@ -58,12 +56,21 @@ def extend(workspace: Workspace, registry: Registry) -> str | None:
         if any(fault(trusted, each) for each in new):
             return "the database has an entry that no trusted key signed; see `stemma audit`"
         try:
-            _append(workspace.root, new)
+            _append(workspace.root, before, new)
             return None
         except GitError as error:  # another process may have been quicker
             if attempt == ATTEMPTS - 1:
                 return str(error)
     return None
+
+
+def is_recorded(session: Session, entry: Signed) -> bool:
+    """Whether the database has an entry of the repository's history, be it from after ``session`` began."""
+    found = select(SignedStatement.id).filter_by(body=entry.body, signature=entry.signature)
+    if session.scalars(found).first() is not None:
+        return True
+    with Session(session.get_bind()) as newer:
+        return newer.scalars(found).first() is not None
 
 
 def signed_statements(session: Session) -> list[Signed]:
@@ -83,10 +90,21 @@ def subject(statement: Signed) -> str:
         return "an entry that says nothing"
 
 
-def _append(root: Path, statements: Sequence[Signed]) -> None:
+def _tip(root: Path) -> str:
+    """The history's newest commit; empty where there is none."""
+    return git(root, "rev-parse", "--verify", "--quiet", HISTORY, check=False)
+
+
+def _up_to(root: Path, commit: str) -> list[Signed]:
+    text = git(root, "log", "--no-show-signature", "--reverse", "--format=%B%x00", commit, "--") if commit else ""
+    entries = [_parsed(message) for message in text.split("\0") if message.strip()]
+    return list(dict.fromkeys(entries))  # two processes at once could once write one twice
+
+
+def _append(root: Path, before: str, statements: Sequence[Signed]) -> None:
+    """Write the statements on top of the commit ``before``, if that is the newest one still; else ``GitError``."""
     if not statements:
         return
-    before = git(root, "rev-parse", "--verify", "--quiet", HISTORY, check=False)
     tree, commit = git(root, "mktree", text=""), before
     for each in statements:
         line = json.dumps({"body": each.body, "key": each.key_id, "signature": each.signature}, sort_keys=True)

@@ -41,7 +41,7 @@ def check(workspace: Workspace, session: Session, report: AuditReport) -> None:
     elif rows and anchor.newest(workspace.root) is None:
         report.add("statement", _count(len(rows)), "unsigned", "they are older than signatures, and nothing vouches "
                    "for them yet; `stemma sync` signs the head as adopted")  # fmt: skip
-    _check_anchor(workspace, statements, trusted, report)
+    _check_anchor(workspace, session, statements, trusted, report)
     signed = set(session.scalars(select(Signature.version_id)))
     for version in dict.fromkeys(row.to_version for row in promotions if row.action != "reject"):
         if version.id not in signed:
@@ -151,7 +151,11 @@ def _check_statements(
 
 
 def _check_anchor(
-    workspace: Workspace, statements: Sequence[SignedStatement], trusted: dict[str, str], report: AuditReport
+    workspace: Workspace,
+    session: Session,
+    statements: Sequence[SignedStatement],
+    trusted: dict[str, str],
+    report: AuditReport,
 ) -> None:
     """The database has every statement that the repository has."""
     known, here = anchor.read(workspace.root), {row.signed for row in statements}
@@ -159,7 +163,7 @@ def _check_anchor(
         if (why := keys.fault(trusted, each)) is not None:
             report.add("anchor", anchor.HISTORY, "wrong", f"an entry of it: {why}; fetch it again from another clone")
             return
-    lacking = [each for each in known if each not in here]
+    lacking = [each for each in known if each not in here and not anchor.is_recorded(session, each)]
     if known and lacking:
         report.add("anchor", "the registry's history", "wrong", lost_history(known[-1]))
         for each in lacking:

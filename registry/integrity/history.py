@@ -62,7 +62,7 @@ def _fault(workspace: Workspace, session: Session, rows: list[Link], last: Signe
     tip = anchor.newest(workspace.root)
     if last is None:
         # Rows of a version that did not sign: they are adopted by the first command that writes.
-        return lost_history(tip) if tip is not None else None
+        return lost_history(tip) if tip is not None and not anchor.is_recorded(session, tip) else None
     if why := _uncovered(rows, last):
         return why
     trusted = keys.trusted_keys(workspace)
@@ -70,10 +70,7 @@ def _fault(workspace: Workspace, session: Session, rows: list[Link], last: Signe
         raise KeyProblem(keys.not_trusted(workspace, trusted, last.key_id, "the registry's history of promotions"))
     if (why := keys.fault(trusted, last.signed)) is not None:
         return why
-    if tip is None:
-        return None
-    known = select(SignedStatement.id).filter_by(body=tip.body, signature=tip.signature)
-    return lost_history(tip) if session.scalars(known).first() is None else None
+    return lost_history(tip) if tip is not None and not anchor.is_recorded(session, tip) else None
 
 
 def _last(session: Session) -> SignedStatement | None:
