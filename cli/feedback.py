@@ -158,7 +158,7 @@ def delete(
     if not yes and not typer.confirm(f"Delete everything of {subject}?"):
         say("Nothing was deleted.")
         raise typer.Exit(1)
-    done = deletion.delete(workspace, subject, found)
+    done = deletion.delete(workspace, subject)
     if as_json:
         print_json({**asdict(found), "done": done})
         return

@@ -193,6 +193,11 @@ def prepared_pairs(home: Path) -> Path:
     return home / "prepared-pairs.json"
 
 
+def feedback_lock(home: Path) -> Path:
+    """Held while files are made of what people said, or what a person said is deleted."""
+    return home / "feedback.lock"
+
+
 # The stack.
 
 

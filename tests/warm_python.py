@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from components.harness import libraries
 from core.environment import child_environment
 from core.prefork import Prefork, Program
@@ -34,6 +36,9 @@ def run(
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         files = {"output": output.fileno(), "errors": errors.fileno()}
         needed = DVC if module in ("dvc", "core.guarded_dvc") else LIBRARIES
+        if "repro" in arguments:
+            stages = YAML(typ="safe").load(Path(cwd, "dvc.yaml").read_text())["stages"]
+            needed = (*libraries.HARNESS, *libraries.of_stages(stages))
         program = server().program(module, *arguments, cwd=cwd, env=env, libraries=needed, **files)
         try:
             code = program.wait(timeout)

@@ -71,9 +71,12 @@ class Workspace:
         return self.run(sys.executable, "-m", "components", name, **options)
 
     def dvc(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-        # A stage's own run is named by the process above it: that of `dvc repro` has to be one that was started.
-        command = [self.tool("dvc")] if arguments[0] == "repro" else [sys.executable, "-m", "dvc"]
-        return self.run(*command, *arguments, **options)
+        if arguments[0] != "repro":
+            return self.run(sys.executable, "-m", "dvc", *arguments, **options)
+        if "STEMMA_RUN" in options:  # as `stemma run` has it done, in forked processes
+            return self.run(sys.executable, "-m", "core.guarded_dvc", *arguments, **options)
+        # A stage's own run is named by the process above it: that of a bare `dvc repro` has to be one that was started.
+        return self.run(self.tool("dvc"), *arguments, **options)
 
     def tool(self, name: str) -> Path:
         """An installed command beside the running interpreter."""

@@ -12,8 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from components.curate import placeholders
-from core import bounded, dvc
+from core import bounded, dvc, layout
 from core.errors import InputProblem
+from core.locks import FileLock
 from core.workspace import Workspace
 from flows.feedback.export import FOLDER, replace
 from flows.feedback.rows import FILES, pseudonym
@@ -126,17 +127,23 @@ def in_words(found: Traces) -> list[str]:
     return [*lines, *found.notes]
 
 
-def delete(workspace: Workspace, subject: DeletionSubject, found: Traces) -> list[str]:
-    """Delete what was found, and record it by digests; what was done, in sentences.
+def delete(workspace: Workspace, subject: DeletionSubject) -> list[str]:
+    """Delete what is found now, and record it by digests; what was done, in sentences.
 
     Killed in between it can be repeated: what is left is found again.
 
     Raises:
+        InputProblem: there is nothing any more.
         RegistryError: the registry cannot be written; nothing was changed.
         DvcError: DVC cannot add the files; the registry's rows are deleted.
     """
-    said: list[str] = []
     salt = placeholders.of_home(workspace.home).salt
+    with FileLock(layout.feedback_lock(workspace.home)):  # else an export under way would write it once more
+        return _delete(workspace, subject, find(workspace, subject), salt)
+
+
+def _delete(workspace: Workspace, subject: DeletionSubject, found: Traces, salt: bytes) -> list[str]:
+    said: list[str] = []
     kind, name = ("conversation", subject.conversation) if subject.person is None else ("person", subject.person)
     mark = pseudonym(salt, kind, name or "")
     with open_registry(workspace.registry_url) as registry:

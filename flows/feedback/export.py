@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.curate import placeholders
-from core import dvc
+from core import dvc, layout
 from core.files import write_bytes
+from core.locks import FileLock
 from core.parameters_file import read
 from core.workspace import Workspace
 from flows.feedback.rows import DEMONSTRATIONS, LABELLED, PAIRS, build
@@ -61,6 +62,11 @@ def export(workspace: Workspace) -> FeedbackFiles:
         DvcError: DVC cannot add the files.
     """
     salt = placeholders.of_home(workspace.home).salt
+    with FileLock(layout.feedback_lock(workspace.home)):  # else a deletion meanwhile would be undone
+        return _export(workspace, salt)
+
+
+def _export(workspace: Workspace, salt: bytes) -> FeedbackFiles:
     with open_registry(workspace.registry_url) as registry:
         expired = retention.remove_expired(registry)
         with registry.read() as session:

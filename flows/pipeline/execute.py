@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol
 
-from components.harness import libraries
 from core import layout
 from core.errors import InputProblem
 from core.numbers import duration
@@ -27,7 +26,7 @@ from flows.pipeline.planning import Planner, sentence, training_data
 from flows.pipeline.prepare import Prepared, new_run_name, problems_of_stages
 from flows.pipeline.progress import EventTail
 from flows.pipeline.run_state import RunState
-from flows.pipeline.stage_process import Outcome, StageProcess, StageStopped, grace_seconds
+from flows.pipeline.stage_process import Outcome, StageProcess, StageStopped, forking, grace_seconds
 from registry.lineage.sync import sync
 from registry.promotion.promote import PromotionOutcome
 from registry.store.run_locks import running
@@ -209,6 +208,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     error: BaseException | None = None
     planner: Planner | None = None
     prefork: Prefork | None = None
+    opened = contextlib.ExitStack()
     try:
         while waiting or at_work:
             for name in list(waiting):
@@ -224,7 +224,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                 elif len(at_work) < PARALLEL_STAGES:
                     waiting.remove(name)
                     if planner is None:
-                        prefork = _prefork(prepared)
+                        prefork = opened.enter_context(forking(prepared.root, _about_to_run(prepared)))
                         planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans", prefork)
                     at_work[name] = StageRun(prepared, name, planner, prefork)
                     work = observer.begin(at_work[name], parents)
@@ -248,8 +248,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     finally:
         if planner is not None:
             planner.close()
-        if prefork is not None:
-            prefork.close()
+        opened.close()
         for name in waiting:
             run_state.finish(name, "not reached")
     if error is not None:
@@ -257,15 +256,13 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
     observer.wait(prepared.stages)  # those that are only shown read the run's tree too
 
 
-def _prefork(prepared: Prepared) -> Prefork | None:
-    """What the stages that are about to run, if nothing turns out to be as it was, are forked from."""
-    if "python -m components " not in (prepared.root / "dvc.yaml").read_text(encoding="utf-8"):
-        return None  # a pipeline of commands of one's own
-    found: set[str] = set()
-    for name in prepared.stages:  # upstream first
+def _about_to_run(prepared: Prepared) -> list[str]:
+    """The stages that will run, if nothing turns out to be as it was; upstream first."""
+    found: dict[str, None] = {}
+    for name in prepared.stages:
         if name in prepared.changed or not prepared.graph.parents[name].isdisjoint(found):
-            found.add(name)
-    return libraries.prefork(name for name in prepared.stages if name in found)
+            found[name] = None
+    return list(found)
 
 
 def _put(ended: queue.SimpleQueue[str], name: str, _: object) -> None:
@@ -316,9 +313,11 @@ def execute_alone(
     if done := raw_data.ensure(workspace.root, changed):
         say(done)
     run_state = RunState(new_run_name(), stages)
-    with signals_as_exceptions(), running(workspace.home), show(run_state):
+    with (
+        signals_as_exceptions(), running(workspace.home), show(run_state), forking(workspace.root, stages) as prefork
+    ):  # fmt: skip
         for stage in stages:
-            process = StageProcess(workspace.root, workspace.home, run_state.run, stage, force=force)
+            process = StageProcess(workspace.root, workspace.home, run_state.run, stage, force=force, prefork=prefork)
             with shown(run_state, process) as tail:
                 run_state.finish(stage, process.reproduce(tail.poll))
     if note := spools.send_pending(workspace):

@@ -21,7 +21,7 @@ from core.dvc import cache_folder
 from core.errors import InputProblem, StemmaError
 from core.workspace import Workspace
 from flows.pipeline.raw_data import RAW
-from flows.pipeline.stage_process import StageFailed, StageProcess
+from flows.pipeline.stage_process import StageFailed, StageProcess, forking
 from registry.errors import NotMeasured
 from registry.lineage import receipts
 from registry.lineage.sync import sync
@@ -73,7 +73,8 @@ def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None 
         shutil.rmtree(model, ignore_errors=True)  # whatever it is, its bytes may be links into the cache
         shutil.copytree(files, model, copy_function=shutil.copyfile)
         # Forced: a metric that DVC remembers was not good enough, or no other would be needed.
-        StageProcess(root, workspace.home, run, gap.stage, force=True).reproduce()
+        with forking(root, [gap.stage]) as prefork:
+            StageProcess(root, workspace.home, run, gap.stage, force=True, prefork=prefork).reproduce()
         sync(Workspace(root, workspace.home), run=run, stages=[gap.stage], update_mlflow=False)
         return run
     finally:

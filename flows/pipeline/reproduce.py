@@ -15,12 +15,13 @@ from core import dvc, layout
 from core.dvc_lock import read_at
 from core.errors import DvcError, InputProblem, WorkspaceError
 from core.git import git
+from core.prefork import Prefork
 from core.processes import signals_as_exceptions
 from core.workspace import Workspace
 from flows.pipeline import graph
 from flows.pipeline.execute import shown
 from flows.pipeline.run_state import RunState
-from flows.pipeline.stage_process import StageFailed, StageProcess
+from flows.pipeline.stage_process import StageFailed, StageProcess, forking
 from registry.db.database import open as open_registry
 from registry.integrity.history import resolve
 from registry.lineage.reproduction import (
@@ -110,7 +111,8 @@ def reproduce(
             root = restore(workspace, reference, folder, say, raw_only=True).root
         run_state = RunState(name, [stage.name for stage in recorded])
         with signals_as_exceptions(), running(workspace.home), show(run_state):
-            comparison, made = _run_again(workspace, source, recorded, root, apart, run_state)
+            with forking(root, run_state.lines) as prefork:
+                comparison, made = _run_again(workspace, source, recorded, root, apart, run_state, prefork)
         result = ReproducedVersion(
             source, name, comparison, None, {s: x.seconds for s, x in run_state.lines.items() if x.seconds}
         )
@@ -141,7 +143,13 @@ def _root_in(workspace: Workspace, folder: Path) -> Path:
 
 
 def _run_again(
-    workspace: Workspace, source: Source, recorded: list[LineageStage], root: Path, apart: Path, run_state: RunState
+    workspace: Workspace,
+    source: Source,
+    recorded: list[LineageStage],
+    root: Path,
+    apart: Path,
+    run_state: RunState,
+    prefork: Prefork | None,
 ) -> tuple[Comparison, dict[str, LineageStage]]:
     rules = PromotionParameters.load(workspace.root)
     # Where the metrics go is the workspace's; all else that a home holds is the reproduction's own.
@@ -149,7 +157,9 @@ def _run_again(
     stages: list[StageComparison] = []
     made: dict[str, LineageStage] = {}
     for stage in recorded:
-        process = StageProcess(root, apart, run_state.run, stage.name, apart=True, environment=dict(environment))
+        process = StageProcess(
+            root, apart, run_state.run, stage.name, apart=True, environment=dict(environment), prefork=prefork
+        )
         try:
             with shown(run_state, process) as tail:
                 process.reproduce(tail.poll)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -216,6 +216,22 @@ class StageProcess:
         words = [line for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
         message = "\n".join([f"stage {self.stage} failed (dvc ended with {code}). Its last lines:", *words])
         return StageFailed(self.stage, message, self.log)
+
+
+@contextlib.contextmanager
+def forking(root: Path, stages: Iterable[str]) -> Iterator[Prefork | None]:
+    """What processes of the stages are forked from while the block runs, which imports their libraries once.
+
+    ``None`` where none can be forked, and in a pipeline of commands of one's own.
+    """
+    pipeline = root / "dvc.yaml"
+    is_of_components = pipeline.is_file() and "python -m components " in pipeline.read_text(encoding="utf-8")
+    prefork = libraries.prefork(stages) if is_of_components else None
+    try:
+        yield prefork
+    finally:
+        if prefork is not None:
+            prefork.close()
 
 
 def grace_seconds() -> float:
