@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core import python
 from core.files import sha256, write_json
 
 FOLDER = "adapter"
@@ -56,6 +57,19 @@ def digests(folder: Path) -> dict[str, str]:
 def name_base(folder: Path) -> None:
     """Write which weights the adapter in ``folder`` belongs to: those that lie beside it."""
     write_json(folder / FOLDER / BASE, {"weights": digests(folder)})
+
+
+def uses_bitsandbytes(folder: Path) -> bool:
+    """Whether the weights in ``folder`` are kept in few bits by bitsandbytes, as its configuration says."""
+    configuration = folder / "config.json"
+    return configuration.is_file() and "bitsandbytes" in configuration.read_text(encoding="utf-8", errors="replace")
+
+
+def spare_bitsandbytes(folder: Path) -> None:
+    """Let PEFT, which imports bitsandbytes wherever that is, do without it in this process, where the model in
+    ``folder`` does: it takes seconds, and complains of kernels that are not there."""
+    if not uses_bitsandbytes(folder):
+        python.hide("bitsandbytes")
 
 
 def apply(model: Any, folder: Path) -> Any:

@@ -83,4 +83,5 @@ def merge(folder: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
+    adapted.spare_bitsandbytes(Path(sys.argv[1]))
     merge(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core import adapted
 from core.environment import child_environment
 from core.prefork import Prefork, is_possible
 
@@ -79,8 +80,7 @@ def unused(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str
     found = ["boto3"]
     if parameters.get("sharding") != "zero3":
         found.append("deepspeed")
-    configurations = [Path(folder) / "config.json" for folder in inputs.values()]
-    quantized = any("bitsandbytes" in path.read_text(encoding="utf-8") for path in configurations if path.is_file())
+    quantized = any(adapted.uses_bitsandbytes(Path(folder)) for folder in inputs.values())
     small_moments = str(parameters.get("optimizer")).endswith(("_8bit", "auto"))
     if not quantized and not small_moments and (parameters.get("adapter") or {}).get("type") != "qlora":
         found.append("bitsandbytes")

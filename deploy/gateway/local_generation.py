@@ -53,6 +53,7 @@ def generate(
     name, files, signed = checked_files(workspace, reference)
     if not signed:
         warn(f"{name} is unsigned: its files are what was registered, but nobody vouches for them; a promotion signs")
+    adapted.spare_bitsandbytes(files)
     return answer(
         files,
         prompt,

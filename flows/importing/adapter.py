@@ -151,12 +151,6 @@ def unfitting(folder: Path, base: Path) -> str | None:
     import transformers
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
-    if (named := folder / adapted.BASE).is_file():
-        recorded = adapted.named(folder)
-        if recorded is None:
-            return f"{named} does not name the weights of a base"
-        if recorded != adapted.digests(base):
-            return f"{folder} is an adapter for another base: {adapted.BASE} names other weights than those of the base"
     given = settings(folder)
     values = {name: getattr(given, name) for name in AdapterSettings.model_fields if name not in _NOT_PEFTS}
     try:
@@ -187,7 +181,11 @@ def assemble(folder: Path, base: Path, target: Path, *, linked: bool = False) ->
 
     Returns:
         The names of the files.
+
+    Raises:
+        InputProblem: the adapter's own ``base.json`` names another base; nothing is written then.
     """
+    _check_named(folder, base)
     names = {file.relative_to(base).as_posix() for pattern in FILES for file in base.glob(pattern)}
     own = [file for pattern in _OF_TOKENIZER for file in sorted(folder.glob(pattern)) if file.is_file()]
     has_own = any((folder / name).is_file() for name in TOKENIZER)
@@ -207,6 +205,18 @@ def taken(folder: Path, model: Path, names: tuple[str, ...], base: str) -> Found
     read = settings(folder)
     note = f"a {'DoRA' if read.use_dora else 'LoRA'} adapter of rank {read.r} on {base}"
     return Found(model, names, str(folder), None, inspection.license_of(folder), (note,))
+
+
+def _check_named(folder: Path, base: Path) -> None:
+    if not (named := folder / adapted.BASE).is_file():
+        return
+    recorded = adapted.named(folder)
+    if recorded is None:
+        raise InputProblem(f"{named} does not name the weights of a base")
+    if recorded != adapted.digests(base):
+        raise InputProblem(
+            f"{folder} is an adapter for another base: {adapted.BASE} names other weights than those of the base"
+        )
 
 
 def _link(source: Path, target: Path) -> None:

@@ -108,10 +108,16 @@ def import_model(
         found = _adapted(workspace, Path(source), parent)
     else:
         found = sources.fetch(workspace.home, workspace.root, source, say)
-    if why := inspection.tokenizer_problem(found.folder):
-        raise InputProblem(why)
     digest = digest_of(found.folder, found.names)
     version, new = _registered(workspace, model, digest), False
+    why = inspection.tokenizer_problem(found.folder)
+    if why is None and parent is not None and version is None:  # what is registered was compared before
+        assert parent.folder is not None
+        why = adapter.misfit(Path(source), parent.folder)
+    if why is not None:
+        if parent is not None:
+            sources.forget(workspace.home, found)
+        raise InputProblem(why)
     if version is None:
         order = {"source": source, "model": model, "path": f"models/{model}", "license": license, "digest": digest}
         order |= {"base": parent.source} if parent is not None else {}
@@ -167,8 +173,6 @@ def _registered(workspace: Workspace, model: str, digest: str) -> str | None:
 def _adapted(workspace: Workspace, source: Path, base: Parent) -> Found:
     """The model that an adapter becomes on its base, put together apart from the workspace."""
     assert base.folder is not None and base.source is not None
-    if why := adapter.misfit(source, base.folder):
-        raise InputProblem(why)
     target = layout.imports(workspace.home) / f"adapter-{secrets.token_hex(4)}" / "model"
     names = adapter.assemble(source, base.folder, target, linked=True)
     return adapter.taken(source, target, names, base.source)

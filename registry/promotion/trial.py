@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from core import adapted
 from core.python import isolated_children
 
 LIBRARY = "registry.promotion.sanity"  # what the processes are forked with
@@ -50,6 +51,7 @@ def try_model(files: Path, timeout: float = TIMEOUT_SECONDS) -> Trial:
 
 def _try(files: str, sender: Connection) -> None:
     try:
+        adapted.spare_bitsandbytes(Path(files))
         from registry.promotion.sanity import examine
 
         trial = Trial(examine(Path(files)))

@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+import core.workspace
+from flows.importing import adapter
+from flows.importing.register import import_model
 from tests.integration.importing.commands import stemma
 from tests.tiny_decoder import save
 from tests.workspace import make_workspace
@@ -53,7 +56,7 @@ def changed(lora, name, **values):
     return folder
 
 
-def test_it_is_found_a_base_by_the_name_of_it_and_comes_out_with_the_same_bytes(workspace, base, lora):
+def test_it_is_found_a_base_by_the_name_of_it_and_comes_out_with_the_same_bytes(workspace, base, lora, monkeypatch):
     assert json.loads((lora / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
     told = stemma(workspace, "import", "../lora", "--as", "tuned", "--license", "mit")
     assert f"tuned:1: {lora}, 7 files" in told and "Note: a LoRA adapter of rank 2 on tiny:1" in told
@@ -63,6 +66,9 @@ def test_it_is_found_a_base_by_the_name_of_it_and_comes_out_with_the_same_bytes(
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (out / name).read_bytes() == (lora / name).read_bytes()
     assert "tuned:1 already is" in stemma(workspace, "import", str(out), "--as", "tuned"), "by the digests of the base"
+    monkeypatch.setattr(adapter, "misfit", lambda folder, base: pytest.fail("it is known"))
+    assert not import_model(core.workspace.Workspace(workspace.root, workspace.home), str(lora), "tuned").new
+    assert not list((workspace.home / "imports").iterdir())
     assert "tuned:1" in stemma(workspace, "impact", "tiny:1")
     assert "bit-identical" in stemma(workspace, "reproduce", "tuned:1")
     assert "tuned:1 is now tuned@champion" in stemma(
@@ -103,6 +109,7 @@ def test_what_fits_no_base_is_refused_in_a_sentence(workspace, base, lora):
     told = stemma(workspace, "import", str(ranked), "--as", "other", code=2)
     assert "differs in shape: base_model.model.lm_head.lora_A.weight is [2, 8], and the base takes [4, 8]" in told
     assert "nothing was changed" in told and "other" not in stemma(workspace, "models")
+    assert not list((workspace.home / "imports").iterdir())
 
 
 def test_a_folder_may_be_the_base(workspace, base, lora):

@@ -7,7 +7,9 @@ import shutil
 
 import pytest
 
-from deploy.gateway.local_generation import NotGenerative, answer
+from core import python
+from deploy.gateway import local_generation
+from deploy.gateway.local_generation import NotGenerative, answer, generate
 from registry.errors import RegistryError
 from tests.unit.finetuning import tiny
 
@@ -126,3 +128,13 @@ def test_an_encoder_decoder_answers_as_it_is_measured(family, tmp_path):
     model, tokenizer = tiny.save(tmp_path, family)
     said = "".join(answer(tmp_path, "the soup", **OPTIONS))
     assert said.strip() == answers(model, tokenizer, ["the soup"], max_new_tokens=5)[0][0].strip() != ""
+
+
+@pytest.mark.parametrize(("method", "hidden"), [("", ["bitsandbytes"]), ("bitsandbytes", [])])
+def test_peft_does_without_bitsandbytes_where_the_model_does(tmp_path, monkeypatch, method, hidden):
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": method}}))
+    found = []
+    monkeypatch.setattr(python, "hide", lambda *names: found.extend(names))
+    monkeypatch.setattr(local_generation, "checked_files", lambda workspace, reference: ("base:1", tmp_path, True))
+    generate(None, "base:1", "a", warn=print)
+    assert found == hidden

@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 
 from core import adapted, files
 from core.errors import InputProblem
-from flows.importing import adapter
+from core.workspace import Workspace
+from flows.importing import adapter, stage
+from registry.store.manifests import digest_of
 from tests.tiny_decoder import save
 
 NAME = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -74,7 +76,8 @@ def test_pickled_weights_and_damaged_files_are_refused(tmp_path, base):
         with pytest.raises(InputProblem, match="is damaged"):
             adapter.unfitting(damaged, base)
     (damaged / "base.json").write_text("[" * 100_000)
-    assert "does not name the weights of a base" in adapter.unfitting(damaged, base)
+    with pytest.raises(InputProblem, match="does not name the weights of a base"):
+        adapter.assemble(damaged, base, tmp_path / "model")
 
 
 def _headed(header):
@@ -93,7 +96,24 @@ def test_shapes_are_compared_with_the_base(tmp_path, base):
     assert "does not fit its base" in adapter.unfitting(write(tmp_path / "regex", target_modules="("), base)
     named = write(tmp_path / "named")
     (named / "base.json").write_text(json.dumps({"weights": {"model.safetensors": "0" * 64}}))
-    assert "is an adapter for another base" in adapter.unfitting(named, base)
+    with pytest.raises(InputProblem, match="is an adapter for another base"):
+        adapter.assemble(named, base, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_stage_compares_what_is_not_what_was_ordered(tmp_path, base, monkeypatch):
+    (tmp_path / "models").mkdir()
+    base.rename(tmp_path / "models/parent")
+    folder = write(tmp_path / "lora")
+    adapter.assemble(folder, tmp_path / "models/parent", tmp_path / "before")
+    order = {"source": str(folder), "base": "tiny:1", "digest": digest_of(tmp_path / "before")}
+    compared = []
+    monkeypatch.setattr(adapter, "misfit", lambda folder, base: compared.append(folder) or "it does not fit")
+    stage._adapter(Workspace(tmp_path, tmp_path), order, tmp_path / "after")
+    assert not compared
+    write(folder, a=(2, 9))
+    with pytest.raises(InputProblem, match="it does not fit"):
+        stage._adapter(Workspace(tmp_path, tmp_path), order, tmp_path / "again")
 
 
 def test_a_tokenizer_beside_the_adapter_goes_before_the_bases(tmp_path, base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -9,7 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from components.harness.parameters import validate
+from components.pretrain.architecture import _settings
+from components.pretrain.parameters import PretrainParameters
 from components.pretrain.presets import PRESETS, configuration
+from core import parameters_file
+from tests.workspace import REPOSITORY
 
 PUBLISHED = {
     "gpt2-small": 124_439_808,
@@ -49,6 +55,25 @@ def test_published_active_parameters_of_the_mixtures():
     oss = PRESETS["gpt-oss-20b"]
     embedding = oss.vocabulary * oss.settings["hidden_size"]
     assert round((oss.active - embedding) / 1e9, 2) == 3.61, "the model card leaves the embedding out"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return parameters_file.read(REPOSITORY / "params.yaml")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_name_alone_brings_every_setting_and_one_beside_it_overrides(shipped, name):
+    pretrain = copy.deepcopy(shipped["pretrain"])
+    pretrain["architecture"]["preset"] = name
+    preset = PRESETS[name]
+    assert _settings(_architecture(pretrain)) == (preset.model_type, dict(preset.settings))
+    pretrain["architecture"]["num_hidden_layers"] = 1
+    assert _settings(_architecture(pretrain)) == (preset.model_type, {**preset.settings, "num_hidden_layers": 1})
+
+
+def _architecture(pretrain):
+    return validate({"pretrain": pretrain}, "pretrain", PretrainParameters).architecture
 
 
 @pytest.mark.parametrize("name", PRESETS)

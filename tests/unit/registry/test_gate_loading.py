@@ -6,14 +6,16 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import registry.promotion.trial
+from core import python
 from registry.promotion.template_trial import DoesNotEnd, require_end
-from registry.promotion.trial import try_model
+from registry.promotion.trial import Trial, try_model
 from tests.tiny_decoder import WORDS, save
 
 
@@ -145,3 +147,11 @@ def test_it_may_hang_or_die(model, monkeypatch):
 
 def _die(files: str, sender) -> None:
     os._exit(9)
+
+
+def test_the_process_does_without_bitsandbytes_where_the_model_does(tmp_path, monkeypatch):
+    hidden, told = [], []
+    monkeypatch.setattr(python, "hide", lambda *names: hidden.extend(names))
+    monkeypatch.setattr("registry.promotion.sanity.examine", lambda folder: [])
+    registry.promotion.trial._try(str(tmp_path), SimpleNamespace(send=told.append))
+    assert hidden == ["bitsandbytes"] and told == [Trial([])]
