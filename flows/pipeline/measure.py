@@ -29,6 +29,7 @@ from registry.promotion.measurements import Gap
 from registry.promotion.promote import Measure
 from registry.store import worktrees
 from registry.store.materialize import materialize
+from registry.store.run_locks import running
 from registry.store.snapshot import snapshot
 
 
@@ -60,6 +61,11 @@ def measure_on(workspace: Workspace, version: str, gap: Gap, commit: str | None 
         NotMeasured: the stage has never run in that tree.
         InputProblem, StageFailed, DvcError, RegistryError: see there.
     """
+    with running(workspace.home):
+        return _measure(workspace, version, gap, commit)
+
+
+def _measure(workspace: Workspace, version: str, gap: Gap, commit: str | None) -> str:
     files = materialize(workspace, version)
     run = f"measure-{re.sub(r'[^A-Za-z0-9._-]', '-', version)}-{secrets.token_hex(3)}"
     folder = layout.worktrees(workspace.home) / run

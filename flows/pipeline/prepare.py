@@ -26,6 +26,7 @@ from flows.pipeline.graph import Graph
 from flows.pipeline.parent_model import Parent
 from flows.pipeline.run_state import RunState
 from flows.pipeline.worktree import Worktree, folder_of
+from registry.store.run_locks import running
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,99}(?<!\.)(?<!\.lock)")
 
@@ -151,7 +152,8 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         # What a bare `dvc repro` or a killed run left is filed with this tree, not with the one that follows.
         sync(workspace, update_mlflow=False)
     if request.isolated:
-        return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
+        with running(workspace.home):
+            return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
     root = workspace.root
     if done := raw_data.ensure(root, changed, request.overrides):
         say(done)

@@ -31,7 +31,8 @@ from registry.lineage.recording import (
     record_failure,
 )
 from registry.promotion.mirror import MirrorReport, mirror
-from registry.store.snapshot import left_out_words, not_kept, secrets_left_out, snapshot
+from registry.store.run_locks import running
+from registry.store.snapshot import commit_tree, left_out_words, not_kept, record_snapshot, secrets_left_out
 
 _UNUSABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow refuses in a metric's name
 
@@ -90,7 +91,9 @@ def sync(
     record = replace(record, stages=tuple(stage for stage in record.stages if stage.stage not in edited))
     failures = receipts.read_failures(workspace.home)
     report = SyncReport(problems=[*record.problems, *edited.values()])
-    with open_registry(workspace.registry_url) as registry:
+    with running(workspace.home), open_registry(workspace.registry_url) as registry:
+        # Kept before it is recorded: killed in between, a version would have no tree that it can be restored from.
+        commit = _keep(workspace, run, report) if run is not None and record.stages else None
         with registry.write() as session:
             try:
                 statements.begin(workspace, session)
@@ -101,6 +104,9 @@ def sync(
                 report.problems.append(f"nothing was recorded: {error}")
                 return report
             _record(session, workspace, record, report, run, stages, parent_run_id)
+            if run is not None and commit is not None:
+                record_snapshot(session, run, commit)
+                report.snapshots[run] = commit
             if names := [stage for stage in report.executed if stage in unsigned]:
                 report.problems.append(
                     f"receipts of {', '.join(names)}: not signed by a key that is trusted here, so the gate refuses "
@@ -117,10 +123,10 @@ def sync(
         for path in failures:  # now that they are committed; one that is left is found again, and known
             path.unlink(missing_ok=True)
         for name in report.runs:
-            try:
-                report.snapshots[name] = snapshot(workspace, name, registry)
-            except (GitError, WorkspaceError) as error:
-                report.problems.append(f"run {name} has no snapshot, so it cannot be restored: {error}")
+            if name != run and (commit := _keep(workspace, name, report)) is not None:
+                with registry.write() as session:
+                    record_snapshot(session, name, commit)
+                report.snapshots[name] = commit
         hidden = (line for commit in report.snapshots.values() for line in secrets_left_out(workspace.root, commit))
         if lines := list(dict.fromkeys(hidden)):
             report.problems.append(left_out_words(lines))
@@ -132,6 +138,15 @@ def sync(
         if update_mlflow:
             report.mirror = mirror(workspace, registry)
     return report
+
+
+def _keep(workspace: Workspace, run: str, report: SyncReport) -> str | None:
+    """The commit of the tree as a run's; ``None``, with the reason among the problems, where there is none."""
+    try:
+        return commit_tree(workspace, run)
+    except (GitError, WorkspaceError) as error:
+        report.problems.append(f"run {run} has no snapshot, so it cannot be restored: {error}")
+        return None
 
 
 def _not_as_signed(workspace: Workspace, record: WorkspaceRecord) -> tuple[dict[str, str], set[str]]:
@@ -156,6 +171,7 @@ def _record(
 ) -> None:
     for item in record.raw:
         record_artifact(session, item)
+    own = run is not None and workspace.root.is_relative_to(layout.worktrees(workspace.home))  # the run's own tree
     contexts: dict[str, ExecutionContext] = {}
     members: defaultdict[str, set[str]] = defaultdict(set)  # stages that each run executed or found cached
     for stage in record.stages:
@@ -183,10 +199,18 @@ def _record(
     for name, context in contexts.items():
         if name == run or context.summary is None:
             _summarize(context, _with_inputs(record.stages, members[name]))
-    # What a run made in a tree of its own can be here too, out of DVC's run cache; this tree is not that run's.
     report.runs = sorted(
-        name for name in contexts if name == run or not (layout.worktrees(workspace.home) / name).exists()
-    )
+        name for name in contexts
+        if name == run or not (own or _has_its_own_tree(session, contexts[name], record.stages))
+    )  # fmt: skip
+
+
+def _has_its_own_tree(session: Session, context: ExecutionContext, stages: Collection[StageRecord]) -> bool:
+    """Whether a run's stages ran in a tree made of its snapshot; where they are found elsewhere, DVC's run cache gave
+    them, and that tree is not the run's."""
+    commits = {stage.receipt.git.commit for stage in stages if stage.receipt.run == context.name}
+    began = session.scalars(select(Snapshot.commit_sha).filter_by(context_id=context.id)).first()
+    return began in commits
 
 
 def _has_snapshot(session: Session, context: ExecutionContext) -> bool:

@@ -33,6 +33,7 @@ from registry.promotion.mirror import MirrorReport, mirror
 from registry.promotion.parameters import PromotionParameters
 from registry.promotion.releases import record_release
 from registry.store.materialize import materialize_artifact
+from registry.store.run_locks import running
 
 #: Measures the version that is named by running a stage; raises ``NotMeasured`` where that fails.
 Measure = Callable[[str, Gap], None]
@@ -116,7 +117,7 @@ def promote(
         UnsoundHistory: the promotions before are not what was signed.
     """
     check_request(alias, reason, actor)
-    with open_registry(workspace.registry_url) as registry:
+    with running(workspace.home), open_registry(workspace.registry_url) as registry:
         _require_key(workspace, registry)
         judged = _judge(workspace, registry, reference, alias, measure, compare, pair)
         if isinstance(judged, PromotionOutcome):
@@ -169,7 +170,7 @@ def assess(
     Raises:
         PromotionRefused, UnknownReference, MissingBytes, InvalidBytes, KeyProblem: as there.
     """
-    with open_registry(workspace.registry_url) as registry:
+    with running(workspace.home), open_registry(workspace.registry_url) as registry:
         judged = _judge(workspace, registry, reference, alias, measure, compare, pair)
     if isinstance(judged, PromotionOutcome):
         return judged

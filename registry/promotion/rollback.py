@@ -16,6 +16,7 @@ from registry.integrity.verification import verify_version
 from registry.promotion.gate import Check, Verdict
 from registry.promotion.mirror import mirror
 from registry.promotion.promote import PromotionOutcome, append, check_request
+from registry.store.run_locks import running
 
 
 def rollback(
@@ -34,7 +35,7 @@ def rollback(
         UnknownReference: no such model.
     """
     check_request(alias, reason, actor)
-    with open_registry(workspace.registry_url) as registry:
+    with running(workspace.home), open_registry(workspace.registry_url) as registry:
         with registry.read() as session:
             history.require(workspace, session)
             row = find_model(session, model)

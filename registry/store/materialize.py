@@ -19,6 +19,7 @@ from registry.db.schema import Artifact, Association, Event, Execution, Snapshot
 from registry.errors import InvalidBytes, MissingBytes
 from registry.integrity.history import resolve
 from registry.store.manifests import digest_of, read_manifest
+from registry.store.run_locks import running
 
 
 def materialize(workspace: Workspace, reference: str) -> Path:
@@ -54,8 +55,8 @@ def materialize_artifact(workspace: Workspace, registry: Registry, artifact: Art
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for source in (_from_cache, _from_workspace, _from_snapshot):
-        # Made beside the target, so that it appears there at once, complete and verified.
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder:
+        # Made beside the target, so that it appears there at once, complete and verified; no collection meets it.
+        with running(workspace.home), tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder:
             staging = Path(folder) / "files"
             failure = source(workspace, registry, artifact, staging)
             if failure is None and (found := digest_of(staging)) != artifact.digest:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from core import layout, locks
+from core.files import private_folder
 from core.workspace import Workspace
 from registry.errors import RegistryError
 from registry.store import worktrees
@@ -23,7 +24,8 @@ class InUse(RegistryError):
 
 @contextlib.contextmanager
 def running(home: Path) -> Iterator[None]:
-    """Held while a pipeline run is at work; waits for a collection to end."""
+    """Held by all that a collection must not meet, such as a pipeline run; waits for one to end. May be nested."""
+    private_folder(home)
     with locks.holding(layout.collection_lock(home), shared=True):
         yield
 

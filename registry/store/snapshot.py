@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 from ruamel.yaml.error import YAMLError
+from sqlalchemy.orm import Session
 
 from core import bounded
 from core.errors import GitError, WorkspaceError
@@ -29,6 +31,19 @@ LARGE_BYTES = 50_000_000  # untracked files above it belong into DVC; git would 
 
 
 def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = None) -> str:
+    """:func:`commit_tree`, recorded in the registry.
+
+    Raises:
+        WorkspaceError, GitError: as there.
+    """
+    commit = commit_tree(workspace, run_name)
+    with contextlib.nullcontext(registry) if registry else open_registry(workspace.registry_url) as opened:
+        with opened.write() as session:
+            record_snapshot(session, run_name, commit)
+    return commit
+
+
+def commit_tree(workspace: Workspace, run_name: str) -> str:
     """Commit the workspace's tree, uncommitted edits included, as ``refs/stemma/runs/<run_name>``.
 
     What ``.gitignore`` leaves out stays out, except ``dvc.lock``, receipts and metrics; so do the home (it holds
@@ -37,7 +52,7 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
     of the new one, so nothing that was ever kept is lost.
 
     Returns:
-        The commit's sha, also recorded in the registry.
+        The commit's sha.
 
     Raises:
         WorkspaceError: the name cannot be a git reference.
@@ -61,12 +76,17 @@ def snapshot(workspace: Workspace, run_name: str, registry: Registry | None = No
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(0.05 * (attempt + 1))
-    if registry is not None:
-        _record(registry, run_name, ref, commit)
-    else:
-        with open_registry(workspace.registry_url) as opened:
-            _record(opened, run_name, ref, commit)
     return commit
+
+
+def record_snapshot(session: Session, run_name: str, commit: str) -> None:
+    """Note the commit that holds a run's tree."""
+    context, ref = record_context(session, run_name), f"{NAMESPACE}/{run_name}"
+    row, new = find_or_add(
+        session, Snapshot, {"context_id": context.id}, ref=ref, commit_sha=commit, created=time.time()
+    )
+    if not new:
+        row.commit_sha = commit
 
 
 def secrets_left_out(root: Path, commit: str) -> list[str]:
@@ -187,13 +207,3 @@ def _commit(root: Path, tree: str, message: str, existing: str) -> str:
         env.setdefault(f"GIT_{role}_NAME", git(root, "config", "user.name", check=False) or "stemma")
         env.setdefault(f"GIT_{role}_EMAIL", git(root, "config", "user.email", check=False) or "stemma@localhost")
     return git(root, "commit-tree", tree, *parents, "-m", message, env=env)
-
-
-def _record(registry: Registry, run_name: str, ref: str, commit: str) -> None:
-    with registry.write() as session:
-        context = record_context(session, run_name)
-        row, new = find_or_add(
-            session, Snapshot, {"context_id": context.id}, ref=ref, commit_sha=commit, created=time.time()
-        )
-        if not new:
-            row.commit_sha = commit

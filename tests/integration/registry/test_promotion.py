@@ -20,6 +20,8 @@ from registry.lineage.catalog import models
 from registry.lineage.sync import sync
 from registry.promotion.history import history
 from registry.promotion.promote import promote
+from registry.store.collection import collect
+from registry.store.run_locks import InUse
 
 # Three processes that promote at the same moment, forked where everything is imported: imports take far longer.
 # So one process does it for each line (a folder, the registry's URL, who gets which alias) that it reads.
@@ -175,6 +177,8 @@ def test_the_slower_of_two_is_told_who_won(two_versions, monkeypatch):
     def overtaken(*arguments):
         monkeypatch.setattr(registry.promotion.promote, "judge", judge)
         promote(two_versions.workspace, "base:1", "champion", "mine first", "Eve")
+        with pytest.raises(InUse):  # which would take away the files that are tried and signed
+            collect(two_versions.workspace, delete=True)
         return judge(*arguments)
 
     monkeypatch.setattr(registry.promotion.promote, "judge", overtaken)

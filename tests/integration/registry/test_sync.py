@@ -10,12 +10,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 import registry.lineage.sync
-from core import layout
 from registry.db.database import open as open_registry
 from registry.db.schema import Artifact, Association, Base, Event, Execution, ExecutionContext, ModelVersion, Snapshot
 from registry.lineage.sync import sync
 from registry.lineage.trace import trace
 from registry.promotion.promote import promote
+from registry.store.collection import collect
+from registry.store.run_locks import InUse
 from registry.store.snapshot import snapshot
 
 
@@ -97,17 +98,6 @@ def test_only_the_stages_a_run_walked_are_its_own(project):
     assert sync(project.workspace, run="second", stages=["curate"]).cached == ["curate"]
 
 
-def test_a_run_in_a_tree_of_its_own_is_not_filed_with_this_one(project):
-    kept = snapshot(project.workspace, "first")
-    project.set("quality: 0.8", "quality: 0.9")
-    (layout.worktrees(project.workspace.home) / "first").mkdir(
-        parents=True
-    )  # under way: DVC's run cache has its stages
-    report = sync(project.workspace, run="second")
-    assert list(report.snapshots) == ["second"]
-    assert project.git("rev-parse", "refs/stemma/runs/first") == kept
-
-
 def test_bare_repro_is_picked_up(project):
     sync(project.workspace, run="first")
     project.set("quality: 0.8", "quality: 0.7")
@@ -171,11 +161,31 @@ def test_a_crash_before_the_snapshot_is_made_good(project, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(registry.lineage.sync, "snapshot", dies)
-        sync(project.workspace, run="first")
+        patched.setattr(registry.lineage.sync, "commit_tree", dies)
+        sync(project.workspace)
     assert (count(project, Execution), count(project, Snapshot)) == (3, 0)
     assert list(sync(project.workspace).snapshots) == ["first"]
     assert sync(project.workspace).snapshots == {}
+
+
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
+def test_a_crash_after_a_run_was_recorded_leaves_its_tree_kept(project, monkeypatch):
+    """Nobody can make it good: a run in a tree of its own has a snapshot already, and its tree goes."""
+
+    def dies(*_):
+        with pytest.raises(InUse):  # what is recorded is not collected before it is kept
+            collect(project.workspace, delete=True)
+        raise KeyboardInterrupt
+
+    project.set("quality: 0.8", "quality: 0.7")
+    began = snapshot(project.workspace, "first")
+    project.set("quality: 0.7", "quality: 0.8")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(registry.lineage.sync.anchor, "extend", dies)
+        sync(project.workspace, run="first")
+    with open_registry(project.workspace.registry_url) as opened, opened.read() as session:
+        commit = session.scalars(select(Snapshot.commit_sha)).one()
+    assert commit != began and "quality: 0.8" in project.git("show", f"{commit}:params.yaml")
 
 
 def test_what_cannot_be_recorded_is_told_and_the_rest_recorded(project):

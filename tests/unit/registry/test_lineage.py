@@ -1,14 +1,20 @@
 """Recording twice changes nothing; family trees reach raw data, through the execution that was really meant."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from core.workspace import Workspace
 from registry.db.schema import Base, Event, Execution
 from registry.lineage.catalog import models
+from registry.lineage.receipts import GitRecord, WorkspaceRecord
 from registry.lineage.recording import associate, record_cached, record_context, record_execution
-from registry.lineage.sync import flatten
+from registry.lineage.sync import SyncReport, _record, flatten
 from registry.lineage.trace import trace
+from registry.store.snapshot import record_snapshot
 from tests.unit.registry.conftest import item
 
 RAW = item("raw", "r0", "raw")
@@ -149,3 +155,15 @@ def test_flattened_parameters(parameters):
     flat = flatten(parameters, "stage.")
     assert len(flat) == (leaves(parameters) if parameters else 0)
     assert all(name.startswith("stage.") and isinstance(value, str) for name, value in flat.items())
+
+
+@pytest.mark.parametrize("place", ["workspace", "workspace/.stemma/worktrees/second"])
+def test_what_another_run_made_in_its_own_tree_is_not_filed_with_this_tree(registry, finished, tmp_path, place):
+    """DVC's run cache gave its stages, of which no sync knows: it is under way, or was killed and its tree is gone."""
+    of_first = {"run": "first", "git": GitRecord(commit="began")}
+    made = [replace(each, receipt=each.receipt.model_copy(update=of_first)) for each in lifecycle(finished)]
+    workspace, report = Workspace(tmp_path / place, tmp_path / "workspace/.stemma"), SyncReport()
+    with registry.write() as session:
+        record_snapshot(session, "first", "began" if place == "workspace" else "later")
+        _record(session, workspace, WorkspaceRecord(tuple(made), (), "", ()), report, "second", None, None)
+    assert (report.runs, report.executed) == (["second"], ["curate", "pretrain", "evaluate@base"])
