@@ -32,9 +32,11 @@ from deploy.backup.manifest import (
     Manifest,
 )
 from deploy.backup.stores import Progress, Store, complete, is_url, upload
+from registry.integrity import anchor
 from registry.store.run_locks import running
 
 PARTIAL = ".partial-"
+TRIES = 5
 KEPT_BY_DVC = ("files/md5", "runs")  # objects, and the run-cache that names them
 
 
@@ -155,8 +157,7 @@ class _Work:
 
     def take(self, databases: list[Database], without: Collection[str], keys: bool, before: Path | None) -> Manifest:
         self.manifest.left_out = dict.fromkeys(without, "left out by --without")
-        self._dump(databases)
-        self._bundle()
+        self._take_names(databases)
         cache, remote = stores.dvc_stores(self.workspace)
         self._copy(OBJECTS, [cache, *([remote] if remote else [])], KEPT_BY_DVC, before)
         self._copy(ARTIFACTS, [stores.artifacts(self.workspace)], ("",), before)
@@ -166,8 +167,23 @@ class _Work:
         self.manifest.write(self.folder)
         return self.manifest
 
+    def _take_names(self, databases: list[Database]) -> None:
+        """The databases and then the repository, once more where a decision came in between.
+
+        git would know a decision that the registry lacks, and a registry that lacks one is refused. The other way round
+        a run's snapshot could be missing.
+        """
+        for _ in range(TRIES):
+            before = anchor.newest(self.workspace.root)
+            self._dump(databases)
+            self._bundle()
+            if anchor.newest(self.workspace.root) == before:
+                return
+        raise BackupFailed("promotions were decided all the time while the databases were copied; try again later")
+
     def _dump(self, databases: list[Database]) -> None:
-        (self.plain / DATABASES).mkdir()
+        (self.plain / DATABASES).mkdir(exist_ok=True)
+        dumped: set[str] = set()
         dump_of = same(databases)
         for index, database in enumerate(databases):
             self.progress(f"database {database.name}", index, len(databases))
@@ -175,9 +191,10 @@ class _Work:
             if not database.exists:
                 self.manifest.left_out[database.name] = f"{database.where} does not exist"
                 continue
-            if name not in self.manifest.files:
+            if name not in dumped:
                 database.dump(self.plain / name)
                 self._add(name)
+                dumped.add(name)
             self.manifest.databases[database.name] = {"engine": database.engine, "file": name}
         self.progress("databases", len(databases), len(databases))
 

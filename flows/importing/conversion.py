@@ -13,13 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from core import python
 from core.environment import chosen
 from core.errors import InputProblem
-from core.files import as_umask, write_json
+from core.files import as_umask, copy, write_json
 from core.processes import die_with_parent
 
 PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
@@ -28,11 +29,12 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 
 
-def convert(source: Path, destination: Path) -> None:
+def convert(source: Path, destination: Path, beside: Iterable[str] = ()) -> None:
     """Write the model in ``source`` (a ``.gguf`` file, or a folder with pickled weights) as safetensors.
 
     Args:
         destination: appears when all of it is there; a folder that is there is what an earlier call made.
+        beside: files of the folder that are taken as they are.
 
     Raises:
         InputProblem: the file is damaged, or of a kind that cannot be converted.
@@ -58,6 +60,8 @@ def convert(source: Path, destination: Path) -> None:
     for file in staging.rglob("*"):
         if file.is_file():
             as_umask(file)
+    for name in beside:
+        copy(source / name, staging / name)
     os.rename(staging, destination)
 
 

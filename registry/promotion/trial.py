@@ -14,7 +14,7 @@ from pathlib import Path
 from core import adapted
 from core.python import isolated_children
 
-LIBRARY = "registry.promotion.sanity"  # what the processes are forked with
+LIBRARY = "registry.promotion.trial_libraries"  # what the processes are forked with
 TIMEOUT_SECONDS = 600.0
 
 

@@ -16,7 +16,11 @@ import pytest
 
 from deploy import backup
 from deploy.backup import last
+from deploy.backup.create import _Work
 from deploy.backup.manifest import Manifest
+from registry.db.database import open as open_registry
+from registry.integrity import history
+from registry.promotion.promote import promote
 from tests.integration.deploy.lived import REASON, elsewhere, holder
 
 
@@ -42,6 +46,23 @@ def test_everything_comes_back_on_another_machine(lived, tmp_path):
     assert verify(new, "base@champion").files.is_dir()
     assert (new.home / "keys" / "signing.pem").stat().st_mode & 0o777 == 0o600
     assert f"key restored: signing.pem signs as this workspace: {done.signed_by}" in restored.lines
+
+
+def test_a_decision_that_is_made_meanwhile_is_in_the_registry_and_in_git(lived, tmp_path, monkeypatch):
+    bundle, bundled = _Work._bundle, []
+
+    def after_a_decision(work) -> None:  # the databases are dumped
+        if not bundled:
+            assert promote(lived.workspace, "base:1", "staging", "try it", "ada").accepted
+        bundled.append(work)
+        bundle(work)
+
+    monkeypatch.setattr(_Work, "_bundle", after_a_decision)
+    done = backup.create(lived.workspace, str(tmp_path / "backups"), keys=True, without=["mlflow", "prefect"])
+    new = elsewhere(lived, tmp_path / "new")
+    backup.restore(new, done.place, keys=True, signed_by=done.signed_by)
+    with open_registry(new.registry_url) as registry, registry.read() as session:
+        assert str(history.resolve(new, session, "base@staging")) == "base:1"
 
 
 def test_a_second_backup_links_what_the_first_has(lived, tmp_path):

@@ -1,12 +1,14 @@
 """What names a model, what of it is taken, and why a folder is refused or warned of."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from core import files
 from core.errors import InputProblem
-from flows.importing import inspection, sources
+from flows.importing import conversion, inspection, sources
 from tests.tiny_decoder import save
 
 
@@ -123,6 +125,37 @@ def test_pickled_weights_are_converted_and_keep_their_type(tmp_path, model):
     assert not found.folder.exists() and model.is_dir()
 
 
+@pytest.fixture
+def pickled(model, monkeypatch):
+    """The same with pickled weights, whose conversion takes no time."""
+
+    def run(command, **_):
+        (Path(command[-1]) / "model.safetensors").write_bytes(b"weights")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    monkeypatch.setattr(conversion.subprocess, "run", run)
+    return model
+
+
+def test_a_conversion_that_was_killed_before_all_files_were_there_is_made_again(tmp_path, pickled, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("shutil.copyfile", dies)
+        fetched(tmp_path, "model")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(fetched(tmp_path, "model").names)
+
+
+def test_what_was_converted_is_not_taken_for_a_model_with_other_files_beside_the_same_weights(tmp_path, pickled):
+    before = fetched(tmp_path, "model")
+    changed(pickled, "config.json", rope_theta=5e5)
+    after = fetched(tmp_path, "model")
+    assert json.loads((after.folder / "config.json").read_text())["rope_theta"] == 5e5
+    assert before.revision == after.revision
+
+
 class Attack:
     def __reduce__(self):
         return (print, ("code of a pickle runs",))
@@ -140,7 +173,6 @@ def test_a_pickle_that_is_more_than_numbers_is_refused(tmp_path, model, capfd):
 
 
 def test_a_conversion_has_no_network(tmp_path):
-    import subprocess
     import sys
 
     program = "from flows.importing.conversion import _without_network as cut; cut()\n"
