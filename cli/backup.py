@@ -47,7 +47,8 @@ def create(
         typer.Argument(metavar="DIR|URL", help="Folder or URL; the back-up becomes a folder in it, named by the time."),
     ],
     without: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Leave a database out: registry, mlflow or prefect.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave a database out: registry, mlflow, prefect or sweeps."),
     ] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="Include the signing keys; a person who has them can sign as you.")

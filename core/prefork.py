@@ -30,7 +30,7 @@ from setproctitle import getproctitle, setproctitle
 
 _MODULE = "core.prefork"
 _PROJECT = ("cli", "components", "core", "deploy", "flows", "registry")
-_LIMIT = 1 << 20  # bytes of a request; the kernel's own limit is lower
+_DESCRIPTORS = 4  # that come with a message, at most
 # In the environment of programs: the variables that the libraries saw, and which ones looked absent to the others.
 _LIBRARIES = "STEMMA_PREFORK_LIBRARIES"
 # Read where a library is loaded, so that what a forked process sets is too late.
@@ -120,8 +120,7 @@ class Prefork:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 preexec_fn=lambda: die_with_parent(signal.SIGKILL),
             )  # fmt: skip
-        imports = {"first": list(first), "then": list(then), "without": list(without)}
-        self._requests.send(json.dumps(imports).encode())
+        _send(self._requests, {"first": list(first), "then": list(then), "without": list(without)})
 
     def program(
         self,
@@ -141,13 +140,13 @@ class Prefork:
             errors: descriptor of its standard error.
 
         Raises:
-            OSError: the process that it would be forked from has ended, or the variables are too long for a message.
+            OSError: the process that it would be forked from has ended.
         """
         reply, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             program = {"program": [module, *arguments], "cwd": str(cwd), "env": dict(env)}
-            request = json.dumps({"libraries": list(libraries), **program}).encode()
-            socket.send_fds(self._requests, [request], [output, errors, theirs.fileno()])
+            request = {"libraries": list(libraries), **program}
+            _send(self._requests, request, [output, errors, theirs.fileno()])
         return Program(reply)
 
     def close(self) -> None:
@@ -176,10 +175,11 @@ class Reserve:
 
         self._order.close()
         follow_parent(os.getppid(), signal.SIGKILL)
-        message, kept, _, _ = socket.recv_fds(order, _LIMIT, 1)
-        if not message:
+        received = _receive(order)
+        if received is None:
             return 0
-        return _run(**json.loads(message), keep={0, 1, 2, *kept})
+        program, kept = received
+        return _run(**program, keep={0, 1, 2, *kept})
 
     @staticmethod
     def would_do(environment: Mapping[str, str], without: set[str]) -> bool:
@@ -188,9 +188,12 @@ class Reserve:
         return seen["variables"] == _read_at_import(environment) and without.issuperset(seen["without"])
 
     def become(self, module: str, *arguments: str, cwd: Path, env: Mapping[str, str], keep: Sequence[int]) -> None:
-        """Have it run ``python -m MODULE ARGUMENTS`` with these variables, and keep a descriptor of this process."""
-        order = json.dumps({"program": [module, *arguments], "cwd": str(cwd), "env": dict(env)}).encode()
-        socket.send_fds(self._order, [order], list(keep))
+        """Have it run ``python -m MODULE ARGUMENTS`` with these variables, and keep descriptors of this process.
+
+        Raises:
+            OSError: it has ended.
+        """
+        _send(self._order, {"program": [module, *arguments], "cwd": str(cwd), "env": dict(env)}, keep)
         self._order.close()
 
     def dismiss(self) -> None:
@@ -225,6 +228,26 @@ def run_in_fork(module: str, *arguments: str, cwd: Path, env: Mapping[str, str])
     if pid == 0:
         _end_with(lambda: _run([module, *arguments], str(cwd), env))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _send(to: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send a message with descriptors of this process: in a file in memory, since a socket limits a message's length,
+    and the variables of a program may be longer."""
+    with os.fdopen(os.memfd_create(_MODULE), "w", encoding="utf-8") as file:
+        json.dump(message, file)
+        file.flush()
+        socket.send_fds(to, [b"\0"], [file.fileno(), *descriptors])
+
+
+def _receive(source: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """A message of :func:`_send` and its descriptors; ``None`` once the other end is closed."""
+    mark, received, _, _ = socket.recv_fds(source, 1, _DESCRIPTORS)
+    if not mark:
+        return None
+    file, *descriptors = received
+    with os.fdopen(file, encoding="utf-8") as opened:
+        opened.seek(0)
+        return json.load(opened), descriptors
 
 
 def _fork() -> int:
@@ -318,10 +341,10 @@ def _serve(requests: socket.socket) -> None:
             os.read(woken, 4096)
             _report_ends(programs)
         if requests.fileno() in ready:
-            message, descriptors, _, _ = socket.recv_fds(requests, _LIMIT, 3)
-            if not message:
+            received = _receive(requests)
+            if received is None:
                 return
-            request = json.loads(message)
+            request, descriptors = received
             if "program" in request:
                 _import(request.pop("libraries"), seen["without"])
                 request["env"][_LIBRARIES] = json.dumps(seen)

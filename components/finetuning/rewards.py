@@ -95,11 +95,13 @@ class Reading:
         answers: that it was given, each with its question.
         cut: of these, the ones longer than what it reads.
         unread: of these again, the ones with a question that alone is so long: their reward says nothing of the answer.
+        unshown: of all, the ones that its chat template does not show as they are: their text is read instead.
     """
 
     answers: int = 0
     cut: int = 0
     unread: int = 0
+    unshown: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ class Rewarder:
         Raises:
             InputProblem: the reward model's chat template refuses a question.
         """
-        ids, _ = encode_answered(self.tokenizer, records, answers)
+        ids, faults = encode_answered(self.tokenizer, records, answers)
         long = [place for place, each in enumerate(ids) if len(each) > self.limit]
         self.reading.answers += len(ids)
         self.reading.cut += len(long)
+        self.reading.unshown += len(faults)
         if long:
             questions = [records[place] for place in long]
             shortened, _ = encode_answered(self.tokenizer, questions, [answers[place] for place in long], self.limit)
@@ -140,26 +143,33 @@ class Rewarder:
 
     def take(self) -> Reading:
         """What was read since the last call; counting begins anew."""
-        taken = Reading(**vars(self.reading))
-        self.reading.answers = self.reading.cut = self.reading.unread = 0
+        taken = replace(self.reading)
+        vars(self.reading).update(vars(Reading()))
         return taken
 
-    def words(self, what: str, reading: Reading) -> str | None:
-        """What was cut of the answers that ``what`` names, as a sentence; None where nothing was."""
-        if not reading.cut:
-            return None
-        side = "their end" if self.tokenizer.chat_template else "the end of the longer one of question and answer"
-        unread = f"; of {reading.unread} of them the question alone fills that" if reading.unread else ""
-        return (
-            f"{what}: {reading.cut} of {reading.answers} answers ({reading.cut / reading.answers:.1%}) exceed, with "
-            f"their question, the {self.limit} tokens that the reward model reads, and are scored without {side}"
-            f"{unread}"
-        )
+    def words(self, what: str, reading: Reading) -> list[str]:
+        """What of the answers that ``what`` names was not read as they are, in sentences; none where all was."""
+        found = []
+        if reading.cut:
+            side = "their end" if self.tokenizer.chat_template else "the end of the longer one of question and answer"
+            unread = f"; of {reading.unread} of them the question alone fills that" if reading.unread else ""
+            found.append(
+                f"{what}: {reading.cut} of {reading.answers} answers ({reading.cut / reading.answers:.1%}) exceed, "
+                f"with their question, the {self.limit} tokens that the reward model reads, and are scored without "
+                f"{side}{unread}"
+            )
+        if reading.unshown:
+            found.append(
+                f"{what}: {reading.unshown} of {reading.answers} answers ({reading.unshown / reading.answers:.1%}) are "
+                "not shown as they are by the reward model's chat template, and are scored by their text as it is "
+                "behind the question"
+            )
+        return found
 
 
 def warn_of_cuts(context: Context, rewarder: Rewarder, what: str) -> None:
-    """Say how many of the answers that ``rewarder`` has scored since the last time it could not read whole."""
-    if said := rewarder.words(what, rewarder.take()):
+    """Say how many of the answers that ``rewarder`` has scored since the last time it could not read as they are."""
+    for said in rewarder.words(what, rewarder.take()):
         context.warn(said)
 
 

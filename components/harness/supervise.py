@@ -292,8 +292,9 @@ class _Execution:
         if reserve is not None:
             if reserve.would_do(environment, set(unused(order["parameters"], order["inputs"]))):
                 isolated = {**environment, python.SAFE_PATH: "1"}
-                reserve.become("components.harness.worker", str(path), cwd=job.root, env=isolated, keep=inherited)
-                return reserve
+                with contextlib.suppress(OSError):  # it has ended; then as without it
+                    reserve.become("components.harness.worker", str(path), cwd=job.root, env=isolated, keep=inherited)
+                    return reserve
             reserve.dismiss()
         command = python.command("components.harness.worker", str(path))
         return subprocess.Popen(command, cwd=job.root, env=environment, pass_fds=inherited)

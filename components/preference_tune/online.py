@@ -22,8 +22,9 @@ from components.preference_tune.own_reward import RewardFunction
 from components.preference_tune.reference import WithoutCopy
 from components.tasks import has_verifier, judge
 
-# Curves: shares of a step's answers that the reward model does not read whole, and not at all.
-_CUT, _UNREAD = "reward_model/cut", "reward_model/unread"
+# Counts of a reading whose shares in a step's answers are curves.
+_COUNTED = ("cut", "unread", "unshown")
+_CURVES = "reward_model"
 
 
 def fit(
@@ -102,21 +103,22 @@ def fit(
         processing_class=tokenizer,
     )
     for rewarder in rewards.values():
-        if isinstance(rewarder, Rewarder) and (said := rewarder.words("answers of training", _read(curve, parameters))):
-            context.warn(said)
+        if isinstance(rewarder, Rewarder):
+            for said in rewarder.words("answers of training", _read(curve, parameters)):
+                context.warn(said)
     return curve
 
 
 def _read(curve: Curve, parameters: Any) -> Reading:
     """What the reward model read of the answers that were drawn, by the curve: it has also the steps before a stop."""
-    found, before = Reading(), 0
+    found, before = dict.fromkeys(("answers", *_COUNTED), 0), 0
     for point in curve:
         answers = (int(point["step"]) - before) * parameters.batch_size
         before = int(point["step"])
-        found.answers += answers
-        found.cut += round(point[_CUT] * answers)
-        found.unread += round(point[_UNREAD] * answers)
-    return found
+        found["answers"] += answers
+        for name in _COUNTED:
+            found[name] += round(point[f"{_CURVES}/{name}"] * answers)
+    return Reading(**found)
 
 
 def _groups(order: Sequence[int], drawn: int, samples: int, parts: int) -> list[int]:
@@ -133,8 +135,8 @@ def _named(name: str, function: RewardFunction, records: Sequence[Record]) -> An
         values = function([records[place] for place in prompts], completions)
         if isinstance(function, Rewarder):
             read = function.take()
-            log_metric(_CUT, read.cut / read.answers)
-            log_metric(_UNREAD, read.unread / read.answers)
+            for each in _COUNTED:
+                log_metric(f"{_CURVES}/{each}", getattr(read, each) / read.answers)
         return values
 
     reward.__name__ = name

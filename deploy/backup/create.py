@@ -72,7 +72,7 @@ def create(
 
     Args:
         target: a folder, or a URL such as ``s3://bucket/backups``.
-        without: databases to leave out, of ``registry``, ``mlflow``, ``prefect``.
+        without: databases to leave out, of ``registry``, ``mlflow``, ``prefect``, ``sweeps``.
         keys: include the signing keys; their holder can sign as this home.
         unsigned: do not sign it, on a machine that has no signing key.
         encrypt_to: public keys of age or SSH, whose holders alone can read it.

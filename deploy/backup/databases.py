@@ -1,4 +1,4 @@
-"""Where the three databases are, and how each of them is dumped and loaded."""
+"""Where the databases are, and how each of them is dumped and loaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from deploy.backup import postgresql, sqlite
 from deploy.stack import state
 from deploy.stack.storage import Storage
 
-NAMES = ("registry", "mlflow", "prefect")
+NAMES = ("registry", "mlflow", "prefect", "sweeps")
 # The variables that the servers themselves read; the first that is set counts.
 VARIABLES = {
     "registry": ("STEMMA_REGISTRY_URL",),
     "mlflow": ("MLFLOW_BACKEND_STORE_URI",),
     "prefect": ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL"),
+    "sweeps": (),  # no server's: a file of the home, whatever the others are
 }
 # The variables by which clients find the servers.
 _SERVERS = {"mlflow": "MLFLOW_TRACKING_URI", "prefect": "PREFECT_API_URL"}
@@ -33,7 +34,7 @@ class Database:
     """One database and how it is kept.
 
     Attributes:
-        name: ``registry``, ``mlflow`` or ``prefect``.
+        name: one of :data:`NAMES`.
         engine: ``sqlite`` or ``postgresql``.
         url: where it is; a secret as soon as it holds a password.
     """
@@ -103,7 +104,7 @@ def _own(workspace: Workspace, name: str) -> Database:
         url = make_url(tracking)
         return Database(name, url.get_backend_name(), url)
     kept = Storage.recall(workspace.home)  # what the last `stemma up` used
-    if kept.database is not None:
+    if kept.database is not None and name != "sweeps":
         return Database(name, "postgresql", make_url(kept.url(kept.name_of(name))))
     return Database(name, "sqlite", URL.create("sqlite", database=str(_default(workspace, name))))
 
@@ -123,7 +124,8 @@ def _refuse_foreign_server(workspace: Workspace, name: str) -> None:
 def _default(workspace: Workspace, name: str) -> Path:
     if name == "prefect":
         return Path(os.environ.get("PREFECT_HOME") or layout.prefect(workspace.home)).expanduser() / "prefect.db"
-    return layout.registry_database(workspace.home) if name == "registry" else layout.mlflow_database(workspace.home)
+    own = {"registry": layout.registry_database, "mlflow": layout.mlflow_database, "sweeps": layout.sweeps_database}
+    return own[name](workspace.home)
 
 
 def same(databases: list[Database]) -> Callable[[Database], str]:

@@ -91,7 +91,7 @@ def choose(
         asked, (first, second) = [records[place] for place in kept], ([each[place] for place in kept] for each in said)
         reward = load_rewarder(rewarding.files, seed)
         rewards = zip(reward(asked, first), reward(asked, second), strict=True)
-        cut = reward.words("answers of both models", reward.take())
+        unread = reward.words("answers of both models", reward.take())
         prompts = [record["prompt"] for record in asked]
         verdicts = compare(judge, list(zip(prompts, first, second, strict=True)))
     opinions = [
@@ -110,7 +110,7 @@ def choose(
     )
     prepared_pairs.write(workspace.home, made)
     opposed = sum(each.judge is not None and (each.reward - 0.5) * (each.judge - 0.5) < 0 for each in opinions)
-    return PreparedChoice(made, len(usable) - len(kept), len(records) - len(usable), opposed, [cut] if cut else [])
+    return PreparedChoice(made, len(usable) - len(kept), len(records) - len(usable), opposed, unread)
 
 
 def _parties(workspace: Workspace, a: str, b: str) -> tuple[_Party, _Party, _Party]:

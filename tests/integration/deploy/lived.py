@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core import layout
 from core.workspace import Workspace
 from registry.db.database import open as open_registry
 from registry.db.references import current_aliases, resolve
@@ -21,7 +22,7 @@ REASON = "the first that works"
 
 @pytest.fixture(scope="session")
 def promoted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A promoted model, its run's snapshot, and a Prefect database (as `stemma run` leaves one in the home)."""
+    """A promoted model, its run's snapshot, and databases of Prefect and of sweeps (as commands leave in the home)."""
     root = tmp_path_factory.mktemp("promoted") / "workspace"
     shutil.copytree(made, root, symlinks=True)
     project = Project(root)
@@ -35,6 +36,9 @@ def promoted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE flow_run (name TEXT)")
         connection.execute("INSERT INTO flow_run VALUES ('first')")
+    with sqlite3.connect(layout.sweeps_database(project.workspace.home)) as connection:
+        connection.execute("CREATE TABLE studies (name TEXT)")
+        connection.execute("INSERT INTO studies VALUES ('rates')")
     artifacts = project.workspace.home / "mlartifacts" / "1" / "figure.txt"
     artifacts.parent.mkdir(parents=True)
     artifacts.write_text("a figure")

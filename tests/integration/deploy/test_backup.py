@@ -31,13 +31,15 @@ def test_everything_comes_back_on_another_machine(lived, tmp_path):
     folder = Path(done.place)
     assert last.read(lived.workspace.home) == last.LastBackup(done.place, done.manifest.created)
     assert folder.parent == tmp_path / "backups" and folder.stat().st_mode & 0o777 == 0o700
-    assert set(done.manifest.databases) == {"registry", "mlflow", "prefect"}
+    assert set(done.manifest.databases) == {"registry", "mlflow", "prefect", "sweeps"}
 
     new = elsewhere(lived, tmp_path / "new")
     restored = backup.restore(new, str(tmp_path / "backups"), keys=True, signed_by=done.signed_by)
     assert holder(new) == ("base:1", REASON)
     with sqlite3.connect(new.home / "prefect" / "prefect.db") as connection:
         assert connection.execute("SELECT name FROM flow_run").fetchall() == [("first",)]
+    with sqlite3.connect(new.home / "sweeps.db") as connection:
+        assert connection.execute("SELECT name FROM studies").fetchall() == [("rates",)]
     assert (new.home / "mlartifacts" / "1" / "figure.txt").read_text() == "a figure"
     assert subprocess.run(["git", "rev-parse", "refs/stemma/runs/first"], cwd=new.root).returncode == 0
     # Not only there, but what was signed: the bytes come out of DVC's restored objects, the key out of the back-up.
@@ -80,7 +82,7 @@ def test_targets_that_are_not_empty_are_all_named_and_replaced_only_by_force(liv
         later.execute("INSERT INTO flow_run VALUES ('second')")
     with pytest.raises(backup.BackupRefused) as refused:
         backup.restore(lived.workspace, folder)
-    assert [line.split(":")[0] for line in refused.value.problems] == ["registry", "mlflow", "prefect"]
+    assert [line.split(":")[0] for line in refused.value.problems] == ["registry", "mlflow", "prefect", "sweeps"]
     assert all("--force" in line for line in refused.value.problems)
     with sqlite3.connect(lived.workspace.home / "prefect" / "prefect.db") as untouched:
         assert untouched.execute("SELECT count(*) FROM flow_run").fetchone() == (2,)
@@ -175,7 +177,7 @@ def test_the_command_tells_what_it_did_and_what_it_left_out(lived, tmp_path):
         and "objects ..." in made.stderr
     )
     refused = lived.stemma("backup", "restore", str(tmp_path / "backups"))
-    assert refused.returncode == 2 and "3 problems; nothing was changed:" in refused.stderr
+    assert refused.returncode == 2 and "4 problems; nothing was changed:" in refused.stderr
     restored = lived.stemma("backup", "restore", str(tmp_path / "backups"), "--force")
     assert restored.returncode == 0, restored.stderr
     assert "Restored the back-up of" in restored.stdout and "stemma audit" in restored.stdout

@@ -140,10 +140,11 @@ def test_a_reserve_becomes_a_program_unless_libraries_saw_other_variables(shared
     (tmp_path / "other.py").write_text(OTHER)
     (tmp_path / "program.py").write_text(RESERVE)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    large = {f"LARGE_{number}": "x" * 100_000 for number in range(6)}  # more than a message of a socket holds
     with open(tmp_path / "out", "w+") as output:
         for threads, code in (("3", 7), ("2", 40)):
             program = shared.program(
-                "program", threads, cwd=tmp_path, env=child_environment({"PYTHONPATH": path}),
+                "program", threads, cwd=tmp_path, env=child_environment({"PYTHONPATH": path, **large}),
                 output=output.fileno(), errors=output.fileno(),
             )  # fmt: skip
             assert program.wait(60) == code, (tmp_path / "out").read_text()

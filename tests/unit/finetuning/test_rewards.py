@@ -1,5 +1,6 @@
 """Rewards of answers."""
 
+import copy
 import json
 
 import pytest
@@ -53,4 +54,26 @@ def test_what_is_cut_is_counted(tmp_path, limit, cut, unread):
     reading = rewarder.take()
     assert reading == Reading(2, cut, unread) and rewarder.take() == Reading()
     said = rewarder.words("answers", reading)
-    assert (said is None) if not cut else f"1 of 2 answers (50.0%) exceed, with their question, the {limit}" in said
+    assert [f"1 of 2 answers (50.0%) exceed, with their question, the {limit}" in each for each in said] == [True] * cut
+
+
+def test_what_the_template_does_not_show_is_scored_by_its_text_and_counted(tmp_path):
+    write_model(tmp_path)
+    model, shows = load_reward_model(tmp_path, seed=1), load_tokenizer(tmp_path)
+    drops = copy.deepcopy(shows)
+    for old, new in (
+        ("{%- generation -%}", ""),
+        ("{%- endgeneration -%}", ""),
+        ("message['content'] +", "message['content'].split('~')[-1] +"),
+    ):
+        assert old in drops.chat_template
+        drops.chat_template = drops.chat_template.replace(old, new)
+    rewarder = Rewarder(model, drops, 999)
+    first, second = rewarder(RECORDS, ["a thought~An integer.", "No."])
+    assert (first, second) != pytest.approx(rewarder(RECORDS, ["An integer.", "No."]))
+    reading = rewarder.take()
+    assert reading == Reading(4, unshown=1)
+    [said] = rewarder.words("answers", reading)
+    assert said.startswith(
+        "answers: 1 of 4 answers (25.0%) are not shown as they are by the reward model's chat template"
+    )

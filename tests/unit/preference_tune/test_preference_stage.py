@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from components import pages
+from components.contract import Context
 from components.conversations import render
 from components.finetuning.models import load_tokenizer
 from components.preference_tune import PreferenceTuneParameters, component
@@ -52,16 +53,22 @@ def test_it_learns_the_preferred_answers_and_says_what_it_cost(ready):
         assert str(ready).encode() not in path.read_bytes()
 
 
+def read_less(workspace, records):
+    """Let the reward model read two tokens more than the shortest of these questions has; how many these are."""
+    path = workspace / "models/reward/config.json"
+    asked = render(load_tokenizer(path.parent), [[{"role": "user", "content": record["prompt"]}] for record in records])
+    limit = min(map(len, asked)) + 2
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": limit}))
+    return limit
+
+
 def test_what_the_reward_model_does_not_read_is_counted_wherever_it_scores(ready):
     plain = [{"prompt": record["prompt"]} for record in signature_records(40)]
     longer = [{"prompt": record["prompt"]} for record in signature_records(6, start=10_000)]
     write_records(ready, preference=plain, development=longer, test=longer)
     quickly = {**quick(2), "sampling": {**SAMPLING, "samples": 4}}
     assert not any("reward model reads" in warning for warning in run_component(component, ready, quickly).warnings)
-    path = ready / "models/reward/config.json"
-    asked = render(load_tokenizer(path.parent), [[{"role": "user", "content": record["prompt"]}] for record in plain])
-    limit = min(map(len, asked)) + 2
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": limit}))
+    limit = read_less(ready, plain)
     context = run_component(component, ready, quickly)
     said = [warning for warning in context.warnings if f"the {limit} tokens that the reward model reads" in warning]
     where = [("data/instructions/preference.jsonl, answers that are ranked", 160)]
@@ -78,6 +85,25 @@ def test_what_the_reward_model_does_not_read_is_counted_wherever_it_scores(ready
     share = [line.split(",") for line in (ready / "reports/preference_tune/curve.csv").read_text().splitlines()]
     cut = sum(float(row[share[0].index("reward_model/cut")]) for row in share[1:]) * 8
     assert cut > 0 and f"answers of training: {cut:.0f} of 16 answers" in drawn
+
+
+@pytest.mark.parametrize("method", ["dpo", "grpo"])
+def test_what_the_reward_model_does_not_read_is_counted_once_by_a_stage_that_was_killed(ready, monkeypatch, method):
+    plain = [{"prompt": record["prompt"]} for record in signature_records(20)]
+    longer = [{"prompt": record["prompt"]} for record in signature_records(6, start=10_000)]
+    write_records(ready, preference=plain, development=longer, test=longer)
+    read_less(ready, plain)
+    parameters = {**quick(4), "sampling": {**SAMPLING, "samples": 4}, "method": method}
+    parameters |= {"rewards": [{"type": "reward_model"}]} if method == "grpo" else {}
+    whole = run_component(component, ready, parameters).warnings
+    assert sum("tokens that the reward model reads" in warning for warning in whole) == 5
+    shutil.rmtree(ready / "scratch/preference_tune")
+    log = Context.log
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "log", lambda self, metrics, at: log(self, metrics, at) if at < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # one step behind the checkpoint
+            run_component(component, ready, parameters)
+    assert run_component(component, ready, parameters).warnings == whole
 
 
 def test_without_a_verifier_the_reward_model_ranks(ready):
