@@ -160,7 +160,7 @@ def signing_key(workspace: Workspace) -> tuple[Path, str]:
     """
     path = key_path(workspace)
     if not path.exists():
-        if traces := _traces(workspace):
+        if (traces := _traces(workspace)) and not path.exists():  # another process may have made both meanwhile
             raise KeyProblem(lost(path, traces))
         _make(path)
     public = public_key_of(path)

@@ -26,6 +26,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from core import layout
 from core.errors import InputProblem
+from core.files import private_folder
+from core.locks import FileLock
 from core.workspace import sqlite_url
 from flows.sweeps import space
 from flows.sweeps.definition import Sweep
@@ -221,10 +223,11 @@ def error_of(trial: FrozenTrial) -> str | None:
 
 def _storage(home: Path) -> optuna.storages.RDBStorage:
     path = layout.sweeps_database(home)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT, 0o600))
-    return optuna.storages.RDBStorage(sqlite_url(path), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+    private_folder(path.parent)
+    with FileLock(path.with_suffix(".lock")):  # Optuna makes its tables and notes their version without one
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT, 0o600))
+        return optuna.storages.RDBStorage(sqlite_url(path), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
 
 
 def _distribution(each: Dimension) -> BaseDistribution:

@@ -33,6 +33,19 @@ def test_a_text_is_signed_and_checked(workspace):
     assert (mode(layout.keys(workspace.home)), mode(layout.signing_key(workspace.home))) == (0o700, 0o600)
 
 
+def test_a_key_that_another_process_makes_at_the_same_time_is_not_taken_for_a_lost_one(workspace, monkeypatch):
+    traces = keys._traces
+
+    def after_another(of):
+        monkeypatch.setattr(keys, "_traces", traces)
+        keys.signing_key(of)
+        return traces(of)
+
+    monkeypatch.setattr(keys, "_traces", after_another)
+    path, public = keys.signing_key(workspace)
+    assert keys.public_key_of(path) == public
+
+
 @pytest.mark.parametrize(
     ("path", "bits", "told"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from core import layout
@@ -62,6 +65,22 @@ def test_a_sampler_goes_on_where_it_was_and_takes_more_trials(tmp_path, sampler)
             seen.append(values["p.rate"])
             begun.complete(trial, values["p.rate"], None, 1.0)
     assert len(set(seen)) == 4, "drawn anew, not the first ones again"
+
+
+def test_two_sweeps_at_once_make_the_tables_of_a_new_home_one_after_the_other(tmp_path, monkeypatch):
+    storage, at_work = study.optuna.storages.RDBStorage, []
+
+    def watched(*arguments, **options):
+        at_work.append(1)
+        time.sleep(0.2)
+        assert len(at_work) == 1
+        made = storage(*arguments, **options)
+        at_work.pop()
+        return made
+
+    monkeypatch.setattr(study.optuna.storages, "RDBStorage", watched)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(study._storage, [tmp_path, tmp_path]))
 
 
 def test_a_name_means_one_sweep(tmp_path):
