@@ -30,13 +30,16 @@ def acquire(path: Path, *, shared: bool = False) -> int:
 
 def try_lock(path: Path) -> int | None:
     """As :func:`acquire` alone, without waiting: ``None`` while another process holds it."""
-    descriptor = _open(path)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    while True:
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _names(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # whoever held it has removed the file meanwhile, so others would lock another one
 
 
 @contextlib.contextmanager
@@ -60,6 +63,13 @@ def held(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _open(path: Path) -> int:

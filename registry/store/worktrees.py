@@ -65,14 +65,11 @@ def remove(root: Path, folder: Path) -> None:
     Raises:
         WorktreeFailed: git knows it and refused.
     """
-    known = folder.resolve() in folders(root)
-    if known and (folder / ".git").exists():
-        # Twice: git locks a worktree while it is being made, and a killed process leaves it locked.
-        _git(root, "worktree", "remove", "--force", "--force", str(folder))
     shutil.rmtree(folder, ignore_errors=True)
-    if known:  # of one whose removal was killed git still has the name
-        git(root, "worktree", "unlock", str(folder), check=False)
-        _git(root, "worktree", "prune")
+    if folder.resolve() in folders(root):
+        # By its name: `prune` would also forget those that are being moved, or whose disk is not mounted now.
+        # Forced twice: git locks a worktree while it is being made, and a killed process leaves it locked.
+        _git(root, "worktree", "remove", "--force", "--force", str(folder))
 
 
 def folders(root: Path) -> list[Path]:

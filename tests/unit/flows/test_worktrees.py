@@ -23,7 +23,10 @@ def repository(tmp_path):
 @pytest.mark.parametrize("killed", ["before", "git file gone", "folder gone", "locked and git file gone"])
 def test_a_worktree_whose_removal_was_killed_is_removed_and_its_place_is_free(repository, tmp_path, killed):
     folder = tmp_path / "home" / "worktrees" / "run"
-    git(repository, "worktree", "add", "-q", "--detach", str(folder))
+    own, unmounted = tmp_path / "own", tmp_path / "unmounted"
+    for each in (folder, own):
+        git(repository, "worktree", "add", "-q", "--detach", str(each))
+    own.rename(unmounted)
     (folder / "file").write_text("of the run")
     if "locked" in killed:
         git(repository, "worktree", "lock", str(folder))
@@ -33,5 +36,22 @@ def test_a_worktree_whose_removal_was_killed_is_removed_and_its_place_is_free(re
         shutil.rmtree(folder)
     worktrees.remove(repository, folder)
     assert not folder.exists()
-    assert worktrees.folders(repository) == [repository.resolve()]
+    assert worktrees.folders(repository) == [repository.resolve(), own]
     git(repository, "worktree", "add", "-q", "--detach", str(folder))
+    unmounted.rename(own)
+    assert git(own, "rev-parse", "HEAD"), "one that was out of reach meanwhile is still known"
+
+
+def test_a_worktree_that_its_holder_gives_back_at_the_same_moment_is_held(tmp_path, monkeypatch):
+    folder, opened = tmp_path / "run", worktrees.locks._open
+
+    def beside_a_release(path):
+        descriptor = opened(path)
+        monkeypatch.setattr(worktrees.locks, "_open", opened)
+        path.unlink()
+        return descriptor
+
+    monkeypatch.setattr(worktrees.locks, "_open", beside_a_release)
+    holding = worktrees.hold(folder)
+    assert worktrees.held(folder)
+    worktrees.release(folder, holding)
