@@ -21,7 +21,7 @@ def git(folder: Path, *arguments: str, check: bool = True, env: dict[str, str] |
         GitError: the command failed and ``check`` is true.
         WorkspaceError: git is not installed.
     """
-    done = _run(folder, arguments, input=text.encode(), env=env)
+    done = _run(folder, arguments, input=text.encode(errors="surrogateescape"), env=env)
     if done.returncode and check:
         message = done.stderr.decode(errors="replace").strip()
         raise GitError(f"git {' '.join(arguments)} failed in {folder}: {message}")

@@ -167,6 +167,8 @@ def _tree(workspace: Workspace) -> tuple[str, dict[str, str]]:
     home = workspace.home
     if home.is_relative_to(top) and not git(top, "check-ignore", str(home), check=False):
         left_out.append(home.relative_to(top).as_posix())
+        untracked = [name for name in untracked if not (top / name).is_relative_to(home)]
+    added = [name for name in untracked if name not in left_out]
     with tempfile.TemporaryDirectory(prefix="stemma-index-") as folder:
         index = Path(folder) / "index"
         current = Path(git(top, "rev-parse", "--path-format=absolute", "--git-path", "index"))
@@ -174,7 +176,10 @@ def _tree(workspace: Workspace) -> tuple[str, dict[str, str]]:
             shutil.copy2(current, index)  # so that git need not hash files it knows
         env = {**os.environ, "GIT_INDEX_FILE": str(index)}
         excluded = [f":(top,exclude,literal){name}" for name in left_out]
-        git(top, "add", "--all", ".", *excluded, env=env)
+        git(top, "add", "--update", ".", *excluded, env=env)
+        # By their names: what came since they were looked for secrets is not among them.
+        by_name = ("--literal-pathspecs", "add", "--pathspec-from-file=-", "--pathspec-file-nul")
+        git(top, *by_name, env=env, text="\0".join(added))
         kept = [
             name
             for name in ALWAYS

@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import WorkspaceError
 from core.workspace import Workspace
+from registry.store import secrets
 from registry.store.snapshot import LARGE_BYTES, large_untracked, not_kept, snapshot
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
@@ -142,6 +143,20 @@ HARMLESS = {
     "id_rsa.pub": "ssh-rsa AAAA",
     "digests.txt": "5d41402abc4b2a76b9719d911017c592\n" * 20,
 }
+
+
+def test_what_appears_after_it_was_looked_for_secrets_is_in_no_snapshot(project, monkeypatch):
+    find = secrets.find
+    (project.root / ":odd *.txt").write_text("a name that git takes for a pattern\n")
+
+    def beside_an_editor(*arguments):
+        found = find(*arguments)
+        (project.root / ".env").write_text("TOKEN=hunter2\n")
+        return found
+
+    monkeypatch.setattr(secrets, "find", beside_an_editor)
+    kept = project.git("ls-tree", "-r", "--name-only", snapshot(project.workspace, "first"))
+    assert ".env" not in kept and ":odd *.txt" in kept
 
 
 def test_untracked_secrets_are_left_out_and_said(project, tmp_path):
