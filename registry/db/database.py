@@ -134,7 +134,8 @@ def _engine(location: URL, _process: int) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        # With less a power cut can undo a decision that git and MLflow have, and a registry that lacks one is refused.
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")  # what people want deleted is overwritten, not only forgotten
 
     @event.listens_for(engine, "begin")

@@ -51,6 +51,11 @@ def test_a_database_opened_again_keeps_compiled_statements_and_nothing_of_a_file
     assert second.engine is first.engine, "SQLAlchemy keeps what it compiled with the engine"
 
 
+def test_what_was_committed_outlives_a_power_cut(registry):
+    with registry.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
 def test_a_failing_block_leaves_nothing(registry):
     with pytest.raises(RuntimeError), registry.write() as session:
         record_context(session, "half")
