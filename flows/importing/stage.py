@@ -36,15 +36,18 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
 
     Args:
         order: ``source``, ``model`` (its registered name), ``path`` (where its files go), ``license`` (where the user
-            named one), ``digest`` of the files, and ``base`` of an adapter: the model in ``models/parent``, by name.
+            named one), ``digest`` of the files when the import began, and ``base`` of an adapter: the model in
+            ``models/parent``, by name.
 
     Raises:
-        InputProblem: the source is gone, or cannot be used.
+        InputProblem: the source is gone, cannot be used, or holds other files by now.
     """
     started = time.time()
     target = workspace.root / order["path"]
     shutil.rmtree(target, ignore_errors=True)
     found = _adapter(workspace, order, target) if order.get("base") else _whole(workspace, order, target)
+    if digest_of(target) != order["digest"]:
+        raise InputProblem(f"{found.source} holds other files than when the import began; import it again")
     license = order["license"] or found.license
     parameters = {
         "source": order["source"],
@@ -75,7 +78,7 @@ def bring(workspace: Workspace, order: dict[str, Any]) -> None:
         "outputs": [
             {
                 "name": "model", "path": order["path"], "type": "model", "role": "imported",
-                "registered_model": order["model"], "digest": digest_of(target),
+                "registered_model": order["model"], "digest": order["digest"],
                 "size": sum((target / name).stat().st_size for name in found.names),
             }
         ],

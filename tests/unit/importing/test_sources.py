@@ -8,7 +8,8 @@ import pytest
 
 from core import files
 from core.errors import InputProblem
-from flows.importing import conversion, inspection, sources
+from core.workspace import Workspace
+from flows.importing import conversion, inspection, sources, stage
 from tests.tiny_decoder import save
 
 
@@ -28,6 +29,13 @@ def test_a_folder_is_taken_as_it_is_where_its_weights_are_safetensors(tmp_path, 
     found = fetched(tmp_path, "model")
     assert (found.folder, found.source, found.license, found.notes) == (model, "model", "apache-2.0", ())
     assert "run.py" not in found.names and {"config.json", "model.safetensors", "tokenizer.json"} <= set(found.names)
+
+
+def test_a_folder_that_changes_after_the_import_began_is_not_registered_as_it_is_then(tmp_path, model):
+    order = {"source": str(model), "model": "mine", "path": "models/mine", "license": None, "digest": "1" * 32}
+    with pytest.raises(InputProblem, match="holds other files than when the import began"):
+        stage.bring(Workspace(tmp_path, tmp_path / "home"), order)
+    assert not (tmp_path / stage.RECEIPT).exists()
 
 
 def test_an_adapter_comes_with_its_model_and_not_without(tmp_path, model):
