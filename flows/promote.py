@@ -78,7 +78,8 @@ def _with_approval(
     if judged.action == "await":
         version = f"{judged.model}:{judged.version}"
         _show(judged)
-        key = re.sub(r"[^A-Za-z0-9-]", "-", f"{version}-{alias}")
+        # Where another version has become champion until the answer came, the question is asked anew.
+        key = re.sub(r"[^A-Za-z0-9-]", "-", f"{version}-{alias}-over-{judged.previous}")
         # Suspended rather than paused: no process waits, perhaps for days, and a restart of the servers loses nothing.
         # The flow begins anew when a person has answered; by this key it then gets the answer instead of a pause.
         answer = suspend_flow_run(
