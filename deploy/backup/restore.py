@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from core import layout
+from core import layout, locks
 from core.files import private_folder, sha256, write_bytes
 from core.git import git
 from core.keys import key_id_in
@@ -79,6 +79,9 @@ def restore(
             folder = plain
         manifest.verify(folder, lambda done, total: progress("verify", done, total))
         held = _keys_in(folder / KEYS, manifest)
+        private_folder(workspace.home)
+        if stack.enter_context(locks.holding(layout.collection_lock(workspace.home), wait=False)) is None:
+            raise BackupRefused(["a run, a promotion, a sync or a collection is at work: wait until that has ended"])
         targets = _targets(workspace, manifest, folder, force, keys)
         lines = []
         loaded: set[str] = set()

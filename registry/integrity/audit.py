@@ -105,9 +105,15 @@ def check_mirror(workspace: Workspace, registry: Registry, report: AuditReport) 
         detail = f"MLflow could not be read ({why}); audit again when it answers"
         report.findings.append(AuditFinding("mirror", "MLflow's aliases", "unchecked", detail))
         return
+    with registry.read() as session:
+        now = {(row.model.name, row.alias): row.id for row in current_aliases(session)}
+    then = {(row.model.name, row.alias): row.id for row in standing}
+    # What was decided while MLflow was asked is left to the next audit.
+    found = {name: digest for name, digest in found.items() if now.get(name) == then.get(name)}
     for row in standing:
-        shown = found.pop((row.model.name, row.alias), None)
-        if row not in behind and shown != digests[row.id]:
+        name = (row.model.name, row.alias)
+        shown = found.pop(name, None)
+        if now.get(name) == row.id and row not in behind and shown != digests[row.id]:
             with registry.write() as session:
                 if (mark := session.get(AliasMirror, (row.model_id, row.alias))) is not None:
                     session.delete(mark)

@@ -21,6 +21,7 @@ from deploy.backup.manifest import Manifest
 from registry.db.database import open as open_registry
 from registry.integrity import history
 from registry.promotion.promote import promote
+from registry.store.run_locks import running
 from tests.integration.deploy.lived import REASON, elsewhere, holder
 
 
@@ -86,6 +87,8 @@ def test_targets_that_are_not_empty_are_all_named_and_replaced_only_by_force(liv
     assert all("--force" in line for line in refused.value.problems)
     with sqlite3.connect(lived.workspace.home / "prefect" / "prefect.db") as untouched:
         assert untouched.execute("SELECT count(*) FROM flow_run").fetchone() == (2,)
+    with running(lived.workspace.home), pytest.raises(backup.BackupRefused, match="is at work"):
+        backup.restore(lived.workspace, folder, force=True)
     backup.restore(lived.workspace, folder, force=True)
     with sqlite3.connect(lived.workspace.home / "prefect" / "prefect.db") as replaced:
         assert replaced.execute("SELECT name FROM flow_run").fetchall() == [("first",)]

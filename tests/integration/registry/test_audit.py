@@ -9,6 +9,7 @@ import socket
 import pytest
 from sqlalchemy import text
 
+import registry.integrity.audit
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.errors import InvalidBytes, PromotionRefused, UnsoundHistory
@@ -145,6 +146,18 @@ def test_mlflow_down_moved_and_repaired(two_versions, monkeypatch):
     assert not audit(workspace).sound
     sync(workspace)
     assert audit(workspace).findings == []
+    shown = registry.integrity.audit._shown
+
+    def after_a_decision(of):
+        promote(of, "base:1", "champion", "meanwhile", "Ada", force=True)
+        promote(of, "base:2", "candidate", "meanwhile", "Ada")
+        return shown(of)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry.integrity.audit, "_shown", after_a_decision)
+        assert audit(workspace).broken == []
+    assert audit(workspace).findings == []
+    promote(workspace, "base:2", "champion", "better", "Ada")
 
     client = MlflowClient(f"sqlite:///{workspace.home}/mlflow.db")
     client.set_registered_model_alias("base", "champion", "1")
