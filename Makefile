@@ -17,8 +17,8 @@ test: $(VENV)/.tests ## set up everything and pass the tests
 test-fast: $(VENV)/.tests ## the unit tests alone, without trainings in several processes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not nightly and not slow" tests/unit
 
-test-nightly: $(VENV)/.tests ## the measurements of whole trainings, which make test leaves out
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m nightly tests/integration
+test-nightly: $(VENV)/.tests ## what make test leaves out: measurements of whole trainings, and what takes long
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m nightly tests/integration tests/e2e
 
 coverage: $(VENV)/.tests ## all tests, with the coverage of branches, that of started processes included
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage erase

@@ -157,6 +157,7 @@ def _ask(chat: Page, question: str) -> None:
     chat.get_by_role("button", name="Send").click()
 
 
+@pytest.mark.nightly  # what the button asks for is asked for in tests/integration/flows/test_deployments.py
 def test_cancel_ends_the_training_and_keeps_its_checkpoint(
     page: Page, running: RunningStack, workspace: Workspace, picture: Picture
 ):

@@ -250,6 +250,7 @@ def scored_by_copies(context, copies: Replicas, monkeypatch) -> None:
     assert sum(copies.hosts.values()) > drawn
 
 
+@pytest.mark.nightly  # a training on a node, and copies beside one, are above
 def test_a_preference_tuning_on_a_node_asks_the_rest_of_the_cluster(preferred, template, cluster, tmp_path):
     workspace = template.copy_to(tmp_path / "workspace")
     for part in ("data/instructions", "models/instruct", "models/reward"):

@@ -56,6 +56,7 @@ def test_complete_and_idempotent(project):
     assert rows(project) == before
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_digests_are_those_of_the_lock(project):
     sync(project.workspace, run="first")
     import yaml
@@ -93,11 +94,13 @@ def test_a_later_run_records_what_it_reused(project):
     assert sorted(report.cached) == ["curate", "evaluate@base", "pretrain"]
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_only_the_stages_a_run_walked_are_its_own(project):
     sync(project.workspace, run="first")
     assert sync(project.workspace, run="second", stages=["curate"]).cached == ["curate"]
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_bare_repro_is_picked_up(project):
     sync(project.workspace, run="first")
     project.set("quality: 0.8", "quality: 0.7")
@@ -156,6 +159,7 @@ def test_a_crash_in_the_middle_leaves_nothing_or_everything(project, monkeypatch
     assert sync(project.workspace, run="first").executed == ["curate", "pretrain", "evaluate@base"]
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_a_crash_before_the_snapshot_is_made_good(project, monkeypatch):
     def dies(*_):
         raise KeyboardInterrupt
@@ -188,6 +192,7 @@ def test_a_crash_after_a_run_was_recorded_leaves_its_tree_kept(project, monkeypa
     assert commit != began and "quality: 0.8" in project.git("show", f"{commit}:params.yaml")
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_what_cannot_be_recorded_is_told_and_the_rest_recorded(project):
     receipt = project.root / "receipts" / "pretrain.json"
     receipt.write_text(json.dumps({**json.loads(receipt.read_text()), "seed": 7}))
@@ -196,6 +201,7 @@ def test_what_cannot_be_recorded_is_told_and_the_rest_recorded(project):
     assert "receipts/pretrain.json: newer than dvc.lock" in report.problems[0]
 
 
+@pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 def test_raw_data_that_no_stage_read_yet(project):
     sync(project.workspace, run="first")
     (project.root / "data" / "raw" / "b.txt").write_text("more\n")
