@@ -312,7 +312,7 @@ def append(
         statements.begin(workspace, session)
         history.require(workspace, session)  # nobody signs on top of what somebody else made up
         standing = current(session, row.model_id, row.alias)
-        if standing is not None and standing.id != judged_against and row.action != "reject":
+        if standing is not None and standing.id != judged_against:
             raise PromotionConflict(
                 f"{standing.model.name}@{standing.alias} was given to version {standing.to_version.version} by "
                 f"{standing.actor} at {standing.time} ({standing.reason!r}) while this promotion was being judged; "

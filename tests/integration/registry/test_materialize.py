@@ -6,13 +6,16 @@ import shutil
 
 import pytest
 
+import registry.store.materialize
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.errors import InvalidBytes, MissingBytes
 from registry.lineage.sync import sync
 from registry.promotion.promote import promote
+from registry.store.collection import collect
 from registry.store.manifests import digest_of
 from registry.store.materialize import materialize
+from registry.store.run_locks import InUse
 
 pytestmark = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 
@@ -44,6 +47,18 @@ def test_an_old_version_from_the_cache(synced):
     ]
     assert digest_of(materialize(synced.workspace, "base:2")) == digest(synced, "base:2")
     assert materialize(synced.workspace, "base:1") == folder
+
+
+def test_no_collection_takes_away_what_is_being_copied(synced, monkeypatch):
+    source = registry.store.materialize._from_cache
+
+    def beside_a_collection(*arguments):
+        with pytest.raises(InUse):
+            collect(synced.workspace, delete=True)
+        return source(*arguments)
+
+    monkeypatch.setattr(registry.store.materialize, "_from_cache", beside_a_collection)
+    materialize(synced.workspace, "base:1")
 
 
 def test_from_the_workspace_when_the_cache_is_gone(synced):

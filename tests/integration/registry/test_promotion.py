@@ -188,6 +188,22 @@ def test_the_slower_of_two_is_told_who_won(two_versions, monkeypatch):
     assert [(row.actor, row.version) for row in records] == [("Eve", 1)] and broken is None
 
 
+def test_a_refusal_against_a_champion_of_before_is_not_recorded(two_versions, monkeypatch):
+    """It would stand for ever: a run judges no version again that the gate has refused by the same rules."""
+    workspace, judge = two_versions.workspace, registry.promotion.promote.judge
+    promote(workspace, "base:2", "champion", "better", "Ada")
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(registry.promotion.promote, "judge", judge)
+        promote(workspace, "base:1", "champion", "the other one is wrong", "Eve", force=True)
+        return judge(*arguments)
+
+    monkeypatch.setattr(registry.promotion.promote, "judge", overtaken)
+    with pytest.raises(PromotionConflict, match="given to version 1 by Eve"):
+        promote(workspace, "base:1", "champion", "mine", "Ada")
+    assert [row.action for row in told(two_versions)[0]] == ["promote", "promote"]
+
+
 def test_three_processes_at_once(two_versions, registry_url, promoters):
     wanted = [("base:1", "champion"), ("base:2", "champion"), ("base:2", "candidate")]
     errors = promoters(two_versions.root, registry_url, wanted)
