@@ -31,11 +31,16 @@ def recall(workspace: Workspace) -> Summary | None:
 def remember(workspace: Workspace, summary: Summary) -> None:
     """Keep the screen of a run of all stages in the workspace's own tree, for the runs that change nothing."""
     from components.pretrain.parent import read_pointer
+    from flows.pipeline.promotion import standing
+    from registry.db.database import open as open_registry
 
     parent = read_pointer(workspace.root)
     # A model in a folder of the user's is looked at by each run, and copied where it is another one by now.
     watched = parent is not None and parent.init and (workspace.root / Path(parent.init).expanduser()).exists()
     digest = None if watched else _digest(workspace)
+    if digest is not None:
+        with open_registry(workspace.registry_url) as registry:  # after it: another run may have decided meanwhile
+            digest = digest if standing(registry) == summary.champions else None
     if digest is None or summary.notes or any(kind == "Awaits approval" for kind, _ in summary.decisions):
         layout.last_screen(workspace.home).unlink(missing_ok=True)  # there is something to be done again
         return
