@@ -53,8 +53,10 @@ $(VENV)/.python:
 
 # Every file that is installed has its hash in deploy/lock, and the lock names every one: nothing is resolved or fetched
 # besides, also not to build the few packages that have no wheel (setuptools comes first, for them).
-INSTALL = $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation
+INSTALL = $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-compile
 LOCKED = $(INSTALL) --require-hashes
+# pip would compile one file after the other; some packages hold files for other Pythons, which do not compile.
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 TORCH := cpu# or cuda
 
 $(VENV)/.installed: pyproject.toml $(wildcard deploy/lock/*.txt) | $(VENV)/.python
@@ -64,8 +66,10 @@ $(VENV)/.installed: pyproject.toml $(wildcard deploy/lock/*.txt) | $(VENV)/.pyth
 	  $(LOCKED) --extra-index-url https://download.pytorch.org/whl/cpu -r deploy/lock/torch-$(TORCH).txt
 	@$(LOCKED) -r deploy/lock/stemma.txt
 	@$(INSTALL) -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
 	@$(LOCKED) -r deploy/lock/dev.txt
+	@$(COMPILE)
 	@touch $@

@@ -113,21 +113,22 @@ QUESTIONS = [
 
 
 @pytest.mark.slow
-def test_smollm2_answers_in_llama_cpp_as_in_transformers(smollm2: Path, tmp_path: Path):
-    """A real model, 20 prompts: also the tensors' places and the tokenizer of 49,152 entries are right."""
+@pytest.mark.parametrize("prompts", [4, pytest.param(len(QUESTIONS), marks=pytest.mark.nightly)])
+def test_smollm2_answers_in_llama_cpp_as_in_transformers(smollm2: Path, tmp_path: Path, prompts: int):
+    """A real model: also the tensors' places and the tokenizer of 49,152 entries are right."""
     gguf_file.write(smollm2, tmp_path / "smollm2.gguf", "f16", {"general.name": "SmolLM2"})
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
-    prompts = [
+    asked = [
         tokenizer.apply_chat_template(
             [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
         )
-        for question in QUESTIONS
+        for question in QUESTIONS[:prompts]
     ]
     end = tokenizer.eos_token_id
-    job = {"model": str(tmp_path / "smollm2.gguf"), "context": 256, "prompts": prompts, "tokens": 8, "end": end,
+    job = {"model": str(tmp_path / "smollm2.gguf"), "context": 256, "prompts": asked, "tokens": 8, "end": end,
            "texts": TEXTS}  # fmt: skip
     (ran,) = llama_cpp.run([job])
     model = rounded(AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32))
-    assert [greedy(model, prompt, 8, end) for prompt in prompts] == ran["answers"]
+    assert [greedy(model, prompt, 8, end) for prompt in asked] == ran["answers"]
     assert "Paris" in tokenizer.decode(ran["answers"][0])
     assert ran["tokens"] == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
