@@ -26,6 +26,7 @@ from flows.pipeline.graph import Graph
 from flows.pipeline.parent_model import Parent
 from flows.pipeline.run_state import RunState
 from flows.pipeline.worktree import Worktree, folder_of
+from registry.store import worktrees
 from registry.store.run_locks import running
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,99}(?<!\.)(?<!\.lock)")
@@ -324,7 +325,7 @@ def _problems_of_name(workspace: Workspace, request: Request) -> list[str]:
     if not _RUN_NAME.fullmatch(request.run):
         return [f"--name {request.run}: use at most 100 letters, digits, '-', '_' and '.', a letter or digit first"]
     folder = folder_of(workspace.home, request.run)
-    if request.isolated and folder.exists():
+    if folder.exists() and (request.isolated or worktrees.held(folder)):
         return [
             f"--name {request.run}: a run of that name is under way or has failed; choose another, or remove its tree: "
             f"git worktree remove --force {folder}"

@@ -8,6 +8,9 @@ import subprocess
 import pytest
 
 from core.git import git
+from core.workspace import Workspace
+from flows.pipeline.prepare import Request, _problems_of_name
+from flows.pipeline.worktree import folder_of
 from registry.store import worktrees
 
 
@@ -55,3 +58,16 @@ def test_a_worktree_that_its_holder_gives_back_at_the_same_moment_is_held(tmp_pa
     holding = worktrees.hold(folder)
     assert worktrees.held(folder)
     worktrees.release(folder, holding)
+
+
+def test_no_other_run_takes_the_name_of_one_that_is_under_way(tmp_path):
+    """They would share logs, messages and snapshot; what a failed one left is in the way of a new tree alone."""
+    workspace = Workspace(tmp_path, tmp_path / "home")
+    folder = folder_of(workspace.home, "mine")
+    folder.mkdir(parents=True)
+    holding = worktrees.hold(folder)
+    for isolated in (True, False):
+        assert "is under way" in _problems_of_name(workspace, Request(run="mine", isolated=isolated))[0]
+    worktrees.release(folder, holding)
+    assert _problems_of_name(workspace, Request(run="mine", isolated=True))
+    assert _problems_of_name(workspace, Request(run="mine")) == []
