@@ -2,8 +2,8 @@
 
 No data sheet says what a processor reaches on small matrices. So the model of the configuration itself is made and
 trained on random tokens for some seconds: forward, loss, backward, clipping, optimizer, as the pretrain stage does it,
-at the real micro-batch. A model or batch too large for that is cut down to fewer blocks or sequences, and the speed
-carried over by FLOPs.
+at the real micro-batch. A model or batch too large for that is cut down to fewer blocks or sequences, one of which even
+one block is too large is replaced by a small decoder, and the speed is carried over by FLOPs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.planning import flops
+from components.planning import flops, shapes
 from components.planning.decoder import read
 from components.training import Optimizer, forget_precision
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 SECONDS = 5.0
 #: What one step may take at most, by a guess of how fast a core is; larger ones are cut down.
 STEP_FLOPS_PER_THREAD = 40e9
+#: How many times as long a step may take where nothing is left to cut: a small decoder takes the model's place above.
+PATIENCE = 10
+#: FLOPs of Muon's update for each weight of a matrix and each of its rows: five times three products (Jordan et al.,
+#: https://kellerjordan.github.io/posts/muon/), of 2 FLOPs each.
+MUON_FLOPS = 30
+SHORTEST = 64
 MINIMUM_STEPS = 3
 BYTES_PER_PARAMETER = 16
 
@@ -82,8 +88,8 @@ def measure(
     from components.pretrain.loss import CausalLoss
     from components.pretrain.step import accumulate, keep_freed_memory, update
 
-    blocks = config.num_hidden_layers
-    config, rows = _cut(config, context, sequences, threads, memory)
+    blocks, wanted = config.num_hidden_layers, context
+    config, context, rows = _cut(config, context, sequences, optimizer, threads, memory)
     decoder = read(config)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -115,25 +121,34 @@ def measure(
         blocks=config.num_hidden_layers,
         threads=threads,
         peak_bytes=_peak() - resident if resident is not None else None,
-        scaled=rows < sequences or config.num_hidden_layers < blocks,
+        scaled=rows < sequences or config.num_hidden_layers < blocks or wanted != context,
     )
 
 
 def _cut(
-    config: PreTrainedConfig, context: int, sequences: int, threads: int, memory: float
-) -> tuple[PreTrainedConfig, int]:
-    """The configuration with as many blocks, and as many sequences, as a short step allows."""
+    config: PreTrainedConfig, context: int, sequences: int, optimizer: Optimizer, threads: int, memory: float
+) -> tuple[PreTrainedConfig, int, int]:
+    """(configuration, tokens of a sequence, sequences): as many blocks and sequences as a short step allows.
+
+    Where even one block is too large, a small decoder and as many tokens.
+    """
     config = copy.deepcopy(config)
     budget = STEP_FLOPS_PER_THREAD * threads
     while True:
         decoder = read(config)
         sequence = flops.training(decoder, context, context)
-        fits = BYTES_PER_PARAMETER * decoder.total <= memory and sequence <= budget
-        if fits or config.num_hidden_layers == 1:
-            return config, max(1, min(sequences, int(budget // sequence)))
+        update = MUON_FLOPS * decoder.hidden * decoder.width if optimizer == "muon" else 0
+        bearable = BYTES_PER_PARAMETER * decoder.total <= memory and max(sequence, update) <= PATIENCE * budget
+        if bearable and (sequence <= budget or config.num_hidden_layers == 1):
+            return config, context, max(1, min(sequences, int(budget // sequence)))
+        if config.num_hidden_layers == 1:
+            break
         config.num_hidden_layers = max(1, config.num_hidden_layers // 2)
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: config.num_hidden_layers]
+    config = shapes.shape(shapes.SMALLEST)
+    token = flops.training(read(config), SHORTEST, 1)
+    return config, min(context, max(SHORTEST, int(budget // token))), 1
 
 
 def _forget_peak() -> int | None:
