@@ -146,6 +146,7 @@ def events(workspace: Workspace) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.nightly  # copies that draw answers are asked and killed below
 def test_copies_on_the_nodes_are_asked_and_one_that_is_killed_changes_no_byte(cluster, bucket, tmp_path, monkeypatch):
     """An evaluation, and the same one with its batches worked on by the cluster."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
