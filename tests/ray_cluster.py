@@ -114,8 +114,11 @@ def _answers(port: int) -> bool:
 
 
 def _free_base() -> int:
-    """First of a range of ports that nobody uses: outside Ray's own for workers (10002 to 19999)."""
-    for base in range(20_000 + os.getpid() % 50 * SPAN, 32_000, MOST * SPAN):
+    """First of a range of ports that nobody uses: outside Ray's own for workers (10002 to 19999).
+
+    Processes that look at the same time, such as pytest-xdist's, begin with ranges that have no port in common.
+    """
+    for base in range(20_000 + os.getpid() % 40 * MOST * SPAN, 32_000, MOST * SPAN):
         if not any(_answers(base + node * SPAN + port) for node in range(MOST) for port in range(12)):
             return base
     raise RuntimeError("no free ports for a Ray cluster")

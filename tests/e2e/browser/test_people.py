@@ -24,7 +24,8 @@ from tests.workspace import Workspace, wait_until
 
 Picture = Callable[[Page, str], None]
 QUESTIONS = ("Count for me", "Go on", "Once more", "And again", "The last time")
-pytestmark = pytest.mark.timeout(900)
+# At night: minutes of two cores. Each of its steps has tests of its own in tests/integration/gateway and tests/unit/retrain.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.nightly]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ LAW = ParametricLoss(entropy=1.5, a=30, b=20, alpha=0.35, beta=0.4)  # of tests/
 LADDER = ("scale", "--name", "rungs", "--sizes", "depth-1,depth-3,depth-8", "--tokens", "2k,9k,40k")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # ten runs; the law, and sweeps, are shown without them
 def test_a_ladder_gives_the_law_back_and_a_later_training_is_held_against_it(unjudged, prefect_api):
     workspace = unjudged
     before = workspace.tree()

@@ -47,7 +47,7 @@ def test_of_two_texts_the_longer_one_is_cut_and_counted(tmp_path):
     tokenizer = load_tokenizer(tmp_path)
     rewarder = Rewarder(load_reward_model(tmp_path, seed=1), tokenizer, 9)
     rewarder([{"prompt": "ball " * 20}, {"prompt": "ball"}, {"prompt": "ball"}], ["won", "won", "goal " * 20])
-    said = rewarder.words("answers", rewarder.take())
+    (said,) = rewarder.words("answers", rewarder.take())
     assert said.startswith("answers: 2 of 3 answers (66.7%) exceed, with their question, the 9 tokens")
     assert said.endswith("are scored without the end of the longer one of question and answer")
 
