@@ -24,7 +24,7 @@ from tests.workspace import Workspace, wait_until
 
 Picture = Callable[[Page, str], None]
 QUESTIONS = ("Count for me", "Go on", "Once more", "And again", "The last time")
-# At night: minutes of two cores. Each of its steps has tests of its own in tests/integration/gateway and tests/unit/retrain.
+# At night: it takes minutes of two cores, and its steps have tests in tests/integration/gateway and tests/unit/retrain.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.nightly]
 
 
