@@ -70,6 +70,5 @@ $(VENV)/.installed: pyproject.toml $(wildcard deploy/lock/*.txt) | $(VENV)/.pyth
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	@$(LOCKED) -r deploy/lock/dev.txt
-	@$(COMPILE)
+	@$(LOCKED) --compile -r deploy/lock/dev.txt
 	@touch $@

@@ -39,7 +39,7 @@ def try_lock(path: Path) -> int | None:
             return None
         if _names(path, descriptor):
             return descriptor
-        os.close(descriptor)  # whoever held it has removed the file meanwhile, so others would lock another one
+        os.close(descriptor)  # its last holder has removed the file: the next process would lock a new one
 
 
 @contextlib.contextmanager

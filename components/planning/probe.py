@@ -2,8 +2,8 @@
 
 No data sheet says what a processor reaches on small matrices. So the model of the configuration itself is made and
 trained on random tokens for some seconds: forward, loss, backward, clipping, optimizer, as the pretrain stage does it,
-at the real micro-batch. A model or batch too large for that is cut down to fewer blocks or sequences, one of which even
-one block is too large is replaced by a small decoder, and the speed is carried over by FLOPs.
+at the real micro-batch. A model or batch too large for that is cut down to fewer blocks or sequences; where even one
+block is too large, a small decoder takes the model's place. The speed is carried over by FLOPs.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def measure(
     from components.pretrain.loss import CausalLoss
     from components.pretrain.step import accumulate, keep_freed_memory, update
 
-    blocks, wanted = config.num_hidden_layers, context
+    whole = read(config)
     config, context, rows = _cut(config, context, sequences, optimizer, threads, memory)
     decoder = read(config)
     torch.set_num_threads(threads)
@@ -121,7 +121,7 @@ def measure(
         blocks=config.num_hidden_layers,
         threads=threads,
         peak_bytes=_peak() - resident if resident is not None else None,
-        scaled=rows < sequences or config.num_hidden_layers < blocks or wanted != context,
+        scaled=rows < sequences or decoder != whole,
     )
 
 

@@ -226,6 +226,7 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
                     if planner is None:
                         prefork = opened.enter_context(forking(prepared.root, _about_to_run(prepared)))
                         planner = Planner(prepared.root, layout.run(prepared.home, prepared.run) / "plans", prefork)
+                        opened.callback(planner.close)
                     at_work[name] = StageRun(prepared, name, planner, prefork)
                     work = observer.begin(at_work[name], parents)
                     work.add_done_callback(partial(_put, ended, name))
@@ -246,8 +247,6 @@ def _bring_up_to_date(prepared: Prepared, observer: Observer) -> None:
             observer.wait(at_work, grace_seconds())
         raise
     finally:
-        if planner is not None:
-            planner.close()
         opened.close()
         for name in waiting:
             run_state.finish(name, "not reached")

@@ -12,12 +12,9 @@ from components.pretrain.presets import configuration
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_model_of_which_one_block_is_too_large_is_replaced_by_a_small_one(optimizer):
     config, context, rows = _cut(configuration("llama3-70b"), 8192, 16, optimizer, threads=2, memory=12e9)
-    assert config.hidden_size < 1024 and (context, rows) == (_short(), 1)
-
-
-def _short() -> int:
-    """Tokens of which a step of 6 FLOPs a weight takes about as long as one may."""
-    return pytest.approx(2 * STEP_FLOPS_PER_THREAD / (6 * SMALLEST), rel=0.1)
+    # Tokens of which a step of 6 FLOPs a weight takes about as long as one may.
+    assert context == pytest.approx(2 * STEP_FLOPS_PER_THREAD / (6 * SMALLEST), rel=0.1)
+    assert config.hidden_size < 1024 and rows == 1
 
 
 def test_blocks_are_left_out_until_the_memory_and_the_time_of_a_step_suffice():
