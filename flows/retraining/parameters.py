@@ -75,7 +75,7 @@ class RetrainParameters(BaseModel):
         if value is not None:
             from datetime import UTC, datetime
 
-            from cronsim import CronSim, CronSimError  # comes with Prefect
+            from cronsim import CronSim, CronSimError
 
             try:
                 CronSim(value, datetime.now(UTC))

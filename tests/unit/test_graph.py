@@ -4,10 +4,14 @@ import ast
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 import components
@@ -130,6 +134,23 @@ def test_a_floor_names_another_only_to_start_it():
 
 def test_no_files_import_each_other():
     assert house.circles() == []
+
+
+def test_every_library_that_is_imported_is_declared():
+    """What another library brings may go with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [lines for extra, lines in project["optional-dependencies"].items() if extra != "dev"]
+    declared = {
+        canonicalize_name(Requirement(line).name) for lines in (project["dependencies"], *extras) for line in lines
+    }
+    own, distributions = {*sys.stdlib_module_names, *house.FLOORS}, metadata.packages_distributions()
+    undeclared = {
+        f"{file.relative_to(ROOT).as_posix()}: {library}"
+        for file in house.files()
+        for library in {module.split(".")[0] for module in code.imports(file)} - own
+        if declared.isdisjoint(map(canonicalize_name, distributions.get(library, [])))
+    }
+    assert not undeclared
 
 
 def test_a_class_name_names_one_class():
