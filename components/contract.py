@@ -210,6 +210,7 @@ class Context:
             asks. ``None``: there are no copies.
         dismiss: ends the copies, before a training that may need what they hold; the next ``help`` starts others.
         instance: instance of a ``foreach`` stage.
+        elastic: a training may go on from a checkpoint that another number of processes made.
         events: the event log that the harness follows: curves, pictures, final metrics, progress.
         tokens: tokens processed so far, for the receipt; a component adds to it.
         device: device the work ran on, for the receipt.
@@ -223,6 +224,7 @@ class Context:
     outputs: Mapping[str, Path]
     scratch: Path
     instance: str | None = None
+    elastic: bool = False
     cache: Path | None = None
     spread: Spread | None = None
     help: Help | None = None

@@ -21,6 +21,7 @@ def run_component(
     cache: Path | None = None,
     spread: Spread | None = None,
     help: Help | None = None,
+    elastic: bool = False,
 ) -> Context:
     """Run ``component`` with its declared paths taken relative to ``workspace``; return the context it was given.
 
@@ -46,6 +47,7 @@ def run_component(
         cache=cache,
         spread=spread,
         help=help,
+        elastic=elastic,
         events=workspace / f"{component.name}.events.jsonl",
     )
     component.run(context)

@@ -24,9 +24,10 @@ def problems(component: Component, compute: Compute, parameters: Any, environmen
     if component.spreads and compute.kind == "kubernetes":
         return [f"params.yaml: compute.{component.name}.kind: kubernetes trains; make it ray, or local"]
     if compute.kind == "ray":
-        from components.compute import cluster
+        from components.compute import cluster, elastic
 
-        found = cluster.problems(component.name, compute, values, processes)
+        found = elastic.problems(component, compute, parameters, environment)
+        found += cluster.problems(component.name, compute, values, processes)
         return found + _problems_of_storage(component, compute, values)
     if compute.kind == "kubernetes":
         from components.compute import kubernetes

@@ -33,10 +33,11 @@ def problems(stage: str, compute: Compute, parameters: Mapping[str, Any], proces
     found = launch.sharding_problems(stage, parameters, processes, "the cluster's largest node", lambda: gpus)
     each = bundle(compute, processes // wanted, gpus)
     fitting = [node for node in nodes if fits(node, each, compute.labels)]
-    if len(fitting) < wanted:
+    least = min(wanted, compute.min_nodes or wanted)
+    if len(fitting) < least:
         labels = f", and the labels {compute.labels}" if compute.labels else ""
         found.append(
-            f"params.yaml: compute.{stage}: {stage} needs {_count(wanted, 'node')} with {shown(each)} each{labels}; of "
+            f"params.yaml: compute.{stage}: {stage} needs {_count(least, 'node')} with {shown(each)} each{labels}; of "
             f"the cluster's {_count(len(nodes), 'node')} {len(fitting)} can have that: start more, or lower "
             f"{stage}.nodes, {stage}.devices or what compute.{stage} asks for"
         )

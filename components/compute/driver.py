@@ -8,6 +8,8 @@ processes: there are no signals there, and neither accelerate's launch files nor
 
 from __future__ import annotations
 
+import itertools
+import math
 import signal
 import sys
 import time
@@ -16,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import components
-from components.compute import cluster, travel
+from components.compute import cluster, elastic, travel
 from components.compute.node import Node, Place, State, versions
 from components.compute.parameters import Compute
 from components.engine.connection import connected
 from components.harness import outcomes
+from components.harness.remote_checkpoints import newest_of
 from core import transfers
 from core.errors import InputProblem, first_line
 from core.processes import notice_seconds
 
 POLL_SECONDS = 0.2
+TRIAL_SECONDS = 5.0  # for which Ray is asked for a number of nodes, where another one would do
 SILENT_SECONDS = 60.0  # from which on a node that does not answer is taken for lost
 
 
@@ -60,6 +64,9 @@ def run(order: Mapping[str, Any], grace: float) -> dict[str, Any]:
         nodes = _reserved(ray, order, compute, lambda: stopping)
         if not nodes:
             return {"state": outcomes.INTERRUPTED, "problems": []}
+        devices = order["processes"] // order["nodes"]
+        order = {**order, "nodes": len(nodes), "processes": len(nodes) * devices}
+        order["elastic"] = compute.min_nodes is not None
         if _has_room_for_copies(ray, order, compute):
             order = {**order, "copies": order["compute"]}
         outcome = _Run(ray, order, nodes, lambda: stopping, grace).run()
@@ -84,28 +91,12 @@ def _has_room_for_copies(ray: Any, order: Mapping[str, Any], compute: Compute) -
 
 def _reserved(ray: Any, order: Mapping[str, Any], compute: Compute, stopping: Callable[[], bool]) -> list[Any]:
     """An actor on each of the nodes, which are waited for; none if it is to stop meanwhile."""
-    from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    nodes = order["parameters"].get("nodes", 1)
-    wanted = cluster.bundle(compute, order["processes"] // nodes, cluster.most_gpus(cluster.alive(ray)))
-    group = placement_group(
-        [wanted] * nodes,
-        strategy="STRICT_SPREAD",
-        bundle_label_selector=[compute.labels] * nodes if compute.labels else None,
-    )
-    said = False
-    while not group.wait(timeout_seconds=1):
-        if stopping():
-            return []
-        if not said:
-            free = [node for node in cluster.alive(ray) if cluster.fits(node, wanted, compute.labels)]
-            print(
-                f"{order['component']}: waits for {nodes} nodes with {cluster.shown(wanted)} each; {len(free)} are "
-                f"there, in use or not",
-                file=sys.stderr,
-            )
-            said = True
+    wanted = cluster.bundle(compute, order["processes"] // order["nodes"], cluster.most_gpus(cluster.alive(ray)))
+    group = _group(ray, order, compute, wanted, stopping)
+    if group is None:
+        return []
     actor = ray.remote(Node)
     return [
         actor.options(
@@ -114,8 +105,61 @@ def _reserved(ray: Any, order: Mapping[str, Any], compute: Compute, stopping: Ca
             memory=wanted.get("memory"),
             scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
         ).remote(Path(order["scratch"]).name)
-        for rank in range(nodes)
+        for rank in range(group.bundle_count)
     ]
+
+
+def _group(
+    ray: Any,
+    order: Mapping[str, Any],
+    compute: Compute,
+    wanted: Mapping[str, float],
+    stopping: Callable[[], bool],
+) -> Any:
+    """Ray's placement group of the nodes, once they are there; ``None`` if it is to stop before.
+
+    Where fewer than all would do, all are waited for only so long, and then each number is tried in turn.
+    """
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    stage, everything, fewer = order["component"], order["nodes"], _fewer(order, compute)
+    seconds = elastic.wait_seconds() if fewer else math.inf
+    said = False
+    for nodes in itertools.cycle([everything, *fewer]):
+        group = placement_group(
+            [wanted] * nodes,
+            strategy="STRICT_SPREAD",
+            bundle_label_selector=[compute.labels] * nodes if compute.labels else None,
+        )
+        until = time.monotonic() + seconds
+        while not group.wait(timeout_seconds=1):
+            if stopping():
+                return None
+            if not said:
+                free = [node for node in cluster.alive(ray) if cluster.fits(node, wanted, compute.labels)]
+                less = f"; after {seconds:g} s it goes on with {fewer[-1]} or more" if fewer else ""
+                print(
+                    f"{stage}: waits for {nodes} nodes with {cluster.shown(wanted)} each; {len(free)} are there, in "
+                    f"use or not{less}",
+                    file=sys.stderr,
+                )
+                said = True
+            if time.monotonic() > until:
+                remove_placement_group(group)
+                seconds = TRIAL_SECONDS
+                break
+        else:
+            if nodes < everything:
+                print(f"{stage}: goes on with {nodes} of {everything} nodes", file=sys.stderr)
+            return group
+    return None
+
+
+def _fewer(order: Mapping[str, Any], compute: Compute) -> list[int]:
+    """Numbers of nodes with which the work may go on where not all are there: once it has a checkpoint."""
+    if not order.get("checkpoint") and not newest_of(Path(order["scratch"]) / "checkpoints"):
+        return []
+    return elastic.fewer(compute, components.load(order["component"]).parameters.model_validate(order["parameters"]))
 
 
 class _Run:

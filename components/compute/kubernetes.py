@@ -38,7 +38,7 @@ def train_job(order: Mapping[str, Any], compute: Compute, path: Path) -> dict[st
 
     Its name is that of the work, so that two of them never write the same checkpoints.
     """
-    nodes = order["parameters"].get("nodes", 1)
+    nodes = order["nodes"]
     devices = order["processes"] // nodes
     wanted = {"cpu": str(compute.cpus * devices)}
     if compute.memory is not None:
@@ -86,8 +86,8 @@ def problems(stage: str, compute: Compute, parameters: Mapping[str, Any], proces
         )
     # Names and paths are made when it is run; they are like these.
     order = {
-        "component": stage, "parameters": parameters, "processes": processes, "environment": {}, "root": "/data",
-        "scratch": "/data/0000000000000000000-trial",
+        "component": stage, "nodes": parameters.get("nodes", 1), "processes": processes, "environment": {},
+        "root": "/data", "scratch": "/data/0000000000000000000-trial",
     }  # fmt: skip
     job = train_job(order, compute, Path("/data/order.json"))
     try:

@@ -16,7 +16,7 @@ from components.contract import Address, StageParameters
 NAME = "compute"
 _FIELDS: dict[str, set[str]] = {
     "local": set(),
-    "ray": {"address", "cpus", "memory", "labels", "storage"},
+    "ray": {"address", "cpus", "memory", "labels", "storage", "min_nodes"},
     "kubernetes": {"cpus", "memory", "labels", "image", "gpu", "namespace", "runtime"},
 }
 
@@ -52,6 +52,12 @@ class Compute(StageParameters):
         description="Of ray: URL below which inputs, checkpoints and outputs travel (s3://bucket/folder, gs://, az://, "
         "file:///mnt/folder), so that nodes need no disk in common. Credentials come from the environment, of every "
         "node too. Null: the workspace lies on a disk that all nodes share.",
+    )
+    min_nodes: int | None = Field(
+        None,
+        ge=1,
+        description="Of ray, for pretrain: after a fault the training goes on from its checkpoint with as few nodes as "
+        "this where not all come back, to other last bits of the same steps. Null: it waits for all of pretrain.nodes.",
     )
     image: str | None = Field(
         None, min_length=1, description="Of kubernetes: the image that holds Stemma (deploy/docker/stemma.Dockerfile)."

@@ -27,13 +27,14 @@ def sent(order: Mapping[str, Any], stopping: Callable[[], bool]) -> Order:
     """
     storage, scratch = order["compute"]["storage"], Path(order["scratch"])
     files, record = RemoteFiles(storage), scratch / "tracking" / "sent.json"
+    newest = ""
     known = read_json(record, {})  # after a lost node nothing is read again
     inputs = {name: Path(path) for name, path in order["inputs"].items()}
     try:
         found = {name: files.upload(path, stopping, known) for name, path in inputs.items()}
         write_json(record, known)
         if order["checkpoints"] is not None:
-            offsite.bring(offsite.of_description(order["checkpoints"]), scratch / "checkpoints", stopping)
+            newest = offsite.bring(offsite.of_description(order["checkpoints"]), scratch / "checkpoints", stopping)
     except (Stopped, InputProblem):
         raise
     except Exception as error:  # every store has errors of its own
@@ -41,7 +42,7 @@ def sent(order: Mapping[str, Any], stopping: Callable[[], bool]) -> Order:
     sizes = {digest: size for each in found.values() for digest, size in each.values()}
     size = f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB"
     print(f"{order['component']}: its inputs ({size}) are at {storage}", file=sys.stderr)
-    return {**order, "storage": storage, "sent": found}
+    return {**order, "storage": storage, "sent": found, "checkpoint": newest}
 
 
 def fetched(order: Mapping[str, Any], outcome: dict[str, Any], stopping: Callable[[], bool]) -> dict[str, Any]:

@@ -52,8 +52,11 @@ def of_description(body: Mapping[str, Any]) -> RemoteCheckpoints:
     return RemoteCheckpoints(body["url"], body["work"], bytes.fromhex(body["secret"]))
 
 
-def bring(remote: RemoteCheckpoints, folder: Path, stopping: Callable[[], bool]) -> None:
+def bring(remote: RemoteCheckpoints, folder: Path, stopping: Callable[[], bool]) -> str:
     """Copy the newest checkpoint of ``folder`` to the store, if it is newer than those there.
+
+    Returns:
+        Name of the newest one; empty where there is none.
 
     Raises:
         InputProblem: there are some, and none was written with this home's key.
@@ -64,6 +67,7 @@ def bring(remote: RemoteCheckpoints, folder: Path, stopping: Callable[[], bool])
     there = max((each.folder for each in remote.newest(lambda message: None)), default="")
     if here > there:
         remote.upload(folder / here, here, stopping)
+    return max(here, there)
 
 
 def kept(

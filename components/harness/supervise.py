@@ -245,6 +245,7 @@ class _Execution:
             "cache": str(layout.cache(job.home) / job.component.name),
             "events": str(scratch.events),
             "outcome": str(scratch.outcome),
+            "nodes": getattr(job.parameters, "nodes", 1),
             "processes": self.surroundings.processes,
             "supervisor": os.getpid(),
             "compute": job.compute.model_dump() if job.compute.kind != "local" else None,

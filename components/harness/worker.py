@@ -32,7 +32,7 @@ def main() -> int:
     python.seldom_collect()
     python.hide(*libraries.unused(order["parameters"], order["inputs"]))
     launched = "RANK" in os.environ
-    nodes = order["parameters"].get("nodes", 1)
+    nodes = order["nodes"]
     starter = os.environ.get(launch.LAUNCHER) or order["supervisor"]
     if starter and (launched or os.environ.get(launch.NODE_RANK, "0") == "0"):
         # On the other machines, what starts this module there also ends it: Slurm, Kubernetes, a shell.
@@ -83,6 +83,7 @@ def _context(order: dict[str, Any]) -> Context:
         instance=order["instance"],
         cache=Path(order["cache"]),
         events=Path(order["events"]),
+        elastic=order.get("elastic", False),
     )
 
 
@@ -180,7 +181,8 @@ def _launch(order: dict[str, Any], order_path: Path, local: int, nodes: int) -> 
     """Become the launcher of ``local`` ranks of this module."""
     parameters = order["parameters"]
     # The first machine's harness has checked this already; the others begin here.
-    if found := launch.problems(order["component"], parameters, order["processes"], os.environ):
+    asked = {**parameters, "nodes": nodes}
+    if found := launch.problems(order["component"], asked, order["processes"], os.environ):
         print("\n".join(found), file=sys.stderr)
         return EXIT_CODES[PROBLEMS]
     program = ["-m", "components.harness.worker", str(order_path)]

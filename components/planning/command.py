@@ -243,7 +243,7 @@ def _last_rate(
     """FLOPs a second and process of the stage's last run; None where it was another kind of machine, or other code."""
     try:
         here = receipt["device"] == "cpu" and receipt["environment"]["cpus"] == os.cpu_count()
-        if not here or receipt["processes"] != count:
+        if not here or receipt["processes"] != count or "processes" in receipt["environment"]:  # it had other numbers
             return None
         then = stages.work(stage, {**values, stage: receipt["parameters"]}, root)
         work = flops.training(read(then.config), then.context, then.tokens) * then.passes

@@ -47,7 +47,7 @@ def train(
     Raises:
         Interrupted: ``context.stopping`` was seen; a checkpoint has been saved.
         NonFinite: the training diverged.
-        InputProblem: the checkpoint belongs to another number of processes.
+        InputProblem: the checkpoint belongs to another number of processes, and no other may go on from it.
     """
     parameters: PretrainParameters = context.parameters
     build = functools.partial(
@@ -75,6 +75,8 @@ def train(
     state = TrainingState(context, accelerator, model, bare)
     peaks, curves = [group["lr"] for group in bare.param_groups], optimizers.peaks(bare)
     progress = state.resume()
+    if progress.step < steps:
+        progress.computed_by(accelerator.num_processes)
     module.train()
 
     def read(step: int) -> Batch:

@@ -177,6 +177,23 @@ def unsuited(model: PreTrainedModel, parallelism: Parallelism, seq_length: int) 
     return found
 
 
+def bound_to_processes(model: PreTrainedModel) -> list[str]:
+    """Why another number of processes would train the model to other sums, not merely rounded otherwise."""
+    found = []
+    noise = [
+        f"{name}.{setting}" if name else setting
+        for name, module in model.named_modules()
+        for setting, value in vars(module).items()
+        if isinstance(value, float) and value > 0
+        if "drop" in setting or "jitter" in setting or (isinstance(module, nn.Dropout) and setting == "p")
+    ]
+    if noise:
+        found.append(f"each process draws dropout or noise of its own ({noise[0]} of the model): set it to 0")
+    if getattr(model.config, "output_router_logits", False):
+        found.append("the load-balancing loss is one of each micro-batch: make output_router_logits false")
+    return found
+
+
 @contextmanager
 def shared_sequences(
     accelerator: Accelerator, inputs: Tensor, labels: Tensor, positions: Tensor | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 
@@ -24,7 +25,7 @@ from components.pretrain.data import Batches, TokenSplit, TrainingOrder
 from components.pretrain.evaluation import bits_per_byte, evaluate, unigram
 from components.pretrain.loop import train
 from components.pretrain.loss import CausalLoss
-from components.pretrain.parallelism import gathered
+from components.pretrain.parallelism import bound_to_processes, gathered
 from components.pretrain.parameters import PretrainParameters
 from components.pretrain.step import keep_freed_memory
 from components.training import ChosenPrecision, choose_precision, forget_precision
@@ -50,15 +51,21 @@ def run(context: Context) -> None:
         parameters.seq_length,
         start=parameters.batch_ramp_start,
         ramp_tokens=parameters.batch_ramp_tokens,
-        multiple=accelerator.num_processes,
+        # Of the processes that are asked for too, so that fewer or more of them cut the same batches.
+        multiple=math.lcm(parameters.processes, accelerator.num_processes),
     )
     steps = _steps(parameters, order.windows, batches)
     torch.manual_seed(context.seed)
     model = make(context, tokenizer)
+    if context.elastic and (reasons := bound_to_processes(model)):
+        where = "params.yaml: compute.pretrain.min_nodes"
+        raise InputProblem([f"{where}: {reason}, or leave min_nodes out" for reason in reasons])
     parameter_count = sum(parameter.numel() for parameter in model.parameters())
     _check_disk(context, parameter_count)
 
     module, progress = train(context, accelerator, model, tokenizer, order, held, batches, steps)
+    if progress.said_processes() != str(parameters.processes):
+        context.environment["processes"] = progress.said_processes()
     result = evaluate(
         accelerator, module, held, parameters.seq_length, tokens=None, documents=parameters.mask_documents
     )
@@ -194,7 +201,7 @@ def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:
         torch.set_num_threads(max(1, cores // local))
     context.device = "cpu" if on_cpu else torch.cuda.get_device_name(accelerator.device)
     wanted, running = context.parameters.processes, accelerator.num_processes
-    if running != wanted:
+    if running != wanted and not context.elastic:  # that is told where it changes
         context.warn(
             f"pretrain.devices x nodes is {wanted} and {running} processes run: the result differs by rounding"
         )

@@ -59,6 +59,7 @@ class LoopState:
         validation: validation losses within the training.
         samples: what the model wrote at each validation.
         loss_sum: sum of losses since the last point of the curve.
+        processes: how many compute: each number with the step after which it began.
     """
 
     step: int = 0
@@ -66,6 +67,17 @@ class LoopState:
     validation: list[dict[str, float]] = field(default_factory=list)
     samples: list[dict[str, str | int]] = field(default_factory=list)
     loss_sum: float = 0.0
+    processes: list[list[int]] = field(default_factory=list)
+
+    def computed_by(self, processes: int) -> None:
+        """Note how many processes compute the steps from here on."""
+        if not self.processes or self.processes[-1][1] != processes:
+            self.processes.append([self.step, processes])
+
+    def said_processes(self) -> str:
+        """How many processes have computed which steps: ``2``, or ``2, from step 41 on 1``."""
+        first, *others = self.processes
+        return ", ".join([str(first[1]), *(f"from step {step + 1} on {number}" for step, number in others)])
 
 
 class TrainingState:
@@ -104,7 +116,7 @@ class TrainingState:
         by one. Call it once the model and the optimizer are where they train.
 
         Raises:
-            InputProblem: the checkpoint belongs to another number of processes.
+            InputProblem: the checkpoint belongs to another number of processes, and no other may go on from it.
         """
         found: list[Any] = [None]
         path = None
@@ -117,7 +129,8 @@ class TrainingState:
         if found[0] is None:
             return LoopState()
         training, shapes = found[0]
-        self._refuse_or_warn(training)
+        progress = LoopState(**training["progress"])
+        self._refuse_or_warn(training, progress)
 
         weights = _weights(self._model)
         if weights.keys() != shapes[MODEL].keys():
@@ -127,8 +140,10 @@ class TrainingState:
                 weights[name].copy_(placed_as(weights[name], tensor))
         moments = self._read(path, OPTIMIZER, shapes[OPTIMIZER])
         optimizer_state.restore(self._model, self._optimizer, training["optimizer"], moments)
-        restore_random_state(training["random"][self._accelerator.process_index])
-        return LoopState(**training["progress"])
+        # A process beyond those that were saved keeps the state of its seed; where the number may change, none draws.
+        if self._accelerator.process_index < len(training["random"]):
+            restore_random_state(training["random"][self._accelerator.process_index])
+        return progress
 
     def save(self, progress: LoopState) -> None:
         """Hand the state after ``progress.step`` steps over to be written as a checkpoint.
@@ -153,7 +168,6 @@ class TrainingState:
         if not self._accelerator.is_main_process:
             return
         training = {
-            "processes": self._accelerator.num_processes,
             "threads": torch.get_num_threads(),
             "mlflow_run": _mlflow_run(self._context.scratch),
             # Points are only ever added to the lists, so that shallow copies stay as they are.
@@ -203,14 +217,19 @@ class TrainingState:
         losses = {int(point["step"]): point["loss"] for point in training["progress"]["validation"]}
         checkpoint.prune(self._folder, losses, keep_last=parameters.keep_last, keep_best=parameters.keep_best)
 
-    def _refuse_or_warn(self, training: Mapping[str, Any]) -> None:
-        made_by, processes = training["processes"], self._accelerator.num_processes
-        if made_by != processes:
-            # Sums of gradients are rounded in another order with another number of processes: never silently.
+    def _refuse_or_warn(self, training: Mapping[str, Any], progress: LoopState) -> None:
+        made_by, processes = progress.processes[-1][1], self._accelerator.num_processes
+        # Sums of gradients are rounded in another order with another number of processes: never silently.
+        if made_by != processes and not self._context.elastic:
             raise InputProblem(
                 f"the checkpoint in {self._context.scratch} was made by {made_by} processes and there are {processes} "
                 f"now, so that the result could not be exact: run with as many devices x nodes as then, or delete that "
                 f"folder to begin again"
+            )
+        if made_by != processes:
+            self._context.warn(
+                f"the checkpoint of step {progress.step} was made by {made_by} processes and {processes} go on from "
+                f"it: the result differs by rounding from that of one number"
             )
         if training["threads"] != torch.get_num_threads():
             self._context.warn(

@@ -170,7 +170,7 @@ def _settings(node: ExecutionNode) -> dict[str, Any]:
 
 
 def _surroundings(node: ExecutionNode) -> dict[str, Any]:
-    return {**parameters_file.flatten(node.environment), "device": node.device, "processes": node.processes}
+    return {"device": node.device, "processes": node.processes, **parameters_file.flatten(node.environment)}
 
 
 def _values(stage: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[ValueDifference]:

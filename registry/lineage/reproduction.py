@@ -332,7 +332,8 @@ def _parameters(receipt: Receipt) -> dict[str, str]:
 
 
 def _environment(receipt: Receipt) -> dict[str, str]:
-    return flatten({**receipt.environment, "device": receipt.device, "processes": receipt.processes})
+    # A training that went on with another number of processes says so in its environment.
+    return flatten({"device": receipt.device, "processes": receipt.processes, **receipt.environment})
 
 
 def _values(kind: Kind, old: dict[str, str], new: dict[str, str]) -> list[RecipeDifference]:

@@ -49,7 +49,7 @@ def test_asked_to_end_it_brings_its_last_checkpoint_and_another_node_goes_on(tmp
     (tmp_path / "scratch/tracking").mkdir(parents=True)
     order = travel.sent(
         {
-            "component": "pretrain", "instance": None, "seed": 1, "parameters": parameters, "processes": 1,
+            "component": "pretrain", "instance": None, "seed": 1, "parameters": parameters, "nodes": 1, "processes": 1,
             "compute": {"storage": store}, "checkpoints": offsite.described(remote, 2),
             "inputs": {"tokens": str(made / "data/tokens"), "tokenizer": str(made / "models/tokenizer")},
             "outputs": {"model": "/nowhere/model", "report": "/nowhere/report"}, "scratch": str(tmp_path / "scratch"),

@@ -17,9 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from components import compute
-from components.compute import Compute, replicas
+from components.compute import Compute, driver, elastic, replicas
 from components.compute.node import versions
 from components.compute.replicas import Replicas
+from components.engine.connection import connected
 from components.evaluate import component as evaluate
 from components.finetuning import rewards, sampling
 from components.finetuning.models import load_reward_model, load_tokenizer, save
@@ -90,6 +91,14 @@ def undisturbed(template, tmp_path_factory) -> Workspace:
     return workspace
 
 
+@pytest.fixture(scope="module")
+def alone(made, tmp_path_factory) -> Path:
+    """What one process makes of the same parameters."""
+    folder = tiny.beside(tmp_path_factory.mktemp("alone"), made)
+    tiny.finish(tiny.start(folder, **CHANGES))
+    return folder
+
+
 def losses(root: Path) -> np.ndarray:
     with open(root / "reports/pretrain/curve.csv") as file:
         return np.array([float(row["loss"]) for row in csv.DictReader(file)])
@@ -103,9 +112,7 @@ def receipt(workspace: Workspace) -> dict:
     return json.loads((workspace.root / "receipts/pretrain.json").read_text())
 
 
-def test_two_nodes_train_as_one_process_does(undisturbed, made, tmp_path):
-    alone = tiny.beside(tmp_path, made)
-    tiny.finish(tiny.start(alone, **CHANGES))
+def test_two_nodes_train_as_one_process_does(undisturbed, alone):
     np.testing.assert_allclose(losses(undisturbed.root), losses(alone), rtol=2e-4)
     assert receipt(undisturbed)["processes"] == 2 and len(receipt(undisturbed)["attempts"]) == 1
     points = [event for event in events(undisturbed) if event["kind"] == "point" and "loss" in event["metrics"]]
@@ -278,3 +285,62 @@ def test_more_nodes_than_there_are_and_a_cluster_that_is_not_there_are_named(clu
     assert problem.startswith("params.yaml: compute.pretrain: pretrain needs 5 nodes with 1 CPU each")
     (problem,) = problems("127.0.0.1:1")
     assert problem.startswith("params.yaml: compute.pretrain: no Ray cluster answers at 127.0.0.1:1 ")
+
+
+def test_after_a_fault_a_training_takes_the_largest_number_of_nodes_that_there_is_room_for(cluster, monkeypatch):
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    monkeypatch.setenv(elastic.WAIT, "0")
+    where = Compute(kind="ray", address=cluster.address, min_nodes=1)
+    order = {"component": "pretrain", "nodes": 3, "parameters": {"nodes": 3, "devices": 1, "per_device_batch_size": 2},
+             "checkpoint": "step-0000000008"}  # fmt: skip
+    ray = connected(cluster.address, "here")
+    try:
+        both = driver._group(ray, order, where, {"CPU": 1}, lambda: False)
+        assert both.bundle_count == 2
+        remove_placement_group(both)
+        other = placement_group([{"CPU": 1}])
+        assert other.wait(30) and driver._group(ray, order, where, {"CPU": 1}, lambda: False).bundle_count == 1
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.nightly  # what it adds to the tests of processes and of a killed node takes two trainings
+def test_a_node_that_does_not_come_back_is_done_without(undisturbed, alone, template, cluster, bucket, tmp_path):
+    """The last test of this cluster, which it leaves with one node."""
+    workspace = template.copy_to(tmp_path / "workspace")
+    where = {"compute.pretrain.min_nodes": 1, "compute.pretrain.storage": "s3://travel/elastic"}
+    parameters_file.write(workspace.root / "params.yaml", where)
+    stage = workspace.start(sys.executable, "-m", "components", "pretrain", STEMMA_REPLACEMENT_SECONDS="2")
+
+    def there() -> bool:
+        assert stage.poll() is None, (tmp_path / "workspace.python.log").read_text()
+        return any(re.search(r"elastic/checkpoints/pretrain/.*/step-\d+-\w+\.json", key) for key in keys(bucket))
+
+    wait_until(there, 120, "a checkpoint in the store")
+    cluster.kill(len(cluster.nodes) - 1)
+    assert stage.wait(240) == 0, (tmp_path / "workspace.python.log").read_text()
+    assert went_on_alone(workspace, alone, r"2, from step (9|17) on 1")
+    lost, gone_on = receipt(workspace)["warnings"]
+    assert "was lost while pretrain ran on it" in lost and "was made by 2 processes and 1 go on from it" in gone_on
+
+    # With a disk in common, by a later run of the stage.
+    later = template.copy_to(tmp_path / "later")
+    parameters_file.write(later.root / "params.yaml", {"compute.pretrain.min_nodes": 1})
+    (saved,) = undisturbed.home.glob("scratch/pretrain/*/checkpoints")
+    kept = later.home / saved.relative_to(undisturbed.home)
+    shutil.copytree(saved, kept)
+    shutil.rmtree(kept / f"step-{STEPS:010d}")
+    later.stage("pretrain", STEMMA_REPLACEMENT_SECONDS="0")
+    assert went_on_alone(later, alone, "2, from step 17 on 1")
+
+
+def went_on_alone(workspace: Workspace, alone: Path, said: str) -> bool:
+    """Whether a training of two nodes was ended by one of them as one process does it, and its receipt says so."""
+    np.testing.assert_allclose(losses(workspace.root), losses(alone), rtol=2e-4)
+    found = receipt(workspace)
+    return (
+        found["processes"] == 2
+        and re.fullmatch(said, found["environment"]["processes"]) is not None
+        and re.fullmatch(r"ray, [^,]+", found["environment"]["compute"]) is not None
+    )

@@ -17,6 +17,7 @@ from flows.pipeline.prepare import problems_of_clusters
         ({"pretrian": {"kind": "ray"}}, "params.yaml: compute.pretrian: unknown parameter; did you mean 'pretrain'?"),
         ({"pretrain": {"kind": "ray", "memory": 0}}, "params.yaml: compute.pretrain.memory: "),
         ({"pretrain": {"storage": "s3://bucket"}}, "params.yaml: compute.pretrain: storage: set, but of no use"),
+        ({"pretrain": {"min_nodes": 1}}, "params.yaml: compute.pretrain: min_nodes: set, but of no use where kind is"),
         (
             {"pretrain": {"kind": "ray", "storage": "s3://u:p@b"}},
             "params.yaml: compute.pretrain.storage: an address ho",

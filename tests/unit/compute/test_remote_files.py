@@ -143,9 +143,9 @@ def test_a_training_that_began_here_goes_on_there(tmp_path):
     for step in (8, 16):
         (here / f"step-{step:010d}").mkdir(parents=True)
         (here / f"step-{step:010d}/model.safetensors").write_bytes(bytes([step]))
-        offsite.bring(remote, here, never)
+        assert offsite.bring(remote, here, never) == f"step-{step:010d}"
     assert [each.folder for each in remote.newest(pytest.fail)] == ["step-0000000016", "step-0000000008"]
-    offsite.bring(remote, tmp_path / "nothing", never)
+    assert offsite.bring(remote, tmp_path / "nothing", never) == "step-0000000016"
     again = offsite.of_description(json.loads(json.dumps(offsite.described(remote, 2))))
     assert again.fetch_newer(tmp_path / "node", pytest.fail, never) == "step-0000000016"
 

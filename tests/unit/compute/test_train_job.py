@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TRAINING = ROOT / "deploy" / "k8s" / "training"
 (RUNTIME,) = yaml.safe_load_all((TRAINING / "runtime.yaml").read_text())
 ORDER = {
-    "component": "instruct_finetune", "parameters": {"nodes": 2}, "processes": 16, "root": "/data",
+    "component": "instruct_finetune", "parameters": {}, "nodes": 2, "processes": 16, "root": "/data",
     "environment": {"PYTHONHASHSEED": "0"}, "scratch": "/data/.stemma/scratch/instruct_finetune/0123456789abcdef0123",
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from core.errors import InputProblem
 
 def main() -> int:
     workspace, parameters = Path(sys.argv[1]), json.loads(sys.argv[2])
+    elastic = parameters.pop("elastic", False)  # whether another number of processes may go on from a checkpoint
     component = components.load("pretrain")
     outputs = {artifact.name: workspace / artifact.path for artifact in component.outputs}
     scratch = workspace / "scratch" / component.name
@@ -30,6 +31,7 @@ def main() -> int:
         outputs=outputs,
         scratch=scratch,
         events=workspace / "pretrain.events.jsonl",
+        elastic=elastic,
     )
 
     def stop(*_: object) -> None:

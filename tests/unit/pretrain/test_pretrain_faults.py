@@ -98,7 +98,7 @@ def test_the_best_and_the_newest_checkpoints_are_kept_and_transformers_reads_the
     for name, tensor in made.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
     training = json.loads((saved[-1] / "training.json").read_text())
-    assert training["progress"]["step"] == 80 and training["processes"] == 1
+    assert training["progress"]["step"] == 80 and training["progress"]["processes"] == [[0, 1]]
 
 
 def test_a_slow_disk_is_waited_for_and_told(workspace, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -56,6 +57,22 @@ def test_another_number_of_processes_is_refused(pair, workspace):
     assert "was made by 2 processes and there are 1 now" in output
 
 
+def test_fewer_processes_and_more_again_go_on_where_they_may(pair, workspace):
+    """Killed twice: two processes, then one, then two."""
+    asked = CHANGES | {"devices": 2, "per_device_batch_size": 3, "elastic": True}
+    for processes, step in ((2, 12), (1, 60)):
+        tiny.kill_amid(workspace, tiny.start(workspace, processes, **asked), step, CHANGES["steps"])
+    tiny.finish(tiny.start(workspace, 2, **asked))
+    for name in ("curve.csv", "validation.csv"):
+        np.testing.assert_allclose(losses(workspace, name), losses(pair, name), rtol=2e-4)
+    last = max((workspace / "scratch").rglob("training.json"))
+    begun = json.loads(last.read_text())["progress"]["processes"]
+    assert [number for _, number in begun] == [2, 1, 2]
+    assert all(step % tiny.PARAMETERS["checkpoint_every"] == 0 for step, _ in begun)
+    warnings = " ".join(event["message"] for event in tiny.events(workspace, "warning"))
+    assert re.findall(r"was made by (\d) processes and (\d) go on", warnings) == [("2", "1"), ("1", "2")]
+
+
 def test_two_machines_meet_and_train_together(workspace):
     """Two launchers with one device each, as on two machines, over the loopback device."""
     component = components.load("pretrain")
@@ -76,6 +93,7 @@ def test_two_machines_meet_and_train_together(workspace):
         "events": str(workspace / "pretrain.events.jsonl"),
         "cache": str(workspace / "cache"),
         "outcome": str(workspace / "outcome.json"),
+        "nodes": 2,
         "processes": 2,
         "supervisor": os.getpid(),
     }

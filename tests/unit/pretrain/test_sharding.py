@@ -96,13 +96,28 @@ def test_a_real_launch_gives_its_processes_what_the_forked_ones_get(tmp_path):
         assert (found["RANK"], found["LOCAL_RANK"], found["WORLD_SIZE"]) == (rank, rank, "2")
 
 
-def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, reference, made, tmp_path_factory):
-    assert shares(forked(workspace, "fsdp2", 2)) == [0.5, 0.5]
-    assert_same(workspace, reference)
-    model = AutoModelForCausalLM.from_pretrained(workspace / "models/base")
-    assert model.num_parameters() == json.loads((workspace / "reports/pretrain/report.json").read_text())["parameters"]
+@pytest.fixture(scope="module")
+def in_halves(made, tmp_path_factory):
+    """What two processes make with FSDP2."""
+    folder = tiny.beside(tmp_path_factory.mktemp("halves"), made)
+    assert shares(forked(folder, "fsdp2", 2)) == [0.5, 0.5]
+    return folder
 
-    assert_resumed(workspace, tiny.beside(tmp_path_factory.mktemp("resumed"), made), "fsdp2", 2)
+
+def test_fsdp2_trains_as_one_process_does_and_resumes_to_the_last_bit(in_halves, reference, workspace):
+    assert_same(in_halves, reference)
+    model = AutoModelForCausalLM.from_pretrained(in_halves / "models/base")
+    assert model.num_parameters() == json.loads((in_halves / "reports/pretrain/report.json").read_text())["parameters"]
+
+    assert_resumed(in_halves, workspace, "fsdp2", 2)
+
+
+def test_fsdp2_goes_on_with_more_processes_where_it_may(in_halves, reference, workspace):
+    first = "scratch/pretrain/checkpoints/step-0000000002"
+    shutil.copytree(in_halves / first, workspace / first)
+    asked = {"devices": 2, "gradient_accumulation_steps": 4, "elastic": True}
+    assert shares(forked(workspace, "fsdp2", 4, **asked)) == [0.25] * 4
+    assert_same(workspace, reference)
 
 
 def test_zero3_trains_as_one_process_does_and_resumes_to_the_last_bit(workspace, made, tmp_path_factory):

@@ -53,12 +53,12 @@ def beside(workspace: Path, made: Path) -> Path:
     return workspace
 
 
-def pretrain(workspace: Path, parent: Path | None = None, **changes) -> Context:
+def pretrain(workspace: Path, parent: Path | None = None, *, elastic: bool = False, **changes) -> Context:
     """Run the stage in this process, on from the model in the folder ``parent`` if one is given."""
     if parent is not None:
         (workspace / "models/parent").symlink_to(parent)
         changes["init"] = str(parent)
-    return run_component(components.load("pretrain"), workspace, PARAMETERS | changes)
+    return run_component(components.load("pretrain"), workspace, PARAMETERS | changes, elastic=elastic)
 
 
 def start(workspace: Path, processes: int = 1, *, one_core: bool = False, **changes) -> Forked:

@@ -50,6 +50,14 @@ def test_the_same_bytes_are_identical_whatever_else_differs():
     assert {difference.kind for difference in found.stages[0].differences} == {"code", "environment"}
 
 
+def test_a_training_that_went_on_with_fewer_processes_is_named_as_the_cause():
+    recorded, made = lineage(), lineage("model.other.dir")
+    recorded[0].receipt.environment["processes"] = "2, from step 41 on 1"
+    found = verdict(recorded, made)
+    assert (found.verdict, found.stage) == ("equivalent", "pretrain")
+    assert "environment: processes was 2, from step 41 on 1, is 1" in map(str, found.causes)
+
+
 @pytest.mark.parametrize(
     ("made", "max_drop", "expected"),
     [
