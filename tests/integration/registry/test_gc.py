@@ -62,6 +62,11 @@ def test_what_keeps_bytes(generations):
         assert pins.pin(opened, "base:2", "as well", "Ada") == "base:2"
         kept = collect(workspace, keep_runs=0, delete=True)
         assert corpus.is_file() and kept.kept_runs["half"] == "pinned: a figure of the paper"
+        for _ in range(2):
+            pins.keep(opened, "half", "a program's", "a program")
+        pins.release(opened, "half", "a program")
+        with opened.read() as session:
+            assert [(row.context.name, row.actor) for row in pins.active(session) if row.context] == [("half", "Ada")]
         assert pins.unpin(opened, "half") == "run half"
         with pytest.raises(pins.PinRefused, match="not pinned"):
             pins.unpin(opened, "half")
