@@ -92,7 +92,7 @@ def test_what_keeps_bytes(generations):
 def test_refused_while_something_is_at_work(generations):
     workspace, cache = generations.workspace, generations.root / ".dvc" / "cache"
     corpus = dvc.object_path(cache, half_s_corpus(generations))
-    with running(workspace.home), pytest.raises(InUse, match="a run or another collection"):
+    with running(workspace.home), pytest.raises(InUse, match="a run, an export or another command"):
         collect(workspace, keep_runs=0, delete=True)
     lock = workspace.home / "scratch" / "pretrain" / "abc" / "tracking" / "lock"
     lock.parent.mkdir(parents=True)
