@@ -25,7 +25,7 @@ class InUse(RegistryError):
 
 @contextlib.contextmanager
 def running(home: Path) -> Iterator[None]:
-    """Held by all that :func:`undisturbed` must not meet, such as a pipeline run; waits for it to end. May be nested."""
+    """Held by all that :func:`undisturbed` must not meet, such as a pipeline run; waits for it. May be nested."""
     private_folder(home)
     with locks.holding(layout.collection_lock(home), shared=True):
         yield
