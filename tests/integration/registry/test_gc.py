@@ -10,17 +10,22 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from mlflow import MlflowClient
 
 from core import dvc
 from core.errors import WorkspaceError
+from deploy.gateway.catalog import Catalog
 from registry.db.database import open as open_registry
 from registry.errors import UnknownReference
+from registry.lineage import deployments
+from registry.promotion.promote import promote
 from registry.store import pins, worktrees
 from registry.store.collection import collect
 from registry.store.manifests import digest_of
+from registry.store.materialize import materialize
 from registry.store.restore import restore
 from registry.store.run_locks import InUse, running
 
@@ -110,6 +115,28 @@ def test_refused_while_something_is_at_work(generations):
     assert corpus.is_file()
     with pytest.raises(WorkspaceError, match="no DVC remote is called 'nowhere'"):
         collect(workspace, remote="nowhere")
+
+
+def test_a_version_that_a_gateway_begins_to_serve_meanwhile_keeps_its_files(generations):
+    workspace, taken = generations.workspace, []
+    for version in ("base:1", "base:2"):
+        assert promote(workspace, version, "champion", "the test asks for it", "Ada", force=True).accepted
+    folder, catalog = materialize(workspace, "base:1"), Catalog(workspace)
+    wanted = catalog.lookup("base:1")
+
+    def say(message: str) -> None:
+        if message.endswith("copies of versions"):
+            deployments.start(catalog.registry(), "a gateway", wanted.id)
+            taken.append(pool.submit(catalog.verified, wanted))
+            wait(taken, timeout=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = collect(workspace, keep_runs=0, delete=True, say=say)
+        (served,) = (each.result() for each in taken)
+    assert categories(done)["copies of versions"] and served.path == folder and (folder / "config.json").is_file()
+    collect(workspace, keep_runs=0, delete=True)
+    assert folder.is_dir(), "its deployment has not ended"
+    catalog.close()
 
 
 def test_trees_scratch_logs_and_mlflow(generations):
