@@ -196,12 +196,12 @@ class _Trials:
         self._at_work[future] = (trial, work, time.monotonic())
 
     def _settle(self, future: Future[Value]) -> None:
-        trial, _, began = self._at_work.pop(future)
+        trial, work, began = self._at_work.pop(future)
         seconds, error = time.monotonic() - began, future.exception()
         name = f"trial {trial.number}: {self.sweep.label(self.study.values(trial))}"
         if error is None:
             value, stderr = future.result()
-            self.study.complete(trial, value, stderr, seconds)
+            self.study.complete(trial, value, stderr, seconds, work.measured)
             self.say(f"{name}: {self.sweep.metric.name} {measured(value, stderr)} in {duration(seconds)}")
         elif isinstance(error, Pruned):
             self.study.pruned(trial, seconds)
