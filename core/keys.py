@@ -70,9 +70,9 @@ def sign_text(workspace: Workspace, body: str) -> Signed:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    path, public = signing_key(workspace)
-    signature = _private(path).sign(body.encode(), ec.ECDSA(hashes.SHA256()))
-    return Signed(body, key_id(public), base64.b64encode(signature).decode())
+    key = _private(signing_key(workspace)[0])
+    signature = key.sign(body.encode(), ec.ECDSA(hashes.SHA256()))
+    return Signed(body, key_id(_pem(key.public_key())), base64.b64encode(signature).decode())
 
 
 def with_signature(workspace: Workspace, body: dict[str, Any]) -> dict[str, Any]:
@@ -162,12 +162,14 @@ def signing_key(workspace: Workspace) -> tuple[Path, str]:
     if not path.exists():
         if (traces := _traces(workspace)) and not path.exists():  # another process may have made both meanwhile
             raise KeyProblem(lost(path, traces))
-        _make(path)
-    public = public_key_of(path)
+        with _alone(path):
+            if not path.exists():
+                _make(path)
     beside = layout.signing_public(workspace.home)
     if path.parent == beside.parent and not beside.exists():
-        files.write_text(beside, public)
-    return path, public
+        with _alone(path):
+            files.write_text(beside, public_key_of(path))
+    return path, public_key_of(path)
 
 
 def lost(path: Path, traces: str) -> str:
@@ -195,13 +197,15 @@ def rotate(workspace: Workspace) -> tuple[str | None, str]:
         )
     path, beside = layout.signing_key(workspace.home), layout.signing_public(workspace.home)
     _refuse_open(path.parent)
-    before = public_key_of(path) if path.exists() else beside.read_text() if beside.exists() else None
-    if before is not None:
-        files.private_folder(layout.trusted_keys(workspace.home))
-        files.write_text(layout.trusted_keys(workspace.home) / f"rotated-{key_id(before)[:12]}.pem", before)
-    beside.unlink(missing_ok=True)
-    _make(path, replace=True)
-    _, public = signing_key(workspace)
+    with _alone(path):
+        before = public_key_of(path) if path.exists() else beside.read_text() if beside.exists() else None
+        if before is not None:
+            files.private_folder(layout.trusted_keys(workspace.home))
+            files.write_text(layout.trusted_keys(workspace.home) / f"rotated-{key_id(before)[:12]}.pem", before)
+        beside.unlink(missing_ok=True)  # after a kill it is written anew; it is never that of another key
+        _make(path)
+        public = public_key_of(path)
+        files.write_text(beside, public)
     return key_id(before) if before is not None else None, key_id(public)
 
 
@@ -333,17 +337,20 @@ def _listed(trusted: dict[str, str]) -> str:
     return ", ".join(sorted(each[:12] for each in trusted)) or "none"
 
 
-def _make(path: Path, *, replace: bool = False) -> None:
+def _alone(path: Path) -> FileLock:
+    """Held while a home's key, or the public key beside it, is made or replaced."""
+    files.private_folder(path.parent)
+    return FileLock(path.with_suffix(".lock"))
+
+
+def _make(path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    files.private_folder(path.parent)
-    with FileLock(path.with_suffix(".lock")):
-        if replace or not path.exists():
-            pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            files.write_bytes(path, pem, private=True)
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    files.write_bytes(path, pem, private=True)
 
 
 def _pem(public: PublicKeyTypes) -> str:

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.timeout(900)
 # Counts the events in which answers arrive: how many of them a busy machine hands over at once is its own business.
 EVENTS = """
     const fetched = window.fetch;
-    window.events = 0;
+    window.eventsRead = 0;
     window.fetch = async (path, options) => {
         const answer = await fetched(path, options);
         if (!String(path).includes("completions")) return answer;
         const decoder = new TextDecoder();
         const count = new TransformStream({transform(piece, to) {
-            window.events += decoder.decode(piece, {stream: true}).split("\\n\\n").length - 1;
+            window.eventsRead += decoder.decode(piece, {stream: true}).split("\\n\\n").length - 1;
             to.enqueue(piece);
         }});
         return new Response(answer.body.pipeThrough(count), answer);
@@ -128,7 +128,9 @@ def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, run
     _ask(chat, "How far do you count?")
     expect(chat.get_by_role("listitem").last).to_contain_text("first-12")
     expect(chat.get_by_role("listitem").last).to_contain_text("assistant:1")
-    assert chat.evaluate("window.events") > 3, "the answer streams: a role, words, a reason to end, and that it is done"
+    assert chat.evaluate("window.eventsRead") > 3, (
+        "the answer streams: a role, words, a reason to end, and that it is done"
+    )
 
     page = context.new_page()
     prefect.open_run(page, running, RUN)

@@ -242,11 +242,18 @@ def scored_by_copies(context, copies: Replicas, monkeypatch) -> None:
     """The reward model's batches are shared in the same way."""
     monkeypatch.setattr(rewards, "_ROWS", 4)  # the questions are too few for two batches
     scored, drawn = rewards._scored, sum(copies.hosts.values())
-    records = finetuning.signature_records(32)
+    records = finetuning.signature_records(240)
     given = records, [record["completion"] for record in records]
     rewarder = rewards.load_rewarder(context.inputs["reward"], context.seed)
     expected = rewarder(*given)
-    monkeypatch.setattr(rewards, "_scored", lambda *args: time.sleep(1) or scored(*args))
+
+    def slowly(*args):
+        """What this process scores: little before a copy has scored something."""
+        if sum(copies.hosts.values()) == drawn:
+            time.sleep(1)
+        return scored(*args)
+
+    monkeypatch.setattr(rewards, "_scored", slowly)
     assert rewards.with_copies(context, rewarder, context.inputs["reward"])(*given) == expected
     assert sum(copies.hosts.values()) > drawn
 

@@ -1,14 +1,29 @@
 """The signing key: closed to others, never replaced silently, and what an old one signed stays valid."""
 
+import json
 import shutil
 import stat
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from core import files, keys, layout
 from core.errors import KeyProblem
 from core.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[3]
+ROTATE = """
+import json, sys
+from pathlib import Path
+from core import keys
+from core.workspace import Workspace
+workspace = Workspace(Path(sys.argv[1]), Path(sys.argv[2]))
+for number in range(10):
+    before, now = keys.rotate(workspace)
+    print(json.dumps([before, now, vars(keys.sign_text(workspace, f"text {number}"))]))
+"""
 
 
 @pytest.fixture
@@ -89,6 +104,22 @@ def test_a_lost_key_is_not_replaced_silently(workspace):
     with pytest.raises(KeyProblem, match="the history in refs/stemma/promotions was signed by it"):
         keys.signing_key(workspace)
     assert keys.signing_key(Workspace(workspace.root, workspace.home / "reproductions" / "one"))  # a home of its own
+
+
+def test_keys_that_are_replaced_by_several_processes_at_once_all_stay_trusted(workspace):
+    first = keys.sign_text(workspace, "before")
+    command = [sys.executable, "-c", ROTATE, str(workspace.root), str(workspace.home)]
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    lines = [json.loads(line) for process in processes for line in process.communicate()[0].splitlines()]
+    assert [process.returncode for process in processes] == [0, 0, 0] and len(lines) == 30
+    replaced, made = ({line[index] for line in lines} for index in (0, 1))
+    last = keys.sign_text(workspace, "after")
+    assert replaced == {first.key_id, *made} - {last.key_id} and len(made) == 30
+    trusted = keys.trusted_keys(workspace)
+    signed = [first, last, *(keys.Signed(**line[2]) for line in lines)]
+    assert [fault for each in signed if (fault := keys.fault(trusted, each))] == []
+    beside = layout.signing_public(workspace.home)
+    assert keys.key_id(beside.read_text()) == last.key_id
 
 
 def test_the_key_of_a_variable_is_not_this_homes_to_replace(workspace, tmp_path, monkeypatch):

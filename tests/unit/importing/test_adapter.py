@@ -101,19 +101,17 @@ def test_shapes_are_compared_with_the_base(tmp_path, base):
     assert not (tmp_path / "model").exists()
 
 
-def test_the_stage_compares_what_is_not_what_was_ordered(tmp_path, base, monkeypatch):
+def test_an_adapter_that_changes_after_the_import_began_is_not_registered_as_it_is_then(tmp_path, base):
     (tmp_path / "models").mkdir()
     base.rename(tmp_path / "models/parent")
     folder = write(tmp_path / "lora")
     adapter.assemble(folder, tmp_path / "models/parent", tmp_path / "before")
-    order = {"source": str(folder), "base": "tiny:1", "digest": digest_of(tmp_path / "before")}
-    compared = []
-    monkeypatch.setattr(adapter, "misfit", lambda folder, base: compared.append(folder) or "it does not fit")
-    stage._adapter(Workspace(tmp_path, tmp_path), order, tmp_path / "after")
-    assert not compared
+    order = {"source": str(folder), "model": "mine", "path": "models/mine", "license": None, "base": "tiny:1",
+             "digest": digest_of(tmp_path / "before")}  # fmt: skip
     write(folder, a=(2, 9))
-    with pytest.raises(InputProblem, match="it does not fit"):
-        stage._adapter(Workspace(tmp_path, tmp_path), order, tmp_path / "again")
+    with pytest.raises(InputProblem, match="lora holds other files than when the import began"):
+        stage.bring(Workspace(tmp_path, tmp_path / "home"), order)
+    assert not (tmp_path / stage.RECEIPT).exists()
 
 
 def test_a_tokenizer_beside_the_adapter_goes_before_the_bases(tmp_path, base):

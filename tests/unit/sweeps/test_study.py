@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,8 @@ import pytest
 
 from core import layout
 from core.errors import InputProblem
-from flows.sweeps import space, study, winner
+from core.workspace import Workspace
+from flows.sweeps import execute, space, study, winner
 from flows.sweeps.definition import Sweep
 from flows.sweeps.metrics import TrialMetric
 from flows.sweeps.study import Study
@@ -133,3 +135,11 @@ def test_the_winner_is_written_with_comments_kept_and_seeds_left(tmp_path):
     )
     assert params.read_text() == "seed: 1  # of all\npretrain:\n  learning_rate: 0.02  # high\n  steps: 40\n"
     assert winner.apply(tmp_path, begun)[1] == ""
+
+
+def test_a_sweep_whose_tree_was_removed_is_not_run_from_another(tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    home, sweep = tmp_path / ".stemma", make("p.rate=0.1,0.3")
+    Study.begin(home, sweep).commit = "1" * 40
+    with pytest.raises(InputProblem, match=r"--name s: the tree .* \(111111111111\) was removed since; choose another"):
+        execute.run(Workspace(tmp_path, home), sweep, 1, print)
