@@ -15,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 from mlflow import MlflowClient
 
+from cli.generate import generate
 from core import dvc
 from core.errors import WorkspaceError
+from deploy.gateway import local_generation
 from deploy.gateway.catalog import Catalog
 from registry.db.database import open as open_registry
 from registry.errors import UnknownReference
@@ -137,6 +139,20 @@ def test_a_version_that_a_gateway_begins_to_serve_meanwhile_keeps_its_files(gene
     collect(workspace, keep_runs=0, delete=True)
     assert folder.is_dir(), "its deployment has not ended"
     catalog.close()
+
+
+def test_a_model_that_answers_keeps_its_files(generations, monkeypatch, capsys):
+    answer = local_generation.answer
+
+    def while_loading(folder, *arguments, **settings):
+        with pytest.raises(InUse):
+            collect(generations.workspace, keep_runs=0, delete=True)
+        return answer(folder, *arguments, **settings)
+
+    monkeypatch.setattr(local_generation, "answer", while_loading)
+    monkeypatch.chdir(generations.root)
+    generate("base:1", "one", max_tokens=2)
+    assert len(capsys.readouterr().out.split()) == 2
 
 
 def test_trees_scratch_logs_and_mlflow(generations):
