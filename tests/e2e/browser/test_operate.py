@@ -17,7 +17,8 @@ from tests.workspace import Workspace, wait_until
 
 Picture = Callable[[Page, str], None]
 RUN, CANCELLED = "more-steps", "endless"
-pytestmark = pytest.mark.timeout(900)
+# What the forms, the approval and the buttons ask for is asked for in tests/integration/flows/test_deployments.py too.
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 # Counts the events in which answers arrive: how many of them a busy machine hands over at once is its own business.
 EVENTS = """
     const fetched = window.fetch;
@@ -163,7 +164,6 @@ def _ask(chat: Page, question: str) -> None:
     chat.get_by_role("button", name="Send").click()
 
 
-@pytest.mark.nightly  # what the button asks for is asked for in tests/integration/flows/test_deployments.py
 def test_cancel_ends_the_training_and_keeps_its_checkpoint(
     page: Page, running: RunningStack, workspace: Workspace, picture: Picture
 ):

@@ -103,6 +103,7 @@ def receipt(workspace: Workspace) -> dict:
     return json.loads((workspace.root / "receipts/pretrain.json").read_text())
 
 
+@pytest.mark.nightly  # two nodes train below too, and one of them is killed
 def test_two_nodes_train_as_one_process_does(undisturbed, made, tmp_path):
     alone = tiny.beside(tmp_path, made)
     tiny.finish(tiny.start(alone, **CHANGES))

@@ -61,6 +61,7 @@ def test_a_classifier_drops_and_scores_the_same_on_the_cluster(workspace, cluste
     assert make(workspace, cache=workspace / "cache", engine=on_ray(cluster), **asked) == expected
 
 
+@pytest.mark.nightly  # kills that take a minute and a half
 def test_a_driver_that_is_killed_and_a_worker_and_a_node_change_no_byte(workspace, cluster):
     expected = make(workspace, cache=workspace / "local")
     total = len(list((workspace / "local").glob("*.parquet")))

@@ -41,6 +41,7 @@ def read_by(node: ArtifactNode) -> dict[str, ArtifactNode]:
     return dict(node.made_by.inputs)
 
 
+@pytest.mark.nightly  # three runs; tests/integration/retrain goes on from a champion
 def test_generations_that_go_on_from_the_champion(workspace, tmp_path):
     first = digest(workspace, "assistant:1")
     text = workspace.stemma("run", "--until", "pretrain", "--set", CHAMPION)
