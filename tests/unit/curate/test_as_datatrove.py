@@ -50,6 +50,7 @@ def test_what_spacy_fails_at_is_a_word():
     assert spacy_words.words(f"a {brackets} (b)") == ["a", brackets, "(", "b", ")"]
 
 
+@pytest.mark.slow
 def test_a_special_case_is_not_put_together_where_another_one_reaches_across_a_blank(monkeypatch):
     from components.curate import kernels_as_datatrove, word_beginnings
 
@@ -65,6 +66,7 @@ def test_a_special_case_is_not_put_together_where_another_one_reaches_across_a_b
     assert words() == [3, 3, 3], "each stretch alone would do, so that this test shows nothing"
 
 
+@pytest.mark.slow
 @given(st.lists(WRITINGS.filter(str.strip), min_size=1, max_size=6), st.sampled_from(RULES))
 @settings(max_examples=60, deadline=None)
 def test_compiled_rules_decide_the_same(texts: list[str], rules: QualityParameters) -> None:

@@ -72,6 +72,7 @@ FOUND = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(WRITINGS, min_size=1, max_size=8), st.sampled_from([QualityParameters(), PUBLISHED, *ALONE]))
 @settings(max_examples=100, deadline=None)
 def test_the_quality_rules_decide_the_same(texts: list[str], rules: QualityParameters) -> None:
@@ -116,6 +117,7 @@ def test_cleaning_gives_the_same_text(texts: list[str], form: str) -> None:
     assert batches.cleaned(texts, form, compiled=True) == [clean(text, form) for text in texts]
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.sampled_from(FOUND), max_size=12).map("".join), min_size=1, max_size=6))
 @settings(max_examples=120, deadline=None)
 def test_redaction_finds_the_same(texts: list[str]) -> None:

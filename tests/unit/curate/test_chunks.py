@@ -102,6 +102,7 @@ def test_large_files_are_cut_and_no_document_changes_by_it(tmp_path, monkeypatch
     assert documents(tmp_path, max_documents=305) == whole[:305]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "jsonl.zst"])
 def test_tables_without_an_index_are_cut_between_rows_and_no_document_changes_by_it(tmp_path, monkeypatch, kind):
     rows = [f'{sentence(n)} "said"\n{sentence(n + 500)}' if n % 5 == 0 else sentence(n) for n in range(200)]
@@ -259,6 +260,7 @@ def test_a_file_that_vanishes_or_shrinks_while_it_is_read_is_named(tmp_path, mon
         make(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged):
     put(tmp_path, "texts/a.jsonl", lines(range(2400)))
     cache = tmp_path / "cache"
