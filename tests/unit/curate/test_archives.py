@@ -10,10 +10,10 @@ import zipfile
 import pytest
 import zstandard
 
-from components.curate import archives, parts
-from components.curate.archives import members
+from components.curate.files import archives, parts
+from components.curate.files.archives import members
+from components.curate.files.user_files import DOCUMENTS, UserFile, format_of
 from components.curate.ledger import Ledger
-from components.curate.user_files import DOCUMENTS, UserFile, format_of
 from core import bounded
 from core.errors import InputProblem
 from tests.unit.curate.test_chunks import make

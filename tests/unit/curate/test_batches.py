@@ -11,11 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate import batches, code_points, quality
-from components.curate.cleaning import clean
+from components.curate import batches
 from components.curate.compilation import kept_in
-from components.curate.placeholders import TYPED
-from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
+from components.curate.filters import quality
+from components.curate.filters.quality_parameters import (
+    C4Parameters,
+    FineWebParameters,
+    GopherParameters,
+    QualityParameters,
+)
+from components.curate.privacy.placeholders import TYPED
+from components.curate.text import code_points
+from components.curate.text.cleaning import clean
 
 PUBLISHED = QualityParameters(
     gopher=GopherParameters(

@@ -22,8 +22,9 @@ import pytest
 import zstandard
 
 from components.contract import Context
-from components.curate import component, judging, parts, pipeline
-from components.curate.chunks import Chunk, chunks
+from components.curate import component, judging, pipeline
+from components.curate.files import parts
+from components.curate.files.chunks import Chunk, chunks
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
@@ -265,7 +266,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged
     put(tmp_path, "texts/a.jsonl", lines(range(2400)))
     cache = tmp_path / "cache"
     program = (
-        "import sys, pathlib\nfrom components.curate import parts\nfrom tests.unit.curate.test_chunks import make\n"
+        "import sys, pathlib\nfrom components.curate.files import parts\nfrom tests.unit.curate.test_chunks import make\n"
         "if __name__ == '__main__':\n    parts.CHUNK = 40_000\n    place = pathlib.Path(sys.argv[1])\n"
         "    make(place, cache=place / 'cache', engine={'workers': 2})\n"
     )
