@@ -68,7 +68,8 @@ def test_a_driver_that_is_killed_and_a_worker_and_a_node_change_no_byte(workspac
     cache = workspace / "cache"
 
     program = (
-        "import sys, pathlib\nfrom components.curate.files import parts\nfrom tests.unit.curate.test_chunks import make\n"
+        "import sys, pathlib\nfrom components.curate.files import parts\n"
+        "from tests.unit.curate.test_chunks import make\n"
         f"parts.CHUNK = {CHUNK}\nplace = pathlib.Path(sys.argv[1])\n"
         "make(place, cache=place / 'cache', engine={'type': 'ray', 'address': sys.argv[2]})\n"
     )

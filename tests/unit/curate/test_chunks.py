@@ -266,7 +266,8 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged
     put(tmp_path, "texts/a.jsonl", lines(range(2400)))
     cache = tmp_path / "cache"
     program = (
-        "import sys, pathlib\nfrom components.curate.files import parts\nfrom tests.unit.curate.test_chunks import make\n"
+        "import sys, pathlib\nfrom components.curate.files import parts\n"
+        "from tests.unit.curate.test_chunks import make\n"
         "if __name__ == '__main__':\n    parts.CHUNK = 40_000\n    place = pathlib.Path(sys.argv[1])\n"
         "    make(place, cache=place / 'cache', engine={'workers': 2})\n"
     )
