@@ -14,7 +14,7 @@ run: setup ## set up everything and run the whole lifecycle: raw text to a promo
 test: $(VENV)/.tests ## set up everything and pass the tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/.tests ## the unit tests alone, without trainings in several processes
+test-fast: $(VENV)/.tests ## the unit tests alone, without those that take seconds
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not nightly and not slow" tests/unit
 
 test-nightly: $(VENV)/.tests ## what make test leaves out: measurements of whole trainings, and what takes long

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from components.curate.markup import strip_html, text_of
+from components.curate.files.markup import strip_html, text_of
 
 EXTRACTORS: dict[str, Callable[[str], str]] = {
     "tags removed (fragments)": strip_html,

@@ -91,11 +91,14 @@ def choose(
     from cli.output import print_json, print_table, say, shortened
     from core.workspace import Workspace
     from flows.feedback.choice import choose as prepare
+    from registry.store.run_locks import running
 
     def note(line: str) -> None:
         print(line, file=sys.stderr)
 
-    done = prepare(Workspace.find(), a, b, questions=questions, seed=seed, say=note)
+    workspace = Workspace.find()
+    with running(workspace.home):  # no collection takes the models' files meanwhile
+        done = prepare(workspace, a, b, questions=questions, seed=seed, say=note)
     pairs = done.pairs
     if as_json:
         about = {"same": done.same, "unusable": done.unusable, "opposed": done.opposed,

@@ -35,20 +35,23 @@ def generate(
 
     from core.workspace import Workspace
     from deploy.gateway.local_generation import generate as answer
+    from registry.store.run_locks import running
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    pieces = answer(
-        Workspace.find(),
-        model,
-        text,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        max_tokens=max_tokens,
-        seed=seed,
-        system=system,
-        warn=lambda sentence: print(sentence, file=sys.stderr),
-    )
-    for piece in pieces:
-        print(piece, end="", flush=True)
+    workspace = Workspace.find()
+    with running(workspace.home):  # no collection takes the model's files meanwhile
+        pieces = answer(
+            workspace,
+            model,
+            text,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            max_tokens=max_tokens,
+            seed=seed,
+            system=system,
+            warn=lambda sentence: print(sentence, file=sys.stderr),
+        )
+        for piece in pieces:
+            print(piece, end="", flush=True)
     print()

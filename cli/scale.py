@@ -159,7 +159,7 @@ def _rungs(workspace: Workspace, name: str) -> list[Any]:
     study = Study.load(workspace.home, name)
     if not ladder.is_ladder(study.sweep):
         raise InputProblem(f"{name}: is a sweep and no ladder: `stemma sweep show {name}` shows it")
-    return ladder.rungs(workspace, study)
+    return ladder.rungs(study)
 
 
 def _listed(text: str) -> list[str]:

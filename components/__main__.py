@@ -8,7 +8,8 @@ import sys
 import components
 from core import python
 from core.environment import settle
-from core.prefork import Reserve, is_forked
+from core.forks import Reserve
+from core.prefork import is_forked
 from core.processes import follow_starter
 
 

@@ -4,7 +4,8 @@
 - ``workspace``: the workspace's folder and its home; ``layout``: every path below the home; ``git``
 - ``files``: files that appear whole or not at all; ``locks``: locks that the kernel gives back
 - ``processes``: a child's life tied to its parent's, signals; ``environment``: what a child process is given
-- ``prefork``: programs forked from a process that has imported their libraries
+- ``prefork``: programs forked from a process that has imported their libraries, which is ``prefork_server``;
+  ``forks``: what a fork does to become a program; ``messages`` between processes, with open files
 - ``sandbox``, ``seccomp``: programs that nobody has read, run where they can do no harm
 - ``network``: addresses and ports of this machine
 - ``dvc``: DVC's command line; ``dvc_lock``: ``dvc.lock`` and ``*.dvc`` files as they are

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from core import manifests, prefork, python
+from core import forks, manifests, prefork, python
 
 THEN = "--then"
 _STAGE = re.compile(r"(?:exec )?python -m components (\S+)")
@@ -58,7 +58,7 @@ def _fork_stages() -> None:
             return
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as DVC does while it waits for a stage
         try:
-            code = prefork.run_in_fork("components", command[1], cwd=options["cwd"], env=options["env"])
+            code = forks.run_in_fork("components", command[1], cwd=options["cwd"], env=options["env"])
         finally:
             signal.signal(signal.SIGINT, before)
         if code:

@@ -17,6 +17,7 @@ from core.environment import TELEMETRY_OFF
 from core.processes import die_with_parent
 from registry.errors import InvalidBytes, RegistryError
 from registry.store.manifests import digest_of
+from registry.store.run_locks import running
 
 
 class NotMerged(RegistryError):
@@ -44,7 +45,7 @@ def merged_copy(home: Path, folder: Path) -> Path:
             return target
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as partial:
+    with running(home), tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as partial:
         staging = Path(partial) / "files"
         done = subprocess.run(
             python.command("deploy.merging", str(folder), str(staging)), capture_output=True, text=True,

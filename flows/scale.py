@@ -54,7 +54,7 @@ def scale(
         raise InputProblem("flops and hours: give one budget")
     asked = ladder(place, sizes, tokens, seeds=seeds, assignments=settings or (), parallel=parallel, name=name or None)
     study = task_runs.run(place, asked, parallel, logger)
-    trained = rungs(place, study)
+    trained = rungs(study)
     law = result.law_of(trained)
     if hours is not None:
         flops = result.flops_of_hours(trained, hours, devices)

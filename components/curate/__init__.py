@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.contract import ArtifactSpec, Component
-from components.curate import remote, spacy_words, user_files
+from components.curate.files import remote, user_files
+from components.curate.filters import spacy_words
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
 
@@ -16,7 +17,7 @@ def _problems(parameters: CurateParameters, root: Path, digests: Mapping[str, st
     found = user_files.problems(parameters, root) + remote.problems(paths, "curate.sources")
     found += spacy_words.problems(parameters.quality)
     if (parameters.classifiers or parameters.quality.perplexity) and (root / "data" / "raw").is_dir():
-        from components.curate import classifiers, perplexity  # numpy, only where it is used
+        from components.curate.filters import classifiers, perplexity  # numpy, only where it is used
 
         # (Where there is no such folder, they are still in DVC's cache.)
         try:

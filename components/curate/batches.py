@@ -1,7 +1,8 @@
 """Cleaning, redaction and the quality rules for a batch of texts.
 
-The compiled passes (:mod:`components.curate.screening`, :mod:`components.curate.kernels`) decide what the patterns and
-rules of single texts would. The result is the same; :mod:`components.curate.compilation` says when they are used.
+The compiled passes (:mod:`components.curate.text.screening`, :mod:`components.curate.filters.kernels`) decide what the
+patterns and rules of single texts would. The result is the same; :mod:`components.curate.compilation` says when they
+are used.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from components.curate import as_datatrove, quality
-from components.curate.cleaning import clean
-from components.curate.placeholders import Placeholder, typed
-from components.curate.quality import Finding
-from components.curate.quality_parameters import QualityParameters
-from components.curate.redaction import redact
+from components.curate.filters import as_datatrove, quality
+from components.curate.filters.quality import Finding
+from components.curate.filters.quality_parameters import QualityParameters
+from components.curate.privacy.placeholders import Placeholder, typed
+from components.curate.privacy.redaction import redact
+from components.curate.text.cleaning import clean
 
 
 def cleaned(texts: Sequence[str], form: Literal["NFC", "NFKC", "none"], *, compiled: bool) -> list[str]:
-    """As :func:`components.curate.cleaning.clean`, of each text."""
+    """As :func:`components.curate.text.cleaning.clean`, of each text."""
     if not compiled:
         return [clean(text, form) for text in texts]
-    from components.curate.screening import may_change
+    from components.curate.text.screening import may_change
 
     texts = [text.strip("\n").rstrip() for text in texts]
     return [
@@ -37,10 +38,10 @@ def cleaned(texts: Sequence[str], form: Literal["NFC", "NFKC", "none"], *, compi
 def redacted(
     texts: Sequence[str], types: Collection[str], placeholder: Placeholder = typed, *, compiled: bool
 ) -> list[tuple[str, Counter[str]]]:
-    """As :func:`components.curate.redaction.redact`, of each text."""
+    """As :func:`components.curate.privacy.redaction.redact`, of each text."""
     if not compiled:
         return [redact(text, types, placeholder) for text in texts]
-    from components.curate.screening import BITS, may_hold
+    from components.curate.text.screening import BITS, may_hold
 
     suspected = [[name for name in types if bits & BITS[name]] for bits in may_hold(texts).tolist()]
     result = [
@@ -56,15 +57,15 @@ def redacted(
 
 
 def judged(texts: Sequence[str], rules: QualityParameters, *, compiled: bool) -> list[Finding | None]:
-    """As :func:`components.curate.quality.judge`, or that of :mod:`components.curate.as_datatrove` where the rules ask
-    for it, of each text; none may be blank."""
+    """As :func:`components.curate.filters.quality.judge` of each text, none of which may be blank; where the rules ask
+    for it, as that of :mod:`components.curate.filters.as_datatrove`."""
     if not compiled:
         judge = as_datatrove.judge if rules.measures == "datatrove" else quality.judge
         return [judge(text, rules) for text in texts]
     if rules.measures == "datatrove":
-        from components.curate import kernels_as_datatrove
+        from components.curate.filters import kernels_as_datatrove
 
         return kernels_as_datatrove.judge(texts, rules)
-    from components.curate import kernels
+    from components.curate.filters import kernels
 
     return kernels.judge(texts, rules)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from components.contract import Context
-from components.curate import classifiers, perplexity, samples
+from components.curate import samples
 from components.curate.documents import ShardWriter
+from components.curate.filters import classifiers, perplexity
+from components.curate.filters.quality import RULES as QUALITY_RULES
 from components.curate.ledger import Ledger
-from components.curate.quality import RULES as QUALITY_RULES
 from components.curate.samples import Smallest
 from components.curate.splitting import SplitAssignment
 

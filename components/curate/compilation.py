@@ -16,8 +16,8 @@ FROM_NOTHING = 16_000_000  # and compiling it anew, some twenty seconds
 def kept_in(folder: Path) -> Path:
     """Where what is compiled of the modules in ``folder`` is kept: elsewhere once any of them has changed."""
     found = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        found.update(f"{path.name}\0".encode() + path.read_bytes())
+    for path in sorted(folder.rglob("*.py")):
+        found.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
     return folder / "__pycache__" / f"compiled-{found.hexdigest()[:16]}"
 
 

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from components.contract import Context, Interrupted, Metric
 from components.curate.card import SplitCounts
 from components.curate.documents import FIELDS, Document, ShardWriter
+from components.curate.files.tables import rows
+from components.curate.files.text_files import text_lines
+from components.curate.files.user_files import BENCHMARKS, UserFile, find
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.curate.process import extra_columns
-from components.curate.tables import rows
-from components.curate.text_files import text_lines
-from components.curate.user_files import BENCHMARKS, UserFile, find
 from components.decontamination.overlap import Findings
 from components.decontamination.overlap import find as find_overlaps
 from components.decontamination.record import LISTED, WARNED, write_record

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.curate.documents import COLUMNS, Document
-from components.curate.user_files import UserFile, find_shards
+from components.curate.files.user_files import UserFile, find_shards
 
 _BATCH = 1024
 BLOCK = 1 << 16  # documents that are looked at together

@@ -22,15 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components import code
-from components.curate import classifiers, entities, perplexity, remote
-from components.curate.chunks import Chunk
+from components.curate.files import remote
+from components.curate.files.chunks import Chunk
+from components.curate.files.parts import digest, signs
+from components.curate.files.user_files import UserFile
+from components.curate.filters import classifiers, perplexity
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
-from components.curate.parts import digest, signs
-from components.curate.placeholders import TYPED, Hashed, typed
+from components.curate.privacy import entities
+from components.curate.privacy.placeholders import TYPED, Hashed, typed
+from components.curate.privacy.redaction import redact
 from components.curate.process import as_it_is, process, schema
-from components.curate.redaction import redact
-from components.curate.user_files import UserFile
 from core import python
 from core.errors import InputProblem
 from core.files import replacing

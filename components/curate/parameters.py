@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.contract import StageParameters
-from components.curate.entities import EntityParameters
-from components.curate.language_parameters import LANGUAGES, LanguageParameters
-from components.curate.quality_parameters import QualityParameters
+from components.curate.filters.quality_parameters import QualityParameters
+from components.curate.privacy.entities import EntityParameters
+from components.curate.text.language_parameters import LANGUAGES, LanguageParameters
 from components.decontamination.parameters import DecontaminationParameters
 from components.engine.parameters import EngineParameters
 from components.tasks.curation import InstructionTask, InstructionTasks, LabelTask, LabelTasks, label_source

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from components import engine
 from components.contract import Context, Interrupted
-from components.curate import classifiers, compilation, entities, judging, perplexity, placeholders
-from components.curate.chunks import Chunk, chunks
+from components.curate import compilation, judging
+from components.curate.files.chunks import Chunk, chunks
+from components.curate.filters import classifiers, perplexity
 from components.curate.ledger import Ledger
+from components.curate.privacy import entities, placeholders
 from components.curate.sources import module_of
 from core.errors import InputProblem
 from core.workspace import Workspace

@@ -7,14 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.curate import batches, classifiers, entities, language, perplexity, scripts
+from components.curate import batches
 from components.curate.deduplication.signatures import signatures
 from components.curate.documents import FIELDS, Document, identifier
+from components.curate.filters import classifiers, perplexity, scripts
+from components.curate.filters.quality import Finding
 from components.curate.ledger import Ledger
-from components.curate.mojibake import repaired
 from components.curate.parameters import CurateParameters
-from components.curate.placeholders import Placeholder, typed
-from components.curate.quality import Finding
+from components.curate.privacy import entities
+from components.curate.privacy.placeholders import Placeholder, typed
+from components.curate.text import language
+from components.curate.text.mojibake import repaired
 
 EMPTY: Finding = ("empty", "")
 

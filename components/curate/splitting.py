@@ -203,7 +203,7 @@ def _unit(seed: int, identifier: Sequence[int]) -> float:
 
 @cache
 def _join_compiled() -> Callable[..., Any]:
-    from components.curate.code_points import compiled
+    from components.curate.text.code_points import compiled
 
     return compiled(_join)
 

@@ -15,24 +15,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.contract import Context, Metric
-from components.curate import (
-    card,
-    corpus,
-    held_out,
-    instructions,
-    judging,
-    labels,
-    lines,
-    remote,
-    spacy_words,
-    substrings,
-    user_files,
-)
+from components.curate import card, corpus, held_out, judging
 from components.curate.decontamination import decontaminate
+from components.curate.deduplication import lines, substrings
+from components.curate.files import remote, user_files
+from components.curate.files.tables import unused_warnings
+from components.curate.files.text_files import encoding_warnings
+from components.curate.filters import spacy_words
 from components.curate.ledger import Ledger
 from components.curate.pipeline import JudgedChunks, broken_problems, judge_all, require_text
-from components.curate.tables import unused_warnings
-from components.curate.text_files import encoding_warnings
+from components.curate.supervised import instructions, labels
 from components.engine import kept as kept_files
 from components.tasks.contract import TaskData
 from core.errors import InputProblem, redacted

@@ -30,7 +30,7 @@ from core import events, keys, layout, python
 from core.environment import account
 from core.errors import InputProblem, KeyProblem
 from core.files import read_json, write_json
-from core.prefork import Reserve
+from core.forks import Reserve
 from core.processes import adopt_orphans, notice_seconds
 from core.workspace import Workspace
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from components.curate.code_points import compiled, laid_out, those
+from components.curate.text.code_points import compiled, laid_out, those
 from components.text_classifier.features import kinds
 
 Array = np.ndarray[Any, Any]

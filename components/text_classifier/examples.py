@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.curate import batches, judging
+from components.curate.files.parts import SourcePart
+from components.curate.files.user_files import DOCUMENTS, find
 from components.curate.ledger import Ledger
-from components.curate.mojibake import repaired
 from components.curate.parameters import CurateParameters, FilesSource
-from components.curate.parts import SourcePart
 from components.curate.sources import files
-from components.curate.user_files import DOCUMENTS, find
+from components.curate.text.mojibake import repaired
 from core.errors import InputProblem
 from core.files import sha256
 

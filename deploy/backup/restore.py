@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from core import layout, locks
+from core import layout
 from core.files import private_folder, sha256, write_bytes
 from core.git import git
 from core.keys import key_id_in
@@ -16,7 +16,7 @@ from deploy.backup.databases import NAMES, Database, find, same
 from deploy.backup.manifest import ARTIFACTS, BUNDLE, KEYS, OBJECTS, BackupFailed, BackupRefused, Manifest
 from deploy.backup.stores import Progress, Store, opened
 from deploy.stack import state
-from registry.store.run_locks import at_work
+from registry.store.run_locks import InUse, undisturbed
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def restore(
         identity: file with the private key (of age or SSH) of one to whom the back-up is encrypted.
 
     Raises:
-        BackupRefused: its signature does not do, it is encrypted and ``identity`` has no key, a target is not empty or
-            does not fit, or something is at work; all of it is listed.
+        BackupRefused: its signature does not do, it is encrypted and ``identity`` has no key, something is at work, or
+            targets are not empty or do not fit; all of these are listed.
         BackupFailed: the back-up is damaged, or a target cannot be written.
     """
     opening = encryption.identities(identity) if identity is not None else []
@@ -80,8 +80,10 @@ def restore(
         manifest.verify(folder, lambda done, total: progress("verify", done, total))
         held = _keys_in(folder / KEYS, manifest)
         private_folder(workspace.home)
-        if stack.enter_context(locks.holding(layout.collection_lock(workspace.home), wait=False)) is None:
-            raise BackupRefused(["a run, a promotion, a sync or a collection is at work: wait until that has ended"])
+        try:
+            stack.enter_context(undisturbed(workspace))
+        except InUse as busy:
+            raise BackupRefused([str(busy)]) from None
         targets = _targets(workspace, manifest, folder, force, keys)
         lines = []
         loaded: set[str] = set()
@@ -139,7 +141,6 @@ def _targets(workspace: Workspace, manifest: Manifest, folder: Path, force: bool
             own = layout.keys(workspace.home) / name
             if own.is_file() and sha256(own) != manifest.files[f"{KEYS}/{name}"].sha256:
                 problems.append(f"{own} differs from the back-up's key; --force replaces it")
-    problems += [f"{line}: wait until that has ended" for line in at_work(workspace)]
     if (stack := state.read(workspace.home)) is not None:
         problems.append(f"the stack of this workspace runs (process {stack.pid}); end it with `stemma down`")
     if problems:

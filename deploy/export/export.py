@@ -26,6 +26,7 @@ from registry.integrity.signing import Statement
 from registry.integrity.verification import signatures_of
 from registry.lineage.trace import Trace
 from registry.lineage.trace import trace as trace_model
+from registry.store.run_locks import running
 
 Format = Literal["hf", "gguf", "adapter", "ollama"]
 DEFAULT_KIND = "f16"
@@ -92,6 +93,11 @@ def export(
     """
     if found := [*_target_problems(target), *_kind_problems(form, kinds)]:
         raise InputProblem(found)
+    with running(workspace.home):  # no collection takes the version's files meanwhile
+        return _export(workspace, reference, target, form, kinds)
+
+
+def _export(workspace: Workspace, reference: str, target: Path, form: Format, kinds: Sequence[str]) -> Exported:
     version, folder, _ = checked_files(workspace, reference)
     config = files.read_json(folder / "config.json", {})
     architecture = next(iter(config.get("architectures") or ()), "a model of no architecture")

@@ -11,6 +11,7 @@ from registry.db.database import Registry
 from registry.db.database import open as open_registry
 from registry.integrity.history import resolve
 from registry.integrity.verification import verify_version
+from registry.store.run_locks import running
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,13 @@ class Catalog:
     def verified(self, version: Version) -> ModelFolder:
         """The version's files, after every hash and signature was checked.
 
+        A collection that began before its deployment was in the registry is waited for; a later one leaves them.
+
         Raises:
             RegistryError: they are missing, altered, or not signed by a key that is trusted here.
         """
-        return read(verify_version(self.workspace, self.registry(), version.name).files)
+        with running(self.workspace.home):
+            return read(verify_version(self.workspace, self.registry(), version.name).files)
 
     def close(self) -> None:
         if self._opened is not None:

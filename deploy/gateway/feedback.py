@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, model_validator
 
-from components.curate.placeholders import TYPED
-from components.curate.redaction import redact
+from components.curate.privacy.placeholders import TYPED
+from components.curate.privacy.redaction import redact
 from deploy.gateway.bodies import BoundedRoute, TextBody
 from deploy.gateway.catalog import Catalog, Version
 from deploy.gateway.errors import ApiError, documented_responses

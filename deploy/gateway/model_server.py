@@ -144,7 +144,7 @@ class ModelServer:
         await self._take_candidate()
         target = self._target()
         if target is not None and not self._settled() and self._candidate is None:
-            self._start(target)
+            await self._start(target)
         await self._deployments.flush(self.reference)
 
     async def _read_registry(self) -> None:
@@ -182,8 +182,13 @@ class ModelServer:
         failure = self._failures.get(version.id)
         return failure is not None and now < failure.until
 
-    def _start(self, version: Version) -> None:
+    async def _start(self, version: Version) -> None:
         deployment = self._deployments.open(self.reference, version)
+        try:
+            await self._deployments.flush(self.reference)  # from now on no collection takes the version's files
+        except asyncio.CancelledError:
+            deployment.state = "STOPPED"
+            raise
         task = asyncio.create_task(
             _prepare(self._catalog, version, self._backend, self._settings, self._hosts), name=f"start {version.name}"
         )

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from components.curate import placeholders
+from components.curate.privacy import placeholders
 from core import bounded, dvc, layout
 from core.errors import InputProblem
 from core.locks import FileLock

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.curate import placeholders
+from components.curate.privacy import placeholders
 from core import dvc, layout
 from core.files import write_bytes
 from core.locks import FileLock

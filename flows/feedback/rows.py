@@ -12,7 +12,7 @@ Where an answer has both, stars count before the thumb. A demonstration teaches 
 (``instruct_finetune.train_on: all``), and what came before the last one is what its client sent: so each of them must
 be one that this gateway kept, and that its person found good or edited. Only what was recorded with consent to
 training, and has not expired, becomes a row, and only what curation can read
-(:func:`components.curate.forms.convert`).
+(:func:`components.curate.supervised.forms.convert`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from components.curate.forms import convert
+from components.curate.supervised.forms import convert
 from registry.feedback.answers import AnswerView
 from registry.feedback.votes import VoteView
 

@@ -102,6 +102,20 @@ def import_model(
         source = str(sources.path_of(workspace.root, source).resolve())  # the stage runs in another folder
     private_folder(workspace.home)
     keys.signing_key(workspace)  # the receipt will be signed; better known before the work
+    with running(workspace.home):  # no collection takes the base's files, or the import's snapshot, meanwhile
+        return _import(workspace, source, model, license, base, say, is_adapter=is_adapter)
+
+
+def _import(
+    workspace: Workspace,
+    source: str,
+    model: str,
+    license: str | None,
+    base: str | None,
+    say: Callable[[str], None],
+    *,
+    is_adapter: bool,
+) -> ImportedModel:
     parent = None
     if is_adapter:
         parent = adapter_base.find(workspace, Path(source), base)
@@ -122,8 +136,7 @@ def import_model(
         order = {"source": source, "model": model, "path": f"models/{model}", "license": license, "digest": digest}
         order |= {"base": parent.source} if parent is not None else {}
         say(f"{model}: registering {found.source}")
-        with running(workspace.home):
-            _run(workspace, order, parent)
+        _run(workspace, order, parent)
         version, new = _registered(workspace, model, digest), True
         if version is None:
             raise RegistryError(f"{found.source} changed while it was imported; import it again")

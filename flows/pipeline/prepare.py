@@ -18,7 +18,6 @@ from components.harness.parameters import problems_of_checkpoints, validate
 from components.pretrain import memory
 from core import dvc, parameters_file
 from core.errors import InputProblem
-from core.files import private_folder
 from core.workspace import Workspace
 from flows.pipeline import damage, downloads, graph, parameters, parent_model, raw_data, skipping
 from flows.pipeline.downloads import Download
@@ -121,7 +120,20 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if request.downloads:
         _refuse_parameters(workspace, request)  # before minutes of fetching
         downloads.bring(workspace.root, request.downloads, say)
-    stages_graph, changed, stages, values = check(workspace, request)
+    checked = check(workspace, request)
+    with running(workspace.home):  # no collection takes the parent model's files, or the run's snapshot, meanwhile
+        return _prepare(workspace, request, *checked, say)
+
+
+def _prepare(
+    workspace: Workspace,
+    request: Request,
+    stages_graph: Graph,
+    changed: dict[str, list[Any]],
+    stages: list[str],
+    values: dict[str, Any],
+    say: Callable[[str], None],
+) -> Prepared:
     init, takes_tokenizer = parent_model.init_in(values), parent_model.takes_tokenizer(values)
     # Verified, or downloaded, before anything is changed; left as it is by a run that does not read it.
     reads_parent = not parent_model.READERS.isdisjoint(stages)
@@ -145,7 +157,6 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
     if parent is not None and not request.isolated:
         parent_model.refuse_to_lose(workspace.root, changed, parent)
     run = request.run or new_run_name()
-    private_folder(workspace.home)
     stays = parent is None or parent_model.is_placed(workspace.root, parent)
     if (request.isolated or request.overrides or not stays) and (workspace.root / "dvc.lock").is_file():
         from registry.lineage.sync import sync
@@ -153,8 +164,7 @@ def prepare(workspace: Workspace, request: Request, say: Callable[[str], None]) 
         # What a bare `dvc repro` or a killed run left is filed with this tree, not with the one that follows.
         sync(workspace, update_mlflow=False)
     if request.isolated:
-        with running(workspace.home):
-            return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
+        return _prepare_isolated(workspace, request, run, stages_graph, stages, changed, parent, say)
     root = workspace.root
     if done := raw_data.ensure(root, changed, request.overrides):
         say(done)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from components.curate.user_files import links_outside
+from components.curate.files.user_files import links_outside
 from core import dvc, parameters_file
 from core.errors import InputProblem
 

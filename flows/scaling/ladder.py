@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +12,9 @@ from components.planning.options import parse_count
 from components.planning.scaling_law import LEAST_LENGTHS, LEAST_SIZES, Observation
 from components.pretrain.presets import PRESETS
 from core.errors import InputProblem
-from core.git import git_bytes
 from core.workspace import Workspace
 from flows.sweeps.definition import Asked, Sweep, define
-from flows.sweeps.study import Study
-from registry.store.snapshot import NAMESPACE
+from flows.sweeps.study import Study, measured_of
 
 METRIC = "pretrain:validation_loss"
 #: What of a training's length, budget and size the ladder itself decides.
@@ -106,18 +103,13 @@ def is_ladder(sweep: Sweep) -> bool:
     return {"pretrain.architecture", "pretrain.tokens"} <= paths and str(sweep.metric) == METRIC
 
 
-def rungs(workspace: Workspace, study: Study) -> list[Rung]:
-    """The trainings that ended, by size and length, from the receipts in their runs' snapshots."""
-    found = []
-    for trial in study.trials:
-        if trial.state != TrialState.COMPLETE:
-            continue
-        run = study.run_name(trial)
-        text = git_bytes(workspace.root, "show", f"{NAMESPACE}/{run}:receipts/pretrain.json")
-        if text is None:
-            continue  # its snapshot was removed
-        size = study.values(trial)["pretrain.architecture"]["preset"]
-        found.append(_rung(run, size, json.loads(text)))
+def rungs(study: Study) -> list[Rung]:
+    """The trainings that ended, by size and length."""
+    found = [
+        _rung(study.run_name(trial), study.values(trial)["pretrain.architecture"]["preset"], measured_of(trial))
+        for trial in study.trials
+        if trial.state == TrialState.COMPLETE
+    ]
     return sorted(found, key=lambda rung: (rung.training.parameters, rung.training.tokens))
 
 
@@ -134,6 +126,6 @@ def training_of(receipt: dict[str, Any]) -> tuple[Observation, float | None]:
     return Observation(metrics["parameters"]["value"], receipt["tokens"], loss["value"]), loss.get("stderr")
 
 
-def _rung(run: str, size: str, receipt: dict[str, Any]) -> Rung:
-    training, stderr = training_of(receipt)
-    return Rung(run, size, training, stderr, receipt["seconds"], receipt.get("processes") or 1)
+def _rung(run: str, size: str, measured: dict[str, Any]) -> Rung:
+    training, stderr = training_of(measured)
+    return Rung(run, size, training, stderr, measured["seconds"], measured.get("processes") or 1)

@@ -17,7 +17,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from core import layout, locks
-from core.errors import StemmaError
+from core.errors import InputProblem, StemmaError
+from core.git import git
 from core.numbers import duration, measured
 from core.workspace import Workspace
 from flows.pipeline import graph, raw_data
@@ -30,6 +31,8 @@ from flows.sweeps import tracking
 from flows.sweeps.definition import Sweep, SweepFailed
 from flows.sweeps.study import ENDED, Study, error_of
 from flows.sweeps.trial import Device, OnDevice, Pruned, SameWork, TrialRun, forget_tree
+from registry.db.database import open as open_registry
+from registry.store import pins
 from registry.store.run_locks import InUse
 from registry.store.snapshot import snapshot
 
@@ -38,6 +41,7 @@ Value = tuple[float, float | None]
 Shown = Callable[[str, Callable[[], Value]], Callable[[], Value]]
 #: After so many failures and no success the sweep ends: the others would fail as well.
 MOST_FAILURES = 3
+_ACTOR = "stemma sweep"  # by which the snapshot of an unfinished sweep is pinned
 
 
 def run(
@@ -61,7 +65,7 @@ def run(
 
     Raises:
         InUse: another process runs this sweep.
-        InputProblem: a sweep of this name is another one.
+        InputProblem: a sweep of this name is another one, or the tree of its trials was removed.
         SweepFailed: no trial gave a value.
         StageStopped: it was stopped; the same command goes on.
         StageFailed, DvcError, RegistryError, WorktreeFailed: of the stages that all trials share.
@@ -79,12 +83,15 @@ def run(
             say(f"{sweep.name}: all {sweep.trials} trials have ended already")
             if not layout.sweep(workspace.home, sweep.name).exists():  # killed before the figures were drawn
                 tracking.Mirror(workspace, study, say).close()
-            return study
-        if ended := [trial for trial in study.trials if trial.state in ENDED]:
-            say(f"{sweep.name}: goes on; {len(ended)} of {sweep.trials} trials have ended already")
-        with _tree(workspace, study, say, device) as tree:
-            ready(tree)
-            _Trials(workspace, tree, study, say, shown, device).run(_chain(first, trials), parallel)
+        else:
+            if ended := [trial for trial in study.trials if trial.state in ENDED]:
+                say(f"{sweep.name}: goes on; {len(ended)} of {sweep.trials} trials have ended already")
+            with _tree(workspace, study, say, device) as tree:
+                ready(tree)
+                _Trials(workspace, tree, study, say, shown, device).run(_chain(first, trials), parallel)
+        if not summary(study)["left"]:
+            with open_registry(workspace.registry_url) as registry:
+                pins.release(registry, sweep.name, _ACTOR)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         raise SweepFailed(f"{sweep.name}: no trial gave a value; the last error: {_last_error(study)}")
     return study
@@ -96,6 +103,11 @@ def _tree(workspace: Workspace, study: Study, say: Callable[[str], None], device
     sweep = study.sweep
     forget_tree(workspace, sweep.name)
     if study.commit is not None:
+        if not git(workspace.root, "rev-parse", "--verify", "--quiet", f"{study.commit}^{{commit}}", check=False):
+            raise InputProblem(
+                f"--name {sweep.name}: the tree that its trials are run from ({study.commit[:12]}) was removed since; "
+                "choose another name to begin anew from your files"
+            )
         worktree = Worktree.create(workspace.root, workspace.home, sweep.name, study.commit, raw_is_versioned=True)
     else:
         prepared = prepare(
@@ -116,6 +128,8 @@ def _tree(workspace: Workspace, study: Study, say: Callable[[str], None], device
             study.commit = snapshot(place, sweep.name)
         else:
             raw_data.ensure(place.root, {})
+        with open_registry(workspace.registry_url) as registry:
+            pins.keep(registry, sweep.name, "the sweep's trials, which have not all ended, are run from it", _ACTOR)
         yield place
     finally:
         worktree.remove()
@@ -182,12 +196,12 @@ class _Trials:
         self._at_work[future] = (trial, work, time.monotonic())
 
     def _settle(self, future: Future[Value]) -> None:
-        trial, _, began = self._at_work.pop(future)
+        trial, work, began = self._at_work.pop(future)
         seconds, error = time.monotonic() - began, future.exception()
         name = f"trial {trial.number}: {self.sweep.label(self.study.values(trial))}"
         if error is None:
             value, stderr = future.result()
-            self.study.complete(trial, value, stderr, seconds)
+            self.study.complete(trial, value, stderr, seconds, work.measured)
             self.say(f"{name}: {self.sweep.metric.name} {measured(value, stderr)} in {duration(seconds)}")
         elif isinstance(error, Pruned):
             self.study.pruned(trial, seconds)

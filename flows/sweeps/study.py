@@ -36,7 +36,7 @@ from flows.sweeps.space import Choices, Dimension
 BUSY_SECONDS = 60
 #: The median of fewer trials says little.
 TRIALS_BEFORE_PRUNING = 3
-_DEFINITION, _COMMIT, _ERROR = "definition", "commit", "error"
+_DEFINITION, _COMMIT, _ERROR, _MEASURED = "definition", "commit", "error", "measured"
 STDERR, SECONDS = "stderr", "seconds"
 #: States of trials that are not run again.
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -139,9 +139,15 @@ class Study:
         """The name of the trial's run."""
         return f"{self.sweep.name}-{trial.number}"
 
-    def complete(self, trial: Trial, value: float, stderr: float | None, seconds: float) -> None:
-        """The trial ended, and the metric is ``value``."""
-        self._note(trial, seconds, {STDERR: stderr})
+    def complete(
+        self, trial: Trial, value: float, stderr: float | None, seconds: float, measured: Mapping[str, Any]
+    ) -> None:
+        """The trial ended, and the metric is ``value``.
+
+        Args:
+            measured: see :func:`measured_of`.
+        """
+        self._note(trial, seconds, {STDERR: stderr, _MEASURED: dict(measured)})
         self._study.tell(trial, value)
 
     def pruned(self, trial: Trial, seconds: float) -> None:
@@ -214,6 +220,12 @@ def left(home: Path, sweep: Sweep) -> int:
 def seconds_of(trial: FrozenTrial) -> float | None:
     """What a trial took; of one that was interrupted, its last attempt."""
     return trial.user_attrs.get(SECONDS)
+
+
+def measured_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What the receipt of the metric's stage says was measured of a trial that ended with a value."""
+    measured: dict[str, Any] = trial.user_attrs[_MEASURED]
+    return measured
 
 
 def error_of(trial: FrozenTrial) -> str | None:

@@ -115,6 +115,12 @@ class TrialRun(Observer):
         why = f": it was skipped, {skipped}" if skipped else ""
         raise NoMetric(f"{self.metric.stage} did not make the metric {self.metric.name}{why}")
 
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Of the metric's stage, by its receipt: ``metrics``, ``tokens``, ``seconds`` and ``processes``."""
+        receipt = self._receipt or {}
+        return {name: receipt[name] for name in ("metrics", "tokens", "seconds", "processes") if name in receipt}
+
     def stop(self) -> None:
         """Have its stages save their checkpoints and end."""
         self._stopping.set()

@@ -22,7 +22,7 @@ from registry.promotion.mirror import unreachable
 from registry.store import garbage
 from registry.store.garbage import Garbage
 from registry.store.reachable import Reachable, reachable
-from registry.store.run_locks import at_work, collecting
+from registry.store.run_locks import at_work, undisturbed
 
 if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB
@@ -86,7 +86,7 @@ def collect(
         raise WorkspaceError(f"no DVC remote is called {remote!r}; known: {', '.join(known) or 'none'}")
     with contextlib.ExitStack() as stack:
         if delete:
-            stack.enter_context(collecting(workspace))
+            stack.enter_context(undisturbed(workspace))
         registry = stack.enter_context(open_registry(workspace.registry_url))
         session = stack.enter_context(registry.read())
         say("finding what is still needed")

@@ -13,6 +13,7 @@ from registry.db.database import Registry
 from registry.db.references import resolve
 from registry.db.schema import ExecutionContext, ModelVersion, Pin
 from registry.errors import RegistryError, UnknownReference
+from registry.lineage.recording import find_or_add, record_context
 
 
 class PinRefused(RegistryError):
@@ -52,6 +53,21 @@ def unpin(registry: Registry, subject: str) -> str:
         for row in pins:
             row.released = time.time()
         return _name(found)
+
+
+def keep(registry: Registry, run: str, reason: str, actor: str) -> None:
+    """Pin a pipeline run for the program ``actor``, once, until :func:`release` or a person's :func:`unpin`."""
+    with registry.write() as session:
+        key = {"context_id": record_context(session, run).id, "actor": actor, "released": None}
+        find_or_add(session, Pin, key, reason=reason, created=time.time())
+
+
+def release(registry: Registry, run: str, actor: str) -> None:
+    """End what :func:`keep` began, where it has not ended yet; pins of others stay."""
+    with registry.write() as session:
+        for row in active(session):
+            if row.actor == actor and row.context is not None and row.context.name == run:
+                row.released = time.time()
 
 
 def active(session: Session) -> list[Pin]:

@@ -1,4 +1,5 @@
-"""Runs and collections keep out of each other's way: many runs at once, or one collection."""
+"""What reads a workspace's bytes and what deletes or replaces them keep out of each other's way: many of the former at
+once, or one of the latter alone."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ from registry.store import worktrees
 
 
 class InUse(RegistryError):
-    """A run or a collection is at work that the other one would disturb."""
+    """Something is at work that would be disturbed."""
 
 
 @contextlib.contextmanager
 def running(home: Path) -> Iterator[None]:
-    """Held by all that a collection must not meet, such as a pipeline run; waits for one to end. May be nested."""
+    """Held by all that :func:`undisturbed` must not meet, such as a pipeline run; waits for it. May be nested."""
     private_folder(home)
     with locks.holding(layout.collection_lock(home), shared=True):
         yield
@@ -53,15 +54,15 @@ def alone_in(root: Path, who: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def collecting(workspace: Workspace) -> Iterator[None]:
-    """Held while a collection deletes: no run of Stemma's is at work, and every DVC waits.
+def undisturbed(workspace: Workspace) -> Iterator[None]:
+    """Held while a collection deletes or a back-up is restored: nothing of Stemma's is at work, and every DVC waits.
 
     Raises:
         InUse: something is at work; says what.
     """
     with contextlib.ExitStack() as stack:
         if stack.enter_context(locks.holding(layout.collection_lock(workspace.home), wait=False)) is None:
-            raise InUse("a run or another collection is at work; wait until it has ended")
+            raise InUse("a run, an export or another command is at work in this workspace; wait until it has ended")
         if busy := at_work(workspace):
             raise InUse(f"{'; '.join(busy)}: wait until that has ended")
         for root in roots(workspace):

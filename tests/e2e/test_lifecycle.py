@@ -142,6 +142,7 @@ def test_the_run_can_be_restored_from_git_and_dvc_alone(lived, tmp_path):
         assert kept == (workspace.root / name).read_text().strip()
 
 
+@pytest.mark.nightly  # a training; test_reproduce.py makes stages again
 def test_the_base_model_is_made_again_bit_by_bit(lived):
     workspace, _ = lived
     receipt = _receipts(workspace)["pretrain"]

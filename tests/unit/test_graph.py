@@ -127,7 +127,7 @@ def test_a_floor_names_another_only_to_start_it():
         "components/__init__.py",  # a stage by its name
         "components/contract.py",
         "components/curate/sources/c_docs.py",  # the interpreter's C modules, for their documentation
-        "core/prefork.py",  # libraries of others
+        "core/prefork_server.py",  # libraries of others
         "flows/deployments/catalogue.py",  # a flow of this floor by the name of its deployment
     }
 

@@ -195,7 +195,7 @@ def _compared(
 
 @cache
 def _compare_compiled() -> Callable[..., Any]:
-    from components.curate.code_points import compiled
+    from components.curate.text.code_points import compiled
 
     return compiled(_compare)
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.curate.code_points import laid_out
 from components.curate.deduplication import windows
 from components.curate.deduplication.disk import PARTITION, emptied, require_room
 from components.curate.deduplication.first import part_of
+from components.curate.text.code_points import laid_out
 from core.partitions import Partitions
 
 PIECE = 1 << 20  # characters, or stretches, that are looked at together

@@ -31,7 +31,7 @@ def signatures(
         compiled: by compiled code, which is worth its start where there is much text; the result is the same.
     """
     if compiled and texts:
-        from components.curate import shingling
+        from components.curate.deduplication import shingling
 
         return shingling.signatures(texts, parameters.shingle_words, parameters.permutations, seed)
     # A signature depends on neither the order nor the number of a shingle's occurrences.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.curate.code_points import Array, compiled
+from components.curate.text.code_points import Array, compiled
 
 PRIME = (1 << 61) - 1
 _PRIME, _LOW31, _LOW30 = np.uint64(PRIME), np.uint64((1 << 31) - 1), np.uint64((1 << 30) - 1)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.curate import encodings, pdf, remote, source_code
-from components.curate.archives import members
 from components.curate.documents import Document
+from components.curate.files import encodings, pdf, remote, source_code
+from components.curate.files.archives import members
+from components.curate.files.markup import text_of
+from components.curate.files.parts import SourcePart, packed, size_of
+from components.curate.files.tables import columns_of, data_among, require, rows, sample
+from components.curate.files.text_files import content, text_lines
+from components.curate.files.user_files import DOCUMENTS, UserFile, find, is_url, shown, suffix_of
+from components.curate.files.web_archives import pages
 from components.curate.ledger import Ledger
-from components.curate.markup import text_of
 from components.curate.parameters import FilesSource
-from components.curate.parts import SourcePart, packed, size_of
-from components.curate.tables import columns_of, data_among, require, rows, sample
-from components.curate.text_files import content, text_lines
-from components.curate.user_files import DOCUMENTS, UserFile, find, is_url, shown, suffix_of
-from components.curate.web_archives import pages
 from core.errors import InputProblem
 
 COLUMNS = "curate.sources (text_column, group_column)"

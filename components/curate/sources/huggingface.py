@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.curate.documents import Document
+from components.curate.files.markup import text_of
+from components.curate.files.parts import SourcePart
 from components.curate.ledger import Ledger
-from components.curate.markup import text_of
 from components.curate.parameters import HuggingFaceSource
-from components.curate.parts import SourcePart
 
 
 def size(source: HuggingFaceSource, workspace: Path) -> int:

@@ -19,11 +19,11 @@ from pathlib import Path
 from pydoc_data import topics
 
 from components.curate.documents import Document
+from components.curate.files.parts import SourcePart, packed
+from components.curate.files.user_files import UserFile
 from components.curate.ledger import Ledger
 from components.curate.parameters import PythonDocsSource
-from components.curate.parts import SourcePart, packed
 from components.curate.sources import c_docs
-from components.curate.user_files import UserFile
 from core import python
 
 NAME = "python_docs"

@@ -17,17 +17,18 @@ from tests.workspace import Workspace, wait_until
 
 Picture = Callable[[Page, str], None]
 RUN, CANCELLED = "more-steps", "endless"
-pytestmark = pytest.mark.timeout(900)
+# What the forms, the approval and the buttons ask for is asked for in tests/integration/flows/test_deployments.py too.
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 # Counts the events in which answers arrive: how many of them a busy machine hands over at once is its own business.
 EVENTS = """
     const fetched = window.fetch;
-    window.events = 0;
+    window.eventsRead = 0;
     window.fetch = async (path, options) => {
         const answer = await fetched(path, options);
         if (!String(path).includes("completions")) return answer;
         const decoder = new TextDecoder();
         const count = new TransformStream({transform(piece, to) {
-            window.events += decoder.decode(piece, {stream: true}).split("\\n\\n").length - 1;
+            window.eventsRead += decoder.decode(piece, {stream: true}).split("\\n\\n").length - 1;
             to.enqueue(piece);
         }});
         return new Response(answer.body.pipeThrough(count), answer);
@@ -128,7 +129,9 @@ def test_chat_goes_on_while_a_promotion_is_approved(context: BrowserContext, run
     _ask(chat, "How far do you count?")
     expect(chat.get_by_role("listitem").last).to_contain_text("first-12")
     expect(chat.get_by_role("listitem").last).to_contain_text("assistant:1")
-    assert chat.evaluate("window.events") > 3, "the answer streams: a role, words, a reason to end, and that it is done"
+    assert chat.evaluate("window.eventsRead") > 3, (
+        "the answer streams: a role, words, a reason to end, and that it is done"
+    )
 
     page = context.new_page()
     prefect.open_run(page, running, RUN)
@@ -161,7 +164,6 @@ def _ask(chat: Page, question: str) -> None:
     chat.get_by_role("button", name="Send").click()
 
 
-@pytest.mark.nightly  # what the button asks for is asked for in tests/integration/flows/test_deployments.py
 def test_cancel_ends_the_training_and_keeps_its_checkpoint(
     page: Page, running: RunningStack, workspace: Workspace, picture: Picture
 ):

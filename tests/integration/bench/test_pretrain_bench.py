@@ -66,7 +66,7 @@ def bench(tokens, tmp_path):
     return Bench(tmp_path, tokens, results, shape=SHAPE, context=16, batch=4, commands=commands, python=python)
 
 
-def test_the_model_of_the_issue_has_its_size():
+def test_the_measured_model_has_its_size():
     assert parameter_count(SMALL) == 12_681_280
 
 
@@ -165,7 +165,7 @@ def test_a_measured_process_is_pinned_and_has_a_thread_for_each_core(tmp_path):
     assert (tmp_path / "log").read_text() == f"{{{core}}} 1\n"
 
 
-def test_usage_mistakes_are_told_before_anything_runs(tmp_path):
+def test_usage_mistakes_are_named_before_anything_runs(tmp_path):
     import subprocess
 
     for arguments, told in (

@@ -87,8 +87,14 @@ def test_targets_that_are_not_empty_are_all_named_and_replaced_only_by_force(liv
     assert all("--force" in line for line in refused.value.problems)
     with sqlite3.connect(lived.workspace.home / "prefect" / "prefect.db") as untouched:
         assert untouched.execute("SELECT count(*) FROM flow_run").fetchone() == (2,)
+    held = {"models/base": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}
+    rwlock = lived.root / ".dvc" / "tmp" / "rwlock"
     with running(lived.workspace.home), pytest.raises(backup.BackupRefused, match="is at work"):
         backup.restore(lived.workspace, folder, force=True)
+    rwlock.write_text(json.dumps(held))
+    with pytest.raises(backup.BackupRefused, match="`dvc repro`"):
+        backup.restore(lived.workspace, folder, force=True)
+    rwlock.write_text("{}")
     backup.restore(lived.workspace, folder, force=True)
     with sqlite3.connect(lived.workspace.home / "prefect" / "prefect.db") as replaced:
         assert replaced.execute("SELECT name FROM flow_run").fetchall() == [("first",)]

@@ -102,6 +102,7 @@ def run(root: Path, environment: dict[str, str], *command: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.nightly  # a whole run; a stage of it is below
 def test_a_lifecycle_to_a_promotion_writes_and_shows_none(planted, server, tmp_path, prefect_database):
     make_toy_workspace(tmp_path / "ws")
     give(prefect_database, tmp_path / "ws" / ".stemma" / "prefect")

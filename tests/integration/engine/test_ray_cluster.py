@@ -15,7 +15,7 @@ import pytest
 
 import components
 from components import engine
-from components.curate import parts
+from components.curate.files import parts
 from components.engine import EngineParameters
 from components.text_classifier.training import train
 from components.tokenize import corpus
@@ -61,13 +61,15 @@ def test_a_classifier_drops_and_scores_the_same_on_the_cluster(workspace, cluste
     assert make(workspace, cache=workspace / "cache", engine=on_ray(cluster), **asked) == expected
 
 
+@pytest.mark.nightly  # kills that take a minute and a half
 def test_a_driver_that_is_killed_and_a_worker_and_a_node_change_no_byte(workspace, cluster):
     expected = make(workspace, cache=workspace / "local")
     total = len(list((workspace / "local").glob("*.parquet")))
     cache = workspace / "cache"
 
     program = (
-        "import sys, pathlib\nfrom components.curate import parts\nfrom tests.unit.curate.test_chunks import make\n"
+        "import sys, pathlib\nfrom components.curate.files import parts\n"
+        "from tests.unit.curate.test_chunks import make\n"
         f"parts.CHUNK = {CHUNK}\nplace = pathlib.Path(sys.argv[1])\n"
         "make(place, cache=place / 'cache', engine={'type': 'ray', 'address': sys.argv[2]})\n"
     )

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from core import adapted, layout
 from core.errors import InputProblem
 from deploy import merging
+from deploy.export import export as exporting
 from deploy.export.export import export
 from registry.errors import InvalidBytes, UnknownReference
+from registry.store.collection import collect
 from registry.store.materialize import materialize
+from registry.store.run_locks import InUse
 from tests.llama_cpp import run as run_llama_cpp
+from tests.workspace import wait_until
 
 PROMPT = "<|user|>one two<|assistant|>"
 
@@ -127,6 +133,27 @@ def test_an_adapter_is_exported_alone_or_merged(workspace, tmp_path):
         whole = AutoModelForCausalLM.from_pretrained(merged)(ids).logits
     torch.testing.assert_close(whole, beside, rtol=1e-4, atol=1e-4)
     assert (whole - plain).abs().max() > 1
+
+
+def test_no_collection_takes_what_an_export_or_a_merge_works_with(workspace, tmp_path, monkeypatch):
+    registered = materialize(workspace, "adapted")
+    shutil.rmtree(layout.merged(workspace.home), ignore_errors=True)
+    with ThreadPoolExecutor(1) as pool:
+        merging_now = pool.submit(merging.merged_copy, workspace.home, registered)
+        wait_until(lambda: list(layout.merged(workspace.home).glob(".partial-*")), what="the merge")
+        with pytest.raises(InUse):
+            collect(workspace, keep_runs=0, delete=True)
+        assert merging_now.result().is_dir()
+
+    write = exporting._WRITERS["adapter"]
+
+    def while_writing(*arguments):
+        with pytest.raises(InUse):
+            collect(workspace, keep_runs=0, delete=True)
+        return write(*arguments)
+
+    monkeypatch.setitem(exporting._WRITERS, "adapter", while_writing)
+    assert export(workspace, "adapted", tmp_path / "alone", "adapter").names
 
 
 def test_a_merged_copy_is_made_once_and_again_when_it_was_altered(workspace):

@@ -209,6 +209,7 @@ def test_a_model_is_measured_on_the_evaluation_set_of_an_earlier_run(stack, sile
     assert "| accuracy |" in stack.artifacts(run)["evaluation-assistant"]["data"]
 
 
+@pytest.mark.nightly  # waits for the clock
 def test_a_schedule_fires_while_the_run_of_killed_processes_becomes_crashed(stack, silent):
     sync = stack.deployment("sync")["id"]
     stack.call(f"/deployments/{sync}/schedules", [{"schedule": {"interval": 15}, "active": True}])

@@ -11,11 +11,14 @@ import pytest
 
 from components.pretrain.parent import read_pointer
 from core.workspace import Workspace
+from flows.pipeline.prepare import Request, prepare
 from registry.db.database import open as open_registry
 from registry.db.references import resolve
 from registry.lineage.impact import impact
 from registry.lineage.trace import ArtifactNode, trace
+from registry.store.collection import collect
 from registry.store.manifests import digest_of
+from registry.store.run_locks import InUse
 from tests.integration.flows.test_run import states
 from tests.tiny_decoder import save
 from tests.workspace import make_workspace
@@ -38,6 +41,7 @@ def read_by(node: ArtifactNode) -> dict[str, ArtifactNode]:
     return dict(node.made_by.inputs)
 
 
+@pytest.mark.nightly  # three runs; tests/integration/retrain goes on from a champion
 def test_generations_that_go_on_from_the_champion(workspace, tmp_path):
     first = digest(workspace, "assistant:1")
     text = workspace.stemma("run", "--until", "pretrain", "--set", CHAMPION)
@@ -95,6 +99,18 @@ def test_an_isolated_run_goes_on_from_a_version_and_leaves_the_tree_as_it_was(wo
     kept = workspace.run_shell("git", "show", "refs/stemma/runs/on:models/parent.dvc")
     assert "source: assistant:1" in kept and digest(workspace, "assistant:1") in kept
     assert read_by(asked(workspace, trace, "base:2").root)["parent"].model == "assistant:1"
+
+
+def test_no_collection_takes_a_parent_before_it_is_in_the_tree(workspace):
+    place, said = Workspace.find(workspace.root), []
+
+    def say(line: str) -> None:
+        said.append(line)
+        with pytest.raises(InUse):
+            collect(place, keep_runs=0, delete=True)
+
+    prepare(place, Request({"pretrain.init": "registry:assistant:1"}, "pretrain"), say)
+    assert said[0].startswith("models/parent: assistant:1")
 
 
 def test_what_is_no_parent_is_refused_and_nothing_is_changed(workspace):

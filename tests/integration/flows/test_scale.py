@@ -36,6 +36,7 @@ def test_a_ladder_gives_the_law_back_and_a_later_training_is_held_against_it(unj
     page = workspace.home / "sweeps" / "rungs" / "scale.html"
     assert "A / N^alpha" in page.read_text() and page.with_name("scale.png").stat().st_size > 10_000
 
+    workspace.stemma("gc", "--keep-runs", "1", "--delete")
     text = workspace.stemma("scale", "show", "rungs", "--flops", "1e12")
     assert "For 1e+12 FLOP (6ND)" in text and "rule of thumb: 20" in text and "by the law" in text
     assert "goes on" not in workspace.stemma(*LADDER)  # all have ended

@@ -36,6 +36,11 @@ def test_a_sweep_killed_in_the_middle_goes_on_and_its_winner_is_applied(unjudged
     workspace.wait_for_silence()
     shown = json.loads(workspace.stemma("sweep", "show", "rates", "--json"))
     assert [trial["state"] for trial in shown["trials"]] == ["interrupted"] and shown["left"] == 2
+    # What its trials are run from stays, however many runs are newer by now.
+    workspace.stemma("gc", "--keep-runs", "0", "--delete")
+    workspace.run_shell("git", "reflog", "expire", "--expire=now", "--all")
+    workspace.run_shell("git", "gc", "--quiet", "--prune=now")
+    assert [row["pinned"] for row in json.loads(workspace.stemma("pin", "--json"))] == ["run rates"]
 
     (workspace.behave / "pretrain.steps").unlink()
     shown = json.loads(workspace.stemma(*SWEEP, "--parallel", "2", "--json"))
@@ -47,6 +52,7 @@ def test_a_sweep_killed_in_the_middle_goes_on_and_its_winner_is_applied(unjudged
     # The seed makes curate stale: what all trials have in common was run once, and before them.
     logs = {path.parent.name: path.read_text() for path in (workspace.home / "runs").glob("rates*/curate.log")}
     assert [name for name, text in logs.items() if "Running stage 'curate'" in text] == ["rates"]
+    assert json.loads(workspace.stemma("pin", "--json")) == []
     assert workspace.tree() == before
     assert len(workspace.run_shell("git", "worktree", "list").splitlines()) == 1
     assert not list((workspace.home / "worktrees").iterdir())

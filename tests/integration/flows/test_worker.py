@@ -14,7 +14,7 @@ from tests.prefect_api import ask
 REPOSITORY = Path(__file__).parents[3]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # test_isolated.py and test_deployments.py have the parts
 def test_a_triggered_run_works_in_a_tree_of_its_own_with_its_own_parameters(unjudged, prefect_api):
     workspace = unjudged
     shutil.copy(REPOSITORY / "prefect.yaml", workspace.root)

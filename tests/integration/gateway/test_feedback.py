@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from cli.errors import explain
 from cli.main import app
-from components.curate.instructions import read_splits
 from components.curate.parameters import InstructionsParameters
+from components.curate.supervised.instructions import read_splits
 from core.errors import InputProblem
 from deploy import prepared_pairs
 from flows.feedback.export import export

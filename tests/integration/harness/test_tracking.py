@@ -140,6 +140,7 @@ def test_no_point_is_lost_when_the_server_does_not_answer(workspace, monkeypatch
     assert "report.json" in [item.path for item in client.list_artifacts(run.info.run_id)]
 
 
+@pytest.mark.nightly  # servers that do not answer are below
 def test_a_server_that_comes_back_in_mid_run_gets_every_point(workspace, tmp_path):
     back = tmp_path / "back"
     configure(workspace, steps=40, awaits=str(back))

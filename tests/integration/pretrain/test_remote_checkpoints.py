@@ -42,6 +42,7 @@ def _steps(workspace) -> list[int]:
     return [event["step"] for event in workspace.events() if event["kind"] == "point" and "loss" in event["metrics"]]
 
 
+@pytest.mark.nightly  # several trainings; tests/unit/harness has the parts
 def test_lost_machines_cost_steps_and_change_no_byte(made, tmp_path, credentials, monkeypatch):  # noqa: F811
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")  # it takes long to make one
     monkeypatch.setenv("STEMMA_SIGNING_KEY", str(keys.key_path(Workspace(made, made / "home"))))

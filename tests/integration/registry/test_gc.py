@@ -10,17 +10,24 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from mlflow import MlflowClient
 
+from cli.generate import generate
 from core import dvc
 from core.errors import WorkspaceError
+from deploy.gateway import local_generation
+from deploy.gateway.catalog import Catalog
 from registry.db.database import open as open_registry
 from registry.errors import UnknownReference
+from registry.lineage import deployments
+from registry.promotion.promote import promote
 from registry.store import pins, worktrees
 from registry.store.collection import collect
 from registry.store.manifests import digest_of
+from registry.store.materialize import materialize
 from registry.store.restore import restore
 from registry.store.run_locks import InUse, running
 
@@ -62,6 +69,11 @@ def test_what_keeps_bytes(generations):
         assert pins.pin(opened, "base:2", "as well", "Ada") == "base:2"
         kept = collect(workspace, keep_runs=0, delete=True)
         assert corpus.is_file() and kept.kept_runs["half"] == "pinned: a figure of the paper"
+        for _ in range(2):
+            pins.keep(opened, "half", "a program's", "a program")
+        pins.release(opened, "half", "a program")
+        with opened.read() as session:
+            assert [(row.context.name, row.actor) for row in pins.active(session) if row.context] == [("half", "Ada")]
         assert pins.unpin(opened, "half") == "run half"
         with pytest.raises(pins.PinRefused, match="not pinned"):
             pins.unpin(opened, "half")
@@ -87,7 +99,7 @@ def test_what_keeps_bytes(generations):
 def test_refused_while_something_is_at_work(generations):
     workspace, cache = generations.workspace, generations.root / ".dvc" / "cache"
     corpus = dvc.object_path(cache, half_s_corpus(generations))
-    with running(workspace.home), pytest.raises(InUse, match="a run or another collection"):
+    with running(workspace.home), pytest.raises(InUse, match="a run, an export or another command"):
         collect(workspace, keep_runs=0, delete=True)
     lock = workspace.home / "scratch" / "pretrain" / "abc" / "tracking" / "lock"
     lock.parent.mkdir(parents=True)
@@ -105,6 +117,42 @@ def test_refused_while_something_is_at_work(generations):
     assert corpus.is_file()
     with pytest.raises(WorkspaceError, match="no DVC remote is called 'nowhere'"):
         collect(workspace, remote="nowhere")
+
+
+def test_a_version_that_a_gateway_begins_to_serve_meanwhile_keeps_its_files(generations):
+    workspace, taken = generations.workspace, []
+    for version in ("base:1", "base:2"):
+        assert promote(workspace, version, "champion", "the test asks for it", "Ada", force=True).accepted
+    folder, catalog = materialize(workspace, "base:1"), Catalog(workspace)
+    wanted = catalog.lookup("base:1")
+
+    def say(message: str) -> None:
+        if message.endswith("copies of versions"):
+            deployments.start(catalog.registry(), "a gateway", wanted.id)
+            taken.append(pool.submit(catalog.verified, wanted))
+            wait(taken, timeout=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = collect(workspace, keep_runs=0, delete=True, say=say)
+        (served,) = (each.result() for each in taken)
+    assert categories(done)["copies of versions"] and served.path == folder and (folder / "config.json").is_file()
+    collect(workspace, keep_runs=0, delete=True)
+    assert folder.is_dir(), "its deployment has not ended"
+    catalog.close()
+
+
+def test_a_model_that_answers_keeps_its_files(generations, monkeypatch, capsys):
+    answer = local_generation.answer
+
+    def while_loading(folder, *arguments, **settings):
+        with pytest.raises(InUse):
+            collect(generations.workspace, keep_runs=0, delete=True)
+        return answer(folder, *arguments, **settings)
+
+    monkeypatch.setattr(local_generation, "answer", while_loading)
+    monkeypatch.chdir(generations.root)
+    generate("base:1", "one", max_tokens=2)
+    assert len(capsys.readouterr().out.split()) == 2
 
 
 def test_trees_scratch_logs_and_mlflow(generations):

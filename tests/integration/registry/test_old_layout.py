@@ -91,7 +91,7 @@ def test_its_lineage_and_decisions_are_read_by_the_present_code(upgraded):
     assert (audit["promotions"], audit["signatures"], audit["artifacts"]) == (1, 1, 11)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # a whole run of old code; test_reproduce.py has the parts
 def test_its_own_code_makes_it_again(upgraded, packed, tmp_path):
     tree = tmp_path / "again"
     made = json.loads(stemma(upgraded, "reproduce", "base:1", "--keep", tree, "--json", timeout=600))

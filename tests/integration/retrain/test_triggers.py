@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from flows.retraining import triggers
 from tests.integration.retrain.conftest import serving, wait_for, write_rows
 from tests.prefect_api import ask
@@ -11,6 +13,7 @@ from tests.prefect_api import ask
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+@pytest.mark.nightly  # three runs; test_retrain.py has one
 def test_an_event_retrains_and_a_worse_candidate_is_refused_for_a_reason_that_is_kept_and_told(project, told):
     url = project.variables["PREFECT_API_URL"]
     project.set(

@@ -84,6 +84,7 @@ def test_the_longest_text_is_as_long_as_the_model_takes(base):
     assert np.isfinite(predict(model, encoded, pad=pad, batch_size=1, advance=lambda n: None)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "t5"])
 def test_the_stage_learns_saves_and_goes_on_exactly(family, tmp_path_factory):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -147,6 +148,7 @@ def test_weights_that_are_not_in_the_files_are_named(tmp_path):
         load_classifier(tmp_path / "base", ("a", "b"), 0, seed=1)
 
 
+@pytest.mark.slow
 def test_an_adapter_learns_with_the_head_and_is_saved(base, tmp_path):
     from components.classify_finetune import ClassifyFinetuneParameters, stage
     from components.classify_finetune.labels import LabelledTexts, Split

@@ -104,6 +104,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_on_another_machine(trained, t
         assert torch.equal(weight, _weights(resumed)[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["head", "last_layer", "all"])
 def test_only_what_is_named_learns(train, tmp_path):
     workspace = prepare(tmp_path)

@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from components.classify_finetune import component
 from tests.stage import run_component
 from tests.unit.classify_finetune.test_labels import write
@@ -20,6 +22,7 @@ FOOD = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_few_texts_are_enough_for_an_encoder_and_not_for_counts_of_words(minilm, tmp_path):
     (tmp_path / "data").mkdir()
     rows = [(text, label, text) for pair in zip(SPORT, FOOD, strict=True)

@@ -26,6 +26,7 @@ def test_it_is_valid_over_the_parameters_and_says_what_for(name):
     assert recipe.summary and "For:" in text and "Machine:" in text and "Time:" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage", "count"),
     [

@@ -67,6 +67,7 @@ def test_two_commands_of_one_start(tmp_path: Path) -> None:
         dvc.run_both(tmp_path, ["dag", "--dot"], ["status", "--json"])
 
 
+@pytest.mark.slow
 def test_dvc_writes_nothing_that_a_manifest_names_outside_its_folder(tmp_path: Path) -> None:
     root, remote = tmp_path / "home" / "root", tmp_path / "remote"
     (root / "folder").mkdir(parents=True)
@@ -98,6 +99,7 @@ def test_dvc_writes_nothing_that_a_manifest_names_outside_its_folder(tmp_path: P
     assert not list(tmp_path.rglob("trusted.pem"))
 
 
+@pytest.mark.slow
 def test_a_list_of_paths_in_use_that_a_kill_left_half_written_stops_no_command(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     init_dvc(tmp_path)

@@ -21,7 +21,7 @@ json.dump({
     "argv": sys.argv[1:], "cwd": os.getcwd(), "variable": os.environ.get("GIVEN"), "other": os.environ.get("NOT_GIVEN"),
     "path": sys.path[:2], "main": sys.modules["__main__"].__spec__.name, "safe": os.environ.get("PYTHONSAFEPATH"),
     "leader": os.getsid(0) == os.getpid(), "mark": getattr(colorsys, "mark", 0),
-    "forked": "core.prefork" in sys.orig_argv, "core": "core.prefork" in sys.modules,
+    "forked": "core.prefork_server" in sys.orig_argv, "core": "core" in sys.modules,
 }, sys.stdout)
 print("a word for the log", file=sys.stderr)
 sys.exit(int(os.environ.get("CODE", "0")))
@@ -113,9 +113,9 @@ def _command_line(pid):
 
 RESERVE = """
 import os, sys
-from core import prefork
+from core.forks import Reserve
 
-reserve = prefork.Reserve()
+reserve = Reserve()
 wanted = {**os.environ, "OMP_NUM_THREADS": sys.argv[1]}
 if not reserve.would_do(wanted, {"boto3"}):
     reserve.dismiss()
@@ -153,5 +153,5 @@ def test_a_reserve_becomes_a_program_unless_libraries_saw_other_variables(shared
 
 def test_only_what_serves_and_its_forks_are_taken_for_them(monkeypatch):
     assert not prefork.is_forked()
-    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "components", "core.prefork"])
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "components", "core.prefork_server"])
     assert not prefork.is_forked(), "a word of a command line is no module"

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from components.curate.placeholders import TYPED
-from components.curate.redaction import redact
+from components.curate.privacy.placeholders import TYPED
+from components.curate.privacy.redaction import redact
 
 _LABEL = re.compile("<<(.*?)>>")
 

@@ -10,10 +10,10 @@ import zipfile
 import pytest
 import zstandard
 
-from components.curate import archives, parts
-from components.curate.archives import members
+from components.curate.files import archives, parts
+from components.curate.files.archives import members
+from components.curate.files.user_files import DOCUMENTS, UserFile, format_of
 from components.curate.ledger import Ledger
-from components.curate.user_files import DOCUMENTS, UserFile, format_of
 from core import bounded
 from core.errors import InputProblem
 from tests.unit.curate.test_chunks import make
@@ -257,6 +257,7 @@ def test_pieces_of_a_large_archive_are_all_of_it(tmp_path, monkeypatch, suffix):
     assert found == expected and ledger.as_dict() == whole.as_dict()
 
 
+@pytest.mark.slow
 def test_workers_that_divide_archives_change_no_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "CHUNK", 3000)
     monkeypatch.setattr(archives, "LEAST_UNPACKED", 20_000)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate import as_datatrove, batches, spacy_words
-from components.curate.code_points import laid_out
-from components.curate.quality_parameters import QualityParameters
+from components.curate import batches
+from components.curate.filters import as_datatrove, spacy_words
+from components.curate.filters.quality_parameters import QualityParameters
+from components.curate.text.code_points import laid_out
 
 from .test_batches import ALONE, PIECES, PUBLISHED
 
@@ -50,8 +51,9 @@ def test_what_spacy_fails_at_is_a_word():
     assert spacy_words.words(f"a {brackets} (b)") == ["a", brackets, "(", "b", ")"]
 
 
+@pytest.mark.slow
 def test_a_special_case_is_not_put_together_where_another_one_reaches_across_a_blank(monkeypatch):
-    from components.curate import kernels_as_datatrove, word_beginnings
+    from components.curate.filters import kernels_as_datatrove, word_beginnings
 
     texts = ["foo:)) )", "foo:) )", "foo:)\n)"]
     codes, starts = laid_out(texts)
@@ -65,6 +67,7 @@ def test_a_special_case_is_not_put_together_where_another_one_reaches_across_a_b
     assert words() == [3, 3, 3], "each stretch alone would do, so that this test shows nothing"
 
 
+@pytest.mark.slow
 @given(st.lists(WRITINGS.filter(str.strip), min_size=1, max_size=6), st.sampled_from(RULES))
 @settings(max_examples=60, deadline=None)
 def test_compiled_rules_decide_the_same(texts: list[str], rules: QualityParameters) -> None:
@@ -72,7 +75,7 @@ def test_compiled_rules_decide_the_same(texts: list[str], rules: QualityParamete
 
 
 def test_every_rule_alone_decides_the_same_on_longer_texts(monkeypatch):
-    from components.curate import word_beginnings
+    from components.curate.filters import word_beginnings
 
     chance = random.Random(5)
     pieces = ["the", "data.", "of", "e.g.", "(x)", "and", "that", "…", "- item", "end...", "12,34", "#", "{", "•",

@@ -11,11 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate import batches, code_points, quality
-from components.curate.cleaning import clean
+from components.curate import batches
 from components.curate.compilation import kept_in
-from components.curate.placeholders import TYPED
-from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
+from components.curate.filters import quality
+from components.curate.filters.quality_parameters import (
+    C4Parameters,
+    FineWebParameters,
+    GopherParameters,
+    QualityParameters,
+)
+from components.curate.privacy.placeholders import TYPED
+from components.curate.text import code_points
+from components.curate.text.cleaning import clean
 
 PUBLISHED = QualityParameters(
     gopher=GopherParameters(
@@ -72,6 +79,7 @@ FOUND = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(WRITINGS, min_size=1, max_size=8), st.sampled_from([QualityParameters(), PUBLISHED, *ALONE]))
 @settings(max_examples=100, deadline=None)
 def test_the_quality_rules_decide_the_same(texts: list[str], rules: QualityParameters) -> None:
@@ -116,6 +124,7 @@ def test_cleaning_gives_the_same_text(texts: list[str], form: str) -> None:
     assert batches.cleaned(texts, form, compiled=True) == [clean(text, form) for text in texts]
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.sampled_from(FOUND), max_size=12).map("".join), min_size=1, max_size=6))
 @settings(max_examples=120, deadline=None)
 def test_redaction_finds_the_same(texts: list[str]) -> None:

@@ -22,8 +22,9 @@ import pytest
 import zstandard
 
 from components.contract import Context
-from components.curate import component, judging, parts, pipeline
-from components.curate.chunks import Chunk, chunks
+from components.curate import component, judging, pipeline
+from components.curate.files import parts
+from components.curate.files.chunks import Chunk, chunks
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
@@ -102,6 +103,7 @@ def test_large_files_are_cut_and_no_document_changes_by_it(tmp_path, monkeypatch
     assert documents(tmp_path, max_documents=305) == whole[:305]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "jsonl.zst"])
 def test_tables_without_an_index_are_cut_between_rows_and_no_document_changes_by_it(tmp_path, monkeypatch, kind):
     rows = [f'{sentence(n)} "said"\n{sentence(n + 500)}' if n % 5 == 0 else sentence(n) for n in range(200)]
@@ -259,11 +261,13 @@ def test_a_file_that_vanishes_or_shrinks_while_it_is_read_is_named(tmp_path, mon
         make(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, judged):
     put(tmp_path, "texts/a.jsonl", lines(range(2400)))
     cache = tmp_path / "cache"
     program = (
-        "import sys, pathlib\nfrom components.curate import parts\nfrom tests.unit.curate.test_chunks import make\n"
+        "import sys, pathlib\nfrom components.curate.files import parts\n"
+        "from tests.unit.curate.test_chunks import make\n"
         "if __name__ == '__main__':\n    parts.CHUNK = 40_000\n    place = pathlib.Path(sys.argv[1])\n"
         "    make(place, cache=place / 'cache', engine={'workers': 2})\n"
     )

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.cleaning import clean
-from components.curate.markup import strip_html
-from components.curate.mojibake import repaired
+from components.curate.files.markup import strip_html
+from components.curate.text.cleaning import clean
+from components.curate.text.mojibake import repaired
 from tests.unit.curate.workspace import curate, sentence
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from components.curate import user_files
+from components.curate.files import user_files
 from core.errors import InputProblem
 from tests.unit.curate.workspace import curate, sentence
 

@@ -10,9 +10,10 @@ import pytest
 
 from components import pages
 from components.contract import Interrupted
-from components.curate import component, instructions
-from components.curate.parts import SourcePart
+from components.curate import component
+from components.curate.files.parts import SourcePart
 from components.curate.stage import run
+from components.curate.supervised import instructions
 from components.tasks.contract import TaskData
 from core.errors import InputProblem
 from tests.stage import run_component

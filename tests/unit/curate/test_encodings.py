@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate import encodings
-from components.curate.text_files import text_lines
-from components.curate.user_files import UserFile
+from components.curate.files import encodings
+from components.curate.files.text_files import text_lines
+from components.curate.files.user_files import UserFile
 
 TEXTS = {
     "cp1252": "Die Größe der Bäume über dem Fluß hängt von der Höhe ab, und das Öl müßte für die Tür genügen.",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from components.curate import entities
-from components.curate.entities import EntityParameters
-from components.curate.placeholders import Hashed
+from components.curate.privacy import entities
+from components.curate.privacy.entities import EntityParameters
+from components.curate.privacy.placeholders import Hashed
 from core.errors import InputProblem
 from tests.unit.curate.test_curate_files import all_rows, put, report
 from tests.unit.curate.workspace import curate

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.forms import COLUMNS, convert, form_of
 from components.curate.parameters import FORM_COLUMNS
+from components.curate.supervised.forms import COLUMNS, convert, form_of
 from components.finetuning.records import read_records
 
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}

@@ -16,9 +16,9 @@ import pytest
 import zstandard
 from pydantic import ValidationError
 
-from components.curate.forms import convert, form_of
-from components.curate.instructions import build, read_splits
 from components.curate.parameters import InstructionsParameters
+from components.curate.supervised.forms import convert, form_of
+from components.curate.supervised.instructions import build, read_splits
 from components.tasks.contract import SPLITS
 from core.errors import InputProblem
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.curate.labels import build
 from components.curate.parameters import LabelsParameters
+from components.curate.supervised.labels import build
 from components.tasks.topics import FAMILIES, deal, topic_of
 from core.errors import InputProblem
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate import batches, quality, scripts
+from components.curate import batches
 from components.curate.documents import FIELDS
-from components.curate.language import _model, identify
-from components.curate.language_parameters import LANGUAGES, LanguageParameters
+from components.curate.filters import quality, scripts
+from components.curate.filters.quality_parameters import QualityParameters
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.curate.process import process, schema
-from components.curate.quality_parameters import QualityParameters
+from components.curate.text.language import _model, identify
+from components.curate.text.language_parameters import LANGUAGES, LanguageParameters
 from tests.unit.curate.test_curate_files import all_rows, put, report
 from tests.unit.curate.workspace import curate, sentence
 

@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from components.curate import lines
+from components.curate.deduplication import lines
 from tests.unit.curate import workspace as small
 from tests.unit.curate.workspace import curate
 

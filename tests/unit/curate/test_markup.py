@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from components.curate.markup import DEEPEST, text_of
+from components.curate.files.markup import DEEPEST, text_of
 
 ARTICLE = "The river rose in the night, and the old bridge, which had stood for three centuries, was gone by morning. "
 PAGE = f"""<!doctype html><html><head><title>News</title></head><body><nav><a href="/">Home</a>

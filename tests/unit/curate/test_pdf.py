@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from components.curate import pdf, user_files
+from components.curate.files import pdf, user_files
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
 from tests.sandboxes import needs_sandbox

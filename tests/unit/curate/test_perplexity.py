@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from components.curate import component, judging, perplexity
+from components.curate import component, judging
+from components.curate.filters import perplexity
 from components.curate.ledger import Ledger
 from components.curate.parameters import CurateParameters
 from components.pages import curate as page

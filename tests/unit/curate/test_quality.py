@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.curate import component, spacy_words
-from components.curate.parameters import CurateParameters
-from components.curate.quality import (
+from components.curate import component
+from components.curate.filters import spacy_words
+from components.curate.filters.quality import (
     RULES,
     c4,
     c4_lines,
@@ -17,7 +17,13 @@ from components.curate.quality import (
     judge,
     top_ngram_share,
 )
-from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
+from components.curate.filters.quality_parameters import (
+    C4Parameters,
+    FineWebParameters,
+    GopherParameters,
+    QualityParameters,
+)
+from components.curate.parameters import CurateParameters
 
 PROSE = (
     "The library reads a file line by line and returns what it found. It does not keep the file open, so that another "

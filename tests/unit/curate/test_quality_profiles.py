@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from components.curate.profiles import PROFILES
-from components.curate.quality import judge
-from components.curate.quality_parameters import C4Parameters, FineWebParameters, GopherParameters, QualityParameters
+from components.curate.filters.profiles import PROFILES
+from components.curate.filters.quality import judge
+from components.curate.filters.quality_parameters import (
+    C4Parameters,
+    FineWebParameters,
+    GopherParameters,
+    QualityParameters,
+)
 
 FAMILIES = {"gopher": GopherParameters, "c4": C4Parameters, "fineweb": FineWebParameters}
 DOCSTRING = "Return the number of items that the queue holds, which may be wrong by the time the caller reads it."

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.curate.placeholders import TYPED, Hashed
-from components.curate.redaction import luhn, redact, valid_iban
+from components.curate.privacy.placeholders import TYPED, Hashed
+from components.curate.privacy.redaction import luhn, redact, valid_iban
 from tests.unit.curate.personal_data import measure
 
 

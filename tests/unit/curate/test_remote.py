@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from components.curate import component, parts, remote
+from components.curate import component
+from components.curate.files import parts, remote
 from components.curate.parameters import CurateParameters
 from core.errors import InputProblem
 from tests.unit.curate.test_chunks import judged, lines, make  # noqa: F401

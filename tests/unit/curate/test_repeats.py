@@ -36,6 +36,7 @@ def by_files(texts: list[str], length: int, at_a_time: int = 3) -> list[int]:
 passages = st.lists(st.text("ab é🙂", min_size=1, max_size=12), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(passages, st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=8), st.sampled_from([2, 3, 5, 8, 13]))
 def test_the_files_find_what_the_definition_says(parts, documents, length):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.curate.source_code import license_of
+from components.curate.files.source_code import license_of
 from tests.unit.curate.test_curate_files import all_rows, put
 from tests.unit.curate.workspace import curate, sentence
 

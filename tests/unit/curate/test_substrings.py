@@ -7,8 +7,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from components.curate.deduplication.substrings import _joined, _of_whole_words
 from components.curate.parameters import CurateParameters
-from components.curate.substrings import _joined, _of_whole_words
 from tests.unit.curate.workspace import curate, sentence
 
 SOURCES = [{"type": "files", "paths": ["data/raw/texts/*.jsonl"]}]

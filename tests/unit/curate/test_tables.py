@@ -18,8 +18,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.curate.tables import columns_of, data_among, require, rows, sample, unused_warnings
-from components.curate.user_files import TABLES, UserFile, find
+from components.curate.files.tables import columns_of, data_among, require, rows, sample, unused_warnings
+from components.curate.files.user_files import TABLES, UserFile, find
 from core import bounded
 from core.errors import InputProblem
 

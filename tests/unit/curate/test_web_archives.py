@@ -6,11 +6,11 @@ import gzip
 import pytest
 import zstandard
 
-from components.curate import web_archives
+from components.curate.files import web_archives
+from components.curate.files.parts import packed
+from components.curate.files.user_files import UserFile, format_of
+from components.curate.files.web_archives import LARGEST_PAGE, pages
 from components.curate.ledger import Ledger
-from components.curate.parts import packed
-from components.curate.user_files import UserFile, format_of
-from components.curate.web_archives import LARGEST_PAGE, pages
 from core import bounded
 from core.errors import InputProblem
 

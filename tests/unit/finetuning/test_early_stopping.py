@@ -117,6 +117,7 @@ def run(stage, folder, root, stop=None, **more):
     return *fit(context, folder, load_tokenizer(folder)), losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_it_ends_when_the_development_loss_falls_no_more_with_the_best_weights(stage, folder, tmp_path):
     model, curve, loss, losses = run(stage, folder, tmp_path)

@@ -51,6 +51,7 @@ def test_greedy_answers_are_those_of_generate(base):
         assert answer == [tokenizer.decode(own, skip_special_tokens=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 def test_a_few_steps_change_the_model_that_is_saved(base, adapter, tmp_path):
     family, folder = base

@@ -108,6 +108,7 @@ def test_a_batch_in_parts_has_the_losses_and_gradients_of_the_whole(trained, sta
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "kind"),
     [*((stage, "lora") for stage in STAGES), ("classify_finetune", "qlora"), ("preference_tune", "qlora")],

@@ -4,9 +4,12 @@ import multiprocessing
 import sqlite3
 import time
 
+import pytest
+
 from components.harness.tracking import connect
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_is_made_leaves_none(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     context = multiprocessing.get_context("spawn")

@@ -84,6 +84,7 @@ def _headed(header):
     return struct.pack("<Q", len(header)) + header
 
 
+@pytest.mark.slow
 def test_shapes_are_compared_with_the_base(tmp_path, base):
     assert adapter.unfitting(write(tmp_path / "fits"), base) is None
     assert adapter.misfit(tmp_path / "fits", base) is None, "in a process of its own"

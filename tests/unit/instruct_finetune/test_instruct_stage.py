@@ -112,6 +112,7 @@ def test_rows_that_the_template_refuses_stop_the_stage_before_the_model_is_loade
     assert "1 of 201 rows do not fit" in context.warnings[0] and "are left out" in context.warnings[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, adapter):
     parameters = quick(6, adapter=adapter, optimizer="adamw" if adapter is ADAPTER else "muon")
@@ -154,6 +155,7 @@ def test_killed_at_any_moment_the_finished_weights_are_the_same_bits(tmp_path, a
     assert len(points) < 3 * steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
 def test_it_ends_when_the_development_loss_rises_with_the_best_weights_also_when_resumed(tmp_path, adapter):
     # A rate at which it soon gets worse.

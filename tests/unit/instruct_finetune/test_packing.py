@@ -39,6 +39,7 @@ def trained(folder, root, examples, **parameters):
     return fit(context, model, tokenizer, examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_packed_batch_trains_as_its_conversations_by_themselves(tmp_path, family):
     still = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0} if family == "gpt2" else {}
@@ -136,6 +137,7 @@ def digests(workspace):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [{"type": "none"}, ADAPTER], ids=["weights", "adapter"])
 def test_the_stage_packs_goes_on_after_a_stop_and_says_how_full_rows_are(tmp_path, adapter):
     from tests.unit.finetuning.workspace import make_workspace

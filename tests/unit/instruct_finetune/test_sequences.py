@@ -68,6 +68,7 @@ def test_the_saved_model_answers_as_reported(trained):
     assert [one["answer"] for one in shown] == [one[0].strip() for one in said]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(trained, tmp_path):
     family, whole = trained
     prepare(tmp_path, family)

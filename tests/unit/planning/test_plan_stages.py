@@ -161,6 +161,7 @@ def test_all_stages_at_once_plan_what_can_be(workspace, monkeypatch):
     assert pretrain["scaling"] and answer["plans"][1]["scaling"] is None
 
 
+@pytest.mark.slow
 def test_a_run_s_stages_are_planned_one_after_the_other_until_the_run_ends(workspace, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     prefork = libraries.prefork(["pretrain"])

@@ -34,6 +34,7 @@ def kept_by_autograd(config, rows: int, context: int) -> int:
     return sum(storage.nbytes() for storage in seen.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma2", "gpt_neox", "falcon", "mixtral"])
 def test_planned_activations_are_those_of_the_real_module(family):
     config = AutoConfig.for_model(family, **SMALL)

@@ -54,6 +54,7 @@ def test_the_reward_model_is_an_input_that_may_be_absent():
     assert isinstance(reward, ArtifactSpec) and reward.optional
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "orpo", "cpo", "simpo"])
 def test_pairs_of_the_users_need_neither_reward_model_nor_verifier(workspace, method):
     write_records(workspace, preference=own_pairs(), development=plain(), test=plain())
@@ -91,6 +92,7 @@ def test_kto_takes_both_sides_of_pairs(workspace):
     assert 2 * report["good_answers"] == report["training_answers"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "adapter"), [("kto", "none"), ("orpo", "none"), ("simpo", "none"), ("kto", "lora"), ("orpo", "lora")]
 )
@@ -108,6 +110,7 @@ def test_a_stopped_run_ends_with_the_same_weights(workspace, method, adapter):
     assert (workspace / "reports" / "preference_tune" / "curve.csv").read_text() == curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["orpo", "cpo"])
 def test_a_batch_in_parts_learns_as_a_whole_one(workspace, method):
     """Answers of different length: a mean of the parts' means would count the tokens of short ones too much."""
@@ -139,6 +142,7 @@ def test_rows_that_bring_nothing_to_learn_from(workspace, rows, parameters, why)
         run_component(component, workspace, {**quick(2), **parameters, "sampling": SAMPLING})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto", "orpo", "grpo", "rloo"])
 def test_an_adapter_is_held_to_its_base_without_a_copy(workspace, method, monkeypatch):
     from transformers import AutoModelForCausalLM

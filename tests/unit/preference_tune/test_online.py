@@ -42,6 +42,7 @@ def column(workspace, name):
     return [float(row[rows[0].index(name)]) for row in rows[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 def test_what_answers_earn_rises(workspace, method):
     write_records(workspace, preference=plain(), development=plain(4), test=plain(4))
@@ -61,6 +62,7 @@ def test_what_answers_earn_rises(workspace, method):
     assert "Training pairs" not in page and "held-out" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "adapter"), [("grpo", "none"), ("rloo", "none"), ("grpo", "lora")])
 def test_a_stopped_run_draws_the_same_answers(workspace, method, adapter):
     write_records(workspace, preference=signature_records(8), development=plain(2), test=plain(2))

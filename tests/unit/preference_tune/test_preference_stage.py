@@ -62,6 +62,7 @@ def read_less(workspace, records):
     return limit
 
 
+@pytest.mark.slow
 def test_what_the_reward_model_does_not_read_is_counted_wherever_it_scores(ready):
     plain = [{"prompt": record["prompt"]} for record in signature_records(40)]
     longer = [{"prompt": record["prompt"]} for record in signature_records(6, start=10_000)]
@@ -87,6 +88,7 @@ def test_what_the_reward_model_does_not_read_is_counted_wherever_it_scores(ready
     assert cut > 0 and f"answers of training: {cut:.0f} of 16 answers" in drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "grpo"])
 def test_what_the_reward_model_does_not_read_is_counted_once_by_a_stage_that_was_killed(ready, monkeypatch, method):
     plain = [{"prompt": record["prompt"]} for record in signature_records(20)]

@@ -40,6 +40,7 @@ def test_such_a_model_is_refused_before_its_first_step(workspace):
     assert not tiny.events(workspace, "progress")
 
 
+@pytest.mark.slow
 def test_fewer_processes_cut_the_rising_batches_of_all(workspace):
     """One of two processes takes two sequences more at a time, as both would."""
     changes = {"devices": 2, "per_device_batch_size": 3, "batch_ramp_start": 2, "batch_ramp_tokens": 320}

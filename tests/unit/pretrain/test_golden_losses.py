@@ -10,6 +10,7 @@ import pytest
 from tests.unit.pretrain import golden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_first_losses_are_the_golden_ones(optimizer, tmp_path):
     known = json.loads(golden.FILE.read_text())[optimizer]

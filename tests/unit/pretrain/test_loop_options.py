@@ -47,6 +47,7 @@ def test_all_options_killed_amid_and_run_again_end_with_the_same_bytes(made, tmp
     assert points[-1]["learning_rate/adamw"] == pytest.approx(3e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "units", "reported"),
     [

@@ -32,6 +32,7 @@ def test_killed_twice_and_run_again_ends_with_the_same_bytes(finished, workspace
     same_as(finished, workspace)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_a_checkpoint_and_the_rerun_is_exact(finished, workspace):
     process = tiny.start(workspace, checkpoint_every=1000, evaluate_every=1000)
     tiny.wait_for_step(workspace, process, 2)
@@ -52,6 +53,7 @@ def damage_state(path):
         file.write(bytes([byte ^ 1]))
 
 
+@pytest.mark.slow
 def test_without_any_whole_checkpoint_the_training_begins_again(finished, workspace):
     shutil.copytree(finished / "scratch", workspace / "scratch")
     saved = list((workspace / "scratch/pretrain/checkpoints").iterdir())
@@ -62,6 +64,7 @@ def test_without_any_whole_checkpoint_the_training_begins_again(finished, worksp
     assert len(tiny.events(workspace, "warning")) == len(saved)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_not_the_training(workspace, finished, monkeypatch):
     real = checkpoint.publish
 

@@ -89,6 +89,7 @@ def test_a_promotion_is_refused_with_the_pairs(workspace, registry, finished, tm
     assert judged(workspace, registry, "base:1", tmp_path, None) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("summary", "why"), [
     (None, "was compared with no evaluation set when it was made"),
     ({"format": 2, "pairs": []}, "newer than this version"),

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from components.curate.forms import convert
-from components.curate.instructions import read_splits
 from components.curate.parameters import InstructionsParameters
+from components.curate.supervised.forms import convert
+from components.curate.supervised.instructions import read_splits
 from flows.feedback.rows import DEMONSTRATIONS, FILES, LABELLED, PAIRS, build
 from registry.feedback.answers import AnswerView
 from registry.feedback.votes import VoteView

@@ -93,6 +93,7 @@ def test_a_preview_shows_both_texts(tmp_path):
     assert found[0].parts == [("[CLS] the the the [SEP] goal the [SEP]", False)]
 
 
+@pytest.mark.slow
 def test_few_pairs_are_enough_for_a_real_encoder(minilm, tmp_path):
     """Kind answers to questions of other topics than the ones it learnt from."""
     topics = ("cooking", "football", "taxes", "gardens", "trains", "music", "history", "winter", "dogs", "sailing")

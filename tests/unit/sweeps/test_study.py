@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,9 @@ import pytest
 
 from core import layout
 from core.errors import InputProblem
-from flows.sweeps import space, study, winner
+from core.workspace import Workspace
+from flows.scaling import ladder
+from flows.sweeps import execute, space, study, winner
 from flows.sweeps.definition import Sweep
 from flows.sweeps.metrics import TrialMetric
 from flows.sweeps.study import Study
@@ -32,7 +35,7 @@ def run(begun: Study, values: dict, state: str = "complete") -> None:
         if result is None:
             begun.failed(trial, "out of memory", 1.0)
         else:
-            begun.complete(trial, result, 0.01, 2.0)
+            begun.complete(trial, result, 0.01, 2.0, {})
 
 
 def test_a_grid_is_run_in_its_order_and_nothing_twice(tmp_path):
@@ -42,7 +45,7 @@ def test_a_grid_is_run_in_its_order_and_nothing_twice(tmp_path):
     first, second = next(todo), next(todo)
     assert begun.values(first) == {"p.rate": 0.3, "p.shape": [1, 2]}
     assert begun.values(second) == {"p.rate": 0.3, "p.shape": [3]}
-    begun.complete(first, 1.0, None, 3.0)
+    begun.complete(first, 1.0, None, 3.0, {})
     begun.failed(second, "out of memory", 1.0)
     third = next(todo)  # and killed while it runs
 
@@ -63,7 +66,7 @@ def test_a_sampler_goes_on_where_it_was_and_takes_more_trials(tmp_path, sampler)
             values = begun.values(trial)
             assert 1e-4 <= values["p.rate"] <= 1e-2 and 1 <= values["p.layers"] <= 8 and values["p.kind"] in "ab"
             seen.append(values["p.rate"])
-            begun.complete(trial, values["p.rate"], None, 1.0)
+            begun.complete(trial, values["p.rate"], None, 1.0, {})
     assert len(set(seen)) == 4, "drawn anew, not the first ones again"
 
 
@@ -115,7 +118,7 @@ def test_a_trial_that_is_worse_than_the_median_so_far_is_pruned(tmp_path):
         rate = begun.values(trial)["p.rate"]
         trial.report(float(rate), 100)
         assert trial.should_prune() == (rate == 4), "the median of fewer than three says little"
-        begun.pruned(trial, 1.0) if rate == 4 else begun.complete(trial, float(rate), None, 1.0)
+        begun.pruned(trial, 1.0) if rate == 4 else begun.complete(trial, float(rate), None, 1.0, {})
     assert [trial.state.name for trial in begun.trials] == ["COMPLETE"] * 3 + ["PRUNED"]
     assert not list(Study.begin(tmp_path, begun.sweep).todo()), "a pruned trial has ended"
 
@@ -133,3 +136,21 @@ def test_the_winner_is_written_with_comments_kept_and_seeds_left(tmp_path):
     )
     assert params.read_text() == "seed: 1  # of all\npretrain:\n  learning_rate: 0.02  # high\n  steps: 40\n"
     assert winner.apply(tmp_path, begun)[1] == ""
+
+
+def test_a_sweep_whose_tree_was_removed_is_not_run_from_another(tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    home, sweep = tmp_path / ".stemma", make("p.rate=0.1,0.3")
+    Study.begin(home, sweep).commit = "1" * 40
+    with pytest.raises(InputProblem, match=r"--name s: the tree .* \(111111111111\) was removed since; choose another"):
+        execute.run(Workspace(tmp_path, home), sweep, 1, print)
+
+
+def test_a_ladder_needs_no_snapshot_of_its_trainings(tmp_path):
+    begun = Study.begin(tmp_path, make("pretrain.architecture={preset: depth-2},{preset: depth-1}"))
+    metrics = [{"name": "validation_loss", "value": 2.5, "stderr": 0.1}, {"name": "parameters", "value": 1000}]
+    for trial in begun.todo():
+        begun.complete(trial, 2.5, 0.1, 9.0, {"metrics": metrics, "tokens": 50, "seconds": 4.0, "processes": 2})
+    first, second = ladder.rungs(Study.load(tmp_path, "s"))
+    assert (first.run, first.size, first.training.tokens, first.stderr) == ("s-0", "depth-2", 50, 0.1)
+    assert second.size == "depth-1" and second.flops_per_device_second == 6 * 1000 * 50 / (4.0 * 2)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.curate.documents import Document
-from components.curate.instructions import build
 from components.curate.parameters import InstructionsParameters
+from components.curate.supervised.instructions import build
 from components.tasks import judge
 from components.tasks.contract import SPLITS, choose_split, unit_hash
 from components.tasks.signatures import instructions

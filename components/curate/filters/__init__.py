@@ -1,0 +1,1 @@
+"""What a document must pass: rules of quality, classifiers, perplexity."""

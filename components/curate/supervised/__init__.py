@@ -1,0 +1,1 @@
+"""Instructions, preferences and labels: rows of every form as conversations."""

@@ -1,0 +1,1 @@
+"""What is done to every text, and what language it is in."""
