@@ -9,11 +9,13 @@ import textwrap
 
 import pytest
 
+import components
 from bench import corpus, launch, page, quality, speed
 from bench.cells import Bench, Cell
 from bench.launch import ROOT, TrainerFailed, litgpt_config, run_pinned
 from bench.quality import Contestant
 from bench.results import Results, machine
+from bench.trainers import stemma_stage
 from bench.variants import SMALL, VARIANTS, parameter_count
 from core.errors import InputProblem
 from tests.unit.pretrain import tiny
@@ -68,6 +70,15 @@ def bench(tokens, tmp_path):
 
 def test_the_measured_model_has_its_size():
     assert parameter_count(SMALL) == 12_681_280
+
+
+def test_what_our_stages_are_asked_for_are_parameters_of_theirs(bench):
+    components.load("curate").parameters(**corpus.CURATE)
+    order = bench.order(Cell(VARIANTS["stemma"], 1, 4))
+    asked = components.load("pretrain").parameters(**stemma_stage.parameters({**order, "shape": SMALL}))
+    assert (asked.steps, asked.processes) == (4, 1)
+    sizes = {name: getattr(asked.architecture, name) for name in SMALL if name != "vocab_size"}
+    assert sizes == {name: value for name, value in SMALL.items() if name != "vocab_size"}
 
 
 @pytest.mark.nightly
