@@ -201,7 +201,7 @@ def _accelerator(context: Context) -> tuple[Accelerator, ChosenPrecision]:
         torch.set_num_threads(max(1, cores // local))
     context.device = "cpu" if on_cpu else torch.cuda.get_device_name(accelerator.device)
     wanted, running = context.parameters.processes, accelerator.num_processes
-    if running != wanted and not context.elastic:  # that is told where it changes
+    if running != wanted and not context.elastic:  # a warning says where it changes
         context.warn(
             f"pretrain.devices x nodes is {wanted} and {running} processes run: the result differs by rounding"
         )
