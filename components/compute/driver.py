@@ -65,8 +65,8 @@ def run(order: Mapping[str, Any], grace: float) -> dict[str, Any]:
         if not nodes:
             return {"state": outcomes.INTERRUPTED, "problems": []}
         devices = order["processes"] // order["nodes"]
-        order = {**order, "nodes": len(nodes), "processes": len(nodes) * devices}
-        order["elastic"] = compute.min_nodes is not None
+        own = {"nodes": len(nodes), "processes": len(nodes) * devices, "elastic": compute.min_nodes is not None}
+        order = {**order, **own}
         if _has_room_for_copies(ray, order, compute):
             order = {**order, "copies": order["compute"]}
         outcome = _Run(ray, order, nodes, lambda: stopping, grace).run()
